@@ -1,0 +1,66 @@
+"""The form that all aggregates and events have.
+
+Events are frozen dataclasses with a topic of their own (`message.accepted.v1`); a published topic never
+changes its fields. Aggregates build on the eventsourcing library's BaseAggregate. The domain has no clock
+and mints no ids: both are arguments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, NamedTuple
+from uuid import UUID
+
+from eventsourcing.domain import BaseAggregate, CanInitAggregate, CanMutateAggregate
+
+
+class KeyOwner(NamedTuple):
+    """Whose key seals an event's personal fields: ("contact" | "client" | "thread", id)."""
+
+    kind: str
+    id: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event(CanMutateAggregate[UUID]):
+    """One fact. SEALED names the fields that are encrypted before they reach the log.
+
+    A sealed field is optional in type: it reads None once its key has been destroyed.
+    """
+
+    TOPIC: ClassVar[str]
+    SEALED: ClassVar[tuple[str, ...]] = ()
+
+    originator_id: UUID
+    originator_version: int
+    timestamp: datetime
+
+    @staticmethod
+    def create_timestamp() -> datetime:
+        raise TypeError("the domain has no clock: pass timestamp")
+
+    def key_owner(self) -> KeyOwner | None:
+        """Whose key seals the SEALED fields; None leaves them readable."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Created(Event, CanInitAggregate[UUID]):
+    """The first event of an aggregate."""
+
+    originator_topic: str
+
+
+class Aggregate(BaseAggregate[UUID]):
+    """A consistency boundary. TOPIC is the word in its events' subjects."""
+
+    TOPIC: ClassVar[str] = ""
+
+    @classmethod
+    def _open(cls, event: type[Created], *, id: UUID, at: datetime, **fields: Any) -> Any:
+        return cls._create(event, id=id, timestamp=at, **fields)
+
+
+ENVELOPE_FIELDS = frozenset({"originator_id", "originator_version", "timestamp", "originator_topic"})
+"""Fields of an event that live in the envelope (subject and headers), not in the body."""

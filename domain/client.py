@@ -1,0 +1,168 @@
+"""A client: one application instance on a device or browser, with at most one push address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from domain.aggregate import Aggregate, Created, KeyOwner
+from domain.aggregate import Event as BaseEvent
+
+
+class Client(Aggregate):
+    """Its id is derived from (app, client id). It belongs to at most one contact at a time."""
+
+    TOPIC = "client"
+
+    class Event(BaseEvent): ...
+
+    @dataclass(frozen=True, kw_only=True)
+    class Registered(Event, Created):
+        """A first registration is one event, its address and contact included."""
+
+        TOPIC = "client.registered.v1"
+        SEALED = ("address",)
+        app: str
+        client_id: str
+        contact: UUID | None = None
+        uid: str | None = None
+        channel: str | None = None
+        address: str | None = None
+        token: UUID | None = None
+        properties: dict[str, Any] = field(default_factory=dict)
+
+        def key_owner(self) -> KeyOwner | None:
+            return _owner(self.contact, self.originator_id)
+
+    @dataclass(frozen=True, kw_only=True)
+    class PropertiesChanged(Event):
+        TOPIC = "client.properties-changed.v1"
+        properties: dict[str, Any]
+
+        def apply(self, aggregate: Client) -> None:
+            aggregate.properties = self.properties
+
+    @dataclass(frozen=True, kw_only=True)
+    class AddressSet(Event):
+        """contact: whose client it is now. token: a digest that finds the same address elsewhere."""
+
+        TOPIC = "client.address-set.v1"
+        SEALED = ("address",)
+        contact: UUID | None
+        channel: str
+        address: str | None
+        token: UUID
+        previous_token: UUID | None = None
+
+        def key_owner(self) -> KeyOwner | None:
+            return _owner(self.contact, self.originator_id)
+
+        def apply(self, aggregate: Client) -> None:
+            aggregate.channel, aggregate.address = self.channel, self.address
+            aggregate.token = self.token
+
+    @dataclass(frozen=True, kw_only=True)
+    class AddressRetired(Event):
+        """code: "cleared" by the client itself, else the provider's reason."""
+
+        TOPIC = "client.address-retired.v1"
+        contact: UUID | None
+        channel: str
+        token: UUID
+        code: str
+
+        def apply(self, aggregate: Client) -> None:
+            aggregate.channel = aggregate.address = aggregate.token = None
+
+    @dataclass(frozen=True, kw_only=True)
+    class ContactLinked(Event):
+        """The client changes hands: `previous` loses it, `contact` (None: nobody) gets it.
+
+        The address travels along, sealed anew under the new owner's key.
+        """
+
+        TOPIC = "client.contact-linked.v1"
+        SEALED = ("address",)
+        contact: UUID | None
+        uid: str | None
+        previous: UUID | None
+        channel: str | None
+        address: str | None
+        token: UUID | None
+
+        def key_owner(self) -> KeyOwner | None:
+            return _owner(self.contact, self.originator_id)
+
+        def apply(self, aggregate: Client) -> None:
+            aggregate.contact, aggregate.uid = self.contact, self.uid
+
+    def __init__(
+        self,
+        app: str,
+        client_id: str,
+        contact: UUID | None,
+        uid: str | None,
+        channel: str | None,
+        address: str | None,
+        token: UUID | None,
+        properties: dict[str, Any],
+    ) -> None:
+        self.app, self.client_id, self.contact, self.uid = app, client_id, contact, uid
+        self.channel, self.address, self.token = channel, address, token
+        self.properties = properties
+
+    @classmethod
+    def register(cls, *, id: UUID, at: datetime, app: str, client_id: str, **fields: Any) -> Client:
+        client: Client = cls._open(
+            cls.Registered, id=id, at=at, app=app, client_id=client_id, **fields
+        )
+        return client
+
+    def change_properties(self, *, at: datetime, properties: dict[str, Any]) -> None:
+        if properties != self.properties:
+            self.trigger_event(self.PropertiesChanged, timestamp=at, properties=properties)
+
+    def set_address(self, *, at: datetime, channel: str, address: str, token: UUID) -> None:
+        if (channel, address) == (self.channel, self.address):
+            return
+        self.trigger_event(
+            self.AddressSet,
+            timestamp=at,
+            contact=self.contact,
+            channel=channel,
+            address=address,
+            token=token,
+            previous_token=self.token,
+        )
+
+    def retire_address(self, *, at: datetime, code: str) -> None:
+        if self.token is None:
+            return
+        self.trigger_event(
+            self.AddressRetired,
+            timestamp=at,
+            contact=self.contact,
+            channel=self.channel,
+            token=self.token,
+            code=code,
+        )
+
+    def link(self, *, at: datetime, contact: UUID | None, uid: str | None) -> None:
+        if contact == self.contact:
+            return
+        self.trigger_event(
+            self.ContactLinked,
+            timestamp=at,
+            contact=contact,
+            uid=uid,
+            previous=self.contact,
+            channel=self.channel,
+            address=self.address,
+            token=self.token,
+        )
+
+
+def _owner(contact: UUID | None, client: UUID) -> KeyOwner:
+    return KeyOwner("contact", contact) if contact else KeyOwner("client", client)

@@ -1,0 +1,113 @@
+"""A contact: a person, anonymous or identified, and how they may be reached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from domain.aggregate import Aggregate, Created, KeyOwner
+from domain.aggregate import Event as BaseEvent
+from domain.errors import NotFound
+
+
+class Contact(Aggregate):
+    """uid is the caller's word for the person, unique in the realm."""
+
+    TOPIC = "contact"
+
+    class Event(BaseEvent):
+        def key_owner(self) -> KeyOwner | None:
+            return KeyOwner("contact", self.originator_id)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Created(Event, Created):
+        TOPIC = "contact.created.v1"
+        uid: str
+
+    @dataclass(frozen=True, kw_only=True)
+    class AddressSet(Event):
+        """A phone number (E.164) or e-mail address; an empty one takes it away."""
+
+        TOPIC = "contact.address-set.v1"
+        SEALED = ("address",)
+        channel: str
+        address: str | None
+
+        def apply(self, aggregate: Contact) -> None:
+            aggregate.addresses[self.channel] = self.address or ""
+
+    @dataclass(frozen=True, kw_only=True)
+    class PreferencesSet(Event):
+        """channels None: any; (): none. locale: BCP 47; time_zone: IANA name."""
+
+        TOPIC = "contact.preferences-set.v1"
+        channels: tuple[str, ...] | None
+        locale: str
+        time_zone: str
+
+        def apply(self, aggregate: Contact) -> None:
+            aggregate.channels = self.channels
+            aggregate.locale, aggregate.time_zone = self.locale, self.time_zone
+
+    @dataclass(frozen=True, kw_only=True)
+    class AddressRetired(Event):
+        """A provider said that this address is dead or unwanted (code: the provider's reason)."""
+
+        TOPIC = "contact.address-retired.v1"
+        channel: str
+        code: str
+
+        def apply(self, aggregate: Contact) -> None:
+            aggregate.addresses.pop(self.channel, None)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Erased(Event):
+        """The person's key is destroyed: nothing sealed about them can be read again."""
+
+        TOPIC = "contact.erased.v1"
+
+        def apply(self, aggregate: Contact) -> None:
+            aggregate.erased = True
+            aggregate.addresses.clear()
+
+    def __init__(self, uid: str) -> None:
+        self.uid, self.erased = uid, False
+        self.addresses: dict[str, str] = {}
+        self.channels: tuple[str, ...] | None = None
+        self.locale = self.time_zone = ""
+
+    @classmethod
+    def create(cls, *, id: UUID, at: datetime, uid: str) -> Contact:
+        contact: Contact = cls._open(cls.Created, id=id, at=at, uid=uid)
+        return contact
+
+    def set_address(self, *, at: datetime, channel: str, address: str) -> None:
+        self._assert_present()
+        if address != self.addresses.get(channel, ""):
+            self.trigger_event(self.AddressSet, timestamp=at, channel=channel, address=address)
+
+    def retire_address(self, *, at: datetime, channel: str, code: str) -> None:
+        if self.addresses.get(channel):
+            self.trigger_event(self.AddressRetired, timestamp=at, channel=channel, code=code)
+
+    def set_preferences(
+        self, *, at: datetime, channels: tuple[str, ...] | None, locale: str, time_zone: str
+    ) -> None:
+        self._assert_present()
+        if (channels, locale, time_zone) != (self.channels, self.locale, self.time_zone):
+            self.trigger_event(
+                self.PreferencesSet,
+                timestamp=at,
+                channels=channels,
+                locale=locale,
+                time_zone=time_zone,
+            )
+
+    def erase(self, *, at: datetime) -> None:
+        if not self.erased:
+            self.trigger_event(self.Erased, timestamp=at)
+
+    def _assert_present(self) -> None:
+        if self.erased:
+            raise NotFound("this contact was erased")

@@ -1,0 +1,139 @@
+"""The records of a message's way to its audience: what the DELIVERY stream holds.
+
+    audience.<message>.<page>                          who was decided on, and why
+    dispatch.<channel>.<lane>.<message>.<page>.<try>   a page of at most 500 addresses to send to
+    attempt.<channel>.<dispatch>                       a slice of it is about to be sent
+    outcome.<channel>.<dispatch>                       what each send of the slice came to
+    receipt.<channel>.<message>                        what came back later
+
+Ids on subjects are 32 hex digits; <dispatch> is `<message>-<page>-<try>`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from domain.message import Content
+from domain.outcome import Outcome
+
+PAGE_SIZE = 500
+"""Addresses in one dispatch: the gateways' unit of work. Bounded so that a page fits in one NATS message."""
+
+Lane = Literal["live", "bulk"]
+"""Pages of small audiences overtake those of large ones."""
+
+
+class AudienceEntry(msgspec.Struct, frozen=True, array_like=True):
+    """One contact's decision: the channels it is sent on, or why none."""
+
+    contact: UUID
+    channels: tuple[str, ...]
+    suppressed: str = ""
+
+
+class AudiencePage(msgspec.Struct, frozen=True):
+    """cursor: where the next page starts, None on the last. as_of: position that decided membership."""
+
+    realm: str
+    message: UUID
+    page: int
+    as_of: int
+    entries: tuple[AudienceEntry, ...]
+    cursor: str | None
+
+
+class Recipient(msgspec.Struct, frozen=True, array_like=True):
+    """Whom an address belongs to. client None: the contact's own (phone, mail). set_at: its position."""
+
+    contact: UUID | None
+    client: UUID | None
+    set_at: int
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """What a dispatch hides under the key of the day: the content and its recipients' addresses."""
+
+    content: Content
+    addresses: tuple[str, ...]
+
+
+class Dispatch(msgspec.Struct, frozen=True):
+    """One message on one channel to a page of recipients; sealed[i] belongs to recipients[i]."""
+
+    realm: str
+    message: UUID
+    channel: str
+    lane: Lane
+    page: int
+    attempt: int
+    tid: str | None
+    sender: str
+    urgency: int
+    accepted_at: datetime
+    expires_at: datetime
+    recipients: tuple[Recipient, ...]
+    key: str
+    sealed: bytes
+    correlation: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.message.hex}-{self.page}-{self.attempt}"
+
+    @property
+    def subject(self) -> str:
+        return (
+            f"dispatch.{self.channel}.{self.lane}.{self.message.hex}.{self.page}.{self.attempt}"
+        )
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """Recipients first..last (exclusive) are about to be sent to. repeats: an attempt without outcome."""
+
+    realm: str
+    message: UUID
+    channel: str
+    dispatch: str
+    first: int
+    last: int
+    gateway: str
+    started_at: datetime
+    repeats: int | None = None
+
+
+class Result(msgspec.Struct, frozen=True, array_like=True):
+    contact: UUID | None
+    client: UUID | None
+    outcome: Outcome
+
+
+class OutcomeSlice(msgspec.Struct, frozen=True):
+    """What the slice's sends came to, in order. attempt: the position of its Attempt record."""
+
+    realm: str
+    message: UUID
+    channel: str
+    dispatch: str
+    attempt: int
+    first: int
+    results: tuple[Result, ...]
+    ended_at: datetime
+    repeated: bool = False
+
+
+ReceiptKind = Literal["delivered", "read", "clicked", "bounced", "unsubscribed"]
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    realm: str
+    message: UUID
+    channel: str
+    contact: UUID | None
+    client: UUID | None
+    kind: ReceiptKind
+    at: datetime
+    detail: str = ""

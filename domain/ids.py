@@ -1,0 +1,60 @@
+"""Our ids: UUIDv8 made by HMAC-SHA256 from an outside id, so that a subject reveals nothing.
+
+The id key never rotates: the same outside id must give the same id for ever. The first byte of an id
+decides its partition, so aggregates that are read together share it (RFC 9562, section 5.8).
+"""
+
+from __future__ import annotations
+
+import hmac
+from uuid import UUID
+
+PARTITIONS = 64
+"""How many processes can share one stream's work. Fixed for ever: it is part of every subject."""
+
+_VERSION_8, _VARIANT = 0x80, 0x80
+
+
+def partition(id: UUID) -> str:
+    """The partition of an id: first byte modulo 64, two hex digits."""
+    return f"{id.bytes[0] % PARTITIONS:02x}"
+
+
+class Ids:
+    """Derives every id that appears on a subject.
+
+    `key`: at least 32 bytes, secret, kept for the life of the log.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) < 32:
+            raise ValueError("the id key needs at least 32 bytes")
+        self._key = key
+
+    def derive(self, realm: str, kind: str, outside: str, *, like: UUID | None = None) -> UUID:
+        """The id of what `outside` names in `realm`; placed in the partition of `like` if given."""
+        raw = bytearray(hmac.digest(self._key, f"{realm}|{kind}|{outside}".encode(), "sha256")[:16])
+        if like is not None:
+            raw[0] = like.bytes[0]
+        raw[6] = raw[6] & 0x0F | _VERSION_8
+        raw[8] = raw[8] & 0x3F | _VARIANT
+        return UUID(bytes=bytes(raw))
+
+    def contact(self, realm: str, uid: str) -> UUID:
+        return self.derive(realm, "contact", uid)
+
+    def thread(self, realm: str, tid: str) -> UUID:
+        return self.derive(realm, "thread", tid)
+
+    def client(self, realm: str, app: str, client_id: str) -> UUID:
+        return self.derive(realm, "client", f"{app}|{client_id}")
+
+    def subscription(self, realm: str, thread: UUID, contact: UUID) -> UUID:
+        return self.derive(realm, "subscription", f"{thread.hex}|{contact.hex}", like=thread)
+
+    def message(self, realm: str, nonce: str, *, thread: UUID | None = None) -> UUID:
+        return self.derive(realm, "message", nonce, like=thread)
+
+    def token(self, realm: str, channel: str, address: str) -> UUID:
+        """A key to look an address up by, without storing or showing it."""
+        return self.derive(realm, "token", f"{channel}|{address}")

@@ -1,0 +1,51 @@
+"""A fact as it is read back from the log: the envelope, and the event or delivery record inside."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from domain.aggregate import Event
+from domain.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice, Receipt
+
+EVENTS, DELIVERY, FEED, SIGNALS, SCHEDULES, SHOPS, TRIAGE = (
+    "EVENTS",
+    "DELIVERY",
+    "FEED",
+    "SIGNALS",
+    "SCHEDULES",
+    "SHOPS",
+    "TRIAGE",
+)
+"""The streams. A position counts within one of them."""
+
+DeliveryRecord = AudiencePage | Dispatch | Attempt | OutcomeSlice | Receipt
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of a stream. `position` with the log's epoch is the only clock that decides order.
+
+    at: the accepting process's time. digest: hex SHA-256 over subject, our headers and body.
+    """
+
+    stream: str
+    position: int
+    subject: str
+    topic: str
+    realm: str
+    actor: str = ""
+    causation: str = ""
+    correlation: str = ""
+    at: datetime
+    digest: str = ""
+    body: Event | DeliveryRecord
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Where a reader of a stream stands. digest: of the fact at that position ("" at position 0)."""
+
+    stream: str
+    position: int
+    epoch: str
+    digest: str = ""

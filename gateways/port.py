@@ -1,0 +1,85 @@
+"""What a channel gateway is: a slice of addresses in, outcomes out.
+
+A gateway never touches the log or a read model, never retries by itself and never sleeps: it sends, each send
+with a deadline, and says what became of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+
+from domain.message import Content
+from domain.outcome import Outcome
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sent to every address of a slice.
+
+    urgency: 1 (very low) to 4 (high). expires_at: after this nothing may be sent.
+    tid: the thread's outside id, None for a message without a thread.
+    """
+
+    realm: str
+    message: UUID
+    tid: str | None
+    sender: str
+    content: Content
+    urgency: int
+    expires_at: datetime
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One address. client: whose it is, None when it belongs to the contact itself."""
+
+    address: str
+    contact: UUID | None
+    client: UUID | None
+
+    def send_id(self, message: UUID) -> str:
+        """Stable over repeats: the same message to the same target has the same id."""
+        return f"{message.hex}:{(self.client or self.contact or message).hex}"
+
+
+class ChannelHalted(Exception):  # noqa: N818  the field's word for it, not an error of a caller
+    """The provider refuses our credentials or configuration: stop the channel, raise the alarm, keep the work.
+
+    code: the provider's reason. retry_after_s: when to try the channel again. outcomes: one per target of
+    the slice, in order; Retry for those that were refused or not sent.
+    """
+
+    def __init__(
+        self, code: str, outcomes: Sequence[Outcome], *, detail: str = "", retry_after_s: float = 60.0
+    ) -> None:
+        super().__init__(f"{code}: {detail}" if detail else code)
+        self.code, self.detail = code, detail
+        self.outcomes, self.retry_after_s = outcomes, retry_after_s
+
+
+class Gateway(Protocol):
+    """One channel's way out.
+
+    `send` returns exactly one outcome per target, in order, by `deadline_s` seconds at the latest
+    (plus at most one second), whatever the provider does; addresses it could not get an answer for are Unknown
+    when the request may have reached the provider, Retry when it certainly did not.
+    Raises ChannelHalted (which carries the outcomes so far) when credentials or configuration are refused,
+    and nothing else.
+    """
+
+    channel: str
+    slice_size: int
+    """How many addresses of a dispatch are sent (and recorded) together, at most 500."""
+
+    async def send(
+        self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
+    ) -> Sequence[Outcome]: ...
+
+    def check(self, content: Content) -> None:
+        """Raise domain.errors.TooLarge or Invalid when the channel could never carry this content."""
+        ...
+
+    async def aclose(self) -> None: ...

@@ -1,0 +1,102 @@
+"""What the processes need of the log, beyond the event store: ordered reads, shared work, appends, schedules."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from domain.recorded import Checkpoint, DeliveryRecord, Recorded
+
+
+class LogMismatch(Exception):  # noqa: N818  the field's word
+    """The log is not the one this checkpoint belongs to, or has lost its tail: stop, write nothing."""
+
+
+class Task(Protocol):
+    """One fact to work on, shared among the processes of a role. Unacknowledged, it comes back after `ack_wait`."""
+
+    fact: Recorded
+    deliveries: int
+    """How often it has been handed out, this time included."""
+
+    async def ack(self) -> None: ...
+    async def extend(self) -> None:
+        """Say that work goes on: the time until it is handed out again starts anew."""
+        ...
+
+    async def give_back(self, *, delay_s: float = 0.0) -> None: ...
+
+
+class Poison(msgspec.Struct, frozen=True):
+    """A message of a stream that cannot be decoded, with the reason; position and subject are known."""
+
+    stream: str
+    position: int
+    subject: str
+    reason: str
+
+
+class Append(msgspec.Struct, frozen=True):
+    """One record for DELIVERY. expect: the last sequence on its subject (0: the subject is new; None: any)."""
+
+    subject: str
+    record: DeliveryRecord
+    expect: int | None = None
+    correlation: str = ""
+
+
+class Log(Protocol):
+    """JetStream as the processes see it. It reconnects by itself for ever; calls wait at most their time-out.
+
+    Errors: VersionConflict (expected sequence not met; nothing stored), Unavailable, OutcomeUnknown.
+    """
+
+    async def epoch(self, stream: str) -> str: ...
+
+    def follow(
+        self, stream: str, start: Checkpoint | None, *, subjects: Sequence[str] = (), batch: int = 500
+    ) -> AsyncIterator[Sequence[Recorded | Poison]]:
+        """Every fact after `start`, in order, for ever; batches of what is there. Survives disconnects.
+
+        Raises LogMismatch when the log's epoch or the digest at the checkpoint differs, or the log ends before it.
+        """
+        ...
+
+    def work(
+        self, stream: str, durable: str, *, subjects: Sequence[str], ack_wait_s: float = 30.0, in_flight: int = 8
+    ) -> AsyncIterator[Task]:
+        """Facts handed out among all processes that name the same durable, each until acknowledged."""
+        ...
+
+    async def append(self, *records: Append) -> list[int]:
+        """All or nothing; the positions, in order."""
+        ...
+
+    async def last(self, stream: str, subject: str) -> Recorded | None:
+        """The newest fact on a subject (wildcards allowed), asked of the stream's leader."""
+        ...
+
+    async def read(self, stream: str, subject: str, *, limit: int = 1000) -> list[Recorded]:
+        """The facts on a subject (wildcards allowed), oldest first."""
+        ...
+
+    async def end(self, stream: str) -> int:
+        """The stream's last position, asked of its leader."""
+        ...
+
+    async def passed(self, stream: str, subject: str, position: int, applied: int) -> bool:
+        """Whether a reader that applied `applied` has nothing left up to `position` on `subject`."""
+        ...
+
+    async def feed(self, subject: str, frame: bytes, *, message: str, correlation: str = "") -> int:
+        """Append a frame to FEED; sockets that follow the subject get it at once."""
+        ...
+
+    async def schedule(self, id: str, due: datetime, *, target: str, body: bytes) -> None:
+        """Publish `body` on `target` (`due.<kind>.<id>`) at `due`. Writing it again replaces it."""
+        ...
+
+    async def triage(self, source: str, id: str, *, reason: str, body: bytes, position: int) -> None: ...

@@ -1,0 +1,127 @@
+"""What projections need: tables declared once, writes in, rows out. Two backends behind one suite of tests.
+
+Semantics, the same on every backend:
+- Each cell (column of a row) keeps the value with the highest position; a lower or equal position never changes it.
+  So replays, duplicates and disorder change nothing.
+- A Put also marks the row as present at its position; a Delete at P hides the row mark and all cells at or below
+  P, for ever. A row is visible while a Put is newer than its last Delete.
+- A column is fed by one stream; a table fed by two streams is never row-deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from domain.recorded import Checkpoint, Recorded
+
+ColumnType = Literal["uuid", "text", "bigint", "double", "boolean", "timestamp", "blob", "json"]
+"""json: any JSON value, stored as text."""
+
+Row = dict[str, Any]
+Key = tuple[Any, ...]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """A read model's table. partition (realm first) + clustering identify a row.
+
+    columns: everything else. newest_first: clustering order within a partition.
+    """
+
+    projection: str
+    name: str
+    partition: Mapping[str, ColumnType]
+    clustering: Mapping[str, ColumnType] = {}
+    columns: Mapping[str, ColumnType]
+    newest_first: bool = False
+
+
+class Put(msgspec.Struct, frozen=True):
+    """Set `values` (None clears a cell) in the row `key` = partition + clustering values, as of `position`."""
+
+    table: Table
+    key: Key
+    values: Mapping[str, Any]
+    position: int
+
+
+class Delete(msgspec.Struct, frozen=True):
+    table: Table
+    key: Key
+    position: int
+
+
+Write = Put | Delete
+
+
+class ReadModels(Protocol):
+    """Queries. Rows are dicts of key and value columns; absent cells are None.
+
+    Each table is read from its projection's live generation; a switch is seen within a second and never makes
+    a read fail. Errors: domain.errors.Unavailable when the store does not answer in time.
+    """
+
+    async def get(self, table: Table, key: Key) -> Row | None: ...
+
+    async def get_many(self, table: Table, keys: Sequence[Key]) -> list[Row | None]:
+        """One answer per key, in order; one round trip where the backend can."""
+        ...
+
+    async def range(
+        self,
+        table: Table,
+        partition: Key,
+        *,
+        after: Key | None = None,
+        before: Key | None = None,
+        limit: int = 500,
+        backwards: bool = False,
+    ) -> list[Row]:
+        """Rows of one partition in clustering order, strictly after/before the given (prefix of a) clustering key.
+
+        `after` and `before` are in the order of reading.
+        """
+        ...
+
+    async def range_many(
+        self, table: Table, partitions: Sequence[Key], *, limit_each: int = 500
+    ) -> dict[Key, list[Row]]: ...
+
+    async def checkpoint(self, projection: str, stream: str) -> Checkpoint | None:
+        """Where the live generation of a projection stands in a stream."""
+        ...
+
+
+class Generation(ReadModels, Protocol):
+    """One generation of one projection's tables, writable by the one process that projects."""
+
+    projection: str
+    number: int
+
+    async def apply(self, writes: Sequence[Write], checkpoints: Sequence[Checkpoint]) -> None:
+        """Store rows, then checkpoints (one transaction where the backend has them)."""
+        ...
+
+    async def scan(self, table: Table, *, after: Key | None = None, limit: int = 1000) -> list[Row]:
+        """All rows in a fixed order that both backends share, for digests and counts; page by the last full key."""
+        ...
+
+
+class Projection(Protocol):
+    """Facts in, writes out: a pure function of one fact, so order and repetition don't matter.
+
+    Raises ValueError for a fact that it cannot read (a poison event). version grows when the tables change.
+    """
+
+    name: str
+    version: int
+    streams: tuple[str, ...]
+    tables: tuple[Table, ...]
+
+    def project(self, fact: Recorded) -> Iterable[Write]: ...
+
+    async def check(self, models: ReadModels) -> list[str]:
+        """Invariants over a caught-up generation: sentences about what is wrong, none when all is well."""
+        ...
