@@ -36,6 +36,9 @@ class Client(Aggregate):
         def key_owner(self) -> KeyOwner | None:
             return _owner(self.contact, self.originator_id)
 
+        def apply(self, aggregate: Client) -> None:
+            aggregate.address_at = self.timestamp
+
     @dataclass(frozen=True, kw_only=True)
     class PropertiesChanged(Event):
         TOPIC = "client.properties-changed.v1"
@@ -61,7 +64,8 @@ class Client(Aggregate):
 
         def apply(self, aggregate: Client) -> None:
             aggregate.channel, aggregate.address = self.channel, self.address
-            aggregate.token = self.token
+            aggregate.token, aggregate.address_at = self.token, self.timestamp
+            aggregate.quarantined = False
 
     @dataclass(frozen=True, kw_only=True)
     class AddressRetired(Event):
@@ -75,6 +79,18 @@ class Client(Aggregate):
 
         def apply(self, aggregate: Client) -> None:
             aggregate.channel = aggregate.address = aggregate.token = None
+
+    @dataclass(frozen=True, kw_only=True)
+    class AddressQuarantined(Event):
+        """A provider doubts the address; the next such answer retires it."""
+
+        TOPIC = "client.address-quarantined.v1"
+        channel: str
+        token: UUID
+        code: str
+
+        def apply(self, aggregate: Client) -> None:
+            aggregate.quarantined = True
 
     @dataclass(frozen=True, kw_only=True)
     class ContactLinked(Event):
@@ -112,6 +128,8 @@ class Client(Aggregate):
         self.app, self.client_id, self.contact, self.uid = app, client_id, contact, uid
         self.channel, self.address, self.token = channel, address, token
         self.properties = properties
+        self.address_at: datetime | None = None
+        self.quarantined = False
 
     @classmethod
     def register(cls, *, id: UUID, at: datetime, app: str, client_id: str, **fields: Any) -> Client:
@@ -147,6 +165,25 @@ class Client(Aggregate):
             channel=self.channel,
             token=self.token,
             code=code,
+        )
+
+    def find_gone(
+        self, *, at: datetime, token: UUID | None, code: str, since: datetime, confirm: bool
+    ) -> None:
+        """A provider said that `token` is dead since `since`.
+
+        Nothing happens if the client has another address by now, or set this one later. With `confirm` the
+        address is only quarantined the first time.
+        """
+        if self.token is None or self.token != token:
+            return
+        if self.address_at is None or self.address_at > since:
+            return
+        if not confirm or self.quarantined:
+            self.retire_address(at=at, code=code)
+            return
+        self.trigger_event(
+            self.AddressQuarantined, timestamp=at, channel=self.channel, token=token, code=code
         )
 
     def link(self, *, at: datetime, contact: UUID | None, uid: str | None) -> None:

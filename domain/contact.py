@@ -8,7 +8,7 @@ from uuid import UUID
 
 from domain.aggregate import Aggregate, Created, KeyOwner
 from domain.aggregate import Event as BaseEvent
-from domain.errors import NotFound
+from domain.errors import Conflict
 
 
 class Contact(Aggregate):
@@ -36,6 +36,7 @@ class Contact(Aggregate):
 
         def apply(self, aggregate: Contact) -> None:
             aggregate.addresses[self.channel] = self.address or ""
+            aggregate.address_times[self.channel] = self.timestamp
 
     @dataclass(frozen=True, kw_only=True)
     class PreferencesSet(Event):
@@ -62,6 +63,27 @@ class Contact(Aggregate):
             aggregate.addresses.pop(self.channel, None)
 
     @dataclass(frozen=True, kw_only=True)
+    class ChannelSuppressed(Event):
+        """The person said stop, or complained (code: the provider's reason)."""
+
+        TOPIC = "contact.channel-suppressed.v1"
+        channel: str
+        code: str
+
+        def apply(self, aggregate: Contact) -> None:
+            aggregate.suppressed[self.channel] = self.code
+
+    @dataclass(frozen=True, kw_only=True)
+    class ChannelRestored(Event):
+        """The person asked to be written to again."""
+
+        TOPIC = "contact.channel-restored.v1"
+        channel: str
+
+        def apply(self, aggregate: Contact) -> None:
+            aggregate.suppressed.pop(self.channel, None)
+
+    @dataclass(frozen=True, kw_only=True)
     class Erased(Event):
         """The person's key is destroyed: nothing sealed about them can be read again."""
 
@@ -74,6 +96,8 @@ class Contact(Aggregate):
     def __init__(self, uid: str) -> None:
         self.uid, self.erased = uid, False
         self.addresses: dict[str, str] = {}
+        self.address_times: dict[str, datetime] = {}
+        self.suppressed: dict[str, str] = {}
         self.channels: tuple[str, ...] | None = None
         self.locale = self.time_zone = ""
 
@@ -87,9 +111,18 @@ class Contact(Aggregate):
         if address != self.addresses.get(channel, ""):
             self.trigger_event(self.AddressSet, timestamp=at, channel=channel, address=address)
 
-    def retire_address(self, *, at: datetime, channel: str, code: str) -> None:
-        if self.addresses.get(channel):
+    def retire_address(self, *, at: datetime, channel: str, code: str, since: datetime) -> None:
+        """Give up a dead address, unless it was set after the provider found it dead."""
+        if self.addresses.get(channel) and self.address_times[channel] <= since:
             self.trigger_event(self.AddressRetired, timestamp=at, channel=channel, code=code)
+
+    def suppress(self, *, at: datetime, channel: str, code: str) -> None:
+        if channel not in self.suppressed:
+            self.trigger_event(self.ChannelSuppressed, timestamp=at, channel=channel, code=code)
+
+    def restore(self, *, at: datetime, channel: str) -> None:
+        if channel in self.suppressed:
+            self.trigger_event(self.ChannelRestored, timestamp=at, channel=channel)
 
     def set_preferences(
         self, *, at: datetime, channels: tuple[str, ...] | None, locale: str, time_zone: str
@@ -110,4 +143,4 @@ class Contact(Aggregate):
 
     def _assert_present(self) -> None:
         if self.erased:
-            raise NotFound("this contact was erased")
+            raise Conflict("this contact was erased for good; use another uid")

@@ -47,11 +47,14 @@ class AudiencePage(msgspec.Struct, frozen=True):
 
 
 class Recipient(msgspec.Struct, frozen=True, array_like=True):
-    """Whom an address belongs to. client None: the contact's own (phone, mail). set_at: its position."""
+    """Whom an address belongs to. client None: the contact's own (phone, mail).
+
+    token: the digest of a push address, to tell later whether the client still has the same one.
+    """
 
     contact: UUID | None
     client: UUID | None
-    set_at: int
+    token: UUID | None = None
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -62,13 +65,17 @@ class Sealed(msgspec.Struct, frozen=True):
 
 
 class Dispatch(msgspec.Struct, frozen=True):
-    """One message on one channel to a page of recipients; sealed[i] belongs to recipients[i]."""
+    """One message on one channel to a page of recipients; the sealed addresses are in the same order.
+
+    page: the audience page's number; `x<n>` follows when a channel needs more than one dispatch for it, `f<first>`
+    when a slice of another dispatch is tried again. attempt: 1 for the first try.
+    """
 
     realm: str
     message: UUID
     channel: str
     lane: Lane
-    page: int
+    page: str
     attempt: int
     tid: str | None
     sender: str

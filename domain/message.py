@@ -73,6 +73,7 @@ class Message(Aggregate):
         """A scheduled message's time has come; its audience is decided at this position."""
 
         TOPIC = "message.due.v1"
+        scheduled_at: datetime | None
         expires_at: datetime
 
         def apply(self, aggregate: Message) -> None:
@@ -81,6 +82,7 @@ class Message(Aggregate):
     @dataclass(frozen=True, kw_only=True)
     class Cancelled(Event):
         TOPIC = "message.cancelled.v1"
+        scheduled_at: datetime | None
 
         def apply(self, aggregate: Message) -> None:
             aggregate.cancelled = True
@@ -137,7 +139,12 @@ class Message(Aggregate):
         if self.due or self.cancelled:
             return
         planned = self.scheduled_at or at
-        self.trigger_event(self.Due, timestamp=at, expires_at=at + (self.expires_at - planned))
+        self.trigger_event(
+            self.Due,
+            timestamp=at,
+            scheduled_at=self.scheduled_at,
+            expires_at=at + (self.expires_at - planned),
+        )
 
     def cancel(self, *, at: datetime) -> None:
         """Stop a scheduled message. Raises Conflict once it is due."""
@@ -145,7 +152,7 @@ class Message(Aggregate):
             return
         if self.due:
             raise Conflict("the message is already being sent; only a scheduled one can be cancelled")
-        self.trigger_event(self.Cancelled, timestamp=at)
+        self.trigger_event(self.Cancelled, timestamp=at, scheduled_at=self.scheduled_at)
 
     def note_dispatched(
         self, *, at: datetime, pages: int, contacts: int, sends: int, suppressed: int
