@@ -20,26 +20,22 @@ class VersionConflict(Conflict):
 class EventStore(Protocol):
     """Aggregates in and out of the log.
 
-    Atomicity: a save is all or nothing, over all its aggregates. Order: a save that returned is visible to every
-    later `load(..., fresh=True)`; a plain load may be stale, and then the save that builds on it is refused.
-    Errors: VersionConflict (nothing stored), Unavailable (nothing stored), OutcomeUnknown (the log could not even be
-    asked again).
+    Atomicity: a save is all or nothing, over all its aggregates.
+    Order: a save that returned is visible to every later `load(..., fresh=True)`; a plain load may be stale, and then the save that builds on it is refused.
+    Errors: VersionConflict (nothing stored), Unavailable (nothing stored), OutcomeUnknown (the log could
+    not even be asked again).
     """
 
-    async def load[A: Aggregate](
-        self, kind: type[A], id: UUID, *, fresh: bool = False
-    ) -> A | None:
+    async def load[A: Aggregate](self, kind: type[A], id: UUID, *, fresh: bool = False) -> A | None:
         """The aggregate from its events, None if it has none. Its hash chain is checked."""
         ...
 
-    async def save(
-        self, *aggregates: Aggregate, context: Context, claim: str | None = None
-    ) -> int:
+    async def save(self, *aggregates: Aggregate, context: Context, claim: str | None = None) -> int:
         """Append all pending events; the position of the last one.
 
         claim: hash of the command's parameters, kept as a header of the first event, so that a twin under the
-        same idempotency key can be told from a different command. An aggregate without pending events is passed
-        over; if none has any, the answer is 0.
+        same idempotency key can be told from a different command. An aggregate without pending events is
+        passed over; if none has any, the answer is 0.
         """
         ...
 

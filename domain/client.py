@@ -133,9 +133,7 @@ class Client(Aggregate):
 
     @classmethod
     def register(cls, *, id: UUID, at: datetime, app: str, client_id: str, **fields: Any) -> Client:
-        client: Client = cls._open(
-            cls.Registered, id=id, at=at, app=app, client_id=client_id, **fields
-        )
+        client: Client = cls._open(cls.Registered, id=id, at=at, app=app, client_id=client_id, **fields)
         return client
 
     def change_properties(self, *, at: datetime, properties: dict[str, Any]) -> None:

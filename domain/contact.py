@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from domain.aggregate import Aggregate, Created, KeyOwner
+from domain.aggregate import Aggregate, KeyOwner
+from domain.aggregate import Created as BaseCreated
 from domain.aggregate import Event as BaseEvent
 from domain.errors import Conflict
 
@@ -21,7 +22,7 @@ class Contact(Aggregate):
             return KeyOwner("contact", self.originator_id)
 
     @dataclass(frozen=True, kw_only=True)
-    class Created(Event, Created):
+    class Created(Event, BaseCreated):
         TOPIC = "contact.created.v1"
         uid: str
 

@@ -67,8 +67,8 @@ class Sealed(msgspec.Struct, frozen=True):
 class Dispatch(msgspec.Struct, frozen=True):
     """One message on one channel to a page of recipients; the sealed addresses are in the same order.
 
-    page: the audience page's number; `x<n>` follows when a channel needs more than one dispatch for it, `f<first>`
-    when a slice of another dispatch is tried again. attempt: 1 for the first try.
+    page: the audience page's number; `x<n>` follows when a channel needs more than one dispatch for it,
+    `f<first>` when a slice of another dispatch is tried again. attempt: 1 for the first try.
     """
 
     realm: str
@@ -93,9 +93,7 @@ class Dispatch(msgspec.Struct, frozen=True):
 
     @property
     def subject(self) -> str:
-        return (
-            f"dispatch.{self.channel}.{self.lane}.{self.message.hex}.{self.page}.{self.attempt}"
-        )
+        return f"dispatch.{self.channel}.{self.lane}.{self.message.hex}.{self.page}.{self.attempt}"
 
 
 class Attempt(msgspec.Struct, frozen=True):

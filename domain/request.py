@@ -1,4 +1,4 @@
-"""A claim: that a call under an idempotency key was carried out, for commands that create nothing themselves."""
+"""A claim: that a call under an idempotency key was carried out, for commands that create nothing."""
 
 from __future__ import annotations
 

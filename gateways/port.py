@@ -45,8 +45,9 @@ class Target(msgspec.Struct, frozen=True):
         return f"{message.hex}:{(self.client or self.contact or message).hex}"
 
 
-class ChannelHalted(Exception):  # noqa: N818  the field's word for it, not an error of a caller
-    """The provider refuses our credentials or configuration: stop the channel, raise the alarm, keep the work.
+class ChannelHalted(Exception):
+    """The provider refuses our credentials or configuration: stop the channel, raise the alarm, keep the
+    work.
 
     code: the provider's reason. retry_after_s: when to try the channel again. outcomes: one per target of
     the slice, in order; Retry for those that were refused or not sent.
@@ -64,8 +65,8 @@ class Gateway(Protocol):
     """One channel's way out.
 
     `send` returns exactly one outcome per target, in order, by `deadline_s` seconds at the latest
-    (plus at most one second), whatever the provider does; addresses it could not get an answer for are Unknown
-    when the request may have reached the provider, Retry when it certainly did not.
+    (plus at most one second), whatever the provider does; addresses it could not get an answer for are
+    Unknown when the request may have reached the provider, Retry when it certainly did not.
     Raises ChannelHalted (which carries the outcomes so far) when credentials or configuration are refused,
     and nothing else.
     """

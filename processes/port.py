@@ -1,4 +1,4 @@
-"""What the processes need of the log, beyond the event store: ordered reads, shared work, appends, schedules."""
+"""What the processes need of the log beyond the event store: ordered reads, shared work, appends, schedules."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import msgspec
 from domain.recorded import Checkpoint, DeliveryRecord, Recorded
 
 
-class LogMismatch(Exception):  # noqa: N818  the field's word
+class LogMismatch(Exception):
     """The log is not the one this checkpoint belongs to, or has lost its tail: stop, write nothing."""
 
 
 class Task(Protocol):
-    """One fact to work on, shared among the processes of a role. Unacknowledged, it comes back after `ack_wait`."""
+    """One fact to work on, shared among the processes of a role. Unacknowledged, it comes back after
+    `ack_wait`.
+    """
 
     fact: Recorded
     deliveries: int
@@ -40,7 +42,7 @@ class Poison(msgspec.Struct, frozen=True):
 
 
 class Append(msgspec.Struct, frozen=True):
-    """One record for DELIVERY. expect: the last sequence on its subject (0: the subject is new; None: any)."""
+    """One record for DELIVERY. expect: the last sequence on its subject (0: it is new; None: any)."""
 
     subject: str
     record: DeliveryRecord
@@ -61,12 +63,19 @@ class Log(Protocol):
     ) -> AsyncIterator[Sequence[Recorded | Poison]]:
         """Every fact after `start`, in order, for ever; batches of what is there. Survives disconnects.
 
-        Raises LogMismatch when the log's epoch or the digest at the checkpoint differs, or the log ends before it.
+        Raises LogMismatch when the log's epoch or the digest at the checkpoint differs, or the log ends
+        before it.
         """
         ...
 
     def work(
-        self, stream: str, durable: str, *, subjects: Sequence[str], ack_wait_s: float = 30.0, in_flight: int = 8
+        self,
+        stream: str,
+        durable: str,
+        *,
+        subjects: Sequence[str],
+        ack_wait_s: float = 30.0,
+        in_flight: int = 8,
     ) -> AsyncIterator[Task]:
         """Facts handed out among all processes that name the same durable, each until acknowledged."""
         ...

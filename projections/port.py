@@ -1,10 +1,10 @@
 """What projections need: tables declared once, writes in, rows out. Two backends behind one suite of tests.
 
 Semantics, the same on every backend:
-- Each cell (column of a row) keeps the value with the highest position; a lower or equal position never changes it.
-  So replays, duplicates and disorder change nothing.
-- A Put also marks the row as present at its position; a Delete at P hides the row mark and all cells at or below
-  P, for ever. A row is visible while a Put is newer than its last Delete.
+- Each cell (column of a row) keeps the value with the highest position; a lower or equal position never
+  changes it. So replays, duplicates and disorder change nothing.
+- A Put also marks the row as present at its position; a Delete at P hides the row mark and all cells at or
+  below P, for ever. A row is visible while a Put is newer than its last Delete.
 - A column is fed by one stream; a table fed by two streams is never row-deleted.
 """
 
@@ -39,7 +39,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Put(msgspec.Struct, frozen=True):
-    """Set `values` (None clears a cell) in the row `key` = partition + clustering values, as of `position`."""
+    """Set `values` (None clears a cell) in the row `key` (partition + clustering), as of `position`."""
 
     table: Table
     key: Key
@@ -79,7 +79,8 @@ class ReadModels(Protocol):
         limit: int = 500,
         backwards: bool = False,
     ) -> list[Row]:
-        """Rows of one partition in clustering order, strictly after/before the given (prefix of a) clustering key.
+        """Rows of one partition in clustering order, strictly after/before the given (prefix of a)
+        clustering key.
 
         `after` and `before` are in the order of reading.
         """
@@ -105,7 +106,7 @@ class Generation(ReadModels, Protocol):
         ...
 
     async def scan(self, table: Table, *, after: Key | None = None, limit: int = 1000) -> list[Row]:
-        """All rows in a fixed order that both backends share, for digests and counts; page by the last full key."""
+        """All rows in an order that both backends share, for digests and counts; page by the last key."""
         ...
 
 
