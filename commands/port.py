@@ -9,6 +9,8 @@ from uuid import UUID
 from domain.aggregate import Aggregate
 from domain.context import Context
 from domain.errors import Conflict
+from domain.message import Content
+from domain.thread import Thread
 
 
 class VersionConflict(Conflict):
@@ -60,4 +62,18 @@ class KeyStore(Protocol):
 
     async def destroy(self, name: str) -> None:
         """Final: whatever the key sealed can't be read again, on any process, within a second."""
+        ...
+
+
+class ThreadDirectory(Protocol):
+    """Threads as the publish path sees them: from memory, at most a second old."""
+
+    async def thread(self, id: UUID) -> Thread | None: ...
+
+
+class ContentCheck(Protocol):
+    """Whether the channels can carry a message."""
+
+    def __call__(self, content: Content, channels: Sequence[str] | None) -> None:
+        """Raise TooLarge or Invalid, naming the channel, for content that one of `channels` (None: all) can't carry."""
         ...

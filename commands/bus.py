@@ -1,0 +1,107 @@
+"""The one door to the write side: a command in, its answer out, whatever races on the way.
+
+A version conflict means that somebody was faster: the handler runs again on what is there now. Nothing else is
+retried here, since after an unknown outcome only the caller can decide (with an idempotency key, safely).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from commands import clients, contacts, messaging, threads
+from commands.port import ContentCheck, EventStore, ThreadDirectory, VersionConflict
+from commands.scope import Claim, Scope
+from domain.context import Caller, Context
+from domain.ids import Ids
+
+ATTEMPTS_MAX = 8
+"""Tries of one command against version conflicts; more means that something else is wrong."""
+
+Handler = Callable[[Any, Scope], Awaitable[Any]]
+
+HANDLERS: dict[type[msgspec.Struct], Handler] = {
+    messaging.Publish: messaging.publish,
+    messaging.Send: messaging.send,
+    messaging.Multicast: messaging.multicast,
+    messaging.Broadcast: messaging.broadcast,
+    messaging.Cancel: messaging.cancel,
+    messaging.FallDue: messaging.fall_due,
+    messaging.NoteDispatched: messaging.note_dispatched,
+    messaging.Settle: messaging.settle,
+    threads.OpenThread: threads.open_thread,
+    threads.ChangeThread: threads.change_thread,
+    threads.CloseThread: threads.close_thread,
+    threads.Subscribe: threads.subscribe,
+    threads.Unsubscribe: threads.unsubscribe,
+    contacts.PutContact: contacts.put_contact,
+    contacts.EraseContact: contacts.erase_contact,
+    contacts.FindContactAddressGone: contacts.find_contact_address_gone,
+    contacts.SuppressChannel: contacts.suppress_channel,
+    contacts.RestoreChannel: contacts.restore_channel,
+    contacts.EndSubscription: contacts.end_subscription,
+    clients.Enlist: clients.enlist,
+    clients.ForgetClient: clients.forget_client,
+    clients.FindAddressGone: clients.find_address_gone,
+    clients.Unlink: clients.unlink,
+}
+
+CREATES = frozenset({messaging.Publish, messaging.Send, messaging.Multicast, messaging.Broadcast})
+"""Commands whose claim is the id of what they create; the others leave a claim event beside theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bus:
+    """clock: now, in UTC. nonce: fresh randomness, at least 128 bits of it."""
+
+    store: EventStore
+    threads: ThreadDirectory
+    check: ContentCheck
+    ids: Ids
+    clock: Callable[[], datetime]
+    nonce: Callable[[], str]
+
+    async def execute(
+        self,
+        command: msgspec.Struct,
+        context: Context,
+        *,
+        caller: Caller | None = None,
+        claim: Claim | None = None,
+    ) -> Any:
+        """Carry the command out; the handler's answer.
+
+        caller None: one of our own processes, which may do anything. claim: from `claim_for`, for calls with an
+        Idempotency-Key; a twin gets the first call's answer. Errors: domain.errors.
+        """
+        handler = HANDLERS[type(command)]
+        for attempt in range(ATTEMPTS_MAX):
+            scope = self._scope(context, caller, claim, fresh=attempt > 0)
+            if claim and type(command) not in CREATES and await scope.already_made():
+                return None
+            try:
+                return await handler(command, scope)
+            except VersionConflict:
+                if attempt + 1 == ATTEMPTS_MAX:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _scope(
+        self, context: Context, caller: Caller | None, claim: Claim | None, *, fresh: bool
+    ) -> Scope:
+        return Scope(
+            store=self.store,
+            threads=self.threads,
+            check=self.check,
+            ids=self.ids,
+            context=context,
+            now=self.clock(),
+            nonce=self.nonce(),
+            caller=caller,
+            claim=claim,
+            fresh=fresh,
+        )

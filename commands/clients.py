@@ -1,0 +1,133 @@
+"""Commands on clients: applications on devices and browsers, and their push addresses."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from commands.contacts import assert_uid
+from commands.scope import Scope
+from domain.channel import APNS, FCM, WEBPUSH
+from domain.client import Client
+from domain.contact import Contact
+from domain.errors import Conflict, Invalid, NotFound
+
+APP = "msgxc"
+"""The app that devices enlisted by token alone belong to."""
+ADDRESS_MAX = 4_096
+"""Bytes of a push token or subscription; the longest seen in the wild is about 1 kB."""
+
+
+class Enlist(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that is known by its push address alone.
+
+    identity: what tells two devices apart (the token, or the web-push endpoint); address: all that is needed to
+    send to it (the token, or the subscription as JSON).
+    """
+
+    uid: str
+    channel: str
+    identity: str
+    address: str
+    properties: dict[str, Any] = {}
+
+
+class ForgetClient(msgspec.Struct, frozen=True, kw_only=True):
+    """Take one of a contact's devices away."""
+
+    uid: str
+    client: UUID
+
+
+class FindAddressGone(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider said that a client's address is dead since `since`; confirm: believe it the second time."""
+
+    client: UUID
+    token: UUID | None
+    code: str
+    since: datetime
+    confirm: bool = False
+
+
+class Unlink(msgspec.Struct, frozen=True, kw_only=True):
+    """Take a client from the contact it belongs to; for the erasure of a contact."""
+
+    client: UUID
+    contact: UUID
+
+
+async def enlist(command: Enlist, scope: Scope) -> UUID:
+    """The client's id. The same device again is the same client; a token of another contact changes hands."""
+    _assert_valid(command)
+    contact_id = scope.ids.contact(scope.realm, command.uid)
+    token = scope.ids.token(scope.realm, command.channel, command.identity)
+    id = scope.ids.client(scope.realm, APP, token.hex)
+    contact = await scope.load(Contact, contact_id)
+    if contact is None:
+        contact = Contact.create(id=contact_id, at=scope.now, uid=command.uid)
+    elif contact.erased:
+        raise Conflict("this contact was erased for good; use another uid", field="uid")
+    client = await scope.load(Client, id)
+    if client is None:
+        client = Client.register(
+            id=id,
+            at=scope.now,
+            app=APP,
+            client_id=token.hex,
+            contact=contact_id,
+            uid=command.uid,
+            channel=command.channel,
+            address=command.address,
+            token=token,
+            properties=command.properties,
+        )
+    else:
+        client.link(at=scope.now, contact=contact_id, uid=command.uid)
+        client.set_address(
+            at=scope.now, channel=command.channel, address=command.address, token=token
+        )
+    await scope.save(contact, client)
+    return id
+
+
+async def forget_client(command: ForgetClient, scope: Scope) -> None:
+    client = await scope.load(Client, command.client)
+    if client is None or client.contact != scope.ids.contact(scope.realm, command.uid):
+        raise NotFound("you have no such device", field="client")
+    client.retire_address(at=scope.now, code="forgotten")
+    client.link(at=scope.now, contact=None, uid=None)
+    await scope.save(client)
+
+
+async def find_address_gone(command: FindAddressGone, scope: Scope) -> None:
+    client = await scope.load(Client, command.client)
+    if client is None:
+        raise NotFound("no such client")
+    client.find_gone(
+        at=scope.now,
+        token=command.token,
+        code=command.code,
+        since=command.since,
+        confirm=command.confirm,
+    )
+    await scope.save(client)
+
+
+async def unlink(command: Unlink, scope: Scope) -> None:
+    client = await scope.load(Client, command.client)
+    if client is None or client.contact != command.contact:
+        return
+    client.retire_address(at=scope.now, code="erased")
+    client.link(at=scope.now, contact=None, uid=None)
+    await scope.save(client)
+
+
+def _assert_valid(command: Enlist) -> None:
+    assert_uid(command.uid)
+    if command.channel not in (APNS, FCM, WEBPUSH):
+        raise Invalid("a device is reached by apns, fcm or webpush", field="os")
+    if not command.address or len(command.address.encode()) > ADDRESS_MAX:
+        raise Invalid(f"an address has 1 to {ADDRESS_MAX:,} bytes", field="token")

@@ -1,0 +1,266 @@
+"""Commands that accept messages, start scheduled ones, and record how they went."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from commands.port import VersionConflict
+from commands.scope import Scope, assert_same
+from domain.contact import Contact
+from domain.errors import Conflict, Forbidden, Invalid, NotFound
+from domain.message import Audience, Content, Message, ToContacts, ToEveryone, ToThread
+from domain.subscription import Subscription
+from domain.thread import Thread
+
+TTL_S_DEFAULT = 86_400
+"""The original's 24 hours."""
+TTL_S_MAX = 2_419_200
+"""Four weeks: the longest that FCM and web push keep a message."""
+TEXT_MIN = 2
+"""Characters; the contract's own bound."""
+CONTACTS_MAX = 10_000
+"""Contacts of one multicast, so that the event stays well under a NATS message's 1 MiB."""
+SCHEDULE_AHEAD_MAX = timedelta(days=366)
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """What every kind of message has. urgency 1 (very low) to 4 (high), None: the thread's. ttl_s None: 24 hours."""
+
+    text: str
+    subject: str = ""
+    opts: dict[str, Any] = {}
+    urgency: int | None = None
+    ttl_s: int | None = None
+    scheduled_at: datetime | None = None
+    channels: tuple[str, ...] | None = None
+    parent: str | None = None
+
+
+class Publish(msgspec.Struct, frozen=True, kw_only=True):
+    """To everyone subscribed to a thread."""
+
+    tid: str
+    draft: Draft
+
+
+class Send(msgspec.Struct, frozen=True, kw_only=True):
+    """To one contact."""
+
+    uid: str
+    draft: Draft
+
+
+class Multicast(msgspec.Struct, frozen=True, kw_only=True):
+    """To many contacts by name, each once."""
+
+    uids: tuple[str, ...]
+    draft: Draft
+
+
+class Broadcast(msgspec.Struct, frozen=True, kw_only=True):
+    """To every contact of the realm."""
+
+    draft: Draft
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True):
+    """Stop a scheduled message. tid: must be its thread when given."""
+
+    message: UUID
+    tid: str | None = None
+
+
+class FallDue(msgspec.Struct, frozen=True, kw_only=True):
+    """Start a scheduled message now."""
+
+    message: UUID
+    tid: str | None = None
+
+
+class NoteDispatched(msgspec.Struct, frozen=True, kw_only=True):
+    message: UUID
+    pages: int
+    contacts: int
+    sends: int
+    suppressed: int
+
+
+class Settle(msgspec.Struct, frozen=True, kw_only=True):
+    message: UUID
+    totals: dict[str, int]
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """message None: the thread is switched off, so nothing was stored. position: of the event that says so."""
+
+    message: UUID | None
+    position: int = 0
+    repeated: bool = False
+
+
+async def publish(command: Publish, scope: Scope) -> Accepted:
+    thread = await _thread_to_publish(command.tid, scope)
+    if thread.switched_off:
+        return Accepted(None)
+    return await _accept(
+        command.draft,
+        scope,
+        audience=ToThread(thread.id),
+        thread=thread,
+    )
+
+
+async def send(command: Send, scope: Scope) -> Accepted:
+    contact = scope.ids.contact(scope.realm, command.uid)
+    known = await scope.load(Contact, contact)
+    if known is None or known.erased:
+        raise NotFound(f"no contact has the uid {command.uid!r}", field="uid")
+    return await _accept(command.draft, scope, audience=ToContacts((contact,)))
+
+
+async def multicast(command: Multicast, scope: Scope) -> Accepted:
+    if not 1 <= len(command.uids) <= CONTACTS_MAX:
+        raise Invalid(f"give 1 to {CONTACTS_MAX:,} uids", field="uids")
+    contacts = dict.fromkeys(scope.ids.contact(scope.realm, uid) for uid in command.uids)
+    return await _accept(command.draft, scope, audience=ToContacts(tuple(contacts)))
+
+
+async def broadcast(command: Broadcast, scope: Scope) -> Accepted:
+    return await _accept(command.draft, scope, audience=ToEveryone())
+
+
+async def cancel(command: Cancel, scope: Scope) -> None:
+    message = await _message(command.message, command.tid, scope)
+    message.cancel(at=scope.now)
+    await scope.save(message)
+
+
+async def fall_due(command: FallDue, scope: Scope) -> None:
+    message = await _message(command.message, command.tid, scope)
+    if message.cancelled and scope.caller is not None:
+        raise Conflict("the message was cancelled")
+    message.fall_due(at=scope.now)
+    await scope.save(message)
+
+
+async def note_dispatched(command: NoteDispatched, scope: Scope) -> None:
+    message = await _message(command.message, None, scope)
+    message.note_dispatched(
+        at=scope.now,
+        pages=command.pages,
+        contacts=command.contacts,
+        sends=command.sends,
+        suppressed=command.suppressed,
+    )
+    await scope.save(message)
+
+
+async def settle(command: Settle, scope: Scope) -> None:
+    message = await _message(command.message, None, scope)
+    message.settle(at=scope.now, totals=command.totals)
+    await scope.save(message)
+
+
+async def _accept(
+    draft: Draft, scope: Scope, *, audience: Audience, thread: Thread | None = None
+) -> Accepted:
+    _assert_valid(draft, scope.now)
+    content = _content(draft, thread)
+    channels = _channels(draft, thread)
+    scope.check(content, channels)
+    nonce = f"claim|{scope.claim.scope}" if scope.claim else scope.nonce
+    id = scope.ids.message(scope.realm, nonce, thread=thread.id if thread else None)
+    scheduled_at = _later(draft.scheduled_at, scope.now)
+    message = Message.accept(
+        id=id,
+        at=scope.now,
+        audience=audience,
+        content=content,
+        sender=scope.caller.uid if scope.caller else scope.context.actor,
+        tid=thread.tid if thread else None,
+        channels=channels,
+        urgency=draft.urgency or (thread.settings.urgency if thread else 3),
+        expires_at=(scheduled_at or scope.now) + timedelta(seconds=_ttl_s(draft)),
+        scheduled_at=scheduled_at,
+        parent=draft.parent,
+        confidential=bool(thread and thread.settings.confidential),
+    )
+    return await _claim_and_save(message, scope)
+
+
+async def _claim_and_save(message: Message, scope: Scope) -> Accepted:
+    digest = scope.claim.digest if scope.claim else None
+    try:
+        position = await scope.store.save(message, context=scope.context, claim=digest)
+    except VersionConflict:
+        found = await scope.store.claim_of(Message, message.id) if scope.claim else None
+        if found is None or scope.claim is None:
+            raise
+        assert_same(scope.claim, found[1])
+        return Accepted(message.id, found[0], repeated=True)
+    return Accepted(message.id, position)
+
+
+async def _thread_to_publish(tid: str, scope: Scope) -> Thread:
+    thread = await scope.threads.thread(scope.ids.thread(scope.realm, tid))
+    if thread is None or thread.closed:
+        raise NotFound(f"no thread has the tid {tid!r}", field="tid")
+    caller = scope.caller
+    if caller is None or thread.may_publish(caller):
+        return thread
+    contact = scope.ids.contact(scope.realm, caller.uid)
+    subscription = await scope.load(
+        Subscription, scope.ids.subscription(scope.realm, thread.id, contact)
+    )
+    if thread.may_see(caller, subscribed=bool(subscription and subscription.active)):
+        raise Forbidden("you may read this thread, but not publish to it")
+    raise NotFound(f"no thread has the tid {tid!r}", field="tid")
+
+
+async def _message(id: UUID, tid: str | None, scope: Scope) -> Message:
+    message = await scope.load(Message, id)
+    if message is None or (tid is not None and message.tid != tid):
+        raise NotFound("no such message" + (" in this thread" if tid else ""), field="mid")
+    return message
+
+
+def _content(draft: Draft, thread: Thread | None) -> Content:
+    if thread is None:
+        return Content(draft.text, draft.subject, draft.opts)
+    settings = thread.settings
+    return Content(
+        draft.text, draft.subject or settings.name or settings.alias, draft.opts or settings.defaults
+    )
+
+
+def _channels(draft: Draft, thread: Thread | None) -> tuple[str, ...] | None:
+    allowed = thread.settings.channels if thread else None
+    if draft.channels is None or allowed is None:
+        return draft.channels if allowed is None else allowed
+    return tuple(channel for channel in draft.channels if channel in allowed)
+
+
+def _later(scheduled_at: datetime | None, now: datetime) -> datetime | None:
+    """A time in the past means at once, as in the original."""
+    return scheduled_at if scheduled_at and scheduled_at > now else None
+
+
+def _ttl_s(draft: Draft) -> int:
+    return TTL_S_DEFAULT if draft.ttl_s is None else draft.ttl_s
+
+
+def _assert_valid(draft: Draft, now: datetime) -> None:
+    if len(draft.text) < TEXT_MIN:
+        raise Invalid(f"write at least {TEXT_MIN} characters", field="msg")
+    if draft.urgency is not None and not 1 <= draft.urgency <= 4:
+        raise Invalid("urgency goes from 1 (very low) to 4 (high)", field="opts.urgency")
+    if not 0 <= _ttl_s(draft) <= TTL_S_MAX:
+        raise Invalid(f"ttl is in seconds, 0 to {TTL_S_MAX:,}", field="opts.ttl")
+    if draft.scheduled_at and draft.scheduled_at.tzinfo is None:
+        raise Invalid("scheduled needs a time zone, such as 2027-01-31T09:00:00Z", field="scheduled")
+    if draft.scheduled_at and draft.scheduled_at > now + SCHEDULE_AHEAD_MAX:
+        raise Invalid("scheduled can be at most 366 days ahead", field="scheduled")

@@ -1,0 +1,83 @@
+"""What a handler works with: who asks, when, and the doors to the log. One scope per attempt at a command."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from commands.port import ContentCheck, EventStore, ThreadDirectory
+from domain.aggregate import Aggregate
+from domain.context import Caller, Context
+from domain.errors import ClaimMismatch
+from domain.ids import Ids
+from domain.request import Request
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """An idempotency key in its scope (realm, caller, route, thread), and the hash of the parameters."""
+
+    scope: str
+    digest: str
+
+
+def claim_for(key: str, *, caller: Caller, route: str, thread: str, command: msgspec.Struct) -> Claim:
+    """The claim of one call: two calls are twins when scope and digest are equal."""
+    parameters = hashlib.sha256(msgspec.json.encode(command, order="sorted")).hexdigest()
+    return Claim("|".join((caller.realm, caller.uid, route, thread, key)), parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """caller None: one of our own processes acts. nonce: fresh randomness for the id of what is created."""
+
+    store: EventStore
+    threads: ThreadDirectory
+    check: ContentCheck
+    ids: Ids
+    context: Context
+    now: datetime
+    nonce: str
+    caller: Caller | None = None
+    claim: Claim | None = None
+    fresh: bool = False
+
+    @property
+    def realm(self) -> str:
+        return self.context.realm
+
+    async def load[A: Aggregate](self, kind: type[A], id: UUID) -> A | None:
+        return await self.store.load(kind, id, fresh=self.fresh)
+
+    async def save(self, *aggregates: Aggregate) -> int:
+        """Append all pending events; a claim on a command that creates nothing goes into the same batch."""
+        if self.claim is None:
+            return await self.store.save(*aggregates, context=self.context)
+        request = Request.make(id=self._request_id(self.claim), at=self.now, command=self.claim.scope.split("|")[2])
+        return await self.store.save(
+            *aggregates, request, context=self.context, claim=self.claim.digest
+        )
+
+    async def already_made(self) -> bool:
+        """Whether a twin of this call has been carried out. Raises ClaimMismatch for other parameters."""
+        if self.claim is None:
+            return False
+        found = await self.store.claim_of(Request, self._request_id(self.claim))
+        if found is not None:
+            assert_same(self.claim, found[1])
+        return found is not None
+
+    def _request_id(self, claim: Claim) -> UUID:
+        return self.ids.derive(self.realm, "request", claim.scope)
+
+
+def assert_same(claim: Claim, recorded: str | None) -> None:
+    """Raises ClaimMismatch unless the recorded parameters are this call's."""
+    if recorded != claim.digest:
+        raise ClaimMismatch(
+            "this Idempotency-Key was used with other parameters; use a new key for a new request",
+            field="Idempotency-Key",
+        )

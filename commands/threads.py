@@ -1,0 +1,146 @@
+"""Commands on threads and on who is subscribed to them."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import msgspec
+
+from commands.scope import Scope
+from domain.contact import Contact
+from domain.errors import Conflict, Forbidden, Invalid, NotFound
+from domain.subscription import Subscription
+from domain.thread import Settings, Thread
+
+TID_MAX = 128
+"""Characters of a thread's outside id."""
+
+
+class OpenThread(msgspec.Struct, frozen=True, kw_only=True):
+    """tid "" lets the exchange choose one."""
+
+    settings: Settings
+    tid: str = ""
+
+
+class ChangeThread(msgspec.Struct, frozen=True, kw_only=True):
+    tid: str
+    settings: Settings
+
+
+class CloseThread(msgspec.Struct, frozen=True, kw_only=True):
+    tid: str
+
+
+class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
+    """channels: preferences for this thread; UNSET leaves them as they are."""
+
+    tid: str
+    uid: str
+    channels: tuple[str, ...] | None | msgspec.UnsetType = msgspec.UNSET
+
+
+class Unsubscribe(msgspec.Struct, frozen=True, kw_only=True):
+    tid: str
+    uid: str
+
+
+class Opened(msgspec.Struct, frozen=True):
+    tid: str
+    thread: UUID
+
+
+async def open_thread(command: OpenThread, scope: Scope) -> Opened:
+    tid = command.tid or scope.nonce
+    if not 1 <= len(tid) <= TID_MAX or not tid.isprintable():
+        raise Invalid(f"use 1 to {TID_MAX} printable characters", field="tid")
+    settings = command.settings
+    if scope.caller and not settings.owner:
+        settings = msgspec.structs.replace(settings, owner=scope.caller.uid)
+    id = scope.ids.thread(scope.realm, tid)
+    thread = await scope.load(Thread, id)
+    if thread is None:
+        thread = Thread.open(id=id, at=scope.now, tid=tid, settings=settings)
+        await scope.save(thread)
+    elif thread.closed or thread.settings != settings:
+        raise Conflict(f"a thread with the tid {tid!r} was opened before", field="tid")
+    return Opened(tid, id)
+
+
+async def change_thread(command: ChangeThread, scope: Scope) -> None:
+    thread = await _thread_run_by_caller(command.tid, scope)
+    settings = command.settings
+    if not settings.owner:
+        settings = msgspec.structs.replace(settings, owner=thread.settings.owner)
+    thread.change(at=scope.now, settings=settings)
+    await scope.save(thread)
+
+
+async def close_thread(command: CloseThread, scope: Scope) -> None:
+    thread = await _thread_run_by_caller(command.tid, scope)
+    thread.close(at=scope.now)
+    await scope.save(thread)
+
+
+async def subscribe(command: Subscribe, scope: Scope) -> None:
+    thread = await _thread(command.tid, scope)
+    contact = scope.ids.contact(scope.realm, command.uid)
+    id = scope.ids.subscription(scope.realm, thread.id, contact)
+    subscription = await scope.load(Subscription, id)
+    _assert_may_subscribe(thread, subscription, command.uid, scope)
+    person = await scope.load(Contact, contact)
+    if person is None:
+        person = Contact.create(id=contact, at=scope.now, uid=command.uid)
+    elif person.erased:
+        raise Conflict("this contact was erased for good; use another uid", field="uid")
+    if subscription is None:
+        subscription = Subscription.start(
+            id=id, at=scope.now, thread=thread.id, contact=contact, tid=thread.tid, uid=command.uid
+        )
+    else:
+        subscription.resume(at=scope.now)
+    if command.channels is not msgspec.UNSET:
+        subscription.prefer(at=scope.now, channels=command.channels)
+    await scope.save(person, subscription)
+
+
+async def unsubscribe(command: Unsubscribe, scope: Scope) -> None:
+    """Leaving is always allowed; leaving what one never joined changes nothing."""
+    thread = scope.ids.thread(scope.realm, command.tid)
+    contact = scope.ids.contact(scope.realm, command.uid)
+    subscription = await scope.load(
+        Subscription, scope.ids.subscription(scope.realm, thread, contact)
+    )
+    if subscription is None:
+        await _thread(command.tid, scope)
+        return
+    subscription.end(at=scope.now)
+    await scope.save(subscription)
+
+
+def _assert_may_subscribe(
+    thread: Thread, subscription: Subscription | None, uid: str, scope: Scope
+) -> None:
+    caller = scope.caller
+    active = bool(subscription and subscription.active)
+    if caller is None or thread.may_subscribe(caller) or (active and uid == caller.uid):
+        return
+    if thread.may_see(caller, subscribed=active):
+        raise Forbidden("this thread is not open for subscription")
+    raise NotFound(f"no thread has the tid {thread.tid!r}", field="tid")
+
+
+async def _thread(tid: str, scope: Scope) -> Thread:
+    thread = await scope.load(Thread, scope.ids.thread(scope.realm, tid))
+    if thread is None or thread.closed:
+        raise NotFound(f"no thread has the tid {tid!r}", field="tid")
+    return thread
+
+
+async def _thread_run_by_caller(tid: str, scope: Scope) -> Thread:
+    thread = await _thread(tid, scope)
+    if scope.caller is None or thread.is_run_by(scope.caller):
+        return thread
+    if thread.may_see(scope.caller):
+        raise Forbidden("only the thread's owner and admins may change it")
+    raise NotFound(f"no thread has the tid {tid!r}", field="tid")
