@@ -23,7 +23,8 @@ class EventStore(Protocol):
     """Aggregates in and out of the log.
 
     Atomicity: a save is all or nothing, over all its aggregates.
-    Order: a save that returned is visible to every later `load(..., fresh=True)`; a plain load may be stale, and then the save that builds on it is refused.
+    Order: a save that returned is visible to every later `load(..., fresh=True)`; a plain load may be stale,
+    and then the save that builds on it is refused.
     Errors: VersionConflict (nothing stored), Unavailable (nothing stored), OutcomeUnknown (the log could
     not even be asked again).
     """

@@ -1,4 +1,4 @@
-"""What the processes need of the log beyond the event store: ordered reads, shared work, appends, schedules."""
+"""What the processes need of the log besides the event store: ordered reads, shared work, appends, schedules."""
 
 from __future__ import annotations
 

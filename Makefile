@@ -1,0 +1,41 @@
+# MSGXC: every task in one place. `make help` lists them.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+PACKAGES := domain commands projections processes gateways api cli infra
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --quiet
+
+.PHONY: help setup run test test-all lint types contracts format clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make .venv as uv.lock says (the other targets do it too)
+	@tools/setup.sh
+
+run: setup ## Serve everything on http://127.0.0.1:8000; Ctrl-C stops all of it
+	@exec $(BIN)/msgxc serve
+
+test: lint types contracts ## Lint, types, import contracts and the core tests
+	@$(PYTEST)
+
+test-all: lint types contracts ## The same, and the long tests
+	@$(PYTEST) -m "long or not long"
+
+lint: setup ## ruff: rules and format
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+
+types: setup ## mypy --strict
+	@$(BIN)/mypy
+
+contracts: setup ## Which package may import which, and which libraries are declared
+	@$(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter >.cache/contracts.txt || { cat .cache/contracts.txt; exit 1; }
+	@$(BIN)/deptry . 2>.cache/deptry.txt || { cat .cache/deptry.txt; exit 1; }
+
+format: setup ## Put the code into ruff's format
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format --quiet .
+
+clean: ## Remove .venv and caches; .msgxc (the data) stays
+	rm -rf .venv .uv .cache .pytest_cache .ruff_cache .hypothesis
