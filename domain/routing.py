@@ -1,0 +1,80 @@
+"""Which channels a contact is reached on: a pure function of the message, their preferences and their addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+
+from domain.channel import WEBSOCKET
+
+Channels = tuple[str, ...] | None
+"""None: any; (): none."""
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where one client, or the contact itself (client None), can be reached.
+
+    owned: no other client has claimed the same push token since. suppressed: why not to write to it, or "".
+    """
+
+    channel: str
+    address: str
+    client: UUID | None = None
+    token: UUID | None = None
+    owned: bool = True
+    suppressed: str = ""
+
+
+class Person(msgspec.Struct, frozen=True):
+    """A contact as the dispatcher sees it. channels: what they allow; thread_channels: in this thread."""
+
+    contact: UUID
+    addresses: Sequence[Address]
+    channels: Channels = None
+    thread_channels: Channels = None
+    known: bool = True
+    erased: bool = False
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """websocket: the feed shows it to them. suppressed: why they get nothing at all, or ""."""
+
+    contact: UUID
+    addresses: tuple[Address, ...]
+    websocket: bool
+    suppressed: str = ""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        names = [address.channel for address in self.addresses]
+        return tuple(dict.fromkeys([WEBSOCKET, *names] if self.websocket else names))
+
+
+def route(person: Person, allowed: Channels) -> Decision:
+    """Decide for one contact: the message's channels, cut by the contact's and by the subscription's.
+
+    All channels are used at once. Every address that is left out is left out for a reason that holds for the
+    contact as a whole, or is another client's by now.
+    """
+    if not person.known:
+        return Decision(person.contact, (), websocket=False, suppressed="unknown-contact")
+    if person.erased:
+        return Decision(person.contact, (), websocket=False, suppressed="erased")
+    limits = [limit for limit in (allowed, person.channels, person.thread_channels) if limit is not None]
+    if any(not limit for limit in limits):
+        return Decision(person.contact, (), websocket=False, suppressed="switched-off")
+
+    def wanted(channel: str) -> bool:
+        return all(channel in limit for limit in limits)
+
+    candidates = [address for address in person.addresses if wanted(address.channel)]
+    usable = tuple(address for address in candidates if address.owned and not address.suppressed)
+    websocket = wanted(WEBSOCKET)
+    if usable or websocket:
+        return Decision(person.contact, usable, websocket=websocket)
+    reasons = [address.suppressed or "token-moved" for address in candidates]
+    return Decision(
+        person.contact, (), websocket=False, suppressed=reasons[0] if reasons else "no-address"
+    )

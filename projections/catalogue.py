@@ -1,0 +1,23 @@
+"""All read models: what a projector runs, what `msgxc projections` lists, what the schemas are made from."""
+
+from __future__ import annotations
+
+from projections.clients import Clients
+from projections.contacts import Contacts
+from projections.deliveries import Deliveries
+from projections.messages import Messages
+from projections.port import Projection
+from projections.reach import Reach
+from projections.threads import Threads
+
+ALL: tuple[Projection, ...] = (
+    Contacts(),
+    Reach(),
+    Clients(),
+    Threads(),
+    Messages(),
+    Deliveries(),
+)
+
+AUDIENCE = ("contacts", "reach", "threads")
+"""What must have passed a message's position before its audience is decided."""

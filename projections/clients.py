@@ -1,0 +1,121 @@
+"""Client state: one row per application instance, and each contact's clients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from domain.client import Client
+from domain.recorded import EVENTS, Recorded
+from projections.port import Put, ReadModels, Row, Table, Write
+
+CLIENTS = Table(
+    projection="clients",
+    name="clients",
+    partition={"realm": "text", "client": "uuid"},
+    columns={
+        "app": "text",
+        "client_id": "text",
+        "contact": "uuid",
+        "uid": "text",
+        "channel": "text",
+        "token": "uuid",
+        "quarantined": "text",
+        "retired": "text",
+        "properties": "json",
+        "registered": "timestamp",
+        "updated": "timestamp",
+    },
+)
+"""token: set while the client has a push address. retired: why it has none any more."""
+
+CONTACT_CLIENTS = Table(
+    projection="clients",
+    name="contact_clients",
+    partition={"realm": "text", "contact": "uuid"},
+    clustering={"client": "uuid"},
+    columns={"linked": "boolean", "since": "timestamp"},
+)
+
+CLIENTS_MAX = 500
+
+
+class Clients:
+    """The projection."""
+
+    name, version = "clients", 1
+    streams = (EVENTS,)
+    tables = (CLIENTS, CONTACT_CLIENTS)
+
+    def project(self, fact: Recorded) -> Iterable[Write]:
+        event = fact.body
+        if not isinstance(event, Client.Event):
+            return
+        values = _values(event)
+        yield Put(
+            CLIENTS,
+            (fact.realm, event.originator_id),
+            {**values, "updated": fact.at},
+            fact.position,
+        )
+        match event:
+            case Client.Registered(contact=contact) if contact is not None:
+                yield _link(fact, contact, event.originator_id, linked=True)
+            case Client.ContactLinked():
+                if event.previous is not None:
+                    yield _link(fact, event.previous, event.originator_id, linked=False)
+                if event.contact is not None:
+                    yield _link(fact, event.contact, event.originator_id, linked=True)
+
+    async def check(self, models: ReadModels) -> list[str]:
+        del models
+        return []
+
+
+def _values(event: Client.Event) -> dict[str, Any]:
+    match event:
+        case Client.Registered():
+            return {
+                "app": event.app,
+                "client_id": event.client_id,
+                "contact": event.contact,
+                "uid": event.uid,
+                "channel": event.channel,
+                "token": event.token,
+                "properties": event.properties,
+                "registered": event.timestamp,
+            }
+        case Client.PropertiesChanged():
+            return {"properties": event.properties}
+        case Client.AddressSet():
+            return {
+                "channel": event.channel,
+                "token": event.token,
+                "retired": None,
+                "quarantined": None,
+            }
+        case Client.AddressRetired():
+            return {"token": None, "retired": event.code}
+        case Client.AddressQuarantined():
+            return {"quarantined": event.code}
+        case Client.ContactLinked():
+            return {"contact": event.contact, "uid": event.uid}
+        case _:
+            raise ValueError(f"no rule for {type(event).__qualname__}")
+
+
+def _link(fact: Recorded, contact: UUID, client: UUID, *, linked: bool) -> Put:
+    values = {"linked": linked, "since": fact.at}
+    return Put(CONTACT_CLIENTS, (fact.realm, contact, client), values, fact.position)
+
+
+async def find(models: ReadModels, realm: str, client: UUID) -> Row | None:
+    return await models.get(CLIENTS, (realm, client))
+
+
+async def of_contact(models: ReadModels, realm: str, contact: UUID) -> list[Row]:
+    """The clients that belong to a contact now, by id."""
+    links = await models.range(CONTACT_CLIENTS, (realm, contact), limit=CLIENTS_MAX)
+    keys = [(realm, link["client"]) for link in links if link["linked"]]
+    return [row for row in await models.get_many(CLIENTS, keys) if row is not None]

@@ -1,0 +1,232 @@
+"""Deliveries: what became of one message for one client on one channel, and the totals.
+
+States are columns, each with the time it was reached; the status is derived by rank when it is read, so the order of
+arrival doesn't matter. Totals are one row per page or slice, summed when they are read: no counters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, assert_never
+from uuid import UUID
+
+from domain.channel import WEBSOCKET
+from domain.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice, Receipt, Result
+from domain.outcome import (
+    Accepted,
+    Expired,
+    Gone,
+    Outcome,
+    Rejected,
+    Retry,
+    Suppressed,
+    Unknown,
+)
+from domain.recorded import DELIVERY, Recorded
+from projections.paging import walk
+from projections.port import Put, ReadModels, Row, Table, Write
+
+BUCKETS = 16
+"""Buckets of one message's deliveries: a broadcast to millions has no partition over 100,000 rows or so."""
+
+STATES_BY_RANK = (
+    "unsubscribed",
+    "clicked",
+    "read",
+    "delivered",
+    "bounced",
+    "accepted",
+    "gone",
+    "rejected",
+    "suppressed",
+    "expired",
+    "unknown",
+    "retrying",
+    "attempted",
+    "planned",
+)
+"""The first of these that was reached is the delivery's status."""
+
+TERMINAL = ("accepted", "gone", "rejected", "suppressed", "expired")
+"""A delivery ends in exactly one of these; receipts come after `accepted`."""
+
+DELIVERIES = Table(
+    projection="deliveries",
+    name="deliveries",
+    partition={"realm": "text", "message": "uuid", "bucket": "bigint"},
+    clustering={"contact": "uuid", "channel": "text", "client": "text"},
+    columns={
+        **{state: "timestamp" for state in STATES_BY_RANK},
+        "dispatch": "text",
+        "provider_id": "text",
+        "code": "text",
+        "detail": "text",
+        "repeated": "boolean",
+        "updated_at": "bigint",
+    },
+)
+"""client: 32 hex digits, or "" for the contact's own address. repeated: it may have been sent twice."""
+
+TOTALS = Table(
+    projection="deliveries",
+    name="delivery_totals",
+    partition={"realm": "text", "message": "uuid"},
+    clustering={"part": "text"},
+    columns={"counts": "json"},
+)
+
+NOBODY = UUID(int=0)
+"""Stands for the contact of a client that belongs to none."""
+
+
+class Deliveries:
+    """The projection."""
+
+    name, version = "deliveries", 1
+    streams = (DELIVERY,)
+    tables = (DELIVERIES, TOTALS)
+
+    def project(self, fact: Recorded) -> Iterable[Write]:
+        match fact.body:
+            case AudiencePage() as page:
+                return _of_page(fact, page)
+            case Dispatch() as dispatch:
+                return _of_dispatch(fact, dispatch)
+            case Attempt():
+                return ()
+            case OutcomeSlice() as slice:
+                return _of_outcomes(fact, slice)
+            case Receipt() as receipt:
+                return _of_receipt(fact, receipt)
+            case _:
+                raise ValueError(f"no rule for {type(fact.body).__qualname__}")
+
+    async def check(self, models: ReadModels) -> list[str]:
+        del models
+        return []
+
+
+def _of_page(fact: Recorded, page: AudiencePage) -> Iterable[Write]:
+    counts: Counter[str] = Counter(contacts=len(page.entries))
+    for entry in page.entries:
+        if entry.suppressed:
+            counts["left_out"] += 1
+            values = {"suppressed": fact.at, "code": entry.suppressed}
+            yield _row(fact, page.message, entry.contact, "", None, values)
+        elif WEBSOCKET in entry.channels:
+            counts["accepted"] += 1
+            values = {"planned": fact.at, "accepted": fact.at}
+            yield _row(fact, page.message, entry.contact, WEBSOCKET, None, values)
+    yield _total(fact, page.message, f"audience-{page.page}", counts)
+
+
+def _of_dispatch(fact: Recorded, dispatch: Dispatch) -> Iterable[Write]:
+    if dispatch.attempt > 1:
+        return
+    values = {"planned": fact.at, "dispatch": dispatch.id}
+    for recipient in dispatch.recipients:
+        yield _row(
+            fact, dispatch.message, recipient.contact, dispatch.channel, recipient.client, values
+        )
+    counts = Counter(sends=len(dispatch.recipients))
+    yield _total(fact, dispatch.message, f"dispatch-{dispatch.channel}-{dispatch.id}", counts)
+
+
+def _of_outcomes(fact: Recorded, slice: OutcomeSlice) -> Iterable[Write]:
+    counts: Counter[str] = Counter()
+    for result in slice.results:
+        state, values = _outcome_values(result.outcome)
+        counts[state] += 1
+        values |= {state: fact.at, "attempted": slice.ended_at, "dispatch": slice.dispatch}
+        if slice.repeated:
+            values["repeated"] = True
+        yield _result_row(fact, slice, result, values)
+    part = f"outcome-{slice.channel}-{slice.dispatch}-{slice.first}"
+    yield _total(fact, slice.message, part, counts)
+
+
+def _outcome_values(outcome: Outcome) -> tuple[str, dict[str, Any]]:
+    """The state an outcome means, and what it says beside."""
+    match outcome:
+        case Accepted():
+            said = {"provider_id": outcome.provider_id, "code": None, "detail": outcome.detail}
+            return "accepted", said
+        case Retry():
+            state = "retrying"
+        case Gone():
+            state = "gone"
+        case Rejected():
+            state = "rejected"
+        case Suppressed():
+            state = "suppressed"
+        case Expired():
+            state = "expired"
+        case Unknown():
+            state = "unknown"
+        case _:
+            assert_never(outcome)
+    return state, {"code": outcome.code, "detail": outcome.detail or None}
+
+
+def _of_receipt(fact: Recorded, receipt: Receipt) -> Iterable[Write]:
+    values = {receipt.kind: receipt.at, **({"detail": receipt.detail} if receipt.detail else {})}
+    yield _row(fact, receipt.message, receipt.contact, receipt.channel, receipt.client, values)
+
+
+def _result_row(fact: Recorded, slice: OutcomeSlice, result: Result, values: dict[str, Any]) -> Put:
+    return _row(fact, slice.message, result.contact, slice.channel, result.client, values)
+
+
+def _row(
+    fact: Recorded,
+    message: UUID,
+    contact: UUID | None,
+    channel: str,
+    client: UUID | None,
+    values: dict[str, Any],
+) -> Put:
+    who = contact or NOBODY
+    key = (fact.realm, message, who.bytes[-1] % BUCKETS, who, channel, client.hex if client else "")
+    return Put(DELIVERIES, key, {**values, "updated_at": fact.position}, fact.position)
+
+
+def _total(fact: Recorded, message: UUID, part: str, counts: Counter[str]) -> Put:
+    return Put(TOTALS, (fact.realm, message, part), {"counts": dict(counts)}, fact.position)
+
+
+def status_of(row: Row) -> str:
+    """A delivery's status: the highest state it has reached."""
+    return next((state for state in STATES_BY_RANK if row[state] is not None), "planned")
+
+
+async def of_message(
+    models: ReadModels, realm: str, message: UUID, *, cursor: str | None, limit: int
+) -> tuple[list[Row], str | None]:
+    """A message's deliveries, a page at a time; each row gets its `status`."""
+    partitions = [(realm, message, bucket) for bucket in range(BUCKETS)]
+    rows, cursor = await walk(models, DELIVERIES, partitions, cursor=cursor, limit=limit)
+    return [{**row, "status": status_of(row)} for row in rows], cursor
+
+
+async def totals(models: ReadModels, realm: str, message: UUID) -> dict[str, int]:
+    """Sums over all pages and slices.
+
+    contacts, left_out (contacts suppressed before any send), sends (planned through gateways), accepted (sockets
+    included), gone, rejected, suppressed, expired; open: sends without a terminal outcome yet. `retrying` and
+    `unknown` count outcomes, not deliveries.
+    """
+    summed: Counter[str] = Counter()
+    after: tuple[str] | None = None
+    ended = 0
+    while True:
+        rows = await models.range(TOTALS, (realm, message), after=after, limit=1000)
+        for row in rows:
+            counts = row["counts"] or {}
+            summed.update(counts)
+            if row["part"].startswith("outcome-"):
+                ended += sum(counts.get(state, 0) for state in TERMINAL)
+        if len(rows) < 1000:
+            break
+        after = (rows[-1]["part"],)
+    return {**summed, "open": summed["sends"] - ended}

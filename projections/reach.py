@@ -1,0 +1,198 @@
+"""How each contact can be reached: what they allow, and every address, in one partition a contact.
+
+Also who owns a push token: the newest registration wins, whatever the order of events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from domain.channel import OF_CONTACT
+from domain.client import Client
+from domain.contact import Contact
+from domain.recorded import EVENTS, Recorded
+from domain.routing import Address, Channels, Person
+from projections.port import Put, ReadModels, Row, Table, Write
+
+REACH = Table(
+    projection="reach",
+    name="reach",
+    partition={"realm": "text", "contact": "uuid"},
+    clustering={"slot": "text"},
+    columns={
+        "uid": "text",
+        "channels": "json",
+        "erased_at": "bigint",
+        "channel": "text",
+        "address": "text",
+        "token": "uuid",
+        "suppressed": "text",
+    },
+)
+"""slot "": the contact itself; a channel's name: the contact's own address; 32 hex digits: a client's address."""
+
+TOKENS = Table(
+    projection="reach",
+    name="tokens",
+    partition={"realm": "text", "token": "uuid"},
+    clustering={"client": "uuid"},
+    columns={"set_at": "bigint", "cleared_at": "bigint"},
+)
+
+SLOTS_MAX = 200
+"""Addresses of one contact that are looked at; nobody has more devices in use."""
+
+
+class Reach:
+    """The projection."""
+
+    name, version = "reach", 1
+    streams = (EVENTS,)
+    tables = (REACH, TOKENS)
+
+    def project(self, fact: Recorded) -> Iterable[Write]:
+        match fact.body:
+            case Contact.Event() as event:
+                return _contact_writes(fact, event)
+            case Client.Event() as event:
+                return _client_writes(fact, event)
+            case _:
+                return ()
+
+    async def check(self, models: ReadModels) -> list[str]:
+        del models
+        return []
+
+
+def _contact_writes(fact: Recorded, event: Contact.Event) -> Iterable[Write]:
+    contact = event.originator_id
+
+    def put(slot: str, **values: Any) -> Put:
+        return Put(REACH, (fact.realm, contact, slot), values, fact.position)
+
+    match event:
+        case Contact.Created():
+            yield put("", uid=event.uid)
+        case Contact.PreferencesSet():
+            yield put("", channels=event.channels)
+        case Contact.AddressSet():
+            yield put(event.channel, channel=event.channel, address=event.address or None)
+        case Contact.AddressRetired():
+            yield put(event.channel, address=None)
+        case Contact.ChannelSuppressed():
+            yield put(event.channel, channel=event.channel, suppressed=event.code)
+        case Contact.ChannelRestored():
+            yield put(event.channel, suppressed=None)
+        case Contact.Erased():
+            yield put("", erased_at=fact.position, channels=None)
+            for channel in sorted(OF_CONTACT):
+                yield put(channel, address=None)
+
+
+def _client_writes(fact: Recorded, event: Client.Event) -> Iterable[Write]:
+    client = event.originator_id
+
+    def address(contact: UUID | None, **values: Any) -> Iterable[Write]:
+        if contact is not None:
+            yield Put(REACH, (fact.realm, contact, client.hex), values, fact.position)
+
+    def token(token: UUID | None, column: str) -> Iterable[Write]:
+        if token is not None:
+            yield Put(
+                TOKENS, (fact.realm, token, client), {column: fact.position}, fact.position
+            )
+
+    match event:
+        case Client.Registered():
+            yield from address(
+                event.contact, channel=event.channel, address=event.address, token=event.token
+            )
+            yield from token(event.token, "set_at")
+        case Client.AddressSet():
+            yield from address(
+                event.contact, channel=event.channel, address=event.address, token=event.token
+            )
+            if event.previous_token != event.token:
+                yield from token(event.previous_token, "cleared_at")
+            yield from token(event.token, "set_at")
+        case Client.AddressRetired():
+            yield from address(event.contact, address=None)
+            yield from token(event.token, "cleared_at")
+        case Client.ContactLinked():
+            yield from address(event.previous, address=None)
+            yield from address(
+                event.contact, channel=event.channel, address=event.address, token=event.token
+            )
+
+
+async def people(
+    models: ReadModels,
+    realm: str,
+    contacts: Sequence[UUID],
+    *,
+    thread_channels: dict[UUID, Channels] | None = None,
+) -> list[Person]:
+    """Each contact with all that routing needs, in the given order."""
+    found = await models.range_many(
+        REACH, [(realm, contact) for contact in contacts], limit_each=SLOTS_MAX
+    )
+    rows_of = {contact: found.get((realm, contact), []) for contact in contacts}
+    owners = await _owners(models, realm, [row for rows in rows_of.values() for row in rows])
+    prefer = thread_channels or {}
+    return [_person(contact, rows_of[contact], owners, prefer.get(contact)) for contact in contacts]
+
+
+def _person(
+    contact: UUID, rows: Sequence[Row], owners: dict[UUID, UUID], thread_channels: Channels
+) -> Person:
+    self_row: Row = next((row for row in rows if row["slot"] == ""), {})
+    channels = self_row.get("channels")
+    return Person(
+        contact,
+        tuple(_address(row, owners) for row in rows if row["slot"] and row["address"]),
+        channels=None if channels is None else tuple(channels),
+        thread_channels=thread_channels,
+        known=bool(self_row),
+        erased=bool(self_row.get("erased_at")),
+    )
+
+
+def _address(row: Row, owners: dict[UUID, UUID]) -> Address:
+    token = row["token"]
+    client = None if row["slot"] in OF_CONTACT else UUID(row["slot"])
+    return Address(
+        channel=row["channel"],
+        address=row["address"],
+        client=client,
+        token=token,
+        owned=token is None or owners.get(token) == client,
+        suppressed=row["suppressed"] or "",
+    )
+
+
+async def _owners(models: ReadModels, realm: str, rows: Sequence[Row]) -> dict[UUID, UUID]:
+    tokens = list(dict.fromkeys(row["token"] for row in rows if row["token"] and row["address"]))
+    if not tokens:
+        return {}
+    claims = await models.range_many(TOKENS, [(realm, token) for token in tokens], limit_each=50)
+    owners = {token: owner_of(claims.get((realm, token), [])) for token in tokens}
+    return {token: owner for token, owner in owners.items() if owner is not None}
+
+
+def owner_of(claims: Sequence[Row]) -> UUID | None:
+    """The client that set the token last and has not cleared it since."""
+    live = [row for row in claims if (row["set_at"] or 0) > (row["cleared_at"] or 0)]
+    owner: UUID | None = max(live, key=lambda row: row["set_at"])["client"] if live else None
+    return owner
+
+
+async def owned(
+    models: ReadModels, realm: str, pairs: Sequence[tuple[UUID, UUID]]
+) -> list[bool]:
+    """For each (token, client): whether the client still owns the token."""
+    tokens = list(dict.fromkeys(token for token, _ in pairs))
+    claims = await models.range_many(TOKENS, [(realm, token) for token in tokens], limit_each=50)
+    owners = {token: owner_of(claims.get((realm, token), [])) for token in tokens}
+    return [owners[token] == client for token, client in pairs]
