@@ -1,0 +1,305 @@
+"""What the environment decides: every MSGXC_ variable, typed, checked and frozen before anything starts.
+
+Owns the names of the settings; `.env.example` explains each. Never opens a connection or makes a key, and no secret
+shows in a repr.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from domain.channel import APNS, EMAIL, FCM, SMS, WEBPUSH
+from infra.environment import Environment, Secret, SettingsError, check_url, key_bytes, read_env_file
+
+__all__ = ["Settings", "SettingsError", "load"]
+
+_HTTP = ("http", "https")
+_WEBPUSH_HOSTS = "fcm.googleapis.com,updates.push.services.mozilla.com,*.push.apple.com,*.notify.windows.com"
+
+
+class Http(msgspec.Struct, frozen=True):
+    """port 0: any free one. public_url: how the outside reaches us, for links and webhook signatures."""
+
+    host: str
+    port: int
+    public_url: str
+    cors_origins: tuple[str, ...]
+    rate_per_minute: int
+
+
+class Nats(msgspec.Struct, frozen=True):
+    """url "": an embedded server. sync: "always", or how often the embedded server flushes (`2m`)."""
+
+    url: str
+    creds: Path | None
+    sync: str
+    replicas: int
+
+    @property
+    def embedded(self) -> bool:
+        return not self.url
+
+
+class Cassandra(msgspec.Struct, frozen=True):
+    """hosts (): SQLite is the read store."""
+
+    hosts: tuple[tuple[str, int], ...]
+    keyspace: str
+    user: str
+    password: Secret | None
+    dc: str
+    rf: int
+    ca: Path | None
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """What overrides the keys in the data folder."""
+
+    jwt: Path | None
+    id: Secret | None
+    master: Secret | None
+
+
+class Apns(msgspec.Struct, frozen=True):
+    key_file: Path | None
+    key_id: str
+    team_id: str
+    topic: str
+    url: str
+
+
+class Fcm(msgspec.Struct, frozen=True):
+    credentials_file: Path | None
+    url: str
+
+
+class WebPush(msgspec.Struct, frozen=True):
+    """private_key_file None: the pair in the data folder, and the channel goes to the sandbox."""
+
+    private_key_file: Path | None
+    subject: str
+    hosts: tuple[str, ...]
+
+
+class Twilio(msgspec.Struct, frozen=True):
+    account_sid: str
+    auth_token: Secret | None
+    sender: str
+    url: str
+
+
+class Mail(msgspec.Struct, frozen=True):
+    """SendGrid or an SMTP server, not both."""
+
+    sendgrid_api_key: Secret | None
+    sendgrid_url: str
+    smtp_url: Secret | None
+    sender: str
+
+
+class Log(msgspec.Struct, frozen=True):
+    """form "auto": coloured lines on a terminal, JSON elsewhere."""
+
+    level: str
+    form: str
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    data_dir: Path
+    http: Http
+    nats: Nats
+    cassandra: Cassandra
+    keys: Keys
+    apns: Apns
+    fcm: Fcm
+    webpush: WebPush
+    twilio: Twilio
+    mail: Mail
+    log: Log
+    ca_file: Path | None
+
+    @property
+    def configured_channels(self) -> frozenset[str]:
+        """Channels with a provider's credentials; the others go to the sandbox."""
+        credentials = {
+            APNS: self.apns.key_file,
+            FCM: self.fcm.credentials_file,
+            WEBPUSH: self.webpush.private_key_file,
+            SMS: self.twilio.auth_token,
+            EMAIL: self.mail.sendgrid_api_key or self.mail.smtp_url,
+        }
+        return frozenset(channel for channel, present in credentials.items() if present is not None)
+
+
+def load(variables: Mapping[str, str] | None = None, *, env_file: Path | None = None) -> Settings:
+    """Settings from the environment, over those in `env_file`. Raises SettingsError: one line, what to write."""
+    given = os.environ if variables is None else variables
+    in_file = read_env_file(env_file) if env_file else {}
+    environment = Environment({**in_file, **given})
+    settings = read(environment)
+    environment.finish()
+    return settings
+
+
+def read(env: Environment) -> Settings:
+    return Settings(
+        data_dir=env.folder("DATA_DIR", ".msgxc"),
+        http=_http(env),
+        nats=_nats(env),
+        cassandra=_cassandra(env),
+        keys=_keys(env),
+        apns=_apns(env),
+        fcm=Fcm(
+            credentials_file=env.file("FCM_CREDENTIALS_FILE"),
+            url=env.url("FCM_URL", schemes=_HTTP, example="https://fcm.googleapis.com"),
+        ),
+        webpush=_webpush(env),
+        twilio=_twilio(env),
+        mail=_mail(env),
+        log=Log(
+            level=env.choice("LOG_LEVEL", "info", among=("debug", "info", "warning", "error")),
+            form=env.choice("LOG_FORMAT", "auto", among=("auto", "json", "console")),
+        ),
+        ca_file=env.file("CA_FILE"),
+    )
+
+
+def _http(env: Environment) -> Http:
+    return Http(
+        host=env.text("HTTP_HOST", "127.0.0.1", like=r"[A-Za-z0-9.:_-]+", example="127.0.0.1"),
+        port=env.number("HTTP_PORT", 8000, least=0, most=65535),
+        public_url=env.url("PUBLIC_URL", schemes=_HTTP, example="https://push.example.org"),
+        cors_origins=env.names(
+            "CORS_ORIGINS",
+            "*",
+            like=r"\*|https?://[^/\s]+",
+            example="https://example.org,https://www.example.org",
+        ),
+        rate_per_minute=env.number("RATE_PER_MINUTE", 60_000, least=1, most=100_000_000),
+    )
+
+
+def _nats(env: Environment) -> Nats:
+    urls = env.names(
+        "NATS_URL",
+        like=r"(?:nats|tls)://[^\s,]+",
+        example="nats://10.0.0.1:4222,nats://10.0.0.2:4222",
+    )
+    for url in urls:
+        check_url(
+            url,
+            schemes=("nats", "tls"),
+            fail=lambda: SettingsError("MSGXC_NATS_URL: write nats://host:4222, several divided by commas"),
+        )
+    return Nats(
+        url=",".join(urls),
+        creds=env.file("NATS_CREDS"),
+        sync=env.text("NATS_SYNC", "always", like=r"always|[1-9]\d*(?:ms|s|m)", example="always, or 2m"),
+        replicas=env.number("NATS_REPLICAS", 1, least=1, most=5),
+    )
+
+
+def _cassandra(env: Environment) -> Cassandra:
+    env.together("CASSANDRA_USER", "CASSANDRA_PASSWORD")
+    return Cassandra(
+        hosts=env.hosts("CASSANDRA", port=9042),
+        keyspace=env.text("CASSANDRA_KEYSPACE", "msgxc", like=r"[a-z][a-z0-9_]{0,47}", example="msgxc"),
+        user=env.text("CASSANDRA_USER"),
+        password=env.secret("CASSANDRA_PASSWORD"),
+        dc=env.text("CASSANDRA_DC", like=r"[A-Za-z0-9_.-]+", example="datacenter1"),
+        rf=env.number("CASSANDRA_RF", 1, least=1, most=9),
+        ca=env.file("CASSANDRA_CA"),
+    )
+
+
+def _keys(env: Environment) -> Keys:
+    return Keys(
+        jwt=env.file("JWT_KEYS", folder_too=True),
+        id=env.secret(
+            "ID_KEY",
+            check=lambda text: _key_size(text) >= 32,
+            example="at least 32 random bytes in hex or base64",
+        ),
+        master=env.secret(
+            "MASTER_KEY", check=lambda text: _key_size(text) == 32, example="32 random bytes in hex or base64"
+        ),
+    )
+
+
+def _apns(env: Environment) -> Apns:
+    env.together("APNS_KEY_FILE", "APNS_KEY_ID", "APNS_TEAM_ID", "APNS_TOPIC")
+    return Apns(
+        key_file=env.file("APNS_KEY_FILE"),
+        key_id=env.text("APNS_KEY_ID", like=r"[A-Z0-9]{10}", example="ABC123DEFG"),
+        team_id=env.text("APNS_TEAM_ID", like=r"[A-Z0-9]{10}", example="DEF123GHIJ"),
+        topic=env.text("APNS_TOPIC", like=r"[A-Za-z0-9.-]+", example="org.example.app"),
+        url=env.url("APNS_URL", schemes=("https",), example="https://api.push.apple.com"),
+    )
+
+
+def _webpush(env: Environment) -> WebPush:
+    return WebPush(
+        private_key_file=env.file("VAPID_PRIVATE_KEY_FILE"),
+        # RFC 8292, section 2.1; Apple refuses a subject with spaces or angle brackets.
+        subject=env.text(
+            "VAPID_SUBJECT",
+            "mailto:operator@localhost",
+            like=r"mailto:[^\s<>@]+@[^\s<>@]+|https://[^\s<>]+",
+            example="mailto:push@example.org",
+        ),
+        hosts=env.names(
+            "WEBPUSH_HOSTS",
+            _WEBPUSH_HOSTS,
+            like=r"(?:\*\.)?[A-Za-z0-9.-]+",
+            example="fcm.googleapis.com,*.push.apple.com",
+        ),
+    )
+
+
+def _twilio(env: Environment) -> Twilio:
+    env.together("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM")
+    return Twilio(
+        account_sid=env.text("TWILIO_ACCOUNT_SID", like=r"AC[0-9a-fA-F]{32}", example="AC and 32 hex digits"),
+        auth_token=env.secret("TWILIO_AUTH_TOKEN"),
+        sender=env.text(
+            "TWILIO_FROM",
+            like=r"\+[1-9]\d{6,14}|MG[0-9a-fA-F]{32}|[A-Za-z0-9 ]{1,11}",
+            example="+15005550006",
+        ),
+        url=env.url("TWILIO_URL", schemes=_HTTP, example="https://api.twilio.com"),
+    )
+
+
+def _mail(env: Environment) -> Mail:
+    mail = Mail(
+        sendgrid_api_key=env.secret("SENDGRID_API_KEY"),
+        sendgrid_url=env.url("SENDGRID_URL", schemes=_HTTP, example="https://api.sendgrid.com"),
+        smtp_url=env.secret(
+            "SMTP_URL", check=_is_smtp_url, example="smtp://user:password@mail.example.org:587"
+        ),
+        sender=env.text("MAIL_FROM", like=r"[^\r\n\0@]+@[^\s@]+", example="Example <news@example.org>"),
+    )
+    if mail.sendgrid_api_key and mail.smtp_url:
+        raise SettingsError("MSGXC_SENDGRID_API_KEY and MSGXC_SMTP_URL are both set: keep one of them")
+    if (mail.sendgrid_api_key or mail.smtp_url) and not mail.sender:
+        raise SettingsError("MSGXC_MAIL_FROM is not set: write the sender, like Example <news@example.org>")
+    return mail
+
+
+def _key_size(text: str) -> int:
+    try:
+        return len(key_bytes(text))
+    except ValueError:
+        return 0
+
+
+def _is_smtp_url(text: str) -> bool:
+    try:
+        check_url(text, schemes=("smtp", "smtps"), fail=lambda: SettingsError(""))
+    except SettingsError:
+        return False
+    return True
