@@ -1,1 +1,4 @@
-"""The write side: one handler per command. A handler loads, calls one aggregate method and saves; nothing else changes state."""
+"""The write side: one handler per command.
+
+A handler loads, calls one aggregate method and saves; nothing else changes state.
+"""

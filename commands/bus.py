@@ -90,9 +90,7 @@ class Bus:
                     raise
         raise AssertionError("unreachable")
 
-    def _scope(
-        self, context: Context, caller: Caller | None, claim: Claim | None, *, fresh: bool
-    ) -> Scope:
+    def _scope(self, context: Context, caller: Caller | None, claim: Claim | None, *, fresh: bool) -> Scope:
         return Scope(
             store=self.store,
             threads=self.threads,

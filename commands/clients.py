@@ -86,9 +86,7 @@ async def enlist(command: Enlist, scope: Scope) -> UUID:
         )
     else:
         client.link(at=scope.now, contact=contact_id, uid=command.uid)
-        client.set_address(
-            at=scope.now, channel=command.channel, address=command.address, token=token
-        )
+        client.set_address(at=scope.now, channel=command.channel, address=command.address, token=token)
     await scope.save(contact, client)
     return id
 

@@ -91,9 +91,7 @@ async def erase_contact(command: EraseContact, scope: Scope) -> None:
 
 async def find_contact_address_gone(command: FindContactAddressGone, scope: Scope) -> None:
     contact = await _contact(command.contact, scope)
-    contact.retire_address(
-        at=scope.now, channel=command.channel, code=command.code, since=command.since
-    )
+    contact.retire_address(at=scope.now, channel=command.channel, code=command.code, since=command.since)
     await scope.save(contact)
 
 

@@ -27,7 +27,7 @@ class Claim(msgspec.Struct, frozen=True):
 def claim_for(key: str, *, caller: Caller, route: str, thread: str, command: msgspec.Struct) -> Claim:
     """The claim of one call: two calls are twins when scope and digest are equal."""
     parameters = hashlib.sha256(msgspec.json.encode(command, order="sorted")).hexdigest()
-    return Claim("|".join((caller.realm, caller.uid, route, thread, key)), parameters)
+    return Claim(f"{caller.realm}|{caller.uid}|{route}|{thread}|{key}", parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,10 @@ class Scope:
         """Append all pending events; a claim on a command that creates nothing goes into the same batch."""
         if self.claim is None:
             return await self.store.save(*aggregates, context=self.context)
-        request = Request.make(id=self._request_id(self.claim), at=self.now, command=self.claim.scope.split("|")[2])
-        return await self.store.save(
-            *aggregates, request, context=self.context, claim=self.claim.digest
+        request = Request.make(
+            id=self._request_id(self.claim), at=self.now, command=self.claim.scope.split("|")[2]
         )
+        return await self.store.save(*aggregates, request, context=self.context, claim=self.claim.digest)
 
     async def already_made(self) -> bool:
         """Whether a twin of this call has been carried out. Raises ClaimMismatch for other parameters."""

@@ -108,9 +108,7 @@ async def unsubscribe(command: Unsubscribe, scope: Scope) -> None:
     """Leaving is always allowed; leaving what one never joined changes nothing."""
     thread = scope.ids.thread(scope.realm, command.tid)
     contact = scope.ids.contact(scope.realm, command.uid)
-    subscription = await scope.load(
-        Subscription, scope.ids.subscription(scope.realm, thread, contact)
-    )
+    subscription = await scope.load(Subscription, scope.ids.subscription(scope.realm, thread, contact))
     if subscription is None:
         await _thread(command.tid, scope)
         return
@@ -118,9 +116,7 @@ async def unsubscribe(command: Unsubscribe, scope: Scope) -> None:
     await scope.save(subscription)
 
 
-def _assert_may_subscribe(
-    thread: Thread, subscription: Subscription | None, uid: str, scope: Scope
-) -> None:
+def _assert_may_subscribe(thread: Thread, subscription: Subscription | None, uid: str, scope: Scope) -> None:
     caller = scope.caller
     active = bool(subscription and subscription.active)
     if caller is None or thread.may_subscribe(caller) or (active and uid == caller.uid):

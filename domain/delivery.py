@@ -36,13 +36,17 @@ class AudienceEntry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AudiencePage(msgspec.Struct, frozen=True):
-    """cursor: where the next page starts, None on the last. as_of: position that decided membership."""
+    """cursor: where the next page starts, None on the last. as_of: position that decided membership.
+
+    sends: addresses in this page's dispatches.
+    """
 
     realm: str
     message: UUID
     page: int
     as_of: int
     entries: tuple[AudienceEntry, ...]
+    sends: int
     cursor: str | None
 
 
@@ -86,14 +90,25 @@ class Dispatch(msgspec.Struct, frozen=True):
     key: str
     sealed: bytes
     correlation: str = ""
+    halts: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it comes from the dispatcher itself, not from a try that did not end."""
+        return self.attempt == 1 and self.halts == 0
+
+    @property
+    def round(self) -> str:
+        """The try, and how often it was put off because the channel was halted: "2", "2h1"."""
+        return f"{self.attempt}h{self.halts}" if self.halts else str(self.attempt)
 
     @property
     def id(self) -> str:
-        return f"{self.message.hex}-{self.page}-{self.attempt}"
+        return f"{self.message.hex}-{self.page}-{self.round}"
 
     @property
     def subject(self) -> str:
-        return f"dispatch.{self.channel}.{self.lane}.{self.message.hex}.{self.page}.{self.attempt}"
+        return f"dispatch.{self.channel}.{self.lane}.{self.message.hex}.{self.page}.{self.round}"
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -117,12 +132,16 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
 
 
 class OutcomeSlice(msgspec.Struct, frozen=True):
-    """What the slice's sends came to, in order. attempt: the position of its Attempt record."""
+    """What the slice's sends came to, in order. attempt: the position of its Attempt record.
+
+    source: the subject of the dispatch.
+    """
 
     realm: str
     message: UUID
     channel: str
     dispatch: str
+    source: str
     attempt: int
     first: int
     results: tuple[Result, ...]

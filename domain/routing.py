@@ -75,6 +75,4 @@ def route(person: Person, allowed: Channels) -> Decision:
     if usable or websocket:
         return Decision(person.contact, usable, websocket=websocket)
     reasons = [address.suppressed or "token-moved" for address in candidates]
-    return Decision(
-        person.contact, (), websocket=False, suppressed=reasons[0] if reasons else "no-address"
-    )
+    return Decision(person.contact, (), websocket=False, suppressed=reasons[0] if reasons else "no-address")

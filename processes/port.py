@@ -20,7 +20,19 @@ class Task(Protocol):
     `ack_wait`.
     """
 
-    fact: Recorded
+    stream: str
+    subject: str
+    position: int
+    raw: bytes
+    """The message's body as it is on the stream."""
+
+    @property
+    def fact(self) -> Recorded:
+        """The decoded fact. Raises ValueError for one that can't be read, and for SCHEDULES, whose messages are
+        bodies of our own: see `raw`.
+        """
+        ...
+
     deliveries: int
     """How often it has been handed out, this time included."""
 
@@ -108,4 +120,14 @@ class Log(Protocol):
         """Publish `body` on `target` (`due.<kind>.<id>`) at `due`. Writing it again replaces it."""
         ...
 
-    async def triage(self, source: str, id: str, *, reason: str, body: bytes, position: int) -> None: ...
+    async def unschedule(self, id: str) -> None:
+        """Take a schedule back; one that has fired, or never was, is no error."""
+        ...
+
+    async def triage(self, source: str, subject: str, *, reason: str, body: bytes, position: int) -> None:
+        """Put a fact aside, with the reason. source: who could not deal with it; subject: the fact's own."""
+        ...
+
+    async def triaged(self, source: str) -> list[str]:
+        """Subjects of the facts that `source` has put aside and that are not resolved yet."""
+        ...

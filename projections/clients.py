@@ -67,6 +67,8 @@ class Clients:
                     yield _link(fact, event.previous, event.originator_id, linked=False)
                 if event.contact is not None:
                     yield _link(fact, event.contact, event.originator_id, linked=True)
+            case _:
+                return
 
     async def check(self, models: ReadModels) -> list[str]:
         del models

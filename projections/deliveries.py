@@ -57,7 +57,7 @@ DELIVERIES = Table(
     partition={"realm": "text", "message": "uuid", "bucket": "bigint"},
     clustering={"contact": "uuid", "channel": "text", "client": "text"},
     columns={
-        **{state: "timestamp" for state in STATES_BY_RANK},
+        **dict.fromkeys(STATES_BY_RANK, "timestamp"),
         "dispatch": "text",
         "provider_id": "text",
         "code": "text",
@@ -95,8 +95,8 @@ class Deliveries:
                 return _of_dispatch(fact, dispatch)
             case Attempt():
                 return ()
-            case OutcomeSlice() as slice:
-                return _of_outcomes(fact, slice)
+            case OutcomeSlice() as ended:
+                return _of_outcomes(fact, ended)
             case Receipt() as receipt:
                 return _of_receipt(fact, receipt)
             case _:
@@ -122,28 +122,26 @@ def _of_page(fact: Recorded, page: AudiencePage) -> Iterable[Write]:
 
 
 def _of_dispatch(fact: Recorded, dispatch: Dispatch) -> Iterable[Write]:
-    if dispatch.attempt > 1:
+    if not dispatch.is_first:
         return
     values = {"planned": fact.at, "dispatch": dispatch.id}
     for recipient in dispatch.recipients:
-        yield _row(
-            fact, dispatch.message, recipient.contact, dispatch.channel, recipient.client, values
-        )
+        yield _row(fact, dispatch.message, recipient.contact, dispatch.channel, recipient.client, values)
     counts = Counter(sends=len(dispatch.recipients))
     yield _total(fact, dispatch.message, f"dispatch-{dispatch.channel}-{dispatch.id}", counts)
 
 
-def _of_outcomes(fact: Recorded, slice: OutcomeSlice) -> Iterable[Write]:
+def _of_outcomes(fact: Recorded, ended: OutcomeSlice) -> Iterable[Write]:
     counts: Counter[str] = Counter()
-    for result in slice.results:
+    for result in ended.results:
         state, values = _outcome_values(result.outcome)
         counts[state] += 1
-        values |= {state: fact.at, "attempted": slice.ended_at, "dispatch": slice.dispatch}
-        if slice.repeated:
+        values |= {state: fact.at, "attempted": ended.ended_at, "dispatch": ended.dispatch}
+        if ended.repeated:
             values["repeated"] = True
-        yield _result_row(fact, slice, result, values)
-    part = f"outcome-{slice.channel}-{slice.dispatch}-{slice.first}"
-    yield _total(fact, slice.message, part, counts)
+        yield _result_row(fact, ended, result, values)
+    part = f"outcome-{ended.channel}-{ended.dispatch}-{ended.first}"
+    yield _total(fact, ended.message, part, counts)
 
 
 def _outcome_values(outcome: Outcome) -> tuple[str, dict[str, Any]]:
@@ -174,8 +172,8 @@ def _of_receipt(fact: Recorded, receipt: Receipt) -> Iterable[Write]:
     yield _row(fact, receipt.message, receipt.contact, receipt.channel, receipt.client, values)
 
 
-def _result_row(fact: Recorded, slice: OutcomeSlice, result: Result, values: dict[str, Any]) -> Put:
-    return _row(fact, slice.message, result.contact, slice.channel, result.client, values)
+def _result_row(fact: Recorded, ended: OutcomeSlice, result: Result, values: dict[str, Any]) -> Put:
+    return _row(fact, ended.message, result.contact, ended.channel, result.client, values)
 
 
 def _row(

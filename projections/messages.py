@@ -93,6 +93,8 @@ class Messages:
                 yield from _listings(fact, event)
             case Message.Due() | Message.Cancelled() if event.scheduled_at:
                 yield Delete(UPCOMING, (fact.realm, event.scheduled_at, id), fact.position)
+            case _:
+                return
 
     async def check(self, models: ReadModels) -> list[str]:
         del models
@@ -172,7 +174,14 @@ async def find(models: ReadModels, realm: str, message: UUID) -> Row | None:
 
 
 async def of_thread(
-    models: ReadModels, realm: str, thread: UUID, *, since: datetime, now: datetime, before: int | None, limit: int
+    models: ReadModels,
+    realm: str,
+    thread: UUID,
+    *,
+    since: datetime,
+    now: datetime,
+    before: int | None,
+    limit: int,
 ) -> list[Row]:
     """A thread's messages before a position, newest first; since: when the thread was opened."""
     return await _by_month(models, THREAD_MESSAGES, (realm, thread), since, now, before, limit)

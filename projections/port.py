@@ -116,10 +116,14 @@ class Projection(Protocol):
     Raises ValueError for a fact that it cannot read (a poison event). version grows when the tables change.
     """
 
-    name: str
-    version: int
-    streams: tuple[str, ...]
-    tables: tuple[Table, ...]
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def streams(self) -> tuple[str, ...]: ...
+    @property
+    def tables(self) -> tuple[Table, ...]: ...
 
     def project(self, fact: Recorded) -> Iterable[Write]: ...
 

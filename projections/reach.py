@@ -89,6 +89,8 @@ def _contact_writes(fact: Recorded, event: Contact.Event) -> Iterable[Write]:
             yield put("", erased_at=fact.position, channels=None)
             for channel in sorted(OF_CONTACT):
                 yield put(channel, address=None)
+        case _:
+            raise ValueError(f"no rule for {type(event).__qualname__}")
 
 
 def _client_writes(fact: Recorded, event: Client.Event) -> Iterable[Write]:
@@ -100,20 +102,14 @@ def _client_writes(fact: Recorded, event: Client.Event) -> Iterable[Write]:
 
     def token(token: UUID | None, column: str) -> Iterable[Write]:
         if token is not None:
-            yield Put(
-                TOKENS, (fact.realm, token, client), {column: fact.position}, fact.position
-            )
+            yield Put(TOKENS, (fact.realm, token, client), {column: fact.position}, fact.position)
 
     match event:
         case Client.Registered():
-            yield from address(
-                event.contact, channel=event.channel, address=event.address, token=event.token
-            )
+            yield from address(event.contact, channel=event.channel, address=event.address, token=event.token)
             yield from token(event.token, "set_at")
         case Client.AddressSet():
-            yield from address(
-                event.contact, channel=event.channel, address=event.address, token=event.token
-            )
+            yield from address(event.contact, channel=event.channel, address=event.address, token=event.token)
             if event.previous_token != event.token:
                 yield from token(event.previous_token, "cleared_at")
             yield from token(event.token, "set_at")
@@ -122,9 +118,11 @@ def _client_writes(fact: Recorded, event: Client.Event) -> Iterable[Write]:
             yield from token(event.token, "cleared_at")
         case Client.ContactLinked():
             yield from address(event.previous, address=None)
-            yield from address(
-                event.contact, channel=event.channel, address=event.address, token=event.token
-            )
+            yield from address(event.contact, channel=event.channel, address=event.address, token=event.token)
+        case Client.PropertiesChanged() | Client.AddressQuarantined():
+            return
+        case _:
+            raise ValueError(f"no rule for {type(event).__qualname__}")
 
 
 async def people(
@@ -135,9 +133,7 @@ async def people(
     thread_channels: dict[UUID, Channels] | None = None,
 ) -> list[Person]:
     """Each contact with all that routing needs, in the given order."""
-    found = await models.range_many(
-        REACH, [(realm, contact) for contact in contacts], limit_each=SLOTS_MAX
-    )
+    found = await models.range_many(REACH, [(realm, contact) for contact in contacts], limit_each=SLOTS_MAX)
     rows_of = {contact: found.get((realm, contact), []) for contact in contacts}
     owners = await _owners(models, realm, [row for rows in rows_of.values() for row in rows])
     prefer = thread_channels or {}
@@ -188,9 +184,7 @@ def owner_of(claims: Sequence[Row]) -> UUID | None:
     return owner
 
 
-async def owned(
-    models: ReadModels, realm: str, pairs: Sequence[tuple[UUID, UUID]]
-) -> list[bool]:
+async def owned(models: ReadModels, realm: str, pairs: Sequence[tuple[UUID, UUID]]) -> list[bool]:
     """For each (token, client): whether the client still owns the token."""
     tokens = list(dict.fromkeys(token for token, _ in pairs))
     claims = await models.range_many(TOKENS, [(realm, token) for token in tokens], limit_each=50)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -70,6 +71,8 @@ class Threads:
                 yield _thread_write(fact, event)
             case Subscription.Event() as event:
                 yield from _member_writes(fact, event)
+            case _:
+                return
 
     async def check(self, models: ReadModels) -> list[str]:
         del models
@@ -111,14 +114,12 @@ def _member_writes(fact: Recorded, event: Subscription.Event) -> Iterable[Write]
             raise ValueError(f"no rule for {type(event).__qualname__}")
 
 
-def _member(
-    fact: Recorded, thread: UUID, contact: UUID, number: int, values: dict[str, object]
-) -> Put:
+def _member(fact: Recorded, thread: UUID, contact: UUID, number: int, values: Mapping[str, Any]) -> Put:
     key = (fact.realm, thread, contact.bytes[-1] % MEMBER_BUCKETS, contact, number)
     return Put(MEMBERS, key, values, fact.position)
 
 
-def _of_contact(fact: Recorded, thread: UUID, contact: UUID, values: dict[str, object]) -> Put:
+def _of_contact(fact: Recorded, thread: UUID, contact: UUID, values: Mapping[str, Any]) -> Put:
     return Put(CONTACT_THREADS, (fact.realm, contact, thread), values, fact.position)
 
 

@@ -1,0 +1,236 @@
+"""One channel's gateway process: takes dispatches, sends slices, records what each send came to.
+
+Before each slice an attempt is appended with the expected last sequence: the record, and the fence against a second
+gateway. After it one outcome for the slice. What was attempted without an outcome may have been sent: it is repeated
+under the same collapse id, and marked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from commands.port import KeyStore, VersionConflict
+from domain.delivery import Attempt, Dispatch, Lane, OutcomeSlice, Result, Sealed
+from domain.outcome import Expired, Outcome, Retry
+from domain.recorded import DELIVERY
+from domain.retry import HALTED
+from gateways.port import ChannelHalted, Gateway, Notice, Target
+from processes.port import Append, Log, Task
+from processes.sealing import unseal
+from processes.worker import Post, work
+
+log = structlog.get_logger(__name__)
+
+SEND_DEADLINE_S = 20.0
+"""The longest a slice may take at the provider; its dispatch is handed out again after three times that."""
+IN_FLIGHT = {"live": 4, "bulk": 4}
+"""Pages of a lane under way at once: enough to hide the log's round trips."""
+SLICES_MAX = 500
+
+
+class Progress:
+    """What earlier work on a dispatch has left: slices done, and an attempt without an outcome."""
+
+    def __init__(self) -> None:
+        self.last_attempt: int = 0
+        self.first = 0
+        self.repeats: int | None = None
+
+
+class ChannelProcess:
+    """name: this process in the log's attempts. The gateway's own time-outs keep every send within its deadline."""
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        keys: KeyStore,
+        gateway: Gateway,
+        name: str,
+        clock: Callable[[], datetime],
+        deadline_s: float = SEND_DEADLINE_S,
+    ) -> None:
+        self._log, self._keys, self._gateway = log, keys, gateway
+        self._name, self._clock, self._deadline_s = name, clock, deadline_s
+        self._halted_until: datetime | None = None
+        self._live_at_work = 0
+        self._live_idle = asyncio.Event()
+        self._live_idle.set()
+
+    @property
+    def channel(self) -> str:
+        return self._gateway.channel
+
+    @property
+    def halted_until(self) -> datetime | None:
+        """Set while the provider refuses our credentials or configuration."""
+        return self._halted_until
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(work(self._log, self._post("live"), self._live))
+            group.create_task(work(self._log, self._post("bulk"), self._bulk))
+
+    def _post(self, lane: Lane) -> Post:
+        return Post(
+            DELIVERY,
+            f"gateway-{self.channel}-{lane}",
+            (f"dispatch.{self.channel}.{lane}.>",),
+            in_flight=IN_FLIGHT[lane],
+            ack_wait_s=3 * self._deadline_s,
+        )
+
+    async def _live(self, task: Task) -> None:
+        self._live_at_work += 1
+        self._live_idle.clear()
+        try:
+            await self._handle(task)
+        finally:
+            self._live_at_work -= 1
+            if not self._live_at_work:
+                self._live_idle.set()
+
+    async def _bulk(self, task: Task) -> None:
+        await self._live_idle.wait()
+        await self._handle(task)
+
+    async def _handle(self, task: Task) -> None:
+        dispatch = task.fact.body
+        assert isinstance(dispatch, Dispatch)
+        await self._until_not_halted()
+        progress = await self._progress(dispatch) if task.deliveries > 1 else Progress()
+        hidden = await unseal(self._keys, dispatch)
+        while progress.first < len(dispatch.recipients):
+            if not await self._slice(dispatch, hidden, progress):
+                return
+
+    async def _progress(self, dispatch: Dispatch) -> Progress:
+        """Read back where the dispatch stands: attempts and outcomes, in order."""
+        progress = Progress()
+        outcome_of: set[int] = set()
+        subject = f"outcome.{self.channel}.{dispatch.id}"
+        for fact in await self._log.read(DELIVERY, subject, limit=SLICES_MAX):
+            assert isinstance(fact.body, OutcomeSlice)
+            outcome_of.add(fact.body.attempt)
+            progress.first = max(progress.first, fact.body.first + len(fact.body.results))
+        subject = f"attempt.{self.channel}.{dispatch.id}"
+        last = await self._log.last(DELIVERY, subject)
+        if last is not None:
+            assert isinstance(last.body, Attempt)
+            progress.last_attempt = last.position
+            if last.position not in outcome_of and last.body.last > progress.first:
+                progress.repeats = last.position
+        return progress
+
+    async def _slice(self, dispatch: Dispatch, hidden: Sealed | None, progress: Progress) -> bool:
+        """Send the next slice; False when another gateway has taken the dispatch over."""
+        first = progress.first
+        last = min(first + self._gateway.slice_size, len(dispatch.recipients))
+        now = self._clock()
+        try:
+            attempt = await self._attempt(dispatch, first, last, progress, now)
+        except VersionConflict:
+            log.info("dispatch_taken_over", channel=self.channel, dispatch=dispatch.id)
+            return False
+        outcomes = await self._send(dispatch, hidden, first, last, now)
+        await self._record(dispatch, attempt, first, outcomes, repeated=progress.repeats is not None)
+        progress.last_attempt, progress.first, progress.repeats = attempt, last, None
+        return True
+
+    async def _attempt(
+        self, dispatch: Dispatch, first: int, last: int, progress: Progress, now: datetime
+    ) -> int:
+        attempt = Attempt(
+            realm=dispatch.realm,
+            message=dispatch.message,
+            channel=self.channel,
+            dispatch=dispatch.id,
+            first=first,
+            last=last,
+            gateway=self._name,
+            started_at=now,
+            repeats=progress.repeats,
+        )
+        subject = f"attempt.{self.channel}.{dispatch.id}"
+        append = Append(subject, attempt, progress.last_attempt, dispatch.correlation)
+        [position] = await self._log.append(append)
+        return position
+
+    async def _send(
+        self, dispatch: Dispatch, hidden: Sealed | None, first: int, last: int, now: datetime
+    ) -> Sequence[Outcome]:
+        if hidden is None:
+            return [Expired("key-destroyed")] * (last - first)
+        left_s = (dispatch.expires_at - now).total_seconds()
+        # A time to live of zero still means one try at once.
+        if left_s <= 0 and (dispatch.expires_at > dispatch.accepted_at or dispatch.attempt > 1):
+            return [Expired()] * (last - first)
+        notice = Notice(
+            realm=dispatch.realm,
+            message=dispatch.message,
+            tid=dispatch.tid,
+            sender=dispatch.sender,
+            content=hidden.content,
+            urgency=dispatch.urgency,
+            expires_at=dispatch.expires_at,
+        )
+        targets = [
+            Target(hidden.addresses[i], dispatch.recipients[i].contact, dispatch.recipients[i].client)
+            for i in range(first, last)
+        ]
+        try:
+            outcomes = await self._gateway.send(notice, targets, deadline_s=self._deadline_s)
+        except ChannelHalted as halt:
+            self._halt(halt)
+            outcomes = [_of_halted(outcome) for outcome in halt.outcomes]
+        assert len(outcomes) == len(targets), "a gateway answers for every target"
+        return outcomes
+
+    async def _record(
+        self,
+        dispatch: Dispatch,
+        attempt: int,
+        first: int,
+        outcomes: Sequence[Outcome],
+        *,
+        repeated: bool,
+    ) -> None:
+        results = tuple(
+            Result(recipient.contact, recipient.client, outcome)
+            for recipient, outcome in zip(dispatch.recipients[first:], outcomes, strict=False)
+        )
+        ended = OutcomeSlice(
+            realm=dispatch.realm,
+            message=dispatch.message,
+            channel=self.channel,
+            dispatch=dispatch.id,
+            source=dispatch.subject,
+            attempt=attempt,
+            first=first,
+            results=results,
+            ended_at=self._clock(),
+            repeated=repeated,
+        )
+        subject = f"outcome.{self.channel}.{dispatch.id}"
+        await self._log.append(Append(subject, ended, None, dispatch.correlation))
+
+    def _halt(self, halt: ChannelHalted) -> None:
+        self._halted_until = self._clock() + timedelta(seconds=halt.retry_after_s)
+        log.critical("channel_halted", channel=self.channel, code=halt.code, detail=halt.detail)
+
+    async def _until_not_halted(self) -> None:
+        while self._halted_until is not None:
+            left_s = (self._halted_until - self._clock()).total_seconds()
+            if left_s <= 0:
+                self._halted_until = None
+                return
+            await asyncio.sleep(left_s)
+
+
+def _of_halted(outcome: Outcome) -> Outcome:
+    """What a halted channel could not send is tried again without counting as a try."""
+    return Retry(HALTED, outcome.after_s, outcome.code) if isinstance(outcome, Retry) else outcome

@@ -1,0 +1,213 @@
+"""Turns an accepted message into pages of work: who gets it, on which channels, and the dispatches for the gateways.
+
+A page is written once (expected sequence 0, first content wins); after a crash the last audience page says where to go
+on. It never sends and never waits for a provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from commands.bus import Bus
+from commands.messaging import NoteDispatched
+from commands.port import EventStore, KeyStore, VersionConflict
+from domain.context import Context
+from domain.delivery import (
+    PAGE_SIZE,
+    AudienceEntry,
+    AudiencePage,
+    Dispatch,
+    Lane,
+    Recipient,
+    Sealed,
+)
+from domain.ids import Ids
+from domain.message import Content, Message
+from domain.recorded import DELIVERY, EVENTS, Recorded
+from domain.routing import Address, Decision, route
+from processes.audience import slice_of
+from processes.feed import show
+from processes.port import Append, Log, Task
+from processes.sealing import day_key, seal
+from processes.watermark import Watermark
+from processes.worker import Post, work
+from projections.catalogue import AUDIENCE
+from projections.port import ReadModels
+
+POST = Post(EVENTS, "dispatcher", ("evt.message.>",), in_flight=16, ack_wait_s=60.0)
+
+
+PAGES_MAX = 1_000_000
+"""Pages of one message: four hundred million contacts."""
+
+
+class Tally(msgspec.Struct):
+    """What a message's pages add up to."""
+
+    pages: int = 0
+    contacts: int = 0
+    sends: int = 0
+    suppressed: int = 0
+
+    def add(self, page: AudiencePage) -> None:
+        self.pages += 1
+        self.contacts += len(page.entries)
+        self.sends += page.sends
+        self.suppressed += sum(1 for entry in page.entries if entry.suppressed)
+
+
+class Dispatcher:
+    """One of any number of processes that share the work."""
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        store: EventStore,
+        keys: KeyStore,
+        bus: Bus,
+        models: ReadModels,
+        watermark: Watermark,
+        ids: Ids,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._log, self._store, self._keys, self._bus = log, store, keys, bus
+        self._models, self._watermark, self._ids, self._clock = models, watermark, ids, clock
+
+    async def run(self) -> None:
+        await work(self._log, POST, self.handle)
+
+    async def handle(self, task: Task) -> None:
+        """Dispatch the message if this fact makes it due."""
+        fact = task.fact
+        match fact.body:
+            case Message.Accepted(scheduled_at=None) | Message.Due():
+                message = await self._message(fact)
+            case _:
+                return
+        if message is None or message.cancelled or message.content is None:
+            return
+        await self._watermark.passed(AUDIENCE, EVENTS, fact.position)
+        await self._dispatch(message, fact, resumed=task.deliveries > 1)
+
+    async def _message(self, fact: Recorded) -> Message | None:
+        if isinstance(fact.body, Message.Accepted):
+            aggregate: Message | None = fact.body.mutate(None)
+            return aggregate
+        assert isinstance(fact.body, Message.Due)
+        return await self._store.load(Message, fact.body.originator_id, fresh=True)
+
+    async def _dispatch(self, message: Message, fact: Recorded, *, resumed: bool) -> None:
+        tally, last = await self._resume(message.id) if resumed else (Tally(), None)
+        if last is None:
+            await show(self._log, self._ids, fact.realm, message, fact.correlation)
+        while last is None or last.cursor is not None:
+            last = await self._next_page(message, fact, tally.pages, last.cursor if last else None)
+            tally.add(last)
+        await self._bus.execute(
+            NoteDispatched(
+                message=message.id,
+                pages=tally.pages,
+                contacts=tally.contacts,
+                sends=tally.sends,
+                suppressed=tally.suppressed,
+            ),
+            Context(fact.realm, "dispatcher", f"{EVENTS}:{fact.position}", fact.correlation),
+        )
+
+    async def _resume(self, message: UUID) -> tuple[Tally, AudiencePage | None]:
+        """What earlier work on this message has written, and its last page."""
+        tally, last = Tally(), None
+        subject = f"audience.{message.hex}.*"
+        if await self._log.last(DELIVERY, subject) is not None:
+            for written in await self._log.read(DELIVERY, subject, limit=PAGES_MAX):
+                assert isinstance(written.body, AudiencePage)
+                last = written.body
+                tally.add(last)
+        return tally, last
+
+    async def _next_page(
+        self, message: Message, fact: Recorded, number: int, cursor: str | None
+    ) -> AudiencePage:
+        """Decide on the next contacts and write the page; the page that stands, ours or a faster dispatcher's."""
+        part = await slice_of(self._models, fact.realm, message.audience, as_of=fact.position, cursor=cursor)
+        decisions = [route(person, message.channels) for person in part.people]
+        page = AudiencePage(
+            realm=fact.realm,
+            message=message.id,
+            page=number,
+            as_of=fact.position,
+            entries=tuple(AudienceEntry(d.contact, d.channels, d.suppressed) for d in decisions),
+            sends=sum(len(decision.addresses) for decision in decisions),
+            cursor=part.cursor,
+        )
+        lane: Lane = "live" if number == 0 and part.cursor is None else "bulk"
+        dispatches = [
+            await self._seal(message, fact, channel, lane, token, chunk)
+            for channel, token, chunk in _chunks(number, decisions)
+        ]
+        subject = f"audience.{message.id.hex}.{number}"
+        appends = [Append(subject, page, 0, fact.correlation)]
+        appends += [Append(d.subject, d, 0, fact.correlation) for d in dispatches]
+        try:
+            await self._log.append(*appends)
+        except VersionConflict:
+            written = await self._log.last(DELIVERY, subject)
+            if written is None:
+                raise
+            assert isinstance(written.body, AudiencePage)
+            return written.body
+        return page
+
+    async def _seal(
+        self,
+        message: Message,
+        fact: Recorded,
+        channel: str,
+        lane: Lane,
+        page: str,
+        chunk: Sequence[tuple[UUID, Address]],
+    ) -> Dispatch:
+        name = day_key(self._clock())
+        dispatch = Dispatch(
+            realm=fact.realm,
+            message=message.id,
+            channel=channel,
+            lane=lane,
+            page=page,
+            attempt=1,
+            tid=message.tid,
+            sender=message.sender,
+            urgency=message.urgency,
+            accepted_at=message.created_on,
+            expires_at=message.expires_at,
+            recipients=tuple(Recipient(contact, address.client, address.token) for contact, address in chunk),
+            key=name,
+            sealed=b"",
+            correlation=fact.correlation,
+        )
+        hidden = Sealed(_content(message), tuple(address.address for _, address in chunk))
+        blob = await seal(self._keys, name, hidden, bound_to=dispatch.id)
+        return msgspec.structs.replace(dispatch, sealed=blob)
+
+
+def _content(message: Message) -> Content:
+    assert message.content is not None
+    return message.content
+
+
+def _chunks(page: int, decisions: Sequence[Decision]) -> list[tuple[str, str, list[tuple[UUID, Address]]]]:
+    """(channel, page token, recipients) for each dispatch of a page, at most PAGE_SIZE recipients in each."""
+    by_channel: dict[str, list[tuple[UUID, Address]]] = {}
+    for decision in decisions:
+        for address in decision.addresses:
+            by_channel.setdefault(address.channel, []).append((decision.contact, address))
+    return [
+        (channel, f"{page}x{start // PAGE_SIZE}" if start else str(page), found[start : start + PAGE_SIZE])
+        for channel, found in by_channel.items()
+        for start in range(0, len(found), PAGE_SIZE)
+    ]

@@ -1,0 +1,248 @@
+"""What outcomes lead to: dead addresses are retired, unwanted channels suppressed, unfinished sends scheduled again.
+
+Every step can be repeated: commands change nothing the second time, a schedule written again replaces itself, and a
+try is written once.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from commands.bus import Bus
+from commands.clients import FindAddressGone
+from commands.contacts import FindContactAddressGone, SuppressChannel
+from commands.port import KeyStore, VersionConflict
+from domain.context import Context
+from domain.delivery import Dispatch, OutcomeSlice, Recipient, Result, Sealed
+from domain.outcome import Expired, Gone, Outcome, Rejected, Retry, Suppressed, Unknown
+from domain.recorded import DELIVERY, SCHEDULES
+from domain.retry import HALTED, TRIES_MAX, next_try
+from processes.port import Append, Log, Task
+from processes.sealing import day_key, seal, unseal
+from processes.worker import Post, work
+from projections import reach
+from projections.port import ReadModels
+
+OUTCOMES = Post(DELIVERY, "feedback", ("outcome.>",), in_flight=16)
+DUE = Post(SCHEDULES, "retrier", ("due.retry.>",), in_flight=16)
+
+EXHAUSTED = "tries-exhausted"
+
+
+class Again(msgspec.Struct, frozen=True):
+    """A scheduled try: the dispatch, which of its recipients, and where the outcome started (for the subject)."""
+
+    source: str
+    first: int
+    which: tuple[int, ...]
+    counted: bool = True
+
+
+class Feedback:
+    """Works on outcomes."""
+
+    def __init__(self, *, log: Log, bus: Bus, clock: Callable[[], datetime]) -> None:
+        self._log, self._bus, self._clock = log, bus, clock
+
+    async def run(self) -> None:
+        await work(self._log, OUTCOMES, self.handle)
+
+    async def handle(self, task: Task) -> None:
+        fact = task.fact
+        ended = fact.body
+        assert isinstance(ended, OutcomeSlice)
+        if all(_is_final_and_quiet(result.outcome) for result in ended.results):
+            return
+        source = await self._log.last(DELIVERY, ended.source)
+        if source is None:
+            raise ValueError("an outcome without its dispatch")
+        dispatch = source.body
+        assert isinstance(dispatch, Dispatch)
+        context = Context(ended.realm, "feedback", f"{DELIVERY}:{fact.position}", fact.correlation)
+        for offset, result in enumerate(ended.results):
+            recipient = dispatch.recipients[ended.first + offset]
+            await self._learn(dispatch, recipient, result.outcome, ended.ended_at, context)
+        await self._again(dispatch, ended)
+
+    async def _learn(
+        self,
+        dispatch: Dispatch,
+        recipient: Recipient,
+        outcome: Outcome,
+        ended_at: datetime,
+        context: Context,
+    ) -> None:
+        """Retire or suppress what the provider said is dead or unwanted."""
+        match outcome:
+            case Gone() if recipient.client is not None:
+                gone = FindAddressGone(
+                    client=recipient.client,
+                    token=recipient.token,
+                    code=outcome.code,
+                    since=outcome.since or ended_at,
+                    confirm=outcome.confirm,
+                )
+                await self._bus.execute(gone, context)
+            case Gone() if recipient.contact is not None:
+                since = outcome.since or dispatch.accepted_at
+                lost = FindContactAddressGone(
+                    contact=recipient.contact,
+                    channel=dispatch.channel,
+                    code=outcome.code,
+                    since=since,
+                )
+                await self._bus.execute(lost, context)
+            case Suppressed() if recipient.contact is not None:
+                stop = SuppressChannel(contact=recipient.contact, channel=dispatch.channel, code=outcome.code)
+                await self._bus.execute(stop, context)
+
+    async def _again(self, dispatch: Dispatch, ended: OutcomeSlice) -> None:
+        """Schedule another try for what was not taken, or end it where no try is left."""
+        open = [
+            (ended.first + offset, result.outcome)
+            for offset, result in enumerate(ended.results)
+            if isinstance(result.outcome, Retry | Unknown)
+        ]
+        if not open:
+            return
+        halted = all(isinstance(o, Retry) and o.code == HALTED for _, o in open)
+        asked = [o.after_s for _, o in open if isinstance(o, Retry) and o.after_s is not None]
+        due = next_try(
+            tries=dispatch.attempt,
+            asked_s=max(asked, default=None),
+            now=ended.ended_at,
+            expires_at=dispatch.expires_at,
+            jitter=random.random(),  # noqa: S311  spreads load, hides nothing
+        )
+        which = tuple(index for index, _ in open)
+        if due is None:
+            await self._end(dispatch, ended, which, Expired())
+        elif dispatch.attempt >= TRIES_MAX and not halted:
+            await self._end(dispatch, ended, which, Rejected(EXHAUSTED))
+            await self._exhausted(dispatch, which)
+        else:
+            again = Again(dispatch.subject, ended.first, which, counted=not halted)
+            id = f"retry-{dispatch.channel}-{dispatch.id}-{ended.first}"
+            await self._log.schedule(id, due, target=f"due.retry.{id}", body=msgspec.json.encode(again))
+
+    async def _end(
+        self, dispatch: Dispatch, ended: OutcomeSlice, which: Sequence[int], outcome: Outcome
+    ) -> None:
+        """Work ends by an outcome, never because a stream forgot it."""
+        last = msgspec.structs.replace(
+            ended,
+            dispatch=f"{dispatch.id}-end{ended.first}",
+            results=tuple(
+                Result(dispatch.recipients[i].contact, dispatch.recipients[i].client, outcome) for i in which
+            ),
+            ended_at=self._clock(),
+        )
+        subject = f"outcome.{dispatch.channel}.{last.dispatch}"
+        try:
+            await self._log.append(Append(subject, last, 0, dispatch.correlation))
+        except VersionConflict:
+            return
+
+    async def _exhausted(self, dispatch: Dispatch, which: Sequence[int]) -> None:
+        body = msgspec.json.encode({"which": which})
+        await self._log.triage("feedback", dispatch.subject, reason=EXHAUSTED, body=body, position=0)
+
+
+class Retrier:
+    """Works on due tries: writes the next dispatch, with those recipients that still want it."""
+
+    def __init__(
+        self, *, log: Log, keys: KeyStore, models: ReadModels, clock: Callable[[], datetime]
+    ) -> None:
+        self._log, self._keys, self._models, self._clock = log, keys, models, clock
+
+    async def run(self) -> None:
+        await work(self._log, DUE, self.handle)
+
+    async def handle(self, task: Task) -> None:
+        again = msgspec.json.decode(task.raw, type=Again)
+        source = await self._log.last(DELIVERY, again.source)
+        if source is None:
+            raise ValueError("a try without its dispatch")
+        dispatch = source.body
+        assert isinstance(dispatch, Dispatch)
+        hidden = await unseal(self._keys, dispatch)
+        addresses = hidden.addresses if hidden else ()
+        which = [i for i in again.which if i < len(addresses)]
+        which = await self._still_owned(dispatch, which)
+        await self._write(dispatch, again, which, hidden)
+
+    async def _still_owned(self, dispatch: Dispatch, which: Sequence[int]) -> list[int]:
+        """Tokens may have moved to another client since."""
+        pairs: list[tuple[UUID, UUID]] = []
+        indexes: list[int] = []
+        keep: set[int] = set()
+        for i in which:
+            recipient = dispatch.recipients[i]
+            if recipient.token is None or recipient.client is None:
+                keep.add(i)
+            else:
+                pairs.append((recipient.token, recipient.client))
+                indexes.append(i)
+        owned = await reach.owned(self._models, dispatch.realm, pairs)
+        keep |= {i for i, is_owned in zip(indexes, owned, strict=True) if is_owned}
+        return [i for i in which if i in keep]
+
+    async def _write(
+        self, dispatch: Dispatch, again: Again, which: Sequence[int], hidden: Sealed | None
+    ) -> None:
+        lost = [i for i in again.which if i not in set(which)]
+        page = dispatch.page if again.first == 0 else f"{dispatch.page}f{again.first}"
+        following = msgspec.structs.replace(
+            dispatch,
+            page=page,
+            attempt=dispatch.attempt + (1 if again.counted else 0),
+            halts=dispatch.halts + (0 if again.counted else 1),
+            recipients=tuple(dispatch.recipients[i] for i in which),
+            key=day_key(self._clock()),
+            sealed=b"",
+        )
+        appends = [self._lost(dispatch, again, lost)] if lost else []
+        if which and hidden is not None:
+            kept = Sealed(hidden.content, tuple(hidden.addresses[i] for i in which))
+            blob = await seal(self._keys, following.key, kept, bound_to=following.id)
+            ready = msgspec.structs.replace(following, sealed=blob)
+            appends.append(Append(ready.subject, ready, 0, dispatch.correlation))
+        try:
+            await self._log.append(*appends)
+        except VersionConflict:
+            # The schedule fired twice, or the answer to the first append was lost: it is written.
+            return
+
+    def _lost(self, dispatch: Dispatch, again: Again, lost: Sequence[int]) -> Append:
+        """What is not tried again has ended all the same: its token moved, or its key is gone."""
+        ended = OutcomeSlice(
+            realm=dispatch.realm,
+            message=dispatch.message,
+            channel=dispatch.channel,
+            dispatch=f"{dispatch.id}-lost{again.first}",
+            source=dispatch.subject,
+            attempt=0,
+            first=again.first,
+            results=tuple(
+                Result(
+                    dispatch.recipients[i].contact,
+                    dispatch.recipients[i].client,
+                    Suppressed("token-moved"),
+                )
+                for i in lost
+            ),
+            ended_at=self._clock(),
+        )
+        subject = f"outcome.{dispatch.channel}.{ended.dispatch}"
+        return Append(subject, ended, 0, dispatch.correlation)
+
+
+def _is_final_and_quiet(outcome: Outcome) -> bool:
+    """Nothing to learn and nothing to try again."""
+    return not isinstance(outcome, Gone | Suppressed | Retry | Unknown)
