@@ -95,34 +95,47 @@ def _contact_writes(fact: Recorded, event: Contact.Event) -> Iterable[Write]:
 
 def _client_writes(fact: Recorded, event: Client.Event) -> Iterable[Write]:
     client = event.originator_id
-
-    def address(contact: UUID | None, **values: Any) -> Iterable[Write]:
+    for contact, values in _addresses(event):
         if contact is not None:
             yield Put(REACH, (fact.realm, contact, client.hex), values, fact.position)
-
-    def token(token: UUID | None, column: str) -> Iterable[Write]:
+    for token, column in _tokens(event):
         if token is not None:
             yield Put(TOKENS, (fact.realm, token, client), {column: fact.position}, fact.position)
 
+
+def _addresses(event: Client.Event) -> Iterable[tuple[UUID | None, dict[str, Any]]]:
+    """(contact, what changes in the client's slot with that contact)."""
     match event:
-        case Client.Registered():
-            yield from address(event.contact, channel=event.channel, address=event.address, token=event.token)
-            yield from token(event.token, "set_at")
-        case Client.AddressSet():
-            yield from address(event.contact, channel=event.channel, address=event.address, token=event.token)
-            if event.previous_token != event.token:
-                yield from token(event.previous_token, "cleared_at")
-            yield from token(event.token, "set_at")
+        case Client.Registered() | Client.AddressSet():
+            yield event.contact, _slot(event)
         case Client.AddressRetired():
-            yield from address(event.contact, address=None)
-            yield from token(event.token, "cleared_at")
+            yield event.contact, {"address": None}
         case Client.ContactLinked():
-            yield from address(event.previous, address=None)
-            yield from address(event.contact, channel=event.channel, address=event.address, token=event.token)
+            yield event.previous, {"address": None}
+            yield event.contact, _slot(event)
         case Client.PropertiesChanged() | Client.AddressQuarantined():
             return
         case _:
             raise ValueError(f"no rule for {type(event).__qualname__}")
+
+
+def _slot(event: Client.Registered | Client.AddressSet | Client.ContactLinked) -> dict[str, Any]:
+    return {"channel": event.channel, "address": event.address, "token": event.token}
+
+
+def _tokens(event: Client.Event) -> Iterable[tuple[UUID | None, str]]:
+    """(token, the column that gets this event's position)."""
+    match event:
+        case Client.Registered():
+            yield event.token, "set_at"
+        case Client.AddressSet():
+            if event.previous_token != event.token:
+                yield event.previous_token, "cleared_at"
+            yield event.token, "set_at"
+        case Client.AddressRetired():
+            yield event.token, "cleared_at"
+        case _:
+            return
 
 
 async def people(
