@@ -7,10 +7,14 @@ decides its partition, so aggregates that are read together share it (RFC 9562, 
 from __future__ import annotations
 
 import hmac
+from functools import lru_cache
 from uuid import UUID
 
 PARTITIONS = 64
 """How many processes can share one stream's work. Fixed for ever: it is part of every subject."""
+
+KNOWN_MAX = 20_000
+"""Derived ids kept in memory, about 5 MB."""
 
 _VERSION_8, _VARIANT = 0x80, 0x80
 
@@ -30,6 +34,8 @@ class Ids:
         if len(key) < 32:
             raise ValueError("the id key needs at least 32 bytes")
         self._key = key
+        # Hot path: a thread's or a contact's id is asked for with every message that names it.
+        self._known = lru_cache(KNOWN_MAX)(self.derive)
 
     def derive(self, realm: str, kind: str, outside: str, *, like: UUID | None = None) -> UUID:
         """The id of what `outside` names in `realm`; placed in the partition of `like` if given."""
@@ -41,10 +47,10 @@ class Ids:
         return UUID(bytes=bytes(raw))
 
     def contact(self, realm: str, uid: str) -> UUID:
-        return self.derive(realm, "contact", uid)
+        return self._known(realm, "contact", uid)
 
     def thread(self, realm: str, tid: str) -> UUID:
-        return self.derive(realm, "thread", tid)
+        return self._known(realm, "thread", tid)
 
     def client(self, realm: str, app: str, client_id: str) -> UUID:
         return self.derive(realm, "client", f"{app}|{client_id}")
