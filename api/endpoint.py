@@ -1,0 +1,218 @@
+"""One request's way: token, rate, body, handler, answer. A raw ASGI application per path, since it is the hot path.
+
+Knows nothing of any contract. Every failure leaves as a problem; unexpected ones are left to the frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, MutableMapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from api.auth import bearer
+from api.freshness import OwnWrites
+from api.limits import LimitExceeded, RateLimit, assert_body_fits
+from api.parts import Parts
+from api.problem import MEDIA_TYPE, MethodNotAllowed, decoding_error, headers_of, problem_of
+from api.route import Answer, Call, Header, Route, Who, assert_may_call
+from domain.context import Caller, Context
+from domain.errors import Invalid, MsgxcError
+
+BODY_WAIT_S_MAX = 20.0
+"""Until the whole body is there: a caller that dribbles holds a connection no longer."""
+REQUEST_ID = "msgxc.request_id"
+ROUTE = "msgxc.route"
+"""Scope keys between the frame and the endpoints."""
+
+NOBODY = Caller(uid="")
+_JSON_TYPE = (b"content-type", b"application/json")
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_encode = msgspec.json.Encoder().encode
+
+
+class ClientGone(Exception):
+    """The caller hung up while sending: nobody is left to answer."""
+
+
+class PathEndpoint:
+    """All methods of one path."""
+
+    def __init__(self, routes: Sequence[Route], parts: Parts, own_writes: OwnWrites) -> None:
+        self._endpoints = {route.method: Endpoint(route, parts, own_writes) for route in routes}
+        if "GET" in self._endpoints:
+            self._endpoints.setdefault("HEAD", self._endpoints["GET"])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._endpoints.get(scope["method"])
+        if endpoint is not None:
+            await endpoint(scope, receive, send)
+        elif scope["method"] == "OPTIONS":
+            await respond(send, 204, [(b"allow", ", ".join(self.allowed()).encode())], b"")
+        else:
+            await refuse(scope, send, MethodNotAllowed(self.allowed()))
+
+    def allowed(self) -> list[str]:
+        return sorted({*self._endpoints, "OPTIONS"})
+
+
+class Endpoint:
+    """One route."""
+
+    def __init__(self, route: Route, parts: Parts, own_writes: OwnWrites) -> None:
+        self._route, self._parts, self._own_writes = route, parts, own_writes
+        self._decode = msgspec.json.Decoder(route.body).decode if route.body is not None else None
+        settings = parts.settings
+        self._limit = RateLimit(
+            parts.counter, now_s=parts.now_s, quota=settings.rate_quota, window_s=settings.rate_window_s
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._route
+        scope[ROUTE] = route.path
+        headers: list[Header] = []
+        try:
+            caller = NOBODY
+            if route.who is not Who.ANYONE:
+                identity = self._parts.verifier.verify(bearer(scope["headers"]))
+                caller = identity.caller
+                headers = self._limit.take(identity.key)
+                assert_may_call(route.who, caller)
+            body = None
+            if self._decode is not None:
+                body = decode_body(self._decode, await read_body(scope, receive))
+            call = self._call(scope, caller, body)
+            if route.reads:
+                await self._own_writes.seen(caller, route.reads)
+            answer = await route.handler(call)
+            if route.method != "GET":
+                self._own_writes.note(caller)
+        except ClientGone:
+            return
+        except LimitExceeded as error:
+            await refuse(scope, send, error, error.fields)
+        except MsgxcError as error:
+            await refuse(scope, send, error, headers)
+        else:
+            await self._answer(scope, send, answer, headers)
+
+    def _call(self, scope: Scope, caller: Caller, body: Any) -> Call[Any, Any]:
+        route = self._route
+        return Call(
+            parts=self._parts,
+            caller=caller,
+            context=context_of(scope, caller),
+            path=scope.get("path_params", {}),
+            query=decode_query(route.query, scope["query_string"]) if route.query else None,
+            body=body,
+            idempotency_key=idempotency_key(scope["headers"]) if route.idempotent else "",
+        )
+
+    async def _answer(self, scope: Scope, send: Send, answer: Answer, headers: list[Header]) -> None:
+        headers = [*headers, *answer.headers]
+        if isinstance(answer.value, bytes):
+            content = answer.value
+            headers.append((b"content-type", answer.media_type.encode()))
+        else:
+            content = _encode(answer.value)
+            headers.append(_JSON_TYPE)
+        if answer.location is not None:
+            headers.append((b"location", answer.location.encode()))
+        await respond(send, answer.status, headers, content, head=scope["method"] == "HEAD")
+
+
+def context_of(scope: Scope, caller: Caller) -> Context:
+    return Context(realm=caller.realm, actor=caller.uid, correlation=scope.get(REQUEST_ID, ""))
+
+
+async def read_body(scope: Scope, receive: Receive) -> bytes:
+    """The whole body. Raises TooLarge as soon as it is known to be, Invalid when it does not come, ClientGone."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            assert_body_fits(int(value))
+    try:
+        async with asyncio.timeout(BODY_WAIT_S_MAX):
+            message = await receive()
+            content: bytes = _piece(message)
+            if not message.get("more_body"):
+                assert_body_fits(len(content))
+                return content
+            return await _read_on(content, receive)
+    except TimeoutError:
+        raise Invalid(f"the body did not arrive within {BODY_WAIT_S_MAX:.0f} s", field="body") from None
+
+
+async def _read_on(first: bytes, receive: Receive) -> bytes:
+    pieces = bytearray(first)
+    more = True
+    while more:
+        message = await receive()
+        pieces += _piece(message)
+        assert_body_fits(len(pieces))
+        more = message.get("more_body", False)
+    return bytes(pieces)
+
+
+def _piece(message: MutableMapping[str, Any]) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    piece: bytes = message.get("body", b"")
+    return piece
+
+
+def decode_body(decode: Any, content: bytes) -> Any:
+    """Raises Invalid, naming the field."""
+    try:
+        return decode(content or b"{}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _as_invalid(error) from None
+
+
+def _as_invalid(error: Exception) -> MsgxcError:
+    if isinstance(error, msgspec.DecodeError):
+        return decoding_error(error)
+    return Invalid("the body is not JSON in UTF-8 of a sensible depth", field="body")
+
+
+def decode_query[Q: msgspec.Struct](type: type[Q], query: bytes) -> Q:
+    """Query parameters as a struct; unknown ones are passed over. Raises Invalid, naming the parameter."""
+    try:
+        given = dict(parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=50))
+        return msgspec.convert(given, type, strict=False)
+    except msgspec.ValidationError as error:
+        raise decoding_error(error, of="query") from None
+    except ValueError:
+        raise Invalid("the query cannot be read; percent-encode it", field="query") from None
+
+
+def idempotency_key(headers: Iterable[Header]) -> str:
+    """The Idempotency-Key, "" when there is none. Raises Invalid for one that cannot be."""
+    for name, value in headers:
+        if name == b"idempotency-key":
+            key = value.decode("latin-1").strip('"')
+            if not _KEY.fullmatch(key):
+                raise Invalid("use 1 to 255 visible ASCII characters", field="Idempotency-Key")
+            return key
+    return ""
+
+
+async def refuse(scope: Scope, send: Send, error: MsgxcError, headers: Iterable[Header] = ()) -> None:
+    """Answer with a problem."""
+    problem = problem_of(error, instance=scope["path"], request_id=scope.get(REQUEST_ID, ""))
+    extra = [*headers, *headers_of(error), (b"content-type", MEDIA_TYPE)]
+    if error.status == 413:
+        # The rest of the body is not read: the connection cannot be used again.
+        extra.append((b"connection", b"close"))
+    await respond(send, error.status, extra, _encode(problem), head=scope.get("method") == "HEAD")
+
+
+async def respond(
+    send: Send, status: int, headers: list[Header], content: bytes, *, head: bool = False
+) -> None:
+    headers.append((b"content-length", b"%d" % len(content)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head else content})

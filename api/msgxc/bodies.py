@@ -1,0 +1,182 @@
+"""The bodies of the MSGXC contract, as its clients write them, and how they become commands."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from commands.clients import Enlist
+from commands.messaging import CONTACTS_MAX, TEXT_MIN, Draft
+from domain.channel import APNS, FCM, WEBPUSH, channels_of
+from domain.errors import Invalid
+
+Tid = Annotated[str, Meta(min_length=1, max_length=128, description="The thread's id.")]
+Uid = Annotated[str, Meta(min_length=1, max_length=256, description="The contact's id.")]
+Codes = Annotated[
+    list[str] | None,
+    Meta(max_length=32, description="Channels: ws, apn, fcm, wpn, sms, em; `~` for none; null for all."),
+]
+When = Annotated[
+    datetime | int | float | None,
+    Meta(
+        description="ISO 8601 with a time zone, or milliseconds since 1970; a time in the past means at once."
+    ),
+]
+_TOKEN = re.compile(r"[A-Za-z0-9:_.=+-]{1,4096}")
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}")
+_OS = {"ios": APNS, "android": FCM}
+SCHEDULED_MS_MAX = 253_402_300_799_000
+"""The end of the year 9999."""
+
+
+class Writing(msgspec.Struct, frozen=True, kw_only=True):
+    """What every kind of message says.
+
+    opts: what each provider's message carries beside the text (sound, data, payload); `opts.urgency` 1 to 4 and
+    `opts.ttl` in seconds decide how it is sent. pmid: the message it belongs to. sys and broadcast are taken from
+    clients of the original and have no effect.
+    """
+
+    msg: Annotated[str, Meta(min_length=TEXT_MIN, description="The text, at least two characters.")]
+    opts: dict[str, Any] | str | None = None
+    subject: str | None = None
+    pmid: str | None = None
+    sys: bool | None = None
+    broadcast: bool | None = None
+    scheduled: When = None
+    mtypes: Codes = None
+
+    def draft(self) -> Draft:
+        """Raises Invalid."""
+        opts = _opts(self.opts)
+        return Draft(
+            text=self.msg,
+            subject=self.subject or "",
+            urgency=_whole(opts.pop("urgency", None), "opts.urgency"),
+            ttl_s=_whole(opts.pop("ttl", None), "opts.ttl"),
+            opts=opts,
+            scheduled_at=_when(self.scheduled),
+            channels=channels_of(self.mtypes),
+            parent=self.pmid,
+        )
+
+
+class PublishBody(Writing, frozen=True, kw_only=True):
+    tid: Tid
+
+
+class SendBody(Writing, frozen=True, kw_only=True):
+    uid: Uid
+
+
+class MulticastBody(Writing, frozen=True, kw_only=True):
+    uids: Annotated[list[Uid], Meta(min_length=1, max_length=CONTACTS_MAX)]
+
+
+class BroadcastBody(Writing, frozen=True, kw_only=True):
+    pass
+
+
+class MessageBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored message of a thread. qid and svc are taken from clients of the original and have no effect."""
+
+    mid: UUID
+    tid: Tid | None = None
+    qid: str | None = None
+    svc: str | None = None
+
+
+class SubscribeBody(msgspec.Struct, frozen=True, kw_only=True):
+    """uid: whom, if not oneself (admins only). mtypes: by which channels this thread may reach them."""
+
+    tid: Tid
+    uid: Uid | None = None
+    mtypes: Codes | msgspec.UnsetType = msgspec.UNSET
+
+
+class UnsubscribeBody(msgspec.Struct, frozen=True, kw_only=True):
+    """uid: whom, if not oneself (admins only)."""
+
+    tid: Tid
+    uid: Uid | None = None
+
+
+class PushKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """base64url, as the browser gives them (Push API)."""
+
+    p256dh: str
+    auth: str
+
+
+class EnlistBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A phone: os and token. A browser: its PushSubscription."""
+
+    os: str | None = None
+    token: str | None = None
+    endpoint: str | None = None
+    expirationTime: float | None = None  # noqa: N815  the Push API's name
+    keys: PushKeys | None = None
+
+    def command(self, uid: str) -> Enlist:
+        """Raises Invalid."""
+        if self.endpoint is not None:
+            return self._browser(uid, self.endpoint)
+        if self.os is None and self.token is None:
+            raise Invalid("send os and token for a phone, or endpoint and keys for a browser", field="os")
+        channel = _OS.get(self.os or "")
+        if channel is None:
+            raise Invalid("os is ios or android", field="os")
+        if not _TOKEN.fullmatch(self.token or ""):
+            raise Invalid("token is the device's push token: letters, digits and : _ . = + -", field="token")
+        token = self.token or ""
+        return Enlist(uid=uid, channel=channel, identity=token, address=token)
+
+    def _browser(self, uid: str, endpoint: str) -> Enlist:
+        if not re.fullmatch(r"https?://[!-~]{3,2000}", endpoint):
+            raise Invalid("endpoint is the URL that the browser gave", field="endpoint")
+        if self.keys is None:
+            raise Invalid("keys is missing: p256dh and auth, as the browser gave them", field="keys")
+        for field in ("p256dh", "auth"):
+            if not _BASE64URL.fullmatch(getattr(self.keys, field)):
+                raise Invalid("this is no base64url", field=f"keys.{field}")
+        subscription = {
+            "endpoint": endpoint,
+            "expirationTime": self.expirationTime,
+            "keys": msgspec.to_builtins(self.keys),
+        }
+        address = msgspec.json.encode(subscription).decode()
+        return Enlist(uid=uid, channel=WEBPUSH, identity=endpoint, address=address)
+
+
+def _opts(value: dict[str, Any] | str | None) -> dict[str, Any]:
+    """The original also took a string: JSON of an object, or anything, which then is `data`."""
+    if value is None or value == "":
+        return {}
+    if isinstance(value, dict):
+        return dict(value)
+    try:
+        decoded = msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return {"data": value}
+    return decoded if isinstance(decoded, dict) else {"data": value}
+
+
+def _whole(value: Any, field: str) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Invalid("this is a whole number", field=field)
+    return value
+
+
+def _when(value: datetime | float | None) -> datetime | None:
+    if value is None or isinstance(value, datetime):
+        return value
+    if not 0 <= value <= SCHEDULED_MS_MAX:
+        raise Invalid("milliseconds since 1970, or ISO 8601 with a time zone", field="scheduled")
+    return datetime.fromtimestamp(value / 1000, UTC)

@@ -1,0 +1,57 @@
+"""What the API is made of: ports and settings, put in from outside by bootstrap."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from starlette.types import ASGIApp
+
+from api.auth import Verifier
+from api.limits import LocalCounter
+from api.metrics import Metrics
+from api.port import EventReader, FeedReader, Probe, RateCounter, ReceiptSink, RightsWatch
+from commands.bus import Bus
+from domain.ids import Ids
+from processes.watermark import Watermark
+from projections.port import ReadModels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """cors_origins: who may call from a browser; ("*",) is everyone. rate_*: calls per token.
+
+    access_log: which requests are logged; metrics count all of them. sockets_max: open at a time.
+    """
+
+    version: str = "0.1.0"
+    cors_origins: tuple[str, ...] = ()
+    rate_quota: int = 6_000
+    rate_window_s: int = 60
+    access_log: Literal["all", "failures", "none"] = "failures"
+    sockets_max: int = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """clock: now, in UTC. now_s: the same in seconds since 1970. sandbox: served under /sandbox when there is one."""
+
+    bus: Bus
+    models: ReadModels
+    ids: Ids
+    feed: FeedReader
+    events: EventReader
+    watermark: Watermark
+    rights: RightsWatch
+    receipts: ReceiptSink
+    verifier: Verifier
+    clock: Callable[[], datetime]
+    now_s: Callable[[], float] = time.time
+    counter: RateCounter = field(default_factory=LocalCounter)
+    probes: Sequence[Probe] = ()
+    metrics: Metrics = field(default_factory=Metrics)
+    settings: Settings = field(default_factory=Settings)
+    sandbox: ASGIApp | None = None

@@ -1,0 +1,111 @@
+"""What the API needs of the world beyond the bus and the read models. Implementations live in infra/."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from api.keys import KeySet
+from domain.delivery import Receipt
+from domain.recorded import Recorded
+
+FeedCallback = Callable[[int, int, str, bytes], None]
+"""(position, previous position on the same subject, subject, frame)."""
+
+Unsubscribe = Callable[[], Awaitable[None]]
+
+FeedEntry = tuple[int, str, bytes]
+"""(position, subject, frame)."""
+
+
+class FeedReader(Protocol):
+    """FEED: what open sockets show. Subjects are `feed.thread.<hex>` and `feed.contact.<hex>` throughout.
+
+    Errors: domain.errors.Unavailable when the log does not answer in time.
+    """
+
+    async def epoch(self) -> str:
+        """The log's epoch. A position of another epoch means nothing."""
+        ...
+
+    async def head(self) -> int:
+        """The last position, asked of the stream's leader: every frame acknowledged before is at or below it."""
+        ...
+
+    async def since(self, subjects: Sequence[str], after: int, limit: int) -> list[FeedEntry]:
+        """Up to `limit` frames on the subjects with a position over `after`, oldest first."""
+        ...
+
+    async def subscribe(self, subject: str, callback: FeedCallback) -> Unsubscribe:
+        """Call back for each new frame, at most once each, in order of position over all subjects of this reader.
+
+        Once this returns, later frames come. One may be lost (the connection broke): the next one's previous
+        position shows it, and `since` has it. The callback must not block.
+        """
+        ...
+
+
+class EventReader(Protocol):
+    """EVENTS by position, for those who run the exchange. Errors: domain.errors.Unavailable."""
+
+    async def epoch(self) -> str: ...
+
+    async def end(self) -> int:
+        """The last position, asked of the stream's leader."""
+        ...
+
+    async def after(self, position: int, limit: int) -> list[Recorded]:
+        """Up to `limit` facts after a position, oldest first; fewer (or none) at the end of the log."""
+        ...
+
+
+class RightsWatch(Protocol):
+    """Facts about threads, subscriptions and contacts as they are appended, so that open sockets obey them."""
+
+    def follow(self) -> AsyncIterator[Sequence[Recorded]]:
+        """Every such fact from now on, in order, none lost over disconnects; at most a second late.
+
+        Ends never. An empty batch is given at once when the watch has begun: what is appended after it will come.
+        """
+        ...
+
+
+class ReceiptSink(Protocol):
+    async def take(self, receipt: Receipt) -> None:
+        """Record what came back for a message. The same receipt twice is one. Errors: Unavailable."""
+        ...
+
+
+class KeySource(Protocol):
+    def current(self) -> KeySet:
+        """The keys that tokens are verified with, now; the same object as long as nothing has changed.
+
+        Quick and without waiting: called for every token. At most a second behind the source.
+        """
+        ...
+
+
+class RateCounter(Protocol):
+    def add(self, key: str, window: int) -> int:
+        """Count one more call of `key` in a window of time (its number); how many there are with this one.
+
+        Counts of other processes may come in up to a second late. Quick and without waiting.
+        """
+        ...
+
+
+class Health(msgspec.Struct, frozen=True):
+    """detail: a sentence for people. values: figures behind it, such as a lag."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+    values: dict[str, float] = {}
+
+
+class Probe(Protocol):
+    async def __call__(self) -> Health:
+        """Look at one part that the exchange depends on. Never raises; may take long: the caller limits it."""
+        ...

@@ -1,0 +1,99 @@
+"""Failures as RFC 9457 problems: every error a caller sees, the unexpected ones included, has this form.
+
+Owns the form alone; what went wrong, its code and its status belong to domain.errors. Never shows an exception's
+own text unless it was written for callers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from domain.errors import Invalid, MsgxcError, TooMany, Unauthenticated
+
+MEDIA_TYPE = b"application/problem+json"
+TYPE_BASE = "/docs/errors#"
+"""A problem's type is a page of our own: it resolves wherever the exchange runs (RFC 9457, section 3.1.1)."""
+
+Header = tuple[bytes, bytes]
+
+
+class MethodNotAllowed(MsgxcError):
+    """allow: the methods that the path has."""
+
+    code, title, status = "method-not-allowed", "The path has no such method", 405
+
+    def __init__(self, allow: Iterable[str]) -> None:
+        self.allow = ", ".join(allow)
+        super().__init__(f"use {self.allow}")
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """field: which part of the request is meant. retryable: whether the same call may succeed later."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    instance: str = ""
+    field: str = ""
+    request_id: str = ""
+    retryable: bool = False
+
+
+def problem_of(error: MsgxcError, *, instance: str = "", request_id: str = "") -> Problem:
+    return Problem(
+        type=TYPE_BASE + error.code,
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        instance=instance,
+        field=error.field or "",
+        request_id=request_id,
+        retryable=error.retryable,
+    )
+
+
+def headers_of(error: MsgxcError) -> list[Header]:
+    """The header fields that HTTP asks for beside such a status."""
+    match error:
+        case Unauthenticated():
+            return [(b"www-authenticate", b'Bearer realm="msgxc", error="invalid_token"')]
+        case TooMany():
+            return [(b"retry-after", str(error.retry_after_s).encode())]
+        case MethodNotAllowed():
+            return [(b"allow", error.allow.encode())]
+        case _ if error.status == 503:
+            return [(b"retry-after", b"1")]
+        case _:
+            return []
+
+
+def every_error() -> list[type[MsgxcError]]:
+    """All errors there are, by status, for the documents."""
+    found: list[type[MsgxcError]] = [MsgxcError]
+    for error in found:
+        found.extend(error.__subclasses__())
+    return sorted(dict.fromkeys(found), key=lambda error: (error.status, error.code))
+
+
+_AT = re.compile(r" - at `\$(?P<path>.*)`$")
+_MISSING = re.compile(r"Object missing required field `(?P<field>.*)`")
+
+
+def decoding_error(error: msgspec.DecodeError | msgspec.ValidationError, *, of: str = "body") -> Invalid:
+    """What msgspec says, as a sentence that names the field and what would be right."""
+    text = str(error)
+    if not isinstance(error, msgspec.ValidationError):
+        return Invalid(f"the {of} is not JSON: {text}", field=of)
+    path, sentence = "", text
+    if found := _AT.search(text):
+        path, sentence = found["path"].removeprefix("."), text[: found.start()]
+    if missing := _MISSING.fullmatch(sentence):
+        path = f"{path}.{missing['field']}".removeprefix(".")
+        sentence = f"{path} is missing"
+    return Invalid(sentence[0].lower() + sentence[1:], field=path or of)

@@ -1,0 +1,87 @@
+"""What a route declares: enough to serve it, to document it and to test who may call it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from api.parts import Parts
+from domain.context import Caller, Context
+from domain.errors import Forbidden, MsgxcError
+
+Header = tuple[bytes, bytes]
+
+
+class Who(enum.Enum):
+    """Who may call a route. What else a thread or message asks of the caller, its command or query decides."""
+
+    ANYONE = "anyone, without a token"
+    TOKEN = "anyone with a token, for themselves"  # noqa: S105  words, no secret
+    RIGHTS = (
+        "anyone with a token who has the right on the thread or message; "
+        "others get 403, or 404 if they may not even know of it"
+    )
+    ADMIN = "tokens with the role admin or msgxc_admin"
+
+
+@dataclass(slots=True)
+class Call[Body, Query]:
+    """One verified, decoded request. caller is nobody ("") on routes for ANYONE."""
+
+    parts: Parts
+    caller: Caller
+    context: Context
+    path: Mapping[str, str]
+    query: Query
+    body: Body
+    idempotency_key: str = ""
+
+
+@dataclass(slots=True)
+class Answer:
+    """value: encoded as JSON, unless it is bytes with a media type of their own."""
+
+    value: Any = True
+    status: int = 200
+    location: str | None = None
+    media_type: str = "application/json"
+    headers: tuple[Header, ...] = ()
+
+
+Handler = Callable[[Call[Any, Any]], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """path: as in Starlette, `/api/v2/threads/{tid}`. body, query, answer: msgspec types.
+
+    reads: projections that the answer comes from; a caller's own writes of a moment ago are waited for.
+    idempotent: takes an Idempotency-Key. errors: beside those every route of its kind can give.
+    statuses: of success, the first being the usual one.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    who: Who
+    summary: str
+    group: str
+    body: Any = None
+    query: type[msgspec.Struct] | None = None
+    answer: Any = bool
+    statuses: tuple[int, ...] = (200,)
+    media_type: str = "application/json"
+    errors: tuple[type[MsgxcError], ...] = ()
+    reads: tuple[str, ...] = ()
+    idempotent: bool = False
+    location: bool = False
+
+
+def assert_may_call(who: Who, caller: Caller) -> None:
+    """Raises Forbidden when the route is not for this caller."""
+    if who is Who.ADMIN and not caller.is_admin:
+        raise Forbidden("this needs a token with the role admin or msgxc_admin")

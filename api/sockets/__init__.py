@@ -1,0 +1,1 @@
+"""Live delivery: who follows what, frames fanned out in rounds, and resuming without loss."""

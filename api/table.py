@@ -1,0 +1,16 @@
+"""Every route there is, the hot ones first: what is served, documented in OpenAPI, and walked by the tests."""
+
+from __future__ import annotations
+
+from api.msgxc import clients, contacts, messages, reports, threads
+from api.route import Route
+
+ROUTES: tuple[Route, ...] = (
+    *messages.ROUTES,
+    *threads.MEMBERSHIP_ROUTES,
+    *clients.ENLIST_ROUTES,
+    *threads.ROUTES,
+    *contacts.ROUTES,
+    *clients.ROUTES,
+    *reports.ROUTES,
+)
