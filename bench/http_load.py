@@ -1,0 +1,122 @@
+"""A small HTTP/1.1 load client: keep-alive connections, one request in flight on each, latencies counted.
+
+It parses only what it must (status line and content-length), so that it costs far less than what it measures. Loopback
+only, bounded in count and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+CONNECTIONS_MAX = 1_000
+
+
+@dataclass(slots=True)
+class Report:
+    """statuses: answers by status code. latencies_s: one per answer, unsorted."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    latencies_s: list[float] = field(default_factory=list)
+    elapsed_s: float = 0.0
+
+    @property
+    def per_second(self) -> float:
+        return len(self.latencies_s) / self.elapsed_s if self.elapsed_s else 0.0
+
+    def percentile_ms(self, share: float) -> float:
+        ordered = sorted(self.latencies_s)
+        return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1e3 if ordered else 0.0
+
+
+class _Connection(asyncio.Protocol):
+    """Sends the next request as soon as an answer is complete."""
+
+    def __init__(self, load: _Load) -> None:
+        self._load, self._buffer, self._sent_at = load, b"", 0.0
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head_end = self._buffer.find(b"\r\n\r\n")
+        if head_end < 0:
+            return
+        head = self._buffer[:head_end].lower()
+        start = head.find(b"content-length:")
+        length = int(head[start + 15 :].split(b"\r\n", 1)[0]) if start >= 0 else 0
+        if len(self._buffer) < head_end + 4 + length:
+            return
+        self._load.answered(int(self._buffer[9:12]), time.perf_counter() - self._sent_at)
+        self._buffer = b""
+        self._send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._load.lost(exc)
+
+    def _send(self) -> None:
+        request = self._load.next_request()
+        if request is None:
+            if self.transport is not None:
+                self.transport.close()
+            return
+        assert self.transport is not None
+        self._sent_at = time.perf_counter()
+        self.transport.write(request)
+
+
+class _Load:
+    def __init__(self, request: Callable[[int], bytes], count: int, until: float) -> None:
+        self._request, self._left, self._until = request, count, until
+        self._number = 0
+        self.report, self.open = Report(), 0
+        self.done = asyncio.get_running_loop().create_future()
+
+    def next_request(self) -> bytes | None:
+        if not self._left or time.perf_counter() > self._until:
+            return None
+        self._left -= 1
+        self._number += 1
+        return self._request(self._number)
+
+    def answered(self, status: int, latency_s: float) -> None:
+        self.report.statuses[status] += 1
+        self.report.latencies_s.append(latency_s)
+
+    def lost(self, exc: Exception | None) -> None:
+        self.open -= 1
+        if not self.open and not self.done.done():
+            self.done.set_result(exc)
+
+
+async def load(
+    port: int, request: Callable[[int], bytes], *, count: int, connections: int = 64, seconds: float = 60.0
+) -> Report:
+    """Send `count` requests (each made by `request(number)`) over `connections`, for at most `seconds`."""
+    assert 1 <= connections <= CONNECTIONS_MAX, "bounded"
+    started = time.perf_counter()
+    run = _Load(request, count, started + seconds)
+    run.open = connections
+    loop = asyncio.get_running_loop()
+    for _ in range(connections):
+        await loop.create_connection(lambda: _Connection(run), "127.0.0.1", port)
+    async with asyncio.timeout(seconds + 10.0):
+        await run.done
+    run.report.elapsed_s = time.perf_counter() - started
+    return run.report
+
+
+def post(path: str, body: bytes, *, token: str = "") -> bytes:
+    """A whole POST request as bytes."""
+    auth = f"Authorization: Bearer {token}\r\n" if token else ""
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"{auth}Content-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
