@@ -1,0 +1,64 @@
+"""What every command begins with: settings, the data folder, the keys, and a loop to run in."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from cli.console import USAGE, fail
+from infra.datafolder import DataFolder
+from infra.secrets import Keyring, open_keyring
+from infra.settings import Settings, SettingsError, load
+
+ENV_FILE = Path(".env")
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    settings: Settings
+    folder: DataFolder
+    keyring: Keyring
+
+
+def read_settings() -> Settings:
+    """Settings of the environment and ./.env; a wrong one ends the command with what to write."""
+    try:
+        return load(env_file=ENV_FILE)
+    except SettingsError as error:
+        fail(str(error), code=USAGE)
+
+
+def open_session() -> Session:
+    """Settings, folder and keys; keys are made where they are missing."""
+    settings = read_settings()
+    folder = DataFolder(settings.data_dir).prepare()
+    return Session(settings, folder, open_keyring(folder, settings.keys, now=now()))
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def duration(text: str) -> timedelta:
+    """A time like 90s, 30m, 1h or 7d."""
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNITS or not number.isascii() or not number.isdigit() or int(number) == 0:
+        raise typer.BadParameter(f"{text!r} is no time: write 90s, 30m, 1h or 7d")
+    return timedelta(**{_UNITS[unit]: int(number)})
+
+
+def run_async[T](work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work on a fast event loop, to its end."""
+    import asyncio  # noqa: PLC0415  0.05 s
+
+    import uvloop  # noqa: PLC0415  only commands that talk to somebody need it
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
