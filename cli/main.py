@@ -28,7 +28,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version  # noqa: PLC0415  only here
+        from importlib.metadata import version
 
         typer.echo(f"msgxc {version('msgxc')}")
         raise typer.Exit
@@ -57,7 +57,7 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(FAILURE)
     except Exception as error:
-        from cli.failures import told  # noqa: PLC0415  names every error there is, so it loads a lot
+        from cli.failures import told
 
         line = told(error)
         if line is None:

@@ -56,9 +56,9 @@ def duration(text: str) -> timedelta:
 
 def run_async[T](work: Coroutine[Any, Any, T]) -> T:
     """Run a command's work on a fast event loop, to its end."""
-    import asyncio  # noqa: PLC0415  0.05 s
+    import asyncio
 
-    import uvloop  # noqa: PLC0415  only commands that talk to somebody need it
+    import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)

@@ -52,7 +52,7 @@ def _claims(uid: str, roles: Sequence[str], realm: str, ttl_s: int, *, service: 
 
 
 def _signed(claims: dict[str, Any], jwk: dict[str, Any]) -> str:
-    import jwt  # noqa: PLC0415  0.1 s
+    import jwt
 
     algorithm = str(jwk.get("alg") or ALGORITHM_OF[str(jwk["kty"])])
     headers = {"kid": jwk["kid"]} if "kid" in jwk else None

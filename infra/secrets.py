@@ -68,7 +68,7 @@ def open_keyring(folder: DataFolder, overrides: Keys, *, now: datetime) -> Keyri
 
 def add_signing_key(jwt: Path, *, now: datetime) -> str:
     """Make the newest key of the folder, which signs from now on; its kid."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415  0.1 s
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     kid = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     private = Ed25519PrivateKey.generate()
@@ -161,8 +161,8 @@ def _key(override: Secret | None, path: Path) -> bytes:
 
 
 def _new_vapid_pem() -> bytes:
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415  0.1 s
-    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import (
         Encoding,
         NoEncryption,
         PrivateFormat,
