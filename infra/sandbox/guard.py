@@ -1,0 +1,63 @@
+"""Who may look into the sandbox: this machine's own browser and tools, and nobody through them.
+
+The page hands out a token, so a request must come from loopback, name loopback as its host (DNS rebinding), come
+from no other origin, and not through a proxy.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+
+
+class LoopbackOnly:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            reason = _objection(scope)
+            if reason:
+                await PlainTextResponse(f"The sandbox refuses this: {reason}.\n", 403)(scope, receive, send)
+                return
+            scope = _with_slash(scope)
+        await self._app(scope, receive, send)
+
+
+def _objection(scope: Scope) -> str:
+    """Why not; "" when there is nothing against it."""
+    headers = Headers(scope=scope)
+    client = scope.get("client")
+    host = headers.get("host", "")
+    if not client or not _is_loopback(client[0]):
+        return "it comes from another machine"
+    if any(name in headers for name in FORWARDING):
+        return "it comes through a proxy"
+    if urlsplit(f"//{host}").hostname not in LOCAL_NAMES:
+        return "it names another host"
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != host:
+        return "it comes from another origin"
+    if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+        return "it comes from another site"
+    return ""
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _with_slash(scope: Scope) -> Scope:
+    """Mounted under /sandbox, `/sandbox` itself is the page: no redirect needed."""
+    path, root = scope["path"], scope.get("root_path", "")
+    return {**scope, "path": path + "/"} if path == root else scope

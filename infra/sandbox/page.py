@@ -1,0 +1,197 @@
+"""The sandbox over HTTP: what arrived, the rules, and the page that shows both. Mounted under /sandbox.
+
+    GET    /sandbox                 the page
+    GET    /sandbox/messages        ?channel= &after= &limit= &refused=1 &message_id=
+    GET    /sandbox/requests/{id}   one request as it came
+    GET    /sandbox/demo            {"tid", "token", "ws_url"}: what the page publishes with
+    GET    /sandbox/rules           the rules in force
+    POST   /sandbox/rules           one rule or a list of them
+    DELETE /sandbox/rules           all of them
+    POST   /sandbox/subscriptions   mint a browser's push subscription; {"application_server_key"} may bind it
+
+Owns no state. Never answers anybody but this machine (see guard).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any, Protocol
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from domain import channel as channels
+from domain.errors import Invalid
+from infra.sandbox.books import Books, Item
+from infra.sandbox.guard import LoopbackOnly
+from infra.sandbox.rules import Rule, Rules
+
+BODY_BYTES_MAX = 4 * 1024 * 1024
+"""Room for as many rules as there may be."""
+
+LIMIT_DEFAULT = 1_000
+
+DemoToken = Callable[[], Awaitable[dict[str, str]]]
+"""Makes what the page publishes with: {"tid": ..., "token": ..., "ws_url": ...}."""
+
+
+class Shown(Protocol):
+    """What the page needs of a sandbox."""
+
+    rules: Rules
+    books: Books
+
+    async def mint_subscription(self, application_server_key: str = "") -> Any: ...
+
+
+class Failure(Exception):
+    """Answered as problem+json."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+
+
+def page_app(sandbox: Shown, demo_token: DemoToken | None) -> Starlette:
+    """The Starlette app; the caller mounts it under /sandbox."""
+    views = _Views(sandbox, demo_token)
+    routes = [
+        Route("/", views.page, methods=["GET"]),
+        Route("/messages", views.messages, methods=["GET"]),
+        Route("/requests/{id:int}", views.request, methods=["GET"]),
+        Route("/demo", views.demo, methods=["GET"]),
+        Route("/rules", views.list_rules, methods=["GET"]),
+        Route("/rules", views.add_rules, methods=["POST"]),
+        Route("/rules", views.clear_rules, methods=["DELETE"]),
+        Route("/subscriptions", views.mint, methods=["POST"]),
+    ]
+    return Starlette(
+        routes=routes, middleware=[Middleware(LoopbackOnly)], exception_handlers={Failure: _problem}
+    )
+
+
+class _Views:
+    def __init__(self, sandbox: Shown, demo_token: DemoToken | None) -> None:
+        self._sandbox, self._demo_token = sandbox, demo_token
+
+    async def page(self, request: Request) -> Response:
+        headers = {"content-security-policy": POLICY, "x-frame-options": "DENY", "cache-control": "no-store"}
+        return Response(PAGE, media_type="text/html", headers=headers)
+
+    async def messages(self, request: Request) -> Response:
+        asked = request.query_params
+        items, total = await self._sandbox.books.messages(
+            channel=_channel(asked.get("channel", "")),
+            after=_number(asked.get("after"), "after"),
+            limit=LIMIT_DEFAULT if (limit := _number(asked.get("limit"), "limit")) is None else limit,
+            refused=asked.get("refused", "") in {"1", "true"},
+            message_id=asked.get("message_id", ""),
+        )
+        return _json({"items": [_shown(item) for item in items], "total": total})
+
+    async def request(self, request: Request) -> Response:
+        found = await self._sandbox.books.request(request.path_params["id"])
+        if found is None:
+            raise Failure(404, "No such request.")
+        found["payload"] = found["payload"].decode("utf-8", "backslashreplace")
+        found["received_at"] = _instant(found["received_at"])
+        return _json(found)
+
+    async def demo(self, request: Request) -> Response:
+        if self._demo_token is None:
+            raise Failure(404, "This sandbox was started without an exchange.")
+        return _json(await self._demo_token())
+
+    async def list_rules(self, request: Request) -> Response:
+        return _json({"items": self._sandbox.rules.list()})
+
+    async def add_rules(self, request: Request) -> Response:
+        body = await _body(request)
+        try:
+            rules = msgspec.json.decode(body, type=Rule | list[Rule])
+            for rule in rules if isinstance(rules, list) else [rules]:
+                self._sandbox.rules.put(rule)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise Failure(422, str(error)) from None
+        return _json({"items": self._sandbox.rules.list()}, status=201)
+
+    async def clear_rules(self, request: Request) -> Response:
+        self._sandbox.rules.clear()
+        return Response(status_code=204)
+
+    async def mint(self, request: Request) -> Response:
+        body = await _body(request)
+        try:
+            wish = msgspec.json.decode(body or b"{}", type=_Wish)
+        except msgspec.DecodeError as error:
+            raise Failure(422, str(error)) from None
+        made = await self._sandbox.mint_subscription(wish.application_server_key)
+        keys = {"p256dh": made.p256dh, "auth": made.auth}
+        return _json({"endpoint": made.endpoint, "expirationTime": None, "keys": keys}, status=201)
+
+
+class _Wish(msgspec.Struct):
+    application_server_key: str = ""
+
+
+PAGE = (files("infra.sandbox") / "page.html").read_text("utf-8")
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
+    "connect-src 'self' ws://127.0.0.1:* ws://localhost:*; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def _shown(item: Item) -> dict[str, Any]:
+    return {**msgspec.structs.asdict(item), "received_at": _instant(item.received_at)}
+
+
+def _instant(seconds: float) -> str:
+    """RFC 3339 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _channel(asked: str) -> str:
+    try:
+        names = channels.channels_of([asked] if asked else None)
+    except Invalid as error:
+        raise Failure(422, error.detail) from None
+    return names[0] if names else ""
+
+
+def _number(text: str | None, name: str) -> int | None:
+    if text is None or text == "":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise Failure(422, f"{name} must be a whole number.")
+    return int(text)
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > BODY_BYTES_MAX:
+            raise Failure(413, f"No more than {BODY_BYTES_MAX} bytes.")
+    return bytes(body)
+
+
+def _json(value: object, *, status: int = 200) -> Response:
+    return Response(
+        msgspec.json.encode(value), status, {"cache-control": "no-store"}, media_type="application/json"
+    )
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Failure)
+    body = {"type": "about:blank", "title": "The sandbox cannot do this", "status": error.status}
+    return Response(
+        msgspec.json.encode({**body, "detail": error.detail}),
+        error.status,
+        media_type="application/problem+json",
+    )
