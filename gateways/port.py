@@ -6,9 +6,9 @@ with a deadline, and says what became of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 from uuid import UUID
 
 import msgspec
@@ -84,3 +84,42 @@ class Gateway(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A gateway whose provider can be asked what became of a send that is Unknown."""
+
+    async def settle(
+        self, notice: Notice, targets: Sequence[Target], *, since: datetime, deadline_s: float
+    ) -> Sequence[Outcome]:
+        """One outcome per target, in order: Accepted where the provider has it, Retry(code="not-found") where it
+        certainly has not, Unknown where it cannot tell. Sends nothing. since: when the unsettled attempt began.
+        """
+        ...
+
+
+class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the channels' settings: shows everything but what is listed in SECRET."""
+
+    SECRET: ClassVar[frozenset[str]] = frozenset()
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        values = [(name, getattr(self, name)) for name in self.__struct_fields__]
+        return [(name, "***" if name in self.SECRET and value else value) for name, value in values]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({shown})"
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """What a module in gateways/ offers to be a channel: `CHANNEL = Channel(name, config, build)`.
+
+    build: takes an instance of `config`, imports its client library, opens nothing yet. Raises ValueError with one
+    line that says what to write when the configuration cannot work.
+    """
+
+    name: str
+    config: type[GatewayConfig]
+    build: Callable[[Any], Gateway]

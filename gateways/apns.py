@@ -1,0 +1,238 @@
+"""Apple's push service, over its HTTP/2 provider API with a provider token.
+
+Owns the APNs payload, its headers and the meaning of its reasons. Never removes an address: it says Gone, and when.
+Source: developer.apple.com, "Sending notification requests to APNs" and "Handling notification responses".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from domain import channel
+from domain.message import Content
+from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry
+from gateways.port import Channel, Gateway, GatewayConfig, Notice, Target
+from gateways.rendering import (
+    PAYLOAD_BYTES_MAX,
+    TID_CHARS_ASSUMED,
+    check_size,
+    encode_json,
+    own_data,
+    repeat_id,
+)
+from gateways.transport import Answer, Request, Result, Transport
+from gateways.verdict import Halt, Verdict, at, conclude, expired, json_of, now_utc, unanswered
+
+URL = "https://api.push.apple.com"
+SOUND = "ping.aiff"
+"""What the exchange has always played unless the sender says otherwise."""
+PRIORITY = {1: b"1", 2: b"5", 3: b"10", 4: b"10"}
+"""Urgency to apns-priority: 1 spares the battery and never wakes the screen, 5 may wait, 10 is at once."""
+CONNECTIONS_MAX = 4
+"""Apple gives a connection some hundred streams; at 100 ms an answer four of them carry 20,000 a second."""
+
+TOKEN_S = 2_400
+"""A provider token serves 40 minutes: Apple wants a new one after 20 at the earliest and 60 at the latest."""
+TOKEN_SKEW_S = 120
+"""A token's time lies at least this far back, so that a clock ahead of Apple's does no harm."""
+TOKEN_AGAIN_S = 1_200
+"""After signing anew because Apple called a token expired: not again before this."""
+
+_DEVICE_TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,200}")
+_OUR_BUG = frozenset({"PayloadEmpty", "PayloadTooLarge", "BadPayload"})
+_WRONG_APP = frozenset({"BadDeviceToken", "DeviceTokenNotForTopic"})
+
+
+class ApnsConfig(GatewayConfig, frozen=True, kw_only=True):
+    """key_pem: the .p8 file's text. topic: the application's bundle id. ca_file: instead of the system's."""
+
+    SECRET = frozenset({"key_pem"})
+
+    key_pem: str
+    key_id: str
+    team_id: str
+    topic: str
+    url: str = URL
+    ca_file: str | None = None
+
+
+class ProviderToken:
+    """One token per team for 40 minutes, the same in every process without a word between them.
+
+    Its time is the start of a fixed window and its signature deterministic (RFC 6979), so all processes make the
+    same bytes, and Apple never sees too many updates.
+    """
+
+    def __init__(self, key_pem: str, key_id: str, team_id: str) -> None:
+        from gateways.es256 import load_key
+
+        complaint = (
+            "the APNs key is no P-256 key; use the text of the .p8 file from Apple's developer account"
+        )
+        self._key, self._key_id, self._team_id = load_key(key_pem, complaint), key_id, team_id
+        self._issued_at, self._token = 0, ""
+        self._forced_at = 0.0
+
+    def at(self, now: datetime) -> str:
+        window = int(now.timestamp() - TOKEN_SKEW_S) // TOKEN_S * TOKEN_S
+        if window > self._issued_at:
+            self._sign(window)
+        return self._token
+
+    def sign_again(self, now: datetime) -> bool:
+        """Apple calls our token expired. False when that has just been tried: then it is our clock or the key."""
+        if now.timestamp() - self._forced_at < TOKEN_AGAIN_S:
+            return False
+        self._forced_at = now.timestamp()
+        self._sign(int(now.timestamp()))
+        return True
+
+    def _sign(self, issued_at: int) -> None:
+        from gateways.es256 import sign
+
+        claims = {"iss": self._team_id, "iat": issued_at}
+        self._issued_at, self._token = issued_at, sign(self._key, {"kid": self._key_id}, claims)
+
+
+class ApnsGateway:
+    """Sends alerts. slice_size: one slice fits the streams of one connection."""
+
+    channel = channel.APNS
+    slice_size = 500
+
+    def __init__(
+        self,
+        config: ApnsConfig,
+        transport: Transport,
+        token: ProviderToken,
+        *,
+        clock: Callable[[], datetime] = now_utc,
+    ) -> None:
+        self._config, self._transport, self._token, self._clock = config, transport, token, clock
+        self._announced = ""
+
+    async def send(
+        self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
+    ) -> Sequence[Outcome]:
+        now = self._clock()
+        if outcomes := expired(notice, len(targets), now):
+            return outcomes
+        body = payload(notice.content, notice.message, notice.tid)
+        if len(body) > PAYLOAD_BYTES_MAX:
+            return [Rejected("PayloadTooLarge")] * len(targets)
+        self._announce(self._token.at(now))
+        verdicts: list[Verdict] = [Rejected("BadDeviceToken", quarantine=True)] * len(targets)
+        sent = [index for index, target in enumerate(targets) if _DEVICE_TOKEN.fullmatch(target.address)]
+        results = await self._transport.post_many(
+            [_request(notice.message, targets[index], body) for index in sent],
+            headers=(
+                (b"apns-expiration", b"%d" % int(notice.expires_at.timestamp())),
+                (b"apns-priority", PRIORITY[notice.urgency]),
+            ),
+            deadline_s=deadline_s,
+        )
+        for index, result in zip(sent, results, strict=True):
+            verdicts[index] = judge(result, notice.message, targets[index])
+        return conclude(self._after_expired_token(verdicts))
+
+    def check(self, content: Content) -> None:
+        size = len(payload(content, UUID(int=0), "x" * TID_CHARS_ASSUMED))
+        check_size("APNs", size)
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    def _announce(self, token: str) -> None:
+        if token != self._announced:
+            self._transport.set_header(b"authorization", b"bearer " + token.encode())
+            self._announced = token
+
+    def _after_expired_token(self, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+        """Sign again once; when that does not help either, it is for people to mend."""
+        if not any(
+            isinstance(verdict, Retry) and verdict.code == "ExpiredProviderToken" for verdict in verdicts
+        ):
+            return verdicts
+        if self._token.sign_again(self._clock()):
+            return verdicts
+        halt = Halt(
+            "ExpiredProviderToken", "a newly signed token is called expired too: check the clock and the key"
+        )
+        return [halt if isinstance(v, Retry) and v.code == halt.code else v for v in verdicts]
+
+
+def payload(content: Content, message: UUID, tid: str | None) -> bytes:
+    """The sender's own data beside `aps` and `msgxc`, which are ours."""
+    alert = {"title": content.subject, "body": content.text} if content.subject else {"body": content.text}
+    aps: dict[str, Any] = {
+        "alert": alert,
+        "sound": content.opts.get("sound", SOUND),
+        "badge": content.opts.get("badge", 1),
+    }
+    if tid is not None:
+        aps["thread-id"] = tid
+    ours = {"message_id": message.hex} if tid is None else {"message_id": message.hex, "tid": tid}
+    return encode_json({**own_data(content), "aps": aps, "msgxc": ours})
+
+
+def _request(message: UUID, target: Target, body: bytes) -> Request:
+    """apns-id tells a repeat to us, apns-collapse-id to the device: it replaces what it shows."""
+    id = str(repeat_id(message, target)).encode()
+    return Request(
+        b"/3/device/" + target.address.encode(), body, ((b"apns-id", id), (b"apns-collapse-id", id))
+    )
+
+
+def judge(result: Result, message: UUID, target: Target) -> Verdict:
+    if not isinstance(result, Answer):
+        return unanswered(result)
+    if result.status == 200:
+        return Accepted(provider_id=str(repeat_id(message, target)))
+    problem = json_of(result)
+    reason = str(at(problem, "reason") or result.status)
+    return _judge_reason(result.status, reason, at(problem, "timestamp"))
+
+
+def _judge_reason(status: int, reason: str, timestamp_ms: Any) -> Verdict:
+    match status:
+        case 410:
+            # Final: Apple forgets the token for good. Without a time it holds from now on.
+            since = (
+                datetime.fromtimestamp(timestamp_ms / 1000, UTC) if isinstance(timestamp_ms, int) else None
+            )
+            return Gone(reason, since)
+        case 400 if reason in _WRONG_APP:
+            return Rejected(reason, quarantine=True)
+        case 400 | 413 if reason in _OUR_BUG or status == 413:
+            return Rejected(reason)
+        case 403 if reason == "ExpiredProviderToken":
+            return Retry(reason, 0.0)
+        case 400 if reason in {"IdleTimeout", "400"}:
+            return Retry(reason)
+        case 400 | 403 | 404 | 405:
+            return Halt(reason, "APNs refuses our credentials, topic or headers")
+        case 429 if reason == "TooManyProviderTokenUpdates":
+            return Retry(reason, TOKEN_AGAIN_S)
+        case 429 | 500 | 502 | 503 | 504:
+            return Retry(reason)
+        case _:
+            return Rejected(reason, detail=f"unexpected status {status}")
+
+
+def build(config: ApnsConfig) -> Gateway:
+    from gateways.http2 import Http2Transport
+
+    transport = Http2Transport(
+        config.url,
+        ca_file=config.ca_file,
+        constants=((b"apns-topic", config.topic.encode()), (b"apns-push-type", b"alert")),
+        connections_max=CONNECTIONS_MAX,
+    )
+    return ApnsGateway(config, transport, ProviderToken(config.key_pem, config.key_id, config.team_id))
+
+
+CHANNEL = Channel(channel.APNS, ApnsConfig, build)

@@ -1,0 +1,238 @@
+"""Firebase Cloud Messaging, HTTP v1 API, over HTTP/2.
+
+Owns the FCM message, its limits and the meaning of its errors. Removes no address for an error of ours: only the
+messages that name the token do. Source: firebase.google.com, "FCM error codes" and "REST: projects.messages".
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from domain import channel
+from domain.errors import Invalid
+from domain.message import Content
+from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry
+from gateways.google_token import GoogleToken, TokenRefused, TokenUnavailable
+from gateways.port import Channel, ChannelHalted, Gateway, GatewayConfig, Notice, Target
+from gateways.rendering import (
+    PAYLOAD_BYTES_MAX,
+    TID_CHARS_ASSUMED,
+    check_size,
+    encode_json,
+    own_data,
+    repeat_id,
+)
+from gateways.transport import Answer, Request, Result, Transport
+from gateways.verdict import (
+    HALT_S,
+    Halt,
+    Verdict,
+    at,
+    clipped,
+    conclude,
+    expired,
+    in_time,
+    jittered,
+    json_of,
+    now_utc,
+    retry_after_s,
+    seconds_left,
+    unanswered,
+)
+
+URL = "https://fcm.googleapis.com"
+TTL_S_MAX = 2_419_200
+"""Four weeks: FCM keeps nothing longer."""
+PRIORITY = {1: "NORMAL", 2: "NORMAL", 3: "HIGH", 4: "HIGH"}
+APNS_PRIORITY = {1: "1", 2: "5", 3: "10", 4: "10"}
+WEB_URGENCY = {1: "very-low", 2: "low", 3: "normal", 4: "high"}
+QUOTA_S, TROUBLE_S = 60.0, 1.0
+"""Where FCM gives no Retry-After: its own advice for a quota, and for its own trouble."""
+CONNECTIONS_MAX = 4
+_RESERVED = ("google.", "gcm.")
+_RESERVED_KEYS = frozenset({"from", "message_type", "collapse_key"})
+_NO_TOKEN = "not a valid fcm registration token"  # noqa: S105  a phrase of FCM's, no password
+
+
+class FcmConfig(GatewayConfig, frozen=True, kw_only=True):
+    """credentials_info: the service account's JSON, parsed. ca_file: instead of the system's authorities."""
+
+    SECRET = frozenset({"credentials_info"})
+
+    credentials_info: dict[str, Any]
+    url: str = URL
+    ca_file: str | None = None
+
+
+class FcmGateway:
+    channel = channel.FCM
+    slice_size = 500
+
+    def __init__(
+        self,
+        project: str,
+        transport: Transport,
+        token: GoogleToken,
+        *,
+        clock: Callable[[], datetime] = now_utc,
+    ) -> None:
+        self._path = f"/v1/projects/{project}/messages:send".encode()
+        self._transport, self._token, self._clock = transport, token, clock
+        self._announced = ""
+
+    async def send(
+        self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
+    ) -> Sequence[Outcome]:
+        now = self._clock()
+        if outcomes := expired(notice, len(targets), now):
+            return outcomes
+        if payload_size(notice.content, notice.message, notice.tid) > PAYLOAD_BYTES_MAX:
+            return [Rejected("PayloadTooLarge")] * len(targets)
+        started = now.timestamp()
+        try:
+            self._announce(await self._token.get(timeout_s=deadline_s))
+        except TokenUnavailable as trouble:
+            return [Retry("oauth", None, clipped(str(trouble)))] * len(targets)
+        except TokenRefused as refusal:
+            waits = [Retry("oauth", HALT_S, clipped(str(refusal)))] * len(targets)
+            raise ChannelHalted("oauth", waits, detail=str(refusal), retry_after_s=HALT_S) from None
+        template = Template(notice, now)
+        results = await self._transport.post_many(
+            [Request(self._path, template.body(notice.message, target)) for target in targets],
+            deadline_s=deadline_s - (self._clock().timestamp() - started),
+        )
+        verdicts = [self._judge(result, notice) for result in results]
+        if any(isinstance(verdict, Halt) for verdict in verdicts):
+            self._token.forget()
+        return conclude(verdicts)
+
+    def check(self, content: Content) -> None:
+        for key in own_data(content):
+            if key in _RESERVED_KEYS or key.startswith(_RESERVED):
+                raise Invalid(f"FCM keeps the data key {key!r} for itself", field="opts")
+        check_size("FCM", payload_size(content, UUID(int=0), "x" * TID_CHARS_ASSUMED))
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+        await self._token.aclose()
+
+    def _announce(self, token: str) -> None:
+        if token != self._announced:
+            self._transport.set_header(b"authorization", b"Bearer " + token.encode())
+            self._announced = token
+
+    def _judge(self, result: Result, notice: Notice) -> Verdict:
+        return judge(result, notice, self._clock())
+
+
+class Template:
+    """A message for many tokens: rendered once, then only the token and the id that lets a repeat replace differ."""
+
+    def __init__(self, notice: Notice, now: datetime) -> None:
+        nonce = secrets.token_hex(12)  # so that no text of a sender is taken for one of these
+        token, id = f"{nonce}t", f"{nonce}i"
+        self._token, self._id = encode_json(token), id.encode()
+        ttl_s = min(seconds_left(notice, now), TTL_S_MAX)
+        sound = notice.content.opts.get("sound")
+        message: dict[str, Any] = {
+            "token": token,
+            "notification": _notification(notice.content),
+            "data": _data(notice.content, notice.message, notice.tid),
+            "android": {
+                "priority": PRIORITY[notice.urgency],
+                "ttl": f"{ttl_s}s",
+                "collapse_key": id,
+                "notification": {"tag": id, **({"sound": str(sound)} if sound else {})},
+            },
+            "apns": {
+                "headers": {
+                    "apns-priority": APNS_PRIORITY[notice.urgency],
+                    "apns-expiration": str(int(notice.expires_at.timestamp())),
+                    "apns-collapse-id": id,
+                },
+            },
+            "webpush": {"headers": {"TTL": str(ttl_s), "Urgency": WEB_URGENCY[notice.urgency]}},
+        }
+        self._body = encode_json({"message": message})
+
+    def body(self, message: UUID, target: Target) -> bytes:
+        id = repeat_id(message, target).hex.encode()
+        return self._body.replace(self._id, id).replace(self._token, encode_json(target.address))
+
+
+def _notification(content: Content) -> dict[str, str]:
+    return {"title": content.subject, "body": content.text} if content.subject else {"body": content.text}
+
+
+def _data(content: Content, message: UUID, tid: str | None) -> dict[str, str]:
+    """FCM data is text to text; what is not becomes JSON."""
+    own = {
+        key: value if isinstance(value, str) else encode_json(value).decode()
+        for key, value in own_data(content).items()
+    }
+    return {**own, "message_id": message.hex, **({} if tid is None else {"tid": tid})}
+
+
+def payload_size(content: Content, message: UUID, tid: str | None) -> int:
+    """What counts towards the limit: notification and data."""
+    return len(encode_json(_notification(content))) + len(encode_json(_data(content, message, tid)))
+
+
+def judge(result: Result, notice: Notice, now: datetime) -> Verdict:
+    if not isinstance(result, Answer):
+        return unanswered(result)
+    body = json_of(result)
+    if result.status == 200:
+        return Accepted(provider_id=str(at(body, "name") or ""))
+    error = at(body, "error")
+    details = at(error, "details") or ()
+    code = next((str(at(d, "errorCode")) for d in details if at(d, "errorCode")), "") or str(
+        at(error, "status") or result.status
+    )
+    return _judge_error(result, code, str(at(error, "message") or ""), notice, now)
+
+
+def _judge_error(result: Answer, code: str, words: str, notice: Notice, now: datetime) -> Verdict:
+    detail = clipped(words)
+    match result.status:
+        case 404 if code == "UNREGISTERED":
+            # Quarantine; FCM says so of living tokens too, for a while.
+            return Gone(code, confirm=True, detail=detail)
+        case 400 if _NO_TOKEN in words.lower():
+            return Gone(code, detail=detail)
+        case 400 | 404 | 413:
+            return Rejected(code, detail=detail)
+        case 401 | 403:
+            return Halt(code, detail)
+        case 429 | 500 | 502 | 503 | 504:
+            asked_s = retry_after_s(result.headers, now)
+            after_s = jittered(
+                asked_s if asked_s is not None else QUOTA_S if result.status == 429 else TROUBLE_S
+            )
+            return in_time(after_s, notice, now, Retry(code, after_s, detail))
+        case _:
+            return Rejected(code, detail=f"unexpected status {result.status}")
+
+
+def build(config: FcmConfig) -> Gateway:
+    from gateways.http2 import Http2Transport
+
+    project = config.credentials_info.get("project_id")
+    if not isinstance(project, str) or not project:
+        raise ValueError(
+            "the FCM credentials name no project_id; use the service account's JSON file from Firebase"
+        )
+    transport = Http2Transport(
+        config.url,
+        ca_file=config.ca_file,
+        constants=((b"content-type", b"application/json"),),
+        connections_max=CONNECTIONS_MAX,
+    )
+    return FcmGateway(project, transport, GoogleToken(config.credentials_info, ca_file=config.ca_file))
+
+
+CHANNEL = Channel(channel.FCM, FcmConfig, build)

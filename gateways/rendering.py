@@ -1,0 +1,48 @@
+"""What all push channels say alike: a message's ids, the sender's own data, sizes.
+
+Pure. How a provider wants it said is each gateway's business.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+from typing import Any
+from uuid import UUID, uuid5
+
+import msgspec
+
+from domain.errors import TooLarge
+from domain.message import Content
+from gateways.port import Target
+
+PAYLOAD_BYTES_MAX = 4_096
+"""APNs, FCM and web push alike."""
+TID_CHARS_ASSUMED = 36
+"""Content is checked before its thread's id is known; most are UUIDs. What turns out longer is refused when sent."""
+
+encode_json = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def repeat_id(message: UUID, target: Target) -> UUID:
+    """The same message to the same target has the same id, however often it is sent: UUIDv5(message, client)."""
+    return uuid5(message, (target.client or target.contact or message).hex)
+
+
+def topic_of(message: UUID, target: Target) -> str:
+    """The same as 32 characters of base64url (RFC 8030, 5.4)."""
+    return urlsafe_b64encode(sha256(target.send_id(message).encode()).digest()[:24]).decode()
+
+
+def own_data(content: Content) -> dict[str, Any]:
+    """What the sender wants handed to the application: opts.payload, else opts.data."""
+    data = content.opts.get("payload") or content.opts.get("data") or {}
+    return dict(data) if isinstance(data, dict) else {"data": data}
+
+
+def check_size(channel: str, size_bytes: int, limit_bytes: int = PAYLOAD_BYTES_MAX) -> None:
+    if size_bytes > limit_bytes:
+        raise TooLarge(
+            f"{channel} carries {limit_bytes} bytes, this message needs {size_bytes}; shorten msg or opts",
+            field="msg",
+        )

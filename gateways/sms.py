@@ -1,0 +1,222 @@
+"""Text messages through Twilio's Programmable Messaging API.
+
+Owns the form Twilio gets and the meaning of its error codes. Twilio knows no idempotency key, so a send whose answer
+was lost is Unknown until Twilio has been asked for it (`settle`): a person's phone rings once.
+Source: twilio.com/docs, "Messages resource" and "Error and warning dictionary".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+from urllib.parse import urlencode, urlsplit
+
+from domain import channel
+from domain.errors import Invalid, TooLarge
+from domain.message import Content
+from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Suppressed, Unknown
+from gateways.port import Channel, Gateway, GatewayConfig, Notice, Target
+from gateways.transport import Answer, Request, Result, Transport
+from gateways.verdict import (
+    Halt,
+    Verdict,
+    at,
+    clipped,
+    conclude,
+    expired,
+    jittered,
+    json_of,
+    now_utc,
+    retry_after_s,
+    seconds_left,
+    unanswered,
+)
+
+URL = "https://api.twilio.com"
+TEXT_CHARS_MAX = 1_600
+"""Twilio refuses longer ones (21617)."""
+VALIDITY_S_MAX = 14_400
+"""The longest ValidityPeriod every account may ask for; a message that lives longer is left at Twilio's default."""
+SETTLE_AT_ONCE = 8
+SETTLE_PAGE = 20
+"""Messages to one number since an attempt: a handful at most."""
+CLOCK_SKEW = timedelta(minutes=2)
+
+OPTED_OUT = frozenset({21610})
+NO_SUCH_NUMBER = frozenset({21211, 21614})
+OUR_CREDENTIALS = frozenset({20003, 20005, 20006, 20008, 21603, 21606, 21612, 21659, 21660, 21703})
+"""Account, sender or messaging service: wrong for every number, not for this one."""
+TOO_FAST = frozenset({20429, 14107, 21611, 63038})
+
+
+class TwilioConfig(GatewayConfig, frozen=True, kw_only=True):
+    """sender: a number, an alphanumeric id or a messaging service (MG...). status_callback_url: where Twilio reports
+    deliveries to, our public URL; unset: it does not. ca_file: instead of the system's authorities.
+    """
+
+    SECRET = frozenset({"auth_token"})
+
+    account_sid: str
+    auth_token: str
+    sender: str
+    url: str = URL
+    ca_file: str | None = None
+    status_callback_url: str | None = None
+
+
+class Asking(Transport, Protocol):
+    async def get(self, path: bytes, *, deadline_s: float) -> Result: ...
+
+
+class SmsGateway:
+    """slice_size: what 32 requests in flight get through in a few seconds."""
+
+    channel = channel.SMS
+    slice_size = 100
+
+    def __init__(
+        self, config: TwilioConfig, transport: Asking, *, clock: Callable[[], datetime] = now_utc
+    ) -> None:
+        self._config, self._transport, self._clock = config, transport, clock
+        self._path = f"/2010-04-01/Accounts/{config.account_sid}/Messages.json"
+
+    async def send(
+        self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
+    ) -> Sequence[Outcome]:
+        now = self._clock()
+        if outcomes := expired(notice, len(targets), now):
+            return outcomes
+        requests = [Request(self._path.encode(), self._form(notice, target, now)) for target in targets]
+        results = await self._transport.post_many(requests, deadline_s=deadline_s)
+        return conclude([judge(result, self._clock()) for result in results])
+
+    async def settle(
+        self, notice: Notice, targets: Sequence[Target], *, since: datetime, deadline_s: float
+    ) -> Sequence[Outcome]:
+        """Look for each message among those Twilio has for the number. See `port.Settling`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + deadline_s
+        outcomes: list[Outcome] = [Unknown("not asked")] * len(targets)
+        todo = iter(range(len(targets)))
+
+        async def ask() -> None:
+            for index in todo:
+                path = self._query(targets[index], since)
+                result = await self._transport.get(path, deadline_s=until - loop.time())
+                outcomes[index] = found_in(result, notice.content.text, since)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(len(targets), SETTLE_AT_ONCE)):
+                group.create_task(ask())
+        return outcomes
+
+    def check(self, content: Content) -> None:
+        if not content.text.strip():
+            raise Invalid("an SMS needs a text", field="msg")
+        if len(content.text) > TEXT_CHARS_MAX:
+            raise TooLarge(
+                f"an SMS carries {TEXT_CHARS_MAX} characters, this message has {len(content.text)}",
+                field="msg",
+            )
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    def _form(self, notice: Notice, target: Target, now: datetime) -> bytes:
+        sender = self._config.sender
+        fields = {
+            "To": target.address,
+            "MessagingServiceSid" if sender.startswith("MG") else "From": sender,
+            "Body": notice.content.text,
+        }
+        if (left_s := seconds_left(notice, now)) <= VALIDITY_S_MAX:
+            fields["ValidityPeriod"] = str(max(1, left_s))
+        if self._config.status_callback_url:
+            fields["StatusCallback"] = callback_url(self._config.status_callback_url, notice, target)
+        return urlencode(fields).encode()
+
+    def _query(self, target: Target, since: datetime) -> bytes:
+        day = (since - CLOCK_SKEW).astimezone(UTC).strftime("%Y-%m-%d")
+        query = urlencode({"To": target.address, "DateSent>": day, "PageSize": SETTLE_PAGE})
+        return f"{self._path}?{query}".encode()
+
+
+def callback_url(base: str, notice: Notice, target: Target) -> str:
+    """Says whose message a report is about; Twilio signs the whole URL, so nobody else can."""
+    query = {"realm": notice.realm, "message_id": notice.message.hex}
+    if target.contact is not None:
+        query["contact"] = target.contact.hex
+    return f"{base}{'&' if urlsplit(base).query else '?'}{urlencode(query)}"
+
+
+def judge(result: Result, now: datetime) -> Verdict:
+    if not isinstance(result, Answer):
+        return unanswered(result)
+    body = json_of(result)
+    if 200 <= result.status < 300:
+        return Accepted(provider_id=str(at(body, "sid") or ""))
+    code = at(body, "code")
+    number = code if isinstance(code, int) else result.status
+    return _judge_error(result, number, clipped(str(at(body, "message") or "")), now)
+
+
+def _judge_error(result: Answer, code: int, detail: str, now: datetime) -> Verdict:
+    name = str(code)
+    if result.status == 429 or code in TOO_FAST:
+        asked_s = retry_after_s(result.headers, now)
+        return Retry(name, None if asked_s is None else jittered(asked_s), detail)
+    if code in OPTED_OUT:
+        return Suppressed(name, detail)
+    if code in NO_SUCH_NUMBER:
+        return Gone(name, detail=detail)
+    if result.status in {401, 403, 404} or code in OUR_CREDENTIALS:
+        return Halt(name, detail)
+    if result.status in {500, 502, 504}:
+        # Twilio may have queued it before it stumbled.
+        return Unknown(name, detail)
+    if result.status == 503:
+        return Retry(name, None, detail)
+    return Rejected(name, detail=detail)
+
+
+def found_in(result: Result, text: str, since: datetime) -> Outcome:
+    """What Twilio's list of messages to a number says about one of them."""
+    if not isinstance(result, Answer):
+        return Unknown(f"asked: {result.code}")
+    messages = at(json_of(result), "messages")
+    if result.status != 200 or not isinstance(messages, list):
+        return Unknown(f"asked: {result.status}")
+    for message in messages:
+        if at(message, "body") == text and _created(message) >= since - CLOCK_SKEW:
+            return Accepted(provider_id=str(at(message, "sid") or ""), detail="found at Twilio")
+    # A full page may hide it; an empty place in a short one is certain.
+    return Unknown("asked: too many") if len(messages) >= SETTLE_PAGE else Retry("not-found", 0.0)
+
+
+def _created(message: Any) -> datetime:
+    try:
+        return parsedate_to_datetime(str(at(message, "date_created")))
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def build(config: TwilioConfig) -> Gateway:
+    from gateways.http1 import Http1Transport
+
+    basic = b64encode(f"{config.account_sid}:{config.auth_token}".encode())
+    transport = Http1Transport(
+        config.url,
+        ca_file=config.ca_file,
+        constants=(
+            (b"authorization", b"Basic " + basic),
+            (b"content-type", b"application/x-www-form-urlencoded"),
+        ),
+    )
+    return SmsGateway(config, transport)
+
+
+CHANNEL = Channel(channel.SMS, TwilioConfig, build)

@@ -1,0 +1,223 @@
+"""E-mail by SMTP submission (RFC 6409): a message for each person, one connection for a slice.
+
+Owns the dialogue and the meaning of its replies. A reply that was due after the message had left, and never came,
+makes it Unknown; before that it has certainly not been taken. TLS is required unless the URL says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from email.message import EmailMessage
+from email.policy import SMTP as SMTP_POLICY
+from email.utils import format_datetime, formataddr
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import msgspec
+
+from domain import channel
+from domain.message import Content
+from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Unknown
+from gateways.mail import check_mail, is_address, sender_parts, subject_of, unsubscribe_headers
+from gateways.port import Gateway, GatewayConfig, Notice, Target
+from gateways.rendering import repeat_id
+from gateways.verdict import Halt, Verdict, clipped, conclude, expired, now_utc
+
+if TYPE_CHECKING:
+    from aiosmtplib import SMTP
+
+CONNECT_TIMEOUT_S = 10.0
+QUIT_S = 0.5
+"""Goodbyes are polite, not awaited."""
+
+
+class SmtpConfig(GatewayConfig, frozen=True, kw_only=True):
+    """url: `smtp://user:password@host:587` (STARTTLS; `?starttls=no` for a server without, on this machine) or
+    `smtps://...:465`.
+    """
+
+    SECRET: ClassVar[frozenset[str]] = frozenset({"url"})
+
+    url: str
+    sender: str
+    ca_file: str | None = None
+    unsubscribe_url: str | None = None
+
+
+class Server(msgspec.Struct, frozen=True):
+    host: str
+    port: int
+    user: str
+    password: str
+    implicit_tls: bool
+    start_tls: bool
+
+    @classmethod
+    def of(cls, url: str) -> Server:
+        """Raises ValueError, without the password in it."""
+        parts = urlsplit(url)
+        if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
+            raise ValueError("the SMTP URL is none; write smtp://user:password@mail.example.org:587")
+        implicit = parts.scheme == "smtps"
+        plain = parse_qs(parts.query).get("starttls") == ["no"]
+        if plain and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
+            raise ValueError(
+                "starttls=no is for a server on this machine: passwords and mail would travel readable"
+            )
+        return cls(
+            parts.hostname,
+            parts.port or (465 if implicit else 587),
+            unquote(parts.username or ""),
+            unquote(parts.password or ""),
+            implicit,
+            start_tls=not (implicit or plain),
+        )
+
+
+class SmtpGateway:
+    """slice_size: a server takes some tens of messages a second over one connection."""
+
+    channel = channel.EMAIL
+    slice_size = 50
+
+    def __init__(self, config: SmtpConfig, *, clock: Callable[[], datetime] = now_utc) -> None:
+        self._config, self._clock = config, clock
+        self._server, self._sender = Server.of(config.url), sender_parts(config.sender)
+        self._tls = ssl.create_default_context(cafile=config.ca_file)
+
+    async def send(
+        self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
+    ) -> Sequence[Outcome]:
+        if outcomes := expired(notice, len(targets), self._clock()):
+            return outcomes
+        verdicts: list[Verdict] = [Retry("deadline")] * len(targets)
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self._deliver(notice, targets, verdicts)
+        except TimeoutError:
+            pass  # each verdict says how far its message had come
+        return conclude(verdicts)
+
+    def check(self, content: Content) -> None:
+        check_mail(content)
+
+    async def aclose(self) -> None:
+        return None
+
+    async def _deliver(self, notice: Notice, targets: Sequence[Target], verdicts: list[Verdict]) -> None:
+        from aiosmtplib import SMTPException, SMTPServerDisconnected
+
+        client = self._client()
+        try:
+            refusal = await self._begin(client)
+            if refusal is not None:
+                verdicts[:] = [refusal] * len(targets)
+                return
+            for index, target in enumerate(targets):
+                await self._one(client, notice, target, verdicts, index)
+        except SMTPServerDisconnected as error:
+            for index, verdict in enumerate(verdicts):
+                if verdict == Retry("deadline"):
+                    verdicts[index] = Retry("connection", None, clipped(str(error)))
+        except (SMTPException, OSError) as error:
+            for index, verdict in enumerate(verdicts):
+                if verdict == Retry("deadline"):
+                    verdicts[index] = Retry("smtp", None, clipped(str(error)))
+        finally:
+            client.close()
+
+    def _client(self) -> SMTP:
+        from aiosmtplib import SMTP
+
+        return SMTP(
+            hostname=self._server.host,
+            port=self._server.port,
+            timeout=CONNECT_TIMEOUT_S,
+            use_tls=self._server.implicit_tls,
+            start_tls=self._server.start_tls,
+            tls_context=self._tls,
+        )
+
+    async def _begin(self, client: SMTP) -> Verdict | None:
+        """Connect, secure, log in. The verdict on everybody when that fails."""
+        from aiosmtplib import SMTPAuthenticationError, SMTPException
+
+        try:
+            await client.connect()
+            if self._server.user:
+                await client.login(self._server.user, self._server.password)
+        except SMTPAuthenticationError as error:
+            return Halt(str(error.code), clipped(error.message))
+        except ssl.SSLError as error:
+            return Halt("tls", str(error.reason or error))
+        except (SMTPException, OSError) as error:
+            return _judge_connecting(error)
+        return None
+
+    async def _one(
+        self, client: SMTP, notice: Notice, target: Target, verdicts: list[Verdict], index: int
+    ) -> None:
+        """One message. A refusal is this message's; a broken connection is everybody's and is raised."""
+        from aiosmtplib import SMTPResponseException, SMTPServerDisconnected
+
+        if not is_address(target.address):
+            verdicts[index] = Rejected("bad-address", quarantine=True)
+            return
+        message = render(notice, target, self._sender, self._config.unsubscribe_url, self._clock())
+        try:
+            await client.mail(self._sender[1])
+            await client.rcpt(target.address)
+            verdicts[index] = Unknown("deadline")
+            _, reply = await client.data(message)
+            verdicts[index] = Accepted(provider_id=clipped(reply))
+        except SMTPServerDisconnected as error:
+            if verdicts[index] == Unknown("deadline"):
+                verdicts[index] = Unknown("connection", clipped(str(error)))
+            raise
+        except SMTPResponseException as refusal:
+            verdicts[index] = judge(refusal.code, refusal.message)
+            await client.rset()
+
+
+def render(
+    notice: Notice, target: Target, sender: tuple[str, str], unsubscribe_url: str | None, now: datetime
+) -> bytes:
+    """The message. Message-ID is the same for a repeat, so that mailboxes can tell."""
+    mail = EmailMessage(policy=SMTP_POLICY)
+    mail["From"] = formataddr(sender)
+    mail["To"] = target.address
+    mail["Subject"] = subject_of(notice)
+    mail["Date"] = format_datetime(now)
+    mail["Message-ID"] = f"<{repeat_id(notice.message, target)}@{sender[1].rpartition('@')[2]}>"
+    mail["X-Message-Id"] = notice.message.hex
+    for name, value in unsubscribe_headers(unsubscribe_url, notice, target).items():
+        mail[name] = value
+    mail.set_content(notice.content.text)
+    return mail.as_bytes()
+
+
+def judge(code: int, message: str) -> Verdict:
+    """A reply to MAIL, RCPT or DATA (RFC 5321, 4.2; enhanced codes RFC 3463)."""
+    detail, name = clipped(message), f"{code}"
+    if code in {530, 534, 535, 538}:
+        return Halt(name, detail)
+    if 400 <= code < 500:
+        return Retry(name, None, detail)
+    if code in {550, 551, 553} and message.startswith(("5.1.1", "5.1.0", "5.1.6", "5.1.10")):
+        # No such mailbox; servers have said so by mistake, hence once more before it is believed.
+        return Gone(name, confirm=True, detail=detail)
+    return Rejected(name, detail=detail)
+
+
+def _judge_connecting(error: Exception) -> Verdict:
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLError) or "STARTTLS" in str(error):
+        return Halt("tls", clipped(str(error)))
+    return Retry("connect", None, clipped(str(error)))
+
+
+def open_smtp(config: SmtpConfig) -> Gateway:
+    return SmtpGateway(config)

@@ -1,0 +1,122 @@
+"""From results of a transport to outcomes: what all gateways judge alike.
+
+Pure, but for the jitter of waiting times. What a provider's own codes mean is each gateway's to say.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+from domain.outcome import Expired, Outcome, Retry, Unknown
+from gateways.port import ChannelHalted, Notice
+from gateways.transport import Answer, NoAnswer, NotSent
+
+HALT_S = 60.0
+"""How long a halted channel rests before it is tried again; the alarm is louder than the retry."""
+RETRY_AFTER_S_MAX = 86_400.0
+"""A provider that says more is not believed."""
+DETAIL_CHARS_MAX = 300
+"""Of a provider's own words, kept in the outcome."""
+
+
+class Halt(msgspec.Struct, frozen=True):
+    """The verdict on one send that says: it is not this address, it is our credentials or configuration."""
+
+    code: str
+    detail: str = ""
+
+
+Verdict = Outcome | Halt
+
+
+def now_utc() -> datetime:
+    return datetime.now(UTC)
+
+
+def conclude(verdicts: Sequence[Verdict]) -> list[Outcome]:
+    """The outcomes of a slice. Raises ChannelHalted, with the outcomes so far, when any send says so."""
+    halt = next((verdict for verdict in verdicts if isinstance(verdict, Halt)), None)
+    outcomes: list[Outcome] = [
+        Retry(verdict.code, HALT_S, verdict.detail) if isinstance(verdict, Halt) else verdict
+        for verdict in verdicts
+    ]
+    if halt is not None:
+        raise ChannelHalted(halt.code, outcomes, detail=halt.detail, retry_after_s=HALT_S)
+    return outcomes
+
+
+def unanswered(result: NotSent | NoAnswer) -> Outcome:
+    """Certainly not processed: again. Perhaps processed: Unknown."""
+    match result:
+        case NotSent(code, detail):
+            return Retry(code, None, clipped(detail))
+        case NoAnswer(code, detail):
+            return Unknown(code, clipped(detail))
+
+
+def expired(notice: Notice, count: int, now: datetime) -> list[Outcome] | None:
+    """Nothing is sent after a message's time."""
+    return [Expired()] * count if now >= notice.expires_at else None
+
+
+def in_time(after_s: float, notice: Notice, now: datetime, retry: Retry) -> Outcome:
+    """A retry that the provider wants later than the message lives is no retry."""
+    return Expired(detail=retry.code) if now.timestamp() + after_s >= notice.expires_at.timestamp() else retry
+
+
+def seconds_left(notice: Notice, now: datetime) -> int:
+    return max(0, int((notice.expires_at - now).total_seconds()))
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Retry-After in seconds or as a date (RFC 9110, 10.2.3); None when absent or nonsense."""
+    value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    if value.isdigit():
+        seconds = float(value)
+    else:
+        try:
+            seconds = (parsedate_to_datetime(value) - now).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return min(max(seconds, 0.0), RETRY_AFTER_S_MAX)
+
+
+def jittered(seconds: float) -> float:
+    """Up to a fifth later, so that a slice refused together does not come back together."""
+    return seconds * random.uniform(1.0, 1.2)  # noqa: S311  spreads load, hides nothing
+
+
+def clipped(text: str) -> str:
+    return text if len(text) <= DETAIL_CHARS_MAX else text[: DETAIL_CHARS_MAX - 1] + "…"
+
+
+def json_of(answer: Answer) -> Any:
+    """The body as JSON, None when it is none (or was cut off)."""
+    try:
+        return msgspec.json.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def at(value: Any, *path: str | int) -> Any:
+    """A value inside JSON one does not trust; None when the path leads nowhere."""
+    for step in path:
+        if isinstance(value, dict) and isinstance(step, str):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            return None
+    return value
+
+
+def first(values: Iterable[Any], default: Any = None) -> Any:
+    return next((value for value in values if value), default)

@@ -1,0 +1,254 @@
+"""Web push (RFC 8030): encrypted messages to whatever push service a browser uses, so far as it is on our list.
+
+Owns the payload browsers get, the headers and the meaning of the statuses. Never follows a redirect and never connects
+to an address that was not checked. Each push service has connections of its own, so a slow one delays no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from domain import channel
+from domain.message import Content
+from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry
+from gateways.endpoint import AllowedHosts, Endpoint, EndpointRefused
+from gateways.http2.dial import Origin
+from gateways.port import Channel, Gateway, GatewayConfig, Notice, Target
+from gateways.push_encryption import PLAIN_BYTES_MAX, BadKeys, Vapid, encrypt
+from gateways.rendering import TID_CHARS_ASSUMED, check_size, encode_json, topic_of
+from gateways.transport import Answer, Header, NotSent, Request, Result, Transport
+from gateways.verdict import (
+    Halt,
+    Verdict,
+    clipped,
+    conclude,
+    expired,
+    in_time,
+    jittered,
+    now_utc,
+    retry_after_s,
+    seconds_left,
+    unanswered,
+)
+
+PUSH_SERVICES = (
+    "fcm.googleapis.com",
+    "updates.push.services.mozilla.com",
+    "*.push.apple.com",
+    "*.notify.windows.com",
+)
+URGENCY = {1: b"very-low", 2: b"low", 3: b"normal", 4: b"high"}
+TTL_S_MAX = 2_419_200
+"""Four weeks; services keep nothing longer and shorten what is."""
+RETRY_S = 300.0
+"""After a 429 without Retry-After."""
+TROUBLE_S = 1.0
+ORIGINS_MAX = 64
+"""Push services connected to at once. Wildcards on the list let a user name more; the least used is closed."""
+ENCRYPT_AT_ONCE = 50
+"""Encryptions (80 us each) before others get their turn on the loop."""
+
+_SUBJECT = re.compile(r"mailto:[^\s<>@]+@[^\s<>@]+|https://[^\s<>]+")
+
+
+class WebPushConfig(GatewayConfig, frozen=True, kw_only=True):
+    """subject: `mailto:` or https URL where push services can reach us. allowed_hosts: see `AllowedHosts`."""
+
+    SECRET = frozenset({"vapid_private_key_pem"})
+
+    vapid_private_key_pem: str
+    subject: str
+    allowed_hosts: tuple[str, ...] = PUSH_SERVICES
+    ca_file: str | None = None
+
+
+class _Keys(msgspec.Struct, frozen=True):
+    p256dh: str
+    auth: str
+
+
+class Subscription(msgspec.Struct, frozen=True):
+    """A browser's PushSubscription, as enlisted."""
+
+    endpoint: str
+    keys: _Keys
+
+
+_decode_subscription = msgspec.json.Decoder(Subscription).decode
+
+
+class WebPushGateway:
+    channel = channel.WEBPUSH
+    slice_size = 200
+
+    def __init__(
+        self,
+        allowed: AllowedHosts,
+        vapid: Vapid,
+        connect: Callable[[Origin], Transport],
+        *,
+        clock: Callable[[], datetime] = now_utc,
+    ) -> None:
+        self._allowed, self._vapid, self._connect, self._clock = allowed, vapid, connect, clock
+        self._transports: OrderedDict[Origin, tuple[Transport, str]] = OrderedDict()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def send(
+        self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
+    ) -> Sequence[Outcome]:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + deadline_s
+        now = self._clock()
+        if outcomes := expired(notice, len(targets), now):
+            return outcomes
+        plain = payload(notice.content, notice.message, notice.tid)
+        if len(plain) > PLAIN_BYTES_MAX:
+            return [Rejected("PayloadTooLarge")] * len(targets)
+        verdicts: list[Verdict] = [Retry("deadline")] * len(targets)
+        requests = await self._prepare(notice, targets, plain, verdicts, until)
+        shared = _shared_headers(notice, now)
+
+        async def post(origin: Origin, prepared: Sequence[tuple[int, Request]]) -> None:
+            results = await self._transport(origin).post_many(
+                [request for _, request in prepared], headers=shared, deadline_s=until - loop.time()
+            )
+            for (index, _), result in zip(prepared, results, strict=True):
+                verdicts[index] = judge(result, notice, self._clock())
+
+        async with asyncio.TaskGroup() as group:  # one task per push service, of which there are a handful
+            for origin, prepared in requests.items():
+                group.create_task(post(origin, prepared))
+        return conclude(verdicts)
+
+    def check(self, content: Content) -> None:
+        size = len(payload(content, UUID(int=0), "x" * TID_CHARS_ASSUMED))
+        check_size("web push", size, PLAIN_BYTES_MAX)
+
+    async def aclose(self) -> None:
+        while self._transports:
+            await self._transports.popitem()[1][0].aclose()
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    async def _prepare(
+        self, notice: Notice, targets: Sequence[Target], plain: bytes, verdicts: list[Verdict], until: float
+    ) -> dict[Origin, list[tuple[int, Request]]]:
+        """Encrypt for each target, by origin. What cannot be sent gets its verdict here."""
+        loop = asyncio.get_running_loop()
+        requests: dict[Origin, list[tuple[int, Request]]] = {}
+        for index, target in enumerate(targets):
+            if index % ENCRYPT_AT_ONCE == ENCRYPT_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            if loop.time() >= until:
+                break
+            try:
+                endpoint, request = self._request(notice.message, target, plain)
+            except (EndpointRefused, BadKeys, msgspec.DecodeError) as error:
+                verdicts[index] = Rejected(type(error).__name__, quarantine=True, detail=clipped(str(error)))
+            else:
+                requests.setdefault(endpoint.origin, []).append((index, request))
+        if len(requests) > ORIGINS_MAX:
+            return dict(list(requests.items())[:ORIGINS_MAX])
+        return requests
+
+    def _request(self, message: UUID, target: Target, plain: bytes) -> tuple[Endpoint, Request]:
+        subscription = _decode_subscription(target.address)
+        endpoint = self._allowed.check(subscription.endpoint)
+        body = encrypt(plain, p256dh=subscription.keys.p256dh, auth=subscription.keys.auth)
+        return endpoint, Request(
+            endpoint.path.encode(), body, ((b"topic", topic_of(message, target).encode()),)
+        )
+
+    def _transport(self, origin: Origin) -> Transport:
+        """The origin's own connections, with its current VAPID header."""
+        header = self._vapid.header(origin.url)
+        transport, announced = self._transports.pop(origin, (None, ""))
+        if transport is None:
+            transport = self._connect(origin)
+            self._close_least_used()
+        if announced != header:
+            transport.set_header(b"authorization", header.encode())
+        self._transports[origin] = (transport, header)
+        return transport
+
+    def _close_least_used(self) -> None:
+        if len(self._transports) >= ORIGINS_MAX:
+            origin, (transport, _) = self._transports.popitem(last=False)
+            self._vapid.forget(origin.url)
+            task = asyncio.create_task(transport.aclose(), name=f"close {origin.host}")
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+
+def payload(content: Content, message: UUID, tid: str | None) -> bytes:
+    """What the service worker gets: the sender's opts, with ours on top."""
+    ours: dict[str, Any] = {"msg": content.text, "ok": True, "message_id": message.hex}
+    if content.subject:
+        ours["title"] = content.subject
+    if tid is not None:
+        ours["slug"] = f"/thread/{tid}"
+    return encode_json({**content.opts, **ours})
+
+
+def _shared_headers(notice: Notice, now: datetime) -> tuple[Header, ...]:
+    ttl_s = min(seconds_left(notice, now), TTL_S_MAX)
+    return ((b"ttl", b"%d" % ttl_s), (b"urgency", URGENCY[notice.urgency]))
+
+
+def judge(result: Result, notice: Notice, now: datetime) -> Verdict:
+    if isinstance(result, NotSent) and result.code == "private-address":
+        return Rejected("EndpointRefused", quarantine=True, detail=result.detail)
+    if not isinstance(result, Answer):
+        return unanswered(result)
+    detail = clipped(result.body.decode("utf-8", "replace").strip())
+    code = str(result.status)
+    match result.status:
+        case 200 | 201 | 202 | 204:
+            return Accepted(result.headers.get("location", ""), _shortened(result, notice, now))
+        case 404 | 410:
+            return Gone(code, detail=detail)
+        case 401 | 403:
+            return Halt(code, detail or "the push service refuses our VAPID key, subject or token")
+        case 429 | 500 | 502 | 503 | 504:
+            asked_s = retry_after_s(result.headers, now)
+            after_s = jittered(
+                asked_s if asked_s is not None else RETRY_S if result.status == 429 else TROUBLE_S
+            )
+            return in_time(after_s, notice, now, Retry(code, after_s, detail))
+        case _:
+            # 3xx included: whoever wants us elsewhere may give the browser another endpoint.
+            return Rejected(code, detail=detail)
+
+
+def _shortened(answer: Answer, notice: Notice, now: datetime) -> str:
+    """A service may keep the message for less time than we asked."""
+    kept = answer.headers.get("ttl", "")
+    asked_s = min(seconds_left(notice, now), TTL_S_MAX)
+    return f"ttl={kept}" if kept.isdigit() and int(kept) < asked_s - 1 else ""
+
+
+def build(config: WebPushConfig) -> Gateway:
+    from gateways.http2 import Http2Transport
+
+    if not _SUBJECT.fullmatch(config.subject):
+        raise ValueError(f"the VAPID subject {config.subject!r} is neither mailto:name@host nor an https URL")
+    allowed = AllowedHosts(config.allowed_hosts)
+    constants = ((b"content-encoding", b"aes128gcm"), (b"content-type", b"application/octet-stream"))
+
+    def connect(origin: Origin) -> Transport:
+        return Http2Transport(
+            origin.url, ca_file=config.ca_file, constants=constants, resolve=allowed.resolve
+        )
+
+    return WebPushGateway(allowed, Vapid(config.vapid_private_key_pem, config.subject, now_utc), connect)
+
+
+CHANNEL = Channel(channel.WEBPUSH, WebPushConfig, build)
