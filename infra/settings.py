@@ -119,6 +119,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webpush: WebPush
     twilio: Twilio
     mail: Mail
+    channels_file: Path | None
+    """Configurations of channels beyond the built-in ones: a JSON object by channel name."""
+
+    metrics_port: int
     log: Log
     ca_file: Path | None
 
@@ -160,6 +164,8 @@ def read(env: Environment) -> Settings:
         webpush=_webpush(env),
         twilio=_twilio(env),
         mail=_mail(env),
+        channels_file=env.file("CHANNELS_FILE"),
+        metrics_port=env.number("METRICS_PORT", 0, least=0, most=65535),
         log=Log(
             level=env.choice("LOG_LEVEL", "info", among=("debug", "info", "warning", "error")),
             form=env.choice("LOG_FORMAT", "auto", among=("auto", "json", "console")),
@@ -179,7 +185,7 @@ def _http(env: Environment) -> Http:
             like=r"\*|https?://[^/\s]+",
             example="https://example.org,https://www.example.org",
         ),
-        rate_per_minute=env.number("RATE_PER_MINUTE", 60_000, least=1, most=100_000_000),
+        rate_per_minute=env.number("RATE_PER_MINUTE", 6_000, least=1, most=100_000_000),
     )
 
 
@@ -254,7 +260,7 @@ def _webpush(env: Environment) -> WebPush:
         hosts=env.names(
             "WEBPUSH_HOSTS",
             _WEBPUSH_HOSTS,
-            like=r"(?:\*\.)?[A-Za-z0-9.-]+",
+            like=r"(?:\*\.)?[A-Za-z0-9.-]+(?::\d+)?",
             example="fcm.googleapis.com,*.push.apple.com",
         ),
     )

@@ -1,0 +1,161 @@
+"""Which gateway each channel gets: the provider's where there are credentials, the sandbox's otherwise.
+
+Owns the way from settings to a gateway's own configuration. A channel beyond the built-in ones is configured by
+MSGXC_CHANNELS_FILE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from domain.channel import APNS, BUILT_IN, EMAIL, FCM, SMS, WEBPUSH, WEBSOCKET
+from domain.message import Content
+from gateways.port import Gateway
+from infra.secrets import Keyring
+from infra.settings import Settings, SettingsError, load
+
+SANDBOXED: Final = {
+    APNS: ("MSGXC_APNS_",),
+    FCM: ("MSGXC_FCM_",),
+    WEBPUSH: ("MSGXC_WEBPUSH_",),
+    SMS: ("MSGXC_TWILIO_",),
+    EMAIL: ("MSGXC_SENDGRID_",),
+}
+"""By channel, the settings that point its gateway at the sandbox. Mail goes by SendGrid's interface there."""
+
+SANDBOX_SENDER: Final = "MSGXC <msgxc@example.org>"
+
+Config = dict[str, Any]
+
+
+def sandboxed_channels(settings: Settings) -> frozenset[str]:
+    """Built-in channels without credentials. The websocket channel needs none: it is FEED."""
+    return frozenset(BUILT_IN) - {WEBSOCKET} - settings.configured_channels
+
+
+def with_sandbox(settings: Settings, environment: Mapping[str, str]) -> Mapping[str, Settings]:
+    """For each channel the settings its gateway is made from. environment: the sandbox's own."""
+    return {
+        channel: _sandbox_settings(settings, environment, channel)
+        if channel in sandboxed_channels(settings)
+        else settings
+        for channel in SANDBOXED
+    }
+
+
+def gateway_configs(by_channel: Mapping[str, Settings], keyring: Keyring) -> dict[str, Config]:
+    """Configurations by channel, for gateways.registry.build. Raises SettingsError for files that cannot be read."""
+    configs = {
+        channel: _CONFIG_OF[channel](settings, keyring)
+        for channel, settings in by_channel.items()
+        if channel in settings.configured_channels or channel == WEBPUSH
+    }
+    for settings in by_channel.values():
+        configs.update(further_channels(settings))
+    return configs
+
+
+def further_channels(settings: Settings) -> dict[str, Config]:
+    if settings.channels_file is None:
+        return {}
+    try:
+        return msgspec.json.decode(settings.channels_file.read_bytes(), type=dict[str, dict[str, Any]])
+    except (OSError, msgspec.DecodeError) as error:
+        raise SettingsError(f'MSGXC_CHANNELS_FILE: {error}; write {{"channel": {{...}}}}') from error
+
+
+class GatewayChecks:
+    """commands.port.ContentCheck, by asking the gateways themselves."""
+
+    def __init__(self, gateways: Sequence[Gateway]) -> None:
+        self._by_channel = {gateway.channel: gateway for gateway in gateways}
+
+    def __call__(self, content: Content, channels: Sequence[str] | None) -> None:
+        for channel in self._by_channel if channels is None else channels:
+            gateway = self._by_channel.get(channel)
+            if gateway is not None:
+                gateway.check(content)
+
+
+def _sandbox_settings(settings: Settings, environment: Mapping[str, str], channel: str) -> Settings:
+    variables = {name: value for name, value in environment.items() if name.startswith(SANDBOXED[channel])}
+    variables["MSGXC_CA_FILE"] = environment["MSGXC_CA_FILE"]
+    variables["MSGXC_VAPID_SUBJECT"] = settings.webpush.subject
+    variables["MSGXC_MAIL_FROM"] = settings.mail.sender or SANDBOX_SENDER
+    return load(variables)
+
+
+def _apns(settings: Settings, _keyring: Keyring) -> Config:
+    apns = settings.apns
+    assert apns.key_file is not None
+    return _config(
+        settings,
+        apns.url,
+        key_pem=_text("MSGXC_APNS_KEY_FILE", apns.key_file),
+        key_id=apns.key_id,
+        team_id=apns.team_id,
+        topic=apns.topic,
+    )
+
+
+def _fcm(settings: Settings, _keyring: Keyring) -> Config:
+    assert settings.fcm.credentials_file is not None
+    text = _text("MSGXC_FCM_CREDENTIALS_FILE", settings.fcm.credentials_file)
+    try:
+        account = msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise SettingsError(
+            "MSGXC_FCM_CREDENTIALS_FILE: write the path of a service account's JSON file"
+        ) from error
+    return _config(settings, settings.fcm.url, credentials_info=account)
+
+
+def _webpush(settings: Settings, keyring: Keyring) -> Config:
+    webpush = settings.webpush
+    key = _text("MSGXC_VAPID_PRIVATE_KEY_FILE", webpush.private_key_file or keyring.vapid_file)
+    return _config(
+        settings, "", vapid_private_key_pem=key, subject=webpush.subject, allowed_hosts=webpush.hosts
+    )
+
+
+def _sms(settings: Settings, _keyring: Keyring) -> Config:
+    twilio = settings.twilio
+    assert twilio.auth_token is not None
+    return _config(
+        settings,
+        twilio.url,
+        account_sid=twilio.account_sid,
+        auth_token=twilio.auth_token.reveal(),
+        sender=twilio.sender,
+    )
+
+
+def _email(settings: Settings, _keyring: Keyring) -> Config:
+    mail = settings.mail
+    if mail.smtp_url is not None:
+        return _config(settings, "", smtp_url=mail.smtp_url.reveal(), sender=mail.sender)
+    assert mail.sendgrid_api_key is not None
+    return _config(settings, mail.sendgrid_url, api_key=mail.sendgrid_api_key.reveal(), sender=mail.sender)
+
+
+_CONFIG_OF = {APNS: _apns, FCM: _fcm, WEBPUSH: _webpush, SMS: _sms, EMAIL: _email}
+
+
+def _config(settings: Settings, url: str, **fields: Any) -> Config:
+    """Fields, with the URL and the authority where they are set: a gateway knows its provider's own."""
+    if url:
+        fields["url"] = url
+    if settings.ca_file is not None:
+        fields["ca_file"] = str(settings.ca_file)
+    return fields
+
+
+def _text(name: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name}: {path} cannot be read; write the path of a text file") from error
