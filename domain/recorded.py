@@ -27,7 +27,6 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """One message of a stream. `position` with the log's epoch is the only clock that decides order.
 
     at: the accepting process's time. digest: hex SHA-256 over subject, our headers and body.
-    body: bytes is what SCHEDULES gives back when a schedule is due, as it was written.
     """
 
     stream: str
@@ -40,7 +39,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     correlation: str = ""
     at: datetime
     digest: str = ""
-    body: Event | DeliveryRecord | bytes
+    body: Event | DeliveryRecord
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

@@ -1,0 +1,123 @@
+"""Topics and what they mean: which class an event's topic names, and how to read its body.
+
+A topic exists once its class does: the catalogue is made from the aggregates of the domain. Topics of the
+past live on as upcasters. Nothing here knows subjects, headers or keys.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from typing import Any, TypedDict, get_type_hints
+
+import msgspec
+
+import domain
+from domain.aggregate import ENVELOPE_FIELDS, Aggregate, Created, Event
+from domain.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice, Receipt
+from domain.recorded import DeliveryRecord
+
+Body = dict[str, Any]
+Upcast = Callable[[Body], tuple[str, Body]]
+"""A body of an old topic in; the topic it is read as, and that topic's body, out. Pure."""
+
+UPCASTS_MAX = 32
+"""A topic may be that many versions behind; more is a circle."""
+
+DELIVERY_TOPICS: Mapping[str, type[DeliveryRecord]] = {
+    "audience.v1": AudiencePage,
+    "dispatch.v1": Dispatch,
+    "attempt.v1": Attempt,
+    "outcome.v1": OutcomeSlice,
+    "receipt.v1": Receipt,
+}
+
+
+class UnknownTopic(ValueError):
+    """No class has this topic, and no upcaster leads to one."""
+
+
+class EventType:
+    """One topic's class and how its body reads. Bodies are the fields that are not in the envelope."""
+
+    __slots__ = ("_plain", "_sealed", "event", "fields", "originator_topic", "sealed_types", "topic")
+
+    def __init__(self, event: type[Event], aggregate: type[Aggregate]) -> None:
+        hints = get_type_hints(event)
+        self.event, self.topic = event, event.TOPIC
+        self.originator_topic = aggregate.TOPIC if issubclass(event, Created) else None
+        self.fields = tuple(field.name for field in fields(event) if field.name not in ENVELOPE_FIELDS)
+        self.sealed_types = {name: hints[name] for name in event.SEALED}
+        plain = {name: hints[name] for name in self.fields}
+        self._plain = msgspec.json.Decoder(_shape(event, plain))
+        self._sealed = msgspec.json.Decoder(_shape(event, plain | dict.fromkeys(event.SEALED, bytes | None)))
+
+    def read(self, data: bytes, *, sealed: bool) -> Body:
+        """The body's fields; sealed ones still as bytes. Raises msgspec.ValidationError, a ValueError."""
+        body: Body = (self._sealed if sealed else self._plain).decode(data)
+        return body
+
+    def convert(self, body: Body, *, sealed: bool) -> Body:
+        """As `read`, for a body that an upcaster has made."""
+        return self.read(msgspec.json.encode(body), sealed=sealed)
+
+
+class Catalogue:
+    """All topics, and the upcasters of former ones, keyed by the topic they read."""
+
+    def __init__(
+        self, aggregates: Iterable[type[Aggregate]], upcasts: Mapping[str, Upcast] | None = None
+    ) -> None:
+        self.types: dict[str, EventType] = {}
+        self.aggregates = {aggregate.TOPIC: aggregate for aggregate in aggregates}
+        self.upcasts = dict(upcasts or {})
+        for aggregate in self.aggregates.values():
+            for event in _events_of(aggregate):
+                if event.TOPIC.partition(".")[0] != aggregate.TOPIC:
+                    raise ValueError(f"{event.TOPIC} is no topic for an event of {aggregate.TOPIC}")
+                self.types[event.TOPIC] = EventType(event, aggregate)
+
+    def type_of(self, event: Event) -> EventType:
+        return self.types[event.TOPIC]
+
+    def read(self, topic: str, data: bytes, *, sealed: bool) -> tuple[EventType, Body]:
+        """What a body of `topic` says today. Raises UnknownTopic, or ValueError for a body that is not one."""
+        known = self.types.get(topic)
+        if known is not None:
+            return known, known.read(data, sealed=sealed)
+        if topic not in self.upcasts:
+            raise UnknownTopic(f"no event has the topic {topic}")
+        body = msgspec.json.decode(data, type=Body)
+        for _ in range(UPCASTS_MAX):
+            upcast = self.upcasts.get(topic)
+            if upcast is None:
+                break
+            topic, body = upcast(body)
+        if topic not in self.types:
+            raise UnknownTopic(f"no upcaster leads from {topic} to a known topic")
+        known = self.types[topic]
+        return known, known.convert(body, sealed=sealed)
+
+
+UPCASTS: Mapping[str, Upcast] = {}
+"""Of the domain's own topics; none has had a second version yet."""
+
+
+def domain_catalogue() -> Catalogue:
+    """The catalogue of all aggregates in `domain/`."""
+    for module in pkgutil.iter_modules(domain.__path__):
+        importlib.import_module(f"domain.{module.name}")
+    found = [each for each in Aggregate.__subclasses__() if each.__module__.startswith("domain.")]
+    return Catalogue(found, UPCASTS)
+
+
+def _events_of(aggregate: type[Aggregate]) -> list[type[Event]]:
+    found = [value for value in vars(aggregate).values() if isinstance(value, type)]
+    return [each for each in found if issubclass(each, Event) and "TOPIC" in vars(each)]
+
+
+def _shape(event: type[Event], types: dict[str, Any]) -> Any:
+    """A TypedDict: msgspec decodes straight into the dictionary that becomes the event's fields."""
+    return TypedDict(event.__qualname__.replace(".", ""), types)  # type: ignore[operator]

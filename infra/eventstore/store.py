@@ -1,0 +1,163 @@
+"""The event store: aggregates from their events, and their new events onto EVENTS. Implements commands.port.
+
+Every event follows its predecessor by version and by digest; a chain that does not hold is never built upon.
+Plain loads may lag behind; the expected sequence of the save then refuses. Decisions are made on what the
+stream's leader says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from commands.port import VersionConflict
+from domain.aggregate import Aggregate, Event
+from domain.context import Context
+from domain.errors import Conflict, MsgxcError
+from domain.recorded import EVENTS
+from infra.eventstore.catalogue import Catalogue
+from infra.eventstore.hot import NOTHING, Head, Memory
+from infra.eventstore.sealing import key_name
+from infra.eventstore.wire import digest_of, event_subject, header_text, pack_event, unpack_event
+from infra.keys.store import JetStreamKeyStore
+from infra.nats.appends import Entry
+from infra.nats.committer import Committer
+from infra.nats.frames import Stored
+from infra.nats.jetstream import JetStream
+
+EVENTS_OF_ONE_MAX = 100_000
+"""An aggregate with more events is a design error, and reading it would stop everything else."""
+
+
+class BrokenChain(MsgxcError):
+    """Events of an aggregate do not follow one another: the log was damaged or tampered with."""
+
+    code, title = "broken-chain", "The log is damaged"
+
+
+class JetStreamEventStore:
+    """commands.port.EventStore."""
+
+    def __init__(
+        self, js: JetStream, committer: Committer, catalogue: Catalogue, keys: JetStreamKeyStore
+    ) -> None:
+        self._js, self._committer = js, committer
+        self._catalogue, self._keys = catalogue, keys
+        self._memory = Memory()
+        keys.on_destroyed(self._memory.forget_aggregates)
+
+    async def load[A: Aggregate](self, kind: type[A], id: UUID, *, fresh: bool = False) -> A | None:
+        recalled = self._memory.recall(id)
+        aggregate: Aggregate | None = None
+        head = NOTHING
+        if recalled is not None:
+            aggregate, head, current = recalled
+            if current and not fresh:
+                assert isinstance(aggregate, kind)
+                return aggregate
+        news = await self._read(event_subject(kind.TOPIC, id), after=head.sequence, fresh=fresh)
+        aggregate, head = await self._replay(aggregate, head, news)
+        if aggregate is None:
+            return None
+        self._memory.loaded(aggregate, head)
+        assert isinstance(aggregate, kind)
+        return aggregate
+
+    async def save(self, *aggregates: Aggregate, context: Context, claim: str | None = None) -> int:
+        changed = [aggregate for aggregate in aggregates if aggregate.pending_events]
+        if not changed:
+            return 0
+        keys = await self._sealing_keys(changed)
+        entries: list[Entry] = []
+        heads: list[Head] = []
+        for aggregate in changed:
+            own, head = await self._entries_of(aggregate, context, keys, claim=None if entries else claim)
+            entries += own
+            heads.append(head._replace(sequence=len(entries)))
+        try:
+            position = await self._committer.append(entries)
+        except MsgxcError:
+            for aggregate in changed:
+                self._memory.forget(aggregate.id)
+            raise
+        for aggregate, head in zip(changed, heads, strict=True):
+            aggregate.collect_events()
+            self._memory.saved(aggregate, head._replace(sequence=position - len(entries) + head.sequence))
+        return position
+
+    async def claim_of(self, kind: type[Aggregate], id: UUID) -> tuple[int, str | None] | None:
+        first = await self._js.leader_get(EVENTS, seq=1, next_by_subj=event_subject(kind.TOPIC, id))
+        if first is None:
+            return None
+        return first.sequence, header_text(first.headers, "Claim") or None
+
+    async def _entries_of(
+        self, aggregate: Aggregate, context: Context, keys: Mapping[str, bytes], *, claim: str | None
+    ) -> tuple[list[Entry], Head]:
+        """The pending events as entries, and the head after them (its sequence still to come)."""
+        events: Sequence[Event] = aggregate.pending_events  # type: ignore[assignment]
+        head = await self._head_before(aggregate, events[0].originator_version)
+        prev, entries = head.digest, list[Entry]()
+        for event in events:
+            key = keys.get(key_name(event))
+            packed = pack_event(event, context, prev=prev, key=key, claim=claim)
+            expect = None if entries else head.sequence
+            entries.append(Entry(packed.subject, packed.lines, packed.body, expect))
+            prev, claim = packed.digest, None
+        return entries, Head(events[-1].originator_version, 0, prev)
+
+    async def _head_before(self, aggregate: Aggregate, version: int) -> Head:
+        """Where the aggregate's events end, if they end just before `version`; else VersionConflict."""
+        if version == 1:
+            return NOTHING
+        head = self._memory.head(aggregate.id)
+        if head is None or head.version < version - 1:
+            subject = event_subject(type(aggregate).TOPIC, aggregate.id)
+            last = await self._js.leader_get(EVENTS, last_by_subj=subject)
+            head = NOTHING if last is None else _head_of(last)
+        if head.version != version - 1:
+            self._memory.forget(aggregate.id)
+            raise VersionConflict(f"version {head.version} is there, {version} cannot follow it")
+        return head
+
+    async def _sealing_keys(self, aggregates: Sequence[Aggregate]) -> dict[str, bytes]:
+        keys: dict[str, bytes] = {}
+        for aggregate in aggregates:
+            for event in aggregate.pending_events:
+                name = key_name(event)  # type: ignore[arg-type]
+                if not name or name in keys:
+                    continue
+                key = await self._keys.key(name, create=True)
+                if key is None:
+                    raise Conflict("whom this belongs to was erased, and nothing can be sealed for them")
+                keys[name] = key
+        return keys
+
+    async def _read(self, subject: str, *, after: int, fresh: bool) -> list[Stored]:
+        """Events after a position: with `fresh`, all of them; else what a replica may have."""
+        if not fresh:
+            return await self._js.direct_get(EVENTS, subject, seq=after + 1, limit=EVENTS_OF_ONE_MAX)
+        if after:
+            return await self._js.leader_read(EVENTS, subject, seq=after + 1, limit=EVENTS_OF_ONE_MAX)
+        return await self._js.read(EVENTS, subject, limit=EVENTS_OF_ONE_MAX)
+
+    async def _replay(
+        self, aggregate: Aggregate | None, head: Head, news: Sequence[Stored]
+    ) -> tuple[Aggregate | None, Head]:
+        """Apply events; raises BrokenChain for one that does not follow its predecessor."""
+        keys = await self._keys.resolve(name for each in news if (name := each.headers.get("Key")))
+        for stored in news:
+            follower = _head_of(stored)
+            if follower.version != head.version + 1 or stored.headers.get("Prev", "") != head.digest:
+                raise BrokenChain(f"{stored.subject} does not follow on itself at {stored.sequence}")
+            try:
+                event = unpack_event(stored, self._catalogue, keys)
+            except ValueError as error:
+                raise BrokenChain(f"{stored.subject} at {stored.sequence}: {error}") from error
+            aggregate = event.mutate(aggregate)
+            head = follower
+        return aggregate, head
+
+
+def _head_of(stored: Stored) -> Head:
+    return Head(int(stored.headers["Version"]), stored.sequence, digest_of(stored))

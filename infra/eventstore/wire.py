@@ -1,0 +1,207 @@
+"""The wire form: what an event looks like on the log. It can't be changed any more.
+
+Headers carry the envelope, each left out when empty, values percent-encoded where they are not plain ASCII:
+
+    Topic    message.accepted.v1        Cause   position or id of what this follows from
+    Version  the aggregate's version    Corr    the request's id, the same along the whole chain
+    Realm    the tenant                 Time    the accepting process's, UTC, microseconds
+    Actor    who                        Prev    digest of the aggregate's previous event
+    Key      name of the key that seals the sealed fields
+    Claim    hash of the command's parameters, on the first event of what an idempotency key made
+
+The body is the JSON of the event's own fields, in the order of its class. The digest is the SHA-256 of the
+subject, the ten values in this order (Topic, Version, Realm, Actor, Cause, Corr, Time, Prev, Key, Claim), each
+ended by a line feed, and the body. Headers that the server adds (`Nats-*`) are not part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from urllib.parse import quote, unquote
+from uuid import UUID
+
+import msgspec
+
+from domain.aggregate import Event
+from domain.context import Context
+from domain.errors import Invalid
+from domain.ids import partition
+from domain.recorded import DELIVERY, EVENTS, DeliveryRecord, Recorded
+from infra.eventstore.catalogue import DELIVERY_TOPICS, Catalogue, UnknownTopic
+from infra.eventstore.sealing import key_name, seal_fields, unseal_fields
+from infra.nats.frames import Stored
+
+HEADERS = ("Topic", "Version", "Realm", "Actor", "Cause", "Corr", "Time", "Prev", "Key", "Claim")
+
+HEADER_VALUE_CHARS_MAX = 1024
+"""Actor and correlation come from outside; headers are no place for documents."""
+
+_TOPIC_OF = {record: topic for topic, record in DELIVERY_TOPICS.items()}
+_DELIVERY_DECODERS = {topic: msgspec.json.Decoder(record) for topic, record in DELIVERY_TOPICS.items()}
+_encode_json = msgspec.json.Encoder().encode
+
+
+class Packed(msgspec.Struct, frozen=True):
+    """A fact ready to be appended. lines: its headers as they go out."""
+
+    subject: str
+    lines: bytes
+    body: bytes
+    digest: str
+
+
+def event_subject(aggregate_topic: str, id: UUID) -> str:
+    return f"evt.{aggregate_topic}.{partition(id)}.{id.hex}"
+
+
+def digest(subject: str, headers: Mapping[str, str], body: bytes) -> str:
+    """Hex SHA-256 over subject, our headers in fixed order, and body."""
+    get = headers.get
+    text = "\n".join([subject, *[get(name, "") for name in HEADERS], ""])
+    return sha256(text.encode() + body).hexdigest()
+
+
+def digest_of(stored: Stored) -> str:
+    return digest(stored.subject, stored.headers, stored.data)
+
+
+def pack_event(
+    event: Event, context: Context, *, prev: str, key: bytes | None = None, claim: str | None = None
+) -> Packed:
+    """key: of the name that `sealing.key_name` gives; None seals nothing."""
+    topic = event.TOPIC
+    subject = event_subject(topic.partition(".")[0], event.originator_id)
+    body = {
+        name: value
+        for name, value in vars(event).items()
+        if name not in {"originator_id", "originator_version", "timestamp", "originator_topic"}
+    }
+    name = ""
+    if key is not None:
+        name = key_name(event)
+        seal_fields(event, body, key, subject)
+    headers = {
+        "Topic": topic,
+        "Version": str(event.originator_version),
+        "Realm": context.realm,
+        "Actor": context.actor,
+        "Cause": context.causation,
+        "Corr": context.correlation,
+        "Time": time_text(event.timestamp),
+        "Prev": prev,
+        "Key": name,
+        "Claim": claim or "",
+    }
+    return _pack(subject, headers, _encode_json(body))
+
+
+def pack_delivery(subject: str, record: DeliveryRecord, *, at: datetime, correlation: str) -> Packed:
+    headers = {
+        "Topic": _TOPIC_OF[type(record)],
+        "Realm": record.realm,
+        "Corr": correlation,
+        "Time": time_text(at),
+    }
+    return _pack(subject, headers, _encode_json(record))
+
+
+def pack_bytes(subject: str, topic: str, body: bytes, *, at: datetime, **headers: str) -> Packed:
+    """A fact whose body is not ours to read: a frame, a schedule, what was put aside."""
+    return _pack(subject, {"Topic": topic, "Time": time_text(at), **headers}, body)
+
+
+def unpack(stored: Stored, stream: str, catalogue: Catalogue, keys: Mapping[str, bytes | None]) -> Recorded:
+    """The fact in a message of EVENTS or DELIVERY.
+
+    keys: of every name in a `Key` header; None for a destroyed one, whose fields read None.
+    Raises ValueError for a message that is none of ours (poison).
+    """
+    headers = stored.headers
+    body: Event | DeliveryRecord
+    if stream == EVENTS:
+        body = unpack_event(stored, catalogue, keys)
+    elif stream == DELIVERY:
+        body = _unpack_delivery(stored)
+    else:
+        raise ValueError(f"{stream} holds no facts of ours")
+    get = headers.get
+    return Recorded(
+        stream=stream,
+        position=stored.sequence,
+        subject=stored.subject,
+        topic=get("Topic", ""),
+        realm=_plain(get("Realm", "")),
+        actor=_plain(get("Actor", "")),
+        causation=_plain(get("Cause", "")),
+        correlation=_plain(get("Corr", "")),
+        at=datetime.fromisoformat(headers["Time"]) if "Time" in headers else _EPOCH,
+        digest=digest_of(stored),
+        body=body,
+    )
+
+
+def unpack_event(stored: Stored, catalogue: Catalogue, keys: Mapping[str, bytes | None]) -> Event:
+    """Raises ValueError for a message that is no event of the catalogue."""
+    headers, subject = stored.headers, stored.subject
+    try:
+        topic, version = headers["Topic"], int(headers["Version"])
+        at = datetime.fromisoformat(headers["Time"])
+        name = headers.get("Key", "")
+        key = keys[name] if name else None
+    except KeyError as missing:
+        raise ValueError(f"no {missing} for this event") from None
+    known, fields = catalogue.read(topic, stored.data, sealed=bool(name))
+    if name and known.sealed_types:
+        unseal_fields(topic, known.sealed_types, fields, key, (subject, version))
+    fields["originator_id"] = UUID(subject.rpartition(".")[2])
+    fields["originator_version"] = version
+    fields["timestamp"] = at
+    if known.originator_topic is not None:
+        fields["originator_topic"] = known.originator_topic
+    event = object.__new__(known.event)
+    vars(event).update(fields)
+    return event
+
+
+def _unpack_delivery(stored: Stored) -> DeliveryRecord:
+    topic = stored.headers.get("Topic", "")
+    decoder = _DELIVERY_DECODERS.get(topic)
+    if decoder is None:
+        raise UnknownTopic(f"no record has the topic {topic!r}")
+    return decoder.decode(stored.data)
+
+
+def time_text(at: datetime) -> str:
+    """Always UTC, always six digits, so that equal times are equal bytes."""
+    if at.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def _pack(subject: str, headers: dict[str, str], body: bytes) -> Packed:
+    written = {name: _safe(value, name) for name, value in headers.items() if value}
+    lines = "".join([f"{name}: {value}\r\n" for name, value in written.items()])
+    return Packed(subject, lines.encode(), body, digest(subject, written, body))
+
+
+def _safe(value: str, name: str) -> str:
+    """As it may stand in a header: what is not printable ASCII, and %, percent-encoded."""
+    if len(value) > HEADER_VALUE_CHARS_MAX:
+        raise Invalid(f"{name} is longer than {HEADER_VALUE_CHARS_MAX} characters", field=name.lower())
+    if value.isascii() and value.isprintable() and "%" not in value and value.strip() == value:
+        return value
+    return quote(value, safe="!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")
+
+
+def header_text(headers: Mapping[str, str], name: str) -> str:
+    """A header's value as it was given; "" if it is absent."""
+    return _plain(headers.get(name, ""))
+
+
+def _plain(value: str) -> str:
+    return unquote(value) if "%" in value else value
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

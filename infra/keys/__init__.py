@@ -1,0 +1,1 @@
+"""The keys that seal personal fields, kept outside the log."""

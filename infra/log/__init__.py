@@ -1,0 +1,1 @@
+"""The log as processes and sockets use it: ordered reads, shared work, appends, the feed."""

@@ -1,0 +1,53 @@
+"""Messages of a stream into facts, with the keys they need; what cannot be read becomes poison."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from domain.errors import Unavailable
+from domain.recorded import Recorded
+from infra.eventstore.catalogue import Catalogue
+from infra.eventstore.wire import unpack
+from infra.keys.store import JetStreamKeyStore
+from infra.nats.frames import Stored
+from processes.port import Poison
+
+RETRY_PAUSE_S = 0.2
+
+
+class FactReader:
+    """Turns messages into facts."""
+
+    def __init__(self, catalogue: Catalogue, keys: JetStreamKeyStore) -> None:
+        self._catalogue, self._keys = catalogue, keys
+
+    async def read(self, stream: str, messages: Sequence[Stored]) -> list[Recorded | Poison]:
+        """One fact, or poison, for each message, in order. Raises Unavailable when keys can't be fetched."""
+        names = {name for each in messages if (name := each.headers.get("Key"))}
+        keys = await self._keys.resolve(names) if names else {}
+        facts: list[Recorded | Poison] = []
+        for stored in messages:
+            try:
+                facts.append(unpack(stored, stream, self._catalogue, keys))
+            except ValueError as error:
+                facts.append(Poison(stream, stored.sequence, stored.subject, str(error)))
+        return facts
+
+    async def read_patiently(self, stream: str, messages: Sequence[Stored]) -> list[Recorded | Poison]:
+        """As `read`; waits for the keys as long as the log is away."""
+        while True:
+            try:
+                return await self.read(stream, messages)
+            except Unavailable:
+                await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def one(self, stream: str, stored: Stored) -> Recorded:
+        """Raises ValueError for a message that is no fact."""
+        return (await self.reader(stream, stored))()
+
+    async def reader(self, stream: str, stored: Stored) -> Callable[[], Recorded]:
+        """What will read the message, its key at hand. Raises Unavailable when that can't be fetched."""
+        name = stored.headers.get("Key")
+        keys = await self._keys.resolve([name]) if name else {}
+        return lambda: unpack(stored, stream, self._catalogue, keys)

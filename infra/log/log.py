@@ -1,0 +1,192 @@
+"""The log behind processes.port.Log: JetStream with our records, positions and errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import NamedTuple
+
+from domain.recorded import DELIVERY, FEED, SCHEDULES, TRIAGE, Checkpoint, Recorded
+from infra.eventstore.store import JetStreamEventStore
+from infra.eventstore.wire import (
+    HEADER_VALUE_CHARS_MAX,
+    digest_of,
+    header_text,
+    pack_bytes,
+    pack_delivery,
+)
+from infra.keys.store import JetStreamKeyStore
+from infra.log.checks import assert_continues
+from infra.log.facts import FactReader
+from infra.log.feed import FeedReader
+from infra.log.ordered import OrderedReader
+from infra.log.work import Work
+from infra.nats.appends import Appender, Entry
+from infra.nats.committer import Committer
+from infra.nats.frames import header_lines
+from infra.nats.guard import Guard
+from infra.nats.jetstream import JetStream
+from processes.port import Append, LogMismatch, Poison, Task
+
+DUE_KEPT = "168h"
+"""How long a due schedule waits for its worker: a week of standstill loses none."""
+
+TRIAGED_MAX = 10_000
+"""Facts put aside by one source; more is an outage, not a list to work on."""
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Parts(NamedTuple):
+    """What a log is made of; `opened.open_log` puts it together."""
+
+    js: JetStream
+    guard: Guard
+    committers: Mapping[str, Committer]
+    appenders: Mapping[str, Appender]
+    facts: FactReader
+    tasks: asyncio.TaskGroup
+    clock: Clock
+
+
+class JetStreamLog:
+    """processes.port.Log, and the ways to the event store, the keys and the feed."""
+
+    def __init__(
+        self, parts: Parts, events: JetStreamEventStore, keys: JetStreamKeyStore, feed: FeedReader
+    ) -> None:
+        self.events, self.keys, self.feed_reader = events, keys, feed
+        self.js = parts.js
+        self._guard, self._facts = parts.guard, parts.facts
+        self._committers, self._appenders = parts.committers, parts.appenders
+        self._tasks, self._clock = parts.tasks, parts.clock
+
+    async def epoch(self, stream: str) -> str:
+        return self._guard.epoch(stream)
+
+    async def follow(
+        self, stream: str, start: Checkpoint | None, *, subjects: Sequence[str] = (), batch: int = 500
+    ) -> AsyncIterator[Sequence[Recorded | Poison]]:
+        place = start or Checkpoint(stream, 0, self._guard.epoch(stream))
+        if place.stream != stream:
+            raise LogMismatch(f"a checkpoint of {place.stream} does not say where to begin in {stream}")
+
+        async def check() -> None:
+            await assert_continues(self.js, self._guard, place)
+
+        reader = OrderedReader(
+            self.js, stream, subjects=subjects, position=place.position, batch=batch, check=check
+        )
+        async for messages in reader.batches():
+            yield await self._facts.read_patiently(stream, messages)
+            place = Checkpoint(stream, messages[-1].sequence, place.epoch, digest_of(messages[-1]))
+
+    async def work(
+        self,
+        stream: str,
+        durable: str,
+        *,
+        subjects: Sequence[str],
+        ack_wait_s: float = 30.0,
+        in_flight: int = 8,
+    ) -> AsyncIterator[Task]:
+        work = Work(
+            self.js,
+            self._guard,
+            self._facts,
+            stream=stream,
+            durable=durable,
+            subjects=subjects,
+            ack_wait_s=ack_wait_s,
+            in_flight=in_flight,
+        )
+        keeping = self._tasks.create_task(work.keep_alive())
+        try:
+            async for task in work.tasks():
+                yield task
+        finally:
+            keeping.cancel()
+
+    async def append(self, *records: Append) -> list[int]:
+        at = self._clock()
+        entries: list[Entry] = []
+        subjects: set[str] = set()
+        for each in records:
+            packed = pack_delivery(each.subject, each.record, at=at, correlation=each.correlation)
+            expect = None if each.subject in subjects else each.expect
+            subjects.add(each.subject)
+            entries.append(Entry(packed.subject, packed.lines, packed.body, expect))
+        if not entries:
+            return []
+        last = await self._committers[DELIVERY].append(entries)
+        return list(range(last - len(entries) + 1, last + 1))
+
+    async def last(self, stream: str, subject: str) -> Recorded | None:
+        found = await self.js.leader_get(stream, last_by_subj=subject)
+        return None if found is None else await self._facts.one(stream, found)
+
+    async def read(self, stream: str, subject: str, *, limit: int = 1000) -> list[Recorded]:
+        found = await self.js.read(stream, subject, limit=limit)
+        facts = await self._facts.read(stream, found)
+        return [fact for fact in facts if isinstance(fact, Recorded)]
+
+    async def end(self, stream: str) -> int:
+        info = await self.js.info(stream)
+        return 0 if info is None else info.state.last_seq
+
+    async def passed(self, stream: str, subject: str, position: int, applied: int) -> bool:
+        if applied >= position:
+            return True
+        following = await self.js.leader_get(stream, seq=applied + 1, next_by_subj=subject)
+        return following is None or following.sequence > position
+
+    async def feed(self, subject: str, frame: bytes, *, message: str, correlation: str = "") -> int:
+        packed = pack_bytes(subject, "frame.v1", frame, at=self._clock(), Corr=correlation, Message=message)
+        entry = Entry(packed.subject, packed.lines, packed.body)
+        return await self._committers[FEED].append([entry])
+
+    async def schedule(self, id: str, due: datetime, *, target: str, body: bytes) -> None:
+        packed = pack_bytes(f"schedule.{id}", "schedule.v1", body, at=self._clock())
+        lines = header_lines(
+            {
+                "Nats-Schedule": f"@at {_instant(due)}",
+                "Nats-Schedule-Target": target,
+                "Nats-Schedule-TTL": DUE_KEPT,
+            }
+        )
+        # Not deduplicated: the id would travel to the due message, which the server would then drop.
+        entry = Entry(packed.subject, packed.lines + lines, packed.body, deduplicate=False)
+        await self._appenders[SCHEDULES].append([entry])
+
+    async def triage(self, source: str, subject: str, *, reason: str, body: bytes, position: int) -> None:
+        id = f"{sha256(subject.encode()).hexdigest()[:16]}-{position}"
+        packed = pack_bytes(
+            f"triage.{_token(source)}.{id}",
+            "triage.v1",
+            body,
+            at=self._clock(),
+            Subject=subject,
+            Position=str(position),
+            Reason=reason[:HEADER_VALUE_CHARS_MAX],
+        )
+        await self._appenders[TRIAGE].append([Entry(packed.subject, packed.lines, packed.body)])
+
+    async def triaged(self, source: str) -> list[str]:
+        found = await self.js.read(TRIAGE, f"triage.{_token(source)}.*", limit=TRIAGED_MAX)
+        return list(dict.fromkeys(header_text(stored.headers, "Subject") for stored in found))
+
+
+def _instant(at: datetime) -> str:
+    """RFC 3339 in UTC, to the millisecond, as the server's schedules take it."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def _token(name: str) -> str:
+    """One token of a subject."""
+    return "".join(char if char.isalnum() or char in "-_" else "-" for char in name)

@@ -1,0 +1,82 @@
+"""Opens the log: connection, streams, keys, event store, in the order they need each other; closes them all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import msgspec
+import structlog
+
+from domain.recorded import DELIVERY, EVENTS, FEED, SCHEDULES, SHOPS, SIGNALS, TRIAGE
+from infra.eventstore.catalogue import Catalogue, domain_catalogue
+from infra.eventstore.store import JetStreamEventStore
+from infra.keys.store import JetStreamKeyStore
+from infra.keys.wrapping import MasterKeys
+from infra.log.facts import FactReader
+from infra.log.feed import FeedReader
+from infra.log.log import Clock, JetStreamLog, Parts, utc_now
+from infra.nats.appends import Appender
+from infra.nats.committer import Committer
+from infra.nats.connection import Endpoint, connected
+from infra.nats.guard import Guard
+from infra.nats.jetstream import JetStream
+from infra.nats.streams import KEYS_STREAM, StreamSettings, ensure
+
+log = structlog.get_logger()
+
+DRAIN_S_MAX = 10.0
+"""How long closing waits for saves that are under way."""
+
+STREAMS = (EVENTS, DELIVERY, FEED, SIGNALS, SCHEDULES, SHOPS, TRIAGE, KEYS_STREAM)
+SHARED = (EVENTS, DELIVERY, FEED)
+"""Streams whose appends are committed together."""
+
+
+class LogConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """endpoint: where NATS is. streams: settings of streams that are to be made.
+
+    flushes_each_write: the server runs with `sync_interval: always`, so that appends are worth sharing.
+    """
+
+    endpoint: Endpoint
+    streams: StreamSettings = StreamSettings()
+    flushes_each_write: bool = False
+
+
+@contextlib.asynccontextmanager
+async def open_log(
+    config: LogConfig,
+    *,
+    master_key: bytes | MasterKeys,
+    catalogue: Catalogue | None = None,
+    clock: Clock = utc_now,
+) -> AsyncIterator[JetStreamLog]:
+    """The log, its streams made where they were missing. Raises Unavailable if NATS does not answer."""
+    master = MasterKeys(master_key) if isinstance(master_key, bytes) else master_key
+    async with connected(config.endpoint) as connection, asyncio.TaskGroup() as tasks:
+        js = JetStream(connection)
+        for drift in await ensure(js, config.streams):
+            log.warning("stream-differs", stream=drift.stream, setting=drift.setting, detail=str(drift))
+        guard = Guard(js)
+        await guard.begin(STREAMS)
+        appenders = {stream: Appender(js, guard, stream) for stream in STREAMS}
+        committers = {
+            stream: Committer(appenders[stream], share_singles=config.flushes_each_write) for stream in SHARED
+        }
+        running = [tasks.create_task(each.run()) for each in committers.values()]
+        keys = JetStreamKeyStore(js, appenders[KEYS_STREAM], master)
+        await keys.open()
+        known = catalogue or domain_catalogue()
+        events = JetStreamEventStore(js, committers[EVENTS], known, keys)
+        parts = Parts(js, guard, committers, appenders, FactReader(known, keys), tasks, clock)
+        try:
+            yield JetStreamLog(parts, events, keys, FeedReader(js))
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_S_MAX):
+                    await asyncio.gather(*(each.drain() for each in committers.values()))
+            for task in running:
+                task.cancel()
+            await keys.close()

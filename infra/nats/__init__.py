@@ -1,0 +1,1 @@
+"""NATS: the server as a child, the connection, JetStream's requests and the streams' settings."""

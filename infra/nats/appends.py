@@ -1,0 +1,207 @@
+"""Appends to one stream, each with a definite end: stored at a position, or certainly not stored.
+
+An acknowledgement that does not come leaves the outcome open. Then the leader is asked what follows the
+expected sequence on the subject: ours, another's (a conflict), or nothing, and then the same append is sent
+again, which the expected sequence makes harmless. Only when the log can't even be asked until the deadline
+is the outcome unknown. A batch goes out in one write, so that none is ever left half begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+
+import msgspec
+
+from commands.port import VersionConflict
+from domain.errors import OutcomeUnknown, TooLarge, Unavailable
+from infra.nats.errors import (
+    ApiFailure,
+    Disconnected,
+    Incomplete,
+    NoAnswer,
+    NotServing,
+    WrongSequence,
+    refusal,
+)
+from infra.nats.frames import Stored, parse_headers, publish_frame
+from infra.nats.guard import Guard
+from infra.nats.jetstream import JetStream, assert_served
+
+APPEND_S_MAX = 12.0
+"""After this long without any answer of the log, a caller is told that the outcome is unknown."""
+
+ACK_TIMEOUT_S = 4.0
+"""An append that is not acknowledged by now is asked about; flushes of a busy disk take less."""
+
+RETRY_PAUSE_S = 0.05
+
+BATCH_MESSAGES_MAX = 1000
+"""The server's own limit for one atomic batch."""
+
+_HEADER_BYTES_MAX = 4096
+"""Left free for headers below the server's limit for a message."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One message to append. lines: its header lines.
+
+    expect: the last sequence on its subject (0: none yet). None: whatever it is, or, in a batch, another
+    entry before this one has the same subject. deduplicate: without `expect`, have the server drop a repetition
+    within its window.
+    """
+
+    subject: str
+    lines: bytes
+    body: bytes
+    expect: int | None = None
+    deduplicate: bool = True
+
+
+class _Ack(msgspec.Struct):
+    seq: int = 0
+    error: ApiFailure | None = None
+
+
+_ack = msgspec.json.Decoder(_Ack)
+
+
+class _Attempt:
+    """One append on its way: what has been tried, and how long it may still take."""
+
+    __slots__ = ("deadline", "entries", "failure", "msg_id", "refused", "sent")
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = entries
+        alone = entries[0] if len(entries) == 1 else None
+        named = alone is not None and alone.expect is None and alone.deduplicate
+        self.msg_id = uuid.uuid4().hex if named else ""
+        self.deadline = asyncio.get_running_loop().time() + APPEND_S_MAX
+        self.sent = self.refused = False
+        self.failure = Unavailable("the log did not answer")
+
+    def assert_time_left(self) -> None:
+        late = asyncio.get_running_loop().time() > self.deadline
+        if self.sent and late:
+            raise OutcomeUnknown("the log did not answer")
+        if not self.sent and (late or isinstance(self.failure, Disconnected)):
+            raise self.failure
+
+
+class Appender:
+    """Appends to one stream."""
+
+    def __init__(self, js: JetStream, guard: Guard, stream: str) -> None:
+        self._js, self._guard, self.stream = js, guard, stream
+
+    async def append(self, entries: Sequence[Entry]) -> int:
+        """All or nothing, consecutive; the position of the last.
+
+        Raises VersionConflict or Unavailable (nothing stored), OutcomeUnknown, TooLarge (nothing sent).
+        """
+        self.assert_fits(entries)
+        attempt = _Attempt(entries)
+        while (position := await self._try(attempt)) is None:
+            attempt.assert_time_left()
+            await asyncio.sleep(RETRY_PAUSE_S)
+        self._guard.saw(self.stream, position, entries[-1].body)
+        return position
+
+    async def _try(self, attempt: _Attempt) -> int | None:
+        """The position; None when it has to be tried again."""
+        try:
+            await self._guard.assert_same(self.stream)
+            if attempt.sent:
+                found = await self._find(attempt)
+                if found is not None:
+                    return found
+                if attempt.refused:
+                    raise VersionConflict("somebody else appended first")
+        except (NoAnswer, Disconnected, NotServing) as failure:
+            attempt.failure = failure
+            return None
+        try:
+            return await self._publish(attempt)
+        except WrongSequence as refused:
+            if not attempt.sent:
+                raise VersionConflict(refused.failure.description) from None
+            attempt.refused = True  # by our own first try, perhaps: look before the next
+        except NoAnswer:
+            attempt.sent = True
+        except (Disconnected, Incomplete, NotServing) as failure:
+            attempt.failure = failure
+        return None
+
+    def assert_fits(self, entries: Sequence[Entry]) -> None:
+        """Raises TooLarge for a message that the server would cut the connection for."""
+        limit = self._js.connection.max_payload - _HEADER_BYTES_MAX
+        if any(len(entry.body) > limit for entry in entries):
+            raise TooLarge(f"more than the log's {limit} bytes a message")
+        if len(entries) > BATCH_MESSAGES_MAX:
+            raise TooLarge(f"more than {BATCH_MESSAGES_MAX} messages at once")
+
+    async def _publish(self, attempt: _Attempt) -> int:
+        entries, before, last = attempt.entries, b"", attempt.entries[-1]
+        if len(entries) == 1:
+            lines = _expecting(last)
+            if attempt.msg_id:
+                lines += f"Nats-Msg-Id: {attempt.msg_id}\r\n".encode()
+        else:
+            before, lines = _batch(entries)
+        connection = self._js.connection
+        if not connection.is_connected:
+            await connection.wait_up()
+        waiting = await connection.begin(
+            last.subject, last.body, lines=lines, before=before, timeout_s=ACK_TIMEOUT_S
+        )
+        frame = (await waiting.done)[0]
+        if frame.headers:
+            assert_served(frame)
+        answer = _ack.decode(frame.data)
+        if answer.error is not None:
+            raise refusal(answer.error)
+        return answer.seq
+
+    async def _find(self, attempt: _Attempt) -> int | None:
+        """Where ours is, from the leader; None if it is not there."""
+        first = attempt.entries[0]
+        if first.expect is None:
+            found = await self._js.leader_get(self.stream, last_by_subj=first.subject)
+        else:
+            after = first.expect + 1
+            found = await self._js.leader_get(self.stream, seq=after, next_by_subj=first.subject)
+        if found is None or not _is(found, first, attempt.msg_id):
+            return None
+        return found.sequence + len(attempt.entries) - 1
+
+
+def _batch(entries: Sequence[Entry]) -> tuple[bytes, bytes]:
+    """An atomic batch: the frames before its last message, and the header lines of that."""
+    batch = uuid.uuid4().hex
+    parts = [_expecting(entry) + _member(batch, i) for i, entry in enumerate(entries, 1)]
+    before = b"".join(
+        [
+            publish_frame(entry.subject, entry.body, lines=part)
+            for entry, part in zip(entries[:-1], parts[:-1], strict=True)
+        ]
+    )
+    return before, parts[-1] + b"Nats-Batch-Commit: 1\r\n"
+
+
+def _expecting(entry: Entry) -> bytes:
+    if entry.expect is None:
+        return entry.lines
+    return entry.lines + b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % entry.expect
+
+
+def _member(batch: str, number: int) -> bytes:
+    return f"Nats-Batch-Id: {batch}\r\nNats-Batch-Sequence: {number}\r\n".encode()
+
+
+def _is(stored: Stored, entry: Entry, msg_id: str) -> bool:
+    """Whether this is our own message: same body, same headers."""
+    ours = parse_headers(b"NATS/1.0\r\n" + entry.lines)
+    if msg_id:
+        ours["Nats-Msg-Id"] = msg_id
+    return stored.data == entry.body and ours.items() <= stored.headers.items()

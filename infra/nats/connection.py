@@ -1,0 +1,269 @@
+"""A connection to NATS that comes back by itself for ever.
+
+nats-py's client, with three changes: one inbox for all answers, with futures and one timer instead of a task
+each; routes, which hand a subscription's raw frames to a function at once; and nothing that was not sent
+before a disconnect is sent after it, so that a request given up is never carried out later. It knows nothing
+of streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+
+from infra.nats.errors import Disconnected, NoAnswer
+from infra.nats.frames import Frame, publish_frame, status_of
+
+log = structlog.get_logger()
+
+PING_INTERVAL_S = 10
+"""A dead link is noticed within three of these."""
+
+RECONNECT_WAIT_S = 0.2
+CONNECT_TIMEOUT_S = 5
+CONNECT_WAIT_S = 5.0
+"""How long a request waits for a lost connection to come back before it gives up, unsent."""
+
+ANSWER_TIMEOUT_S = 5.0
+SWEEP_S = 0.1
+"""How often waiting requests are checked for their time-out: this much later than promised at most."""
+
+OUTBOUND_BYTES_MAX = 8 << 20
+"""Beyond this, senders wait for the socket."""
+
+Route = Callable[[Frame], None]
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where NATS is and how to log in. urls: one or more, separated by commas."""
+
+    urls: str
+    token: str | None = None
+    user: str | None = None
+    password: str | None = None
+    creds_file: str | None = None
+    name: str = "msgxc"
+
+
+class Waiting:
+    """An answer to come: one frame, or several up to one with a status."""
+
+    __slots__ = ("deadline", "done", "frames", "several")
+
+    def __init__(self, deadline: float, loop: asyncio.AbstractEventLoop, *, several: bool) -> None:
+        self.deadline, self.several = deadline, several
+        self.done: asyncio.Future[list[Frame]] = loop.create_future()
+        self.frames: list[Frame] = []
+
+    def take(self, frame: Frame) -> bool:
+        """Whether the answer is complete."""
+        self.frames.append(frame)
+        if self.several and not status_of(frame.headers):
+            return False
+        if not self.done.done():
+            self.done.set_result(self.frames)
+        return True
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+            self.done.exception()  # whoever gave up waiting need not fetch it
+
+
+class Connection(Client):
+    """Use `connected`, which opens and closes it.
+
+    generation counts the connections made: who saw another number before must check again what it relied on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generation = 0
+        self._routes: dict[int, Route] = {}
+        self._waiting: dict[str, Waiting] = {}
+        self._inbox = f"_INBOX.{secrets.token_hex(11)}"
+        self._tokens = 0
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._up = asyncio.Event()
+        self._watchers: list[Callable[[], None]] = []
+
+    async def open(self, endpoint: Endpoint) -> None:
+        await self.connect(
+            servers=endpoint.urls.split(","),
+            name=endpoint.name,
+            token=endpoint.token,
+            user=endpoint.user,
+            password=endpoint.password,
+            user_credentials=endpoint.creds_file,
+            allow_reconnect=True,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # seconds; fractions work
+            connect_timeout=CONNECT_TIMEOUT_S,
+            ping_interval=PING_INTERVAL_S,
+            pending_size=OUTBOUND_BYTES_MAX,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnected,
+            reconnected_cb=self._on_connected,
+        )
+        await self.route(f"{self._inbox}.*", self._on_answer)
+        await self._on_connected()
+
+    def on_reconnect(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Have `call` run after each reconnect; returns what ends that."""
+        self._watchers.append(call)
+        return lambda: self._watchers.remove(call)
+
+    async def wait_up(self, timeout_s: float = CONNECT_WAIT_S) -> None:
+        """Return once connected; raises Disconnected after `timeout_s`."""
+        if self.is_connected:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self.is_connected:
+                    self._up.clear()
+                    await self._up.wait()
+        except TimeoutError:
+            raise Disconnected("the log cannot be reached") from None
+
+    async def send(self, frame: bytes) -> None:
+        """Hand one or more whole protocol frames to the socket, in one piece. Raises Disconnected."""
+        if not self.is_connected:
+            raise Disconnected("the log cannot be reached")
+        await self._send_command(frame)
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
+
+    async def tell(self, subject: str, payload: bytes = b"", *, lines: bytes = b"") -> None:
+        """Publish without an answer; lost if the connection breaks."""
+        await self.send(publish_frame(subject, payload, lines=lines))
+
+    async def ask(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        *,
+        lines: bytes = b"",
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> Frame:
+        """The answer to a request. Raises Disconnected (not sent) or NoAnswer."""
+        waiting = await self.begin(subject, payload, lines=lines, timeout_s=timeout_s)
+        return (await waiting.done)[0]
+
+    async def ask_many(
+        self, subject: str, payload: bytes = b"", *, timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> list[Frame]:
+        """All frames of an answer; the last one carries its status."""
+        waiting = await self.begin(subject, payload, timeout_s=timeout_s, several=True)
+        return await waiting.done
+
+    async def begin(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        *,
+        lines: bytes = b"",
+        timeout_s: float = ANSWER_TIMEOUT_S,
+        before: bytes = b"",
+        several: bool = False,
+    ) -> Waiting:
+        """Send a request (after the frames in `before`, in the same write) and return what will be its answer."""
+        loop = asyncio.get_running_loop()
+        self._tokens += 1
+        token = f"{self._tokens:x}"
+        waiting = Waiting(loop.time() + timeout_s, loop, several=several)
+        frame = publish_frame(subject, payload, reply=f"{self._inbox}.{token}", lines=lines)
+        self._waiting[token] = waiting
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+        try:
+            await self.send(before + frame if before else frame)
+        except BaseException:
+            self._waiting.pop(token, None)
+            raise
+        return waiting
+
+    async def route(self, subject: str, route: Route) -> Subscription:
+        """Subscribe; `route` gets each frame as it is read and must neither block nor raise."""
+        await self.wait_up()
+        self._routes[self._sid + 1] = route  # the id that subscribe is about to give
+        return await self.subscribe(subject)
+
+    async def unroute(self, subscription: Subscription) -> None:
+        self._routes.pop(subscription._id, None)  # noqa: SLF001  nats-py gives it no other name
+        with contextlib.suppress(nats.errors.Error):
+            await subscription.unsubscribe()
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        route = self._routes.get(sid)
+        if route is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+        else:
+            route(Frame(subject, reply, headers or b"", data))
+
+    def _on_answer(self, frame: Frame) -> None:
+        token = frame.subject.rpartition(b".")[2].decode()
+        waiting = self._waiting.get(token)
+        if waiting is not None and waiting.take(frame):
+            del self._waiting[token]
+
+    def _sweep(self) -> None:
+        """Fail what has waited too long. Called by one timer for all requests."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for token in [token for token, waiting in self._waiting.items() if waiting.deadline <= now]:
+            self._waiting.pop(token).fail(NoAnswer("the log did not answer in time"))
+        self._sweeper = loop.call_later(SWEEP_S, self._sweep) if self._waiting else None
+
+    async def _on_connected(self) -> None:
+        self.generation += 1
+        self._up.set()
+        if self.generation > 1:
+            log.info("nats-reconnected", connection=self.generation)
+            for call in tuple(self._watchers):
+                call()
+
+    async def _on_disconnected(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for each in waiting.values():
+            each.fail(NoAnswer("the connection to the log broke"))
+        if not self.is_closed:
+            log.warning("nats-disconnected", unanswered=len(waiting))
+
+    async def _on_error(self, error: Exception) -> None:
+        log.debug("nats-error", error=str(error) or type(error).__name__)
+
+    async def _attempt_reconnect(self) -> None:
+        # What was not written yet is dropped: its sender is told, decides anew, and must not see it happen
+        # later. Subscriptions are made again by nats-py from its own list.
+        self._pending.clear()
+        self._pending_data_size = 0
+        await super()._attempt_reconnect()
+
+    async def _process_err(self, err_msg: str) -> None:
+        # nats-py closes for good on most errors; a server that shuts down or a clock that is off is no reason.
+        if "permissions violation" in err_msg:
+            log.error("nats-permissions", error=err_msg)
+            return
+        await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
+
+
+@contextlib.asynccontextmanager
+async def connected(endpoint: Endpoint) -> AsyncIterator[Connection]:
+    """An open connection, closed at the end. Raises Disconnected if no server answers."""
+    connection = Connection()
+    try:
+        await connection.open(endpoint)
+    except (OSError, nats.errors.Error, TimeoutError) as error:
+        raise Disconnected(f"no NATS server at {endpoint.urls}: {error}") from error
+    try:
+        yield connection
+    finally:
+        await connection.close()

@@ -1,0 +1,3 @@
+"""Fixtures that several suites share live in tests/fixtures, one module for each backend."""
+
+pytest_plugins = ["tests.fixtures.nats"]
