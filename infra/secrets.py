@@ -2,6 +2,7 @@
 
     keys/id.key       32 bytes, hex. Every id on a subject comes from it; it never rotates
     keys/master.key   32 bytes, hex. Wraps the keys that seal personal fields
+    keys/former/*.key master keys of before a rotation: keys in backups may still be wrapped by them
     keys/jwt/*.json   one JWK (Ed25519, private) each, named by its kid; the newest signs, all verify
     keys/vapid.pem    P-256 pair of the web push channel, where no other is configured
 
@@ -50,6 +51,7 @@ class Keyring:
 
     id_key: bytes = field(repr=False)
     master_key: bytes = field(repr=False)
+    former_master_keys: tuple[bytes, ...] = field(repr=False)
     jwt: Path
     vapid_file: Path
 
@@ -57,13 +59,33 @@ class Keyring:
 def open_keyring(folder: DataFolder, overrides: Keys, *, now: datetime) -> Keyring:
     """All keys, made where they are missing. Raises SecretsError when they do not belong to the data that is there."""
     id_key = _id_key(folder, overrides.id)
-    master_key = _key(overrides.master, folder.keys / "master.key")
+    master_key, *former = _master_keys(folder, overrides.master)
     jwt = overrides.jwt or folder.jwt
     if overrides.jwt is None and not any(folder.jwt.glob("*.json")):
         add_signing_key(folder.jwt, now=now)
     vapid_file = folder.keys / "vapid.pem"
     private_file(vapid_file, _new_vapid_pem)
-    return Keyring(id_key=id_key, master_key=master_key, jwt=jwt, vapid_file=vapid_file)
+    return Keyring(
+        id_key=id_key,
+        master_key=master_key,
+        former_master_keys=tuple(former),
+        jwt=jwt,
+        vapid_file=vapid_file,
+    )
+
+
+def rotate_master_key(folder: DataFolder) -> str:
+    """Make a new master key and keep the former beside it; the new one's id. The stored keys are wrapped anew by
+    whoever has the key store open (JetStreamKeyStore.rewrap).
+    """
+    path = folder.keys / "master.key"
+    current = _key(None, path)
+    former = folder.keys / "former"
+    former.mkdir(mode=0o700, exist_ok=True)
+    private_file(former / f"{key_id(current)}.key", lambda: current.hex().encode() + b"\n")
+    new = secrets.token_bytes(KEY_BYTES)
+    replace_private_file(path, new.hex().encode() + b"\n")
+    return key_id(new)
 
 
 def add_signing_key(jwt: Path, *, now: datetime) -> str:
@@ -145,6 +167,14 @@ def _id_key(folder: DataFolder, override: Secret | None) -> bytes:
     if expected != key_id(key):
         replace_private_file(witness, key_id(key).encode())
     return key
+
+
+def _master_keys(folder: DataFolder, override: Secret | None) -> list[bytes]:
+    """The current one, then the former ones."""
+    if override is not None:
+        return [key_bytes(text) for text in override.reveal().split(",")]
+    former = sorted((folder.keys / "former").glob("*.key"))
+    return [_key(None, folder.keys / "master.key"), *(_key(None, path) for path in former)]
 
 
 def _key(override: Secret | None, path: Path) -> bytes:

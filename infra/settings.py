@@ -231,7 +231,9 @@ def _keys(env: Environment) -> Keys:
             example="at least 32 random bytes in hex or base64",
         ),
         master=env.secret(
-            "MASTER_KEY", check=lambda text: _key_size(text) == 32, example="32 random bytes in hex or base64"
+            "MASTER_KEY",
+            check=_are_master_keys,
+            example="32 random bytes in hex or base64; former ones after a comma",
         ),
     )
 
@@ -301,6 +303,10 @@ def _key_size(text: str) -> int:
         return len(key_bytes(text))
     except ValueError:
         return 0
+
+
+def _are_master_keys(text: str) -> bool:
+    return all(_key_size(key) == 32 for key in text.split(","))
 
 
 def _is_smtp_url(text: str) -> bool:

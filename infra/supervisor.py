@@ -136,7 +136,7 @@ async def _drained(role: Role, stop: Stop) -> None:
     finally:
         stopping.cancel()
         if not work.done():
-            if stop.is_set():
+            if stop.is_set() and role.drain_s:
                 log.warning("role-cut-short", role=role.name, after_s=role.drain_s)
             work.cancel()
         await asyncio.wait((work,))

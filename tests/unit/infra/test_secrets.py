@@ -16,7 +16,16 @@ import pytest
 from api.keys import key_set, parse_jwks
 from infra.datafolder import DataFolder, DataFolderError, private_file
 from infra.environment import Secret
-from infra.secrets import SecretsError, add_signing_key, describe, open_keyring, read_jwks, signing_key
+from infra.secrets import (
+    SecretsError,
+    add_signing_key,
+    describe,
+    key_id,
+    open_keyring,
+    read_jwks,
+    rotate_master_key,
+    signing_key,
+)
 from infra.settings import Keys
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -168,3 +177,21 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(DataFolderError, match="set MSGXC_DATA_DIR"):
         DataFolder(tmp_path / "file" / "data").prepare()
+
+
+def test_a_rotated_master_key_keeps_the_former(folder: DataFolder) -> None:
+    """The new key is current; what the former wrapped can still be opened."""
+    before = open_keyring(folder, NO_OVERRIDES, now=NOW)
+    new_id = rotate_master_key(folder)
+    after = open_keyring(folder, NO_OVERRIDES, now=NOW)
+    assert key_id(after.master_key) == new_id
+    assert after.former_master_keys == (before.master_key,)
+    assert _mode(folder.keys / "master.key") == 0o600
+
+
+def test_former_master_keys_follow_a_comma(folder: DataFolder) -> None:
+    """MSGXC_MASTER_KEY=new,former."""
+    keyring = open_keyring(
+        folder, Keys(jwt=None, id=None, master=Secret("22" * 32 + "," + "33" * 32)), now=NOW
+    )
+    assert (keyring.master_key, keyring.former_master_keys) == (b"\x22" * 32, (b"\x33" * 32,))
