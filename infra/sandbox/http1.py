@@ -15,7 +15,7 @@ from typing import cast
 import httptools
 
 from infra.sandbox.desk import Answer, Desk, Provider, Request
-from infra.sandbox.http2 import PIECE_GAP_S, cut_off
+from infra.sandbox.stream import PIECE_GAP_S, cut_off
 
 PIPELINE_MAX = 100
 """Requests of one connection waiting behind the one that is being answered; beyond it the connection ends."""

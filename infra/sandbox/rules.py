@@ -18,6 +18,19 @@ DELAY_S_MAX = 3600.0
 """No rule may hold a request longer than any client would wait."""
 
 
+ErrorName = Literal[
+    "NO_ERROR",
+    "PROTOCOL_ERROR",
+    "INTERNAL_ERROR",
+    "FLOW_CONTROL_ERROR",
+    "STREAM_CLOSED",
+    "REFUSED_STREAM",
+    "CANCEL",
+    "ENHANCE_YOUR_CALM",
+    "HTTP_1_1_REQUIRED",
+]
+
+
 class Respond(msgspec.Struct, frozen=True, tag="respond", forbid_unknown_fields=True):
     """Answer with this status.
 
@@ -50,7 +63,7 @@ class Reset(msgspec.Struct, frozen=True, tag="reset", forbid_unknown_fields=True
 
     processed: bool = False
     connection: bool = False
-    error: str = "INTERNAL_ERROR"
+    error: ErrorName = "INTERNAL_ERROR"
 
 
 class Refuse(msgspec.Struct, frozen=True, tag="refuse", forbid_unknown_fields=True):
@@ -66,7 +79,7 @@ class GoAway(msgspec.Struct, frozen=True, tag="goaway", forbid_unknown_fields=Tr
 
     processed: bool = False
     linger_s: float = 0.0
-    error: str = "NO_ERROR"
+    error: ErrorName = "NO_ERROR"
 
 
 Action = Respond | Proceed | Hang | Reset | Refuse | GoAway

@@ -18,11 +18,11 @@ from typing import Any, cast
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from infra.sandbox.books import Books, Entry, Received
-from infra.sandbox.http2 import cut_off
 from infra.sandbox.keyring import Keyring
 from infra.sandbox.listener import CLOSE_TIMEOUT_S, HOST
 from infra.sandbox.rules import GoAway, Hang, Proceed, Refuse, Reset, Respond, Rule, Rules, Stage
 from infra.sandbox.sendgrid import BOOKED_BODY_CHARACTERS, as_text
+from infra.sandbox.stream import cut_off
 
 MAIL_BYTES_MAX = 10 * 1024 * 1024
 RECIPIENTS_MAX = 1_000
