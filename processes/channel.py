@@ -8,7 +8,7 @@ under the same collapse id, and marked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -42,7 +42,10 @@ class Progress:
 
 
 class ChannelProcess:
-    """name: this process in the log's attempts. The gateway's own time-outs keep every send within its deadline."""
+    """name: this process in the log's attempts. The gateway's own time-outs keep every send within its deadline.
+
+    sleep: how it waits while the channel is halted, by the same clock.
+    """
 
     def __init__(
         self,
@@ -53,9 +56,11 @@ class ChannelProcess:
         name: str,
         clock: Callable[[], datetime],
         deadline_s: float = SEND_DEADLINE_S,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._log, self._keys, self._gateway = log, keys, gateway
         self._name, self._clock, self._deadline_s = name, clock, deadline_s
+        self._sleep = sleep
         self._halted_until: datetime | None = None
         self._live_at_work = 0
         self._live_idle = asyncio.Event()
@@ -228,7 +233,7 @@ class ChannelProcess:
             if left_s <= 0:
                 self._halted_until = None
                 return
-            await asyncio.sleep(left_s)
+            await self._sleep(left_s)
 
 
 def _of_halted(outcome: Outcome) -> Outcome:

@@ -29,8 +29,11 @@ STATES = ("accepted", "gone", "rejected", "suppressed", "expired", "left_out")
 class Settler:
     """Looks at a message's totals when something of it has ended."""
 
-    def __init__(self, *, log: Log, bus: Bus, models: ReadModels, watermark: Watermark) -> None:
+    def __init__(
+        self, *, log: Log, bus: Bus, models: ReadModels, watermark: Watermark, gather_s: float = GATHER_S
+    ) -> None:
         self._log, self._bus, self._models, self._watermark = log, bus, models, watermark
+        self._gather_s = gather_s
         self._waiting: dict[UUID, asyncio.Future[None]] = {}
         self._newest: dict[UUID, int] = {}
 
@@ -59,7 +62,7 @@ class Settler:
             return
         done = self._waiting[message] = asyncio.get_running_loop().create_future()
         try:
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(self._gather_s)
         finally:
             del self._waiting[message]
             newest = self._newest.pop(message)

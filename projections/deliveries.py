@@ -227,4 +227,4 @@ async def totals(models: ReadModels, realm: str, message: UUID) -> dict[str, int
         if len(rows) < 1000:
             break
         after = (rows[-1]["part"],)
-    return {**summed, "open": summed["sends"] - ended}
+    return {**summed, "sends": summed["sends"], "open": summed["sends"] - ended}

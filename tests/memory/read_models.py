@@ -1,0 +1,164 @@
+"""Read models in memory, by the letter of projections.port: newest position wins, cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from domain.errors import Unavailable
+from domain.recorded import Checkpoint
+from projections.port import Delete, Key, Put, Row, Table, Write
+from tests.memory.lifeline import Lifeline
+
+
+@dataclass(slots=True)
+class Cells:
+    """One row: (position, value) of each column, and the newest Put and Delete."""
+
+    values: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    put_at: int = 0
+    deleted_at: int = 0
+
+    def apply(self, write: Write) -> None:
+        if isinstance(write, Delete):
+            self.deleted_at = max(self.deleted_at, write.position)
+            return
+        self.put_at = max(self.put_at, write.position)
+        for name, value in write.values.items():
+            if name not in self.values or self.values[name][0] < write.position:
+                self.values[name] = (write.position, _plain(value, write.table.columns[name]))
+
+    @property
+    def visible(self) -> bool:
+        return self.put_at > self.deleted_at
+
+    def read(self, name: str) -> Any:
+        at, value = self.values.get(name, (0, None))
+        return value if at > self.deleted_at else None
+
+
+def _plain(value: Any, kind: str) -> Any:
+    """As a store would give it back."""
+    return msgspec.json.decode(msgspec.json.encode(value)) if kind == "json" and value is not None else value
+
+
+class MemoryReadModels:
+    """All projections' tables, and their one generation each. down: every call fails."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, dict[Key, Cells]] = {}
+        self.checkpoints: dict[tuple[str, str], Checkpoint] = {}
+        self.down = False
+
+    def generation(self, projection: str, life: Lifeline | None = None) -> MemoryGeneration:
+        return MemoryGeneration(self, projection, life or Lifeline())
+
+    async def get(self, table: Table, key: Key) -> Row | None:
+        self._assert_up()
+        cells = self._rows(table).get(tuple(key))
+        return _row(table, tuple(key), cells) if cells and cells.visible else None
+
+    async def get_many(self, table: Table, keys: Sequence[Key]) -> list[Row | None]:
+        return [await self.get(table, key) for key in keys]
+
+    async def range(
+        self,
+        table: Table,
+        partition: Key,
+        *,
+        after: Key | None = None,
+        before: Key | None = None,
+        limit: int = 500,
+        backwards: bool = False,
+    ) -> list[Row]:
+        self._assert_up()
+        width, down = len(table.partition), table.newest_first != backwards
+        found = [key for key, cells in self._rows(table).items() if cells.visible]
+        keys = sorted((key for key in found if key[:width] == tuple(partition)), reverse=down)
+
+        def beyond(key: Key, bound: Key) -> bool:
+            part = key[width : width + len(bound)]
+            return part < tuple(bound) if down else part > tuple(bound)
+
+        def short_of(key: Key, bound: Key) -> bool:
+            part = key[width : width + len(bound)]
+            return part > tuple(bound) if down else part < tuple(bound)
+
+        keys = [key for key in keys if after is None or beyond(key, after)]
+        keys = [key for key in keys if before is None or short_of(key, before)]
+        return [_row(table, key, self._rows(table)[key]) for key in keys[:limit]]
+
+    async def range_many(
+        self, table: Table, partitions: Sequence[Key], *, limit_each: int = 500
+    ) -> dict[Key, list[Row]]:
+        return {tuple(each): await self.range(table, each, limit=limit_each) for each in partitions}
+
+    async def checkpoint(self, projection: str, stream: str) -> Checkpoint | None:
+        self._assert_up()
+        return self.checkpoints.get((projection, stream))
+
+    def content(self) -> dict[str, dict[Key, Row]]:
+        """All that can be read, to compare two histories."""
+        return {
+            name: {
+                key: {column: cells.read(column) for column in cells.values}
+                for key, cells in sorted(rows.items(), key=str)
+                if cells.visible
+            }
+            for name, rows in self.tables.items()
+        }
+
+    def apply(self, writes: Sequence[Write]) -> None:
+        self._assert_up()
+        for write in writes:
+            _assert_fits(write)
+            self._rows(write.table).setdefault(tuple(write.key), Cells()).apply(write)
+
+    def _rows(self, table: Table) -> dict[Key, Cells]:
+        return self.tables.setdefault(table.name, {})
+
+    def _assert_up(self) -> None:
+        if self.down:
+            raise Unavailable("the read store does not answer")
+
+
+class MemoryGeneration:
+    """projections.port.Generation of one projection."""
+
+    def __init__(self, models: MemoryReadModels, projection: str, life: Lifeline) -> None:
+        self.projection, self.number = projection, 1
+        self._models, self._life = models, life
+        self.get, self.get_many = models.get, models.get_many
+        self.range, self.range_many = models.range, models.range_many
+        self.checkpoint = models.checkpoint
+
+    async def apply(self, writes: Sequence[Write], checkpoints: Sequence[Checkpoint]) -> None:
+        await self._life.alive()
+        assert all(write.table.projection == self.projection for write in writes)
+        self._models.apply(writes)
+        await self._life.step("rows")
+        for checkpoint in checkpoints:
+            self._models.checkpoints[self.projection, checkpoint.stream] = checkpoint
+        await self._life.step("checkpoint")
+
+    async def scan(self, table: Table, *, after: Key | None = None, limit: int = 1000) -> list[Row]:
+        rows = self._models.tables.get(table.name, {})
+        keys = sorted(key for key, cells in rows.items() if cells.visible and (after is None or key > after))
+        return [_row(table, key, rows[key]) for key in keys[:limit]]
+
+
+def _row(table: Table, key: Key, cells: Cells) -> Row:
+    names = (*table.partition, *table.clustering)
+    return {**dict(zip(names, key, strict=True)), **{name: cells.read(name) for name in table.columns}}
+
+
+def _assert_fits(write: Write) -> None:
+    """A write names a whole key and only columns of its table."""
+    table = write.table
+    assert len(write.key) == len(table.partition) + len(table.clustering), table.name
+    assert None not in write.key, f"{table.name}: a key is whole"
+    if isinstance(write, Put):
+        assert write.values.keys() <= table.columns.keys(), f"{table.name}: {write.values.keys()}"

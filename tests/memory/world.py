@@ -1,0 +1,241 @@
+"""A whole exchange in memory: every process as it is, on shared streams, with a clock that a test moves."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from commands.bus import Bus
+from commands.scope import Claim
+from domain.context import Caller, Context
+from domain.ids import Ids
+from domain.message import Content
+from domain.recorded import DELIVERY, EVENTS, Recorded
+from domain.thread import Thread
+from processes.channel import ChannelProcess
+from processes.dispatcher import Dispatcher
+from processes.erasure import Erasure
+from processes.feedback import Feedback, Retrier
+from processes.projector import Projector
+from processes.scheduler import DueMessages, Scheduler
+from processes.settler import Settler
+from processes.watermark import Watermark
+from projections.catalogue import ALL
+from tests.memory.clock import ManualClock
+from tests.memory.event_store import MemoryEventStore
+from tests.memory.gateway import Provider, ScriptedGateway
+from tests.memory.keys import MemoryKeyStore, Vault
+from tests.memory.lifeline import Lifeline
+from tests.memory.log import MemoryLog
+from tests.memory.read_models import MemoryReadModels
+from tests.memory.streams import Streams
+
+REALM = "main"
+IDS = Ids(b"an id key for tests, of 32 bytes")
+QUIET_TURNS = 40
+"""Turns of the event loop without any activity, after which nothing is going to happen by itself."""
+
+
+class StoredThreads:
+    """commands.port.ThreadDirectory, always up to date."""
+
+    def __init__(self, store: MemoryEventStore) -> None:
+        self._store = store
+
+    async def thread(self, id: UUID) -> Thread | None:
+        return await self._store.load(Thread, id, fresh=True)
+
+
+def carries_anything(content: Content, channels: Sequence[str] | None) -> None:
+    """commands.port.ContentCheck."""
+
+
+@dataclass(slots=True)
+class Connection:
+    """One process's doors to the shared servers; when its life ends, none of them opens again."""
+
+    life: Lifeline
+    keys: MemoryKeyStore
+    log: MemoryLog
+    store: MemoryEventStore
+    bus: Bus
+
+
+@dataclass(slots=True)
+class Running:
+    role: str
+    connection: Connection
+    task: asyncio.Task[None]
+
+
+@dataclass(slots=True)
+class World:
+    """slice_size: how many addresses a gateway sends at once."""
+
+    clock: ManualClock = field(default_factory=ManualClock)
+    vault: Vault = field(default_factory=Vault)
+    models: MemoryReadModels = field(default_factory=MemoryReadModels)
+    providers: dict[str, Provider] = field(default_factory=dict)
+    slice_size: int = 2
+    running: list[Running] = field(default_factory=list)
+    streams: Streams = field(init=False)
+    watermark: Watermark = field(init=False)
+    own: Connection = field(init=False)
+    _nonces: Iterator[int] = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        self.streams = Streams(self.clock)
+        self.watermark = Watermark(self.models, local=True)
+        self.own = self.connect()
+
+    def connect(self, life: Lifeline | None = None) -> Connection:
+        life = life or Lifeline()
+        keys = MemoryKeyStore(self.vault, life)
+        store = MemoryEventStore(self.streams, keys, life=life)
+        bus = Bus(
+            store=store,
+            threads=StoredThreads(store),
+            check=carries_anything,
+            ids=IDS,
+            clock=self.clock,
+            nonce=lambda: f"nonce-{next(self._nonces)}",
+        )
+        return Connection(life, keys, MemoryLog(self.streams, keys, life=life), store, bus)
+
+    async def do(
+        self, command: msgspec.Struct, *, caller: Caller | None = None, claim: Claim | None = None
+    ) -> Any:
+        """Carry out a command as the API would."""
+        return await self.own.bus.execute(
+            command, Context(REALM, "test", "", "corr"), caller=caller, claim=claim
+        )
+
+    def provider(self, channel: str) -> Provider:
+        return self.providers.setdefault(channel, Provider())
+
+    def start(self, role: str, *, die_after: int | None = None) -> Running:
+        """Start a process, as `roles` names it; several of the same role share its work."""
+        connection = self.connect(Lifeline(die_after))
+        number = sum(1 for each in self.running if each.role == role)
+        task = asyncio.create_task(self._run(role, connection, f"{role}-{number}"), name=role)
+        running = Running(role, connection, task)
+        self.running.append(running)
+        return running
+
+    async def stop(self, running: Running) -> None:
+        self.running.remove(running)
+        running.connection.life.dead.set()
+        running.task.cancel()
+        await asyncio.gather(running.task, return_exceptions=True)
+
+    async def _run(self, role: str, to: Connection, name: str) -> None:
+        if role.startswith("gateway-"):
+            await self._channel(role.removeprefix("gateway-"), to, name).run()
+            return
+        with_models = {"models": self.models, "watermark": self.watermark}
+        builders: dict[str, Callable[[], Awaitable[None]]] = {
+            "project-events": self._projector(EVENTS, to).run,
+            "project-delivery": self._projector(DELIVERY, to).run,
+            "dispatcher": Dispatcher(
+                log=to.log,
+                store=to.store,
+                keys=to.keys,
+                bus=to.bus,
+                models=self.models,
+                watermark=self.watermark,
+                ids=IDS,
+                clock=self.clock,
+            ).run,
+            "scheduler": Scheduler(log=to.log).run,
+            "due": DueMessages(log=to.log, bus=to.bus).run,
+            "feedback": Feedback(log=to.log, bus=to.bus, clock=self.clock).run,
+            "retrier": Retrier(log=to.log, keys=to.keys, models=self.models, clock=self.clock).run,
+            "settler": Settler(log=to.log, bus=to.bus, gather_s=0.0, **with_models).run,  # type: ignore[arg-type]
+            "erasure": Erasure(log=to.log, bus=to.bus, keys=to.keys, **with_models).run,  # type: ignore[arg-type]
+        }
+        await builders[role]()
+
+    def _projector(self, stream: str, to: Connection) -> Projector:
+        generations = [(each, self.models.generation(each.name, to.life)) for each in ALL]
+        return Projector(to.log, stream, generations, self.watermark)
+
+    def _channel(self, channel: str, to: Connection, name: str) -> ChannelProcess:
+        gateway = ScriptedGateway(channel, self.provider(channel), slice_size=self.slice_size, life=to.life)
+        return ChannelProcess(
+            log=to.log, keys=to.keys, gateway=gateway, name=name, clock=self.clock, sleep=self.sleep
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        """By the manual clock."""
+        until = self.clock.now.timestamp() + seconds
+        while self.clock.now.timestamp() < until:
+            await self.streams.changed()
+
+    async def quiet(self) -> None:
+        """Returns when nothing is going on any more at this time of the clock."""
+        turns, seen = 0, -1
+        while turns < QUIET_TURNS:
+            await asyncio.sleep(0)
+            turns = turns + 1 if self.streams.activity == seen else 0
+            seen = self.streams.activity
+            self.assert_running()
+
+    async def until(self, reached: Callable[[], bool], *, hours: float = 48.0) -> None:
+        """Let time pass, from one thing that is due to the next, until a condition holds."""
+        end = self.clock.now.timestamp() + hours * 3600
+        while True:
+            await self.quiet()
+            if reached():
+                return
+            due = self.streams.next_due()
+            assert due is not None, "nothing is left to happen, and the condition does not hold"
+            assert due.timestamp() < end, "the condition did not come to hold in time"
+            self.clock.move_to(max(due, self.clock.now))
+
+    async def rest(self, *, hours: float = 48.0) -> None:
+        """Let time pass until nothing is left to do."""
+        await self.until(lambda: self.streams.next_due() is None, hours=hours)
+
+    def assert_running(self) -> None:
+        """A process that broke is a failure of the test, with its own error."""
+        for each in self.running:
+            if each.task.done():
+                each.task.result()
+                raise AssertionError(f"{each.role} came to an end")
+
+    def facts(self, stream: str, subject: str = ">") -> list[Recorded]:
+        found = self.streams.on_subject(stream, subject)
+        return [self.own.log.unpack(stream, stored) for stored in found]
+
+
+ROLES = (
+    "project-events",
+    "project-delivery",
+    "dispatcher",
+    "scheduler",
+    "due",
+    "feedback",
+    "retrier",
+    "settler",
+    "erasure",
+)
+
+
+@asynccontextmanager
+async def world(*channels: str, roles: Sequence[str] = ROLES, slice_size: int = 2) -> AsyncIterator[World]:
+    """A world with the given processes at work, stopped in the end."""
+    made = World(slice_size=slice_size)
+    for role in (*roles, *(f"gateway-{channel}" for channel in channels)):
+        made.start(role)
+    try:
+        yield made
+    finally:
+        for running in list(made.running):
+            await made.stop(running)
