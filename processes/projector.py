@@ -7,7 +7,7 @@ projection cannot read (a poison event) goes to TRIAGE and holds up only its own
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import stamina
@@ -41,7 +41,7 @@ class Track:
 
 
 class Projector:
-    """Feeds the given generations from one stream."""
+    """Feeds the given generations from one stream. on_progress: told each position that is applied."""
 
     def __init__(
         self,
@@ -49,52 +49,81 @@ class Projector:
         stream: str,
         generations: Sequence[tuple[Projection, Generation]],
         watermark: Watermark,
+        *,
+        on_progress: Callable[[int], None] | None = None,
     ) -> None:
-        self._log, self._stream, self._watermark = events, stream, watermark
-        self._generations = [
+        self._log, self.stream, self._watermark = events, stream, watermark
+        self._given = [
             (projection, generation) for projection, generation in generations if stream in projection.streams
         ]
+        self._tracks: list[Track] = []
+        self._applying = asyncio.Lock()
+        self._started = asyncio.Event()
+        self._on_progress = on_progress
         self.position = 0
 
     async def run(self, *, until: int | None = None) -> None:
         """Project for ever, or up to a position. Raises LogMismatch when this is not the log we come from."""
-        tracks, start = await self._tracks()
+        opened = [await self._open(projection, generation) for projection, generation in self._given]
+        self._tracks = [track for track, _ in opened]
+        start = _earliest([checkpoint for _, checkpoint in opened])
         self.position = start.position if start else 0
-        for track in tracks:
-            self._watermark.advance(track.projection.name, self._stream, track.position)
+        for track in self._tracks:
+            self._watermark.advance(track.projection.name, self.stream, track.position)
+        self._started.set()
         if until is not None and self.position >= until:
             return
-        async for facts in self._log.follow(self._stream, start, batch=BATCH):
-            await self._apply(tracks, facts)
+        async for facts in self._log.follow(self.stream, start, batch=BATCH):
+            async with self._applying:
+                await self._apply(facts)
             if until is not None and self.position >= until:
                 return
 
-    async def _tracks(self) -> tuple[list[Track], Checkpoint | None]:
-        """Each projection's track, and the earliest checkpoint: that is where reading starts."""
-        tracks, checkpoints = [], []
-        for projection, generation in self._generations:
-            checkpoint = await generation.checkpoint(projection.name, self._stream)
-            checkpoints.append(checkpoint)
-            track = Track(projection, generation, checkpoint.position if checkpoint else 0)
-            track.held = set(await self._log.triaged(track.source))
-            tracks.append(track)
-        known = [checkpoint for checkpoint in checkpoints if checkpoint is not None]
-        if len(known) < len(checkpoints) or not known:
-            return tracks, None
-        return tracks, min(known, key=lambda checkpoint: checkpoint.position)
+    async def adopt(self, projection: Projection, generation: Generation) -> None:
+        """Feed one more generation from here on; it is where the others are when this returns."""
+        if self.stream not in projection.streams:
+            return
+        await self._started.wait()
+        track, checkpoint = await self._open(projection, generation)
+        async with self._applying:
+            if track.position < self.position:
+                async for facts in self._log.follow(self.stream, checkpoint, batch=BATCH):
+                    await self._apply_to(track, facts)
+                    if track.position >= self.position:
+                        break
+            self._tracks.append(track)
 
-    async def _apply(self, tracks: Sequence[Track], facts: Sequence[Recorded | Poison]) -> None:
+    def release(self, projection: Projection, generation: Generation) -> None:
+        """Feed a generation no longer: another one has taken its place."""
+        self._tracks = [
+            track
+            for track in self._tracks
+            if (track.projection.name, track.generation.number) != (projection.name, generation.number)
+        ]
+
+    async def _open(self, projection: Projection, generation: Generation) -> tuple[Track, Checkpoint | None]:
+        checkpoint = await generation.checkpoint(projection.name, self.stream)
+        track = Track(projection, generation, checkpoint.position if checkpoint else 0)
+        track.held = set(await self._log.triaged(track.source))
+        return track, checkpoint
+
+    async def _apply(self, facts: Sequence[Recorded | Poison]) -> None:
+        for track in self._tracks:
+            await self._apply_to(track, facts)
+        self.position = max(self.position, facts[-1].position)
+        if self._on_progress is not None:
+            self._on_progress(self.position)
+
+    async def _apply_to(self, track: Track, facts: Sequence[Recorded | Poison]) -> None:
         last = facts[-1]
+        if track.position >= last.position:
+            return
         digest = last.digest if isinstance(last, Recorded) else ""
-        checkpoint = Checkpoint(self._stream, last.position, await self._log.epoch(self._stream), digest)
-        for track in tracks:
-            if track.position >= last.position:
-                continue
-            writes = await self._writes(track, facts)
-            await _store(track.generation, writes, checkpoint)
-            track.position = last.position
-            self._watermark.advance(track.projection.name, self._stream, last.position)
-        self.position = last.position
+        checkpoint = Checkpoint(self.stream, last.position, await self._log.epoch(self.stream), digest)
+        writes = await self._writes(track, facts)
+        await _store(track.generation, writes, checkpoint)
+        track.position = last.position
+        self._watermark.advance(track.projection.name, self.stream, last.position)
 
     async def _writes(self, track: Track, facts: Sequence[Recorded | Poison]) -> list[Write]:
         writes: list[Write] = []
@@ -107,7 +136,7 @@ class Projector:
             try:
                 writes.extend(track.projection.project(fact))
             except ValueError as error:
-                await self._hold(track, Poison(self._stream, fact.position, fact.subject, str(error)))
+                await self._hold(track, Poison(self.stream, fact.position, fact.subject, str(error)))
         return writes
 
     async def _hold(self, track: Track, fact: Recorded | Poison) -> None:
@@ -116,6 +145,14 @@ class Projector:
         track.held.add(fact.subject)
         log.error("fact_held", projection=track.projection.name, position=fact.position, reason=reason)
         await self._log.triage(track.source, fact.subject, reason=reason, body=b"", position=fact.position)
+
+
+def _earliest(checkpoints: Sequence[Checkpoint | None]) -> Checkpoint | None:
+    """Where reading has to start so that nobody misses anything; None: at the beginning."""
+    known = [checkpoint for checkpoint in checkpoints if checkpoint is not None]
+    if len(known) < len(checkpoints) or not known:
+        return None
+    return min(known, key=lambda checkpoint: checkpoint.position)
 
 
 async def _store(generation: Generation, writes: Sequence[Write], checkpoint: Checkpoint) -> None:
