@@ -28,7 +28,7 @@ class Request(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """The provider answered.
 
-    headers: lower-case names; not read for a plain 200 over HTTP/2, where no provider says anything in them.
+    headers: lower-case names; not read for a 200 over HTTP/2, where no provider says anything of interest in them.
     complete: False when the status came but the body was cut off (deadline, reset, too long).
     """
 

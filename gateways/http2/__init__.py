@@ -8,11 +8,13 @@ uses it: server push, priorities, methods other than POST, request trailers.
     frames.py      the wire: frame and integer encodings, and a reader that checks them
     headers.py     HPACK for requests (ours) and answers (the hpack library)
     batch.py       a slice of requests and its results
-    connection.py  one connection: streams, windows, settings, keepalive
+    sender.py      a connection's way out: windows, limits, one write per tick
+    connection.py  one connection: streams, answers, keepalive, its end
     client.py      one origin: connections opened, watched and replaced; the queue in front of them
     dial.py        DNS, TCP, TLS and ALPN
 """
 
 from gateways.http2.client import Http2Transport
+from gateways.http2.connection import Keepalive
 
-__all__ = ["Http2Transport"]
+__all__ = ["Http2Transport", "Keepalive"]

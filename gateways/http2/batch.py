@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateways.http2.headers import literals
-from gateways.transport import Header, Request, Result
+from gateways.transport import NO_HEADERS, Header, Request, Result
 
 
 class Batch:
@@ -42,7 +42,7 @@ class Stream:
     def __init__(self, batch: Batch, index: int) -> None:
         self.batch, self.index = batch, index
         self.status = 0
-        self.headers: dict[str, str] = {}
+        self.headers: Mapping[str, str] = NO_HEADERS
         self.body = b""
         self.unsent = b""
         self.window = 0

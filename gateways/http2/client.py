@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from gateways.http2.batch import Batch
-from gateways.http2.connection import Connection, Waiting
+from gateways.http2.connection import Connection, Keepalive, Waiting
 from gateways.http2.dial import DialFailed, Origin, Resolve, dial, resolve_any, tls_context
 from gateways.transport import Header, NotSent, Request, Result
 
@@ -56,6 +56,7 @@ class Http2Transport:
         constants: Sequence[Header] = (),
         connections_max: int = 1,
         resolve: Resolve = resolve_any,
+        keepalive: Keepalive | None = None,
     ) -> None:
         self.origin = Origin.of(url)
         self._tls, self._resolve = tls_context(ca_file), resolve
@@ -65,6 +66,7 @@ class Http2Transport:
         self._waiting: Waiting = deque()
         self._backoff = Backoff()
         self._dialing: asyncio.Task[None] | None = None
+        self._keepalive = keepalive or Keepalive()
         self._closing = False
 
     async def post_many(
@@ -138,6 +140,7 @@ class Http2Transport:
             tuple(self._constants.items()),
             on_room=self._advance,
             on_end=self._ended,
+            keepalive=self._keepalive,
         )
 
     def _ended(self, connection: Connection) -> None:

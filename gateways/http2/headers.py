@@ -6,7 +6,7 @@ Answers: we announce a table of size 0, so every block stands for itself and one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hpack import Decoder, HPACKError
@@ -148,18 +148,18 @@ class AnswerHeaders:
         self._decoder.header_table_size = 0
         self._decoder.max_allowed_table_size = 0
 
-    def read(self, block: bytes) -> tuple[int, dict[str, str]]:
-        """Status (0 when there is none: trailers) and the other headers. Raises ConnectionFault."""
+    def read(self, block: bytes) -> tuple[int, Mapping[str, str]]:
+        """Status (0 when there is none: trailers) and the other headers, none for a 200. Raises ConnectionFault."""
         if block and block[0] == STATUS_200:
-            return 200, dict(NO_HEADERS)
+            return 200, NO_HEADERS
         try:
             decoded = self._decoder.decode(block, raw=True)
         except (HPACKError, IndexError, ValueError) as error:
             raise ConnectionFault(COMPRESSION_ERROR, f"headers that cannot be decoded: {error}") from None
-        status, headers = 0, {}
+        status, headers = 0, dict[str, str]()
         for name, value in decoded:
             if name == b":status":
                 status = int(value) if len(value) == 3 and value.isdigit() else -1
             else:
                 headers[name.decode("latin-1")] = value.decode("latin-1")
-        return status, headers
+        return status, NO_HEADERS if status == 200 else headers  # the same, whichever way it was written
