@@ -36,21 +36,28 @@ def _objection(scope: Scope) -> str:
     headers = Headers(scope=scope)
     client = scope.get("client")
     host = headers.get("host", "")
-    if not client or not _is_loopback(client[0]):
+    if not client or not is_loopback(client[0]):
         return "it comes from another machine"
     if any(name in headers for name in FORWARDING):
         return "it comes through a proxy"
-    if urlsplit(f"//{host}").hostname not in LOCAL_NAMES:
+    if _name_of(host) not in LOCAL_NAMES:
         return "it names another host"
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and origin not in {f"http://{host}", f"https://{host}"}:
         return "it comes from another origin"
     if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
         return "it comes from another site"
     return ""
 
 
-def _is_loopback(address: str) -> bool:
+def _name_of(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:

@@ -7,6 +7,8 @@
     GET    /sandbox/rules           the rules in force
     POST   /sandbox/rules           one rule or a list of them
     DELETE /sandbox/rules           all of them
+    POST   /sandbox/receipts        {"message": id, "event", "error_code", "url"}: what became of an SMS or a mail
+    POST   /sandbox/replies         {"cell", "text", "url"}: a person answers an SMS
     POST   /sandbox/subscriptions   mint a browser's push subscription; {"application_server_key"} may bind it
 
 Owns no state. Never answers anybody but this machine (see guard).
@@ -30,6 +32,7 @@ from domain import channel as channels
 from domain.errors import Invalid
 from infra.sandbox.books import Books, Item
 from infra.sandbox.guard import LoopbackOnly
+from infra.sandbox.receipts import CannotReport, Receipts
 from infra.sandbox.rules import Rule, Rules
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
@@ -46,6 +49,7 @@ class Shown(Protocol):
 
     rules: Rules
     books: Books
+    receipts: Receipts
 
     async def mint_subscription(self, application_server_key: str = "") -> Any: ...
 
@@ -69,6 +73,8 @@ def page_app(sandbox: Shown, demo_token: DemoToken | None) -> Starlette:
         Route("/rules", views.list_rules, methods=["GET"]),
         Route("/rules", views.add_rules, methods=["POST"]),
         Route("/rules", views.clear_rules, methods=["DELETE"]),
+        Route("/receipts", views.report, methods=["POST"]),
+        Route("/replies", views.reply, methods=["POST"]),
         Route("/subscriptions", views.mint, methods=["POST"]),
     ]
     return Starlette(
@@ -115,8 +121,7 @@ class _Views:
         body = await _body(request)
         try:
             rules = msgspec.json.decode(body, type=Rule | list[Rule])
-            for rule in rules if isinstance(rules, list) else [rules]:
-                self._sandbox.rules.put(rule)
+            self._sandbox.rules.put_all(rules if isinstance(rules, list) else [rules])
         except (msgspec.DecodeError, ValueError) as error:
             raise Failure(422, str(error)) from None
         return _json({"items": self._sandbox.rules.list()}, status=201)
@@ -125,12 +130,18 @@ class _Views:
         self._sandbox.rules.clear()
         return Response(status_code=204)
 
+    async def report(self, request: Request) -> Response:
+        told = await _decoded(request, _Report)
+        return await _posted(
+            self._sandbox.receipts.report(told.message, told.event, error_code=told.error_code, url=told.url)
+        )
+
+    async def reply(self, request: Request) -> Response:
+        told = await _decoded(request, _Reply)
+        return await _posted(self._sandbox.receipts.reply(told.cell, told.text, url=told.url))
+
     async def mint(self, request: Request) -> Response:
-        body = await _body(request)
-        try:
-            wish = msgspec.json.decode(body or b"{}", type=_Wish)
-        except msgspec.DecodeError as error:
-            raise Failure(422, str(error)) from None
+        wish = await _decoded(request, _Wish)
         made = await self._sandbox.mint_subscription(wish.application_server_key)
         keys = {"p256dh": made.p256dh, "auth": made.auth}
         return _json({"endpoint": made.endpoint, "expirationTime": None, "keys": keys}, status=201)
@@ -138,6 +149,19 @@ class _Views:
 
 class _Wish(msgspec.Struct):
     application_server_key: str = ""
+
+
+class _Report(msgspec.Struct):
+    message: int
+    event: str
+    error_code: int | None = None
+    url: str = ""
+
+
+class _Reply(msgspec.Struct):
+    cell: str
+    text: str
+    url: str = ""
 
 
 PAGE = (files("infra.sandbox") / "page.html").read_text("utf-8")
@@ -179,6 +203,20 @@ async def _body(request: Request) -> bytes:
         if len(body) > BODY_BYTES_MAX:
             raise Failure(413, f"No more than {BODY_BYTES_MAX} bytes.")
     return bytes(body)
+
+
+async def _decoded[T](request: Request, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await _body(request) or b"{}", type=kind)
+    except msgspec.DecodeError as error:
+        raise Failure(422, str(error)) from None
+
+
+async def _posted(post: Awaitable[int]) -> Response:
+    try:
+        return _json({"status": await post})
+    except CannotReport as error:
+        raise Failure(409, str(error)) from None
 
 
 def _json(value: object, *, status: int = 200) -> Response:

@@ -7,9 +7,12 @@ booked beyond its own `processed`; it knows no protocol. Rules live in memory: a
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+
+NAMES = frozenset({"apns", "fcm", "webpush", "sms", "email", "twilio", "sendgrid", "smtp"})
 
 RULES_MAX = 10_000
 """One rule per address of the largest broadcast a test makes; beyond that a rule is forgotten clean-up."""
@@ -104,6 +107,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     action: Action
 
     def __post_init__(self) -> None:
+        if self.channel not in NAMES:
+            raise ValueError(f"channel must be one of {', '.join(sorted(NAMES))}")
         if not 0 <= self.delay_s <= DELAY_S_MAX:
             raise ValueError(f"delay_s must be between 0 and {DELAY_S_MAX:g}")
         if self.count is not None and self.count < 1:
@@ -150,31 +155,23 @@ class Rules:
     ) -> None:
         """One rule: `rules.add("apns", Respond(410, "Unregistered"), exact=token)`."""
         match: Literal["any", "exact", "prefix"] = "exact" if exact else "prefix" if prefix else "any"
-        self.put(
-            Rule(
-                channel=channel,
-                address=exact or prefix,
-                match=match,
-                count=count,
-                delay_s=delay_s,
-                stage=stage,
-                action=action,
-            )
+        rule = Rule(
+            channel=channel,
+            address=exact or prefix,
+            match=match,
+            count=count,
+            delay_s=delay_s,
+            stage=stage,
+            action=action,
         )
+        self.put_all([rule])
 
-    def put(self, rule: Rule) -> None:
-        """Raises ValueError when there are too many."""
-        if self._size >= RULES_MAX:
+    def put_all(self, rules: Sequence[Rule]) -> None:
+        """All of them or none. Raises ValueError when there would be too many."""
+        if self._size + len(rules) > RULES_MAX:
             raise ValueError(f"no more than {RULES_MAX} rules at a time")
-        standing = _Standing(rule)
-        match rule.match:
-            case "exact":
-                self._exact.setdefault((rule.channel, rule.address), deque()).append(standing)
-            case "prefix":
-                self._prefix.append(standing)
-            case "any":
-                self._any.append(standing)
-        self._size += 1
+        for rule in rules:
+            self._put(rule)
 
     def take(self, names: tuple[str, ...], addresses: tuple[str, ...], *, stage: str = "") -> Rule | None:
         """The rule for a request to one of these addresses, its use counted; None: judge as usual.
@@ -204,6 +201,17 @@ class Rules:
         self._prefix.clear()
         self._any.clear()
         self._size = 0
+
+    def _put(self, rule: Rule) -> None:
+        standing = _Standing(rule)
+        match rule.match:
+            case "exact":
+                self._exact.setdefault((rule.channel, rule.address), deque()).append(standing)
+            case "prefix":
+                self._prefix.append(standing)
+            case "any":
+                self._any.append(standing)
+        self._size += 1
 
     def _use(
         self, queue: deque[_Standing], names: tuple[str, ...], addresses: tuple[str, ...], stage: str

@@ -23,6 +23,7 @@ from infra.sandbox.fcm import Fcm
 from infra.sandbox.keyring import Keyring, Secrets
 from infra.sandbox.listener import Listener
 from infra.sandbox.page import DemoToken, page_app
+from infra.sandbox.receipts import Receipts
 from infra.sandbox.rules import Rules
 from infra.sandbox.sendgrid import SendGrid
 from infra.sandbox.smtp import MailServer
@@ -159,14 +160,13 @@ class Sandbox:
 
     async def opt_out(self, cell: str, *, out: bool = True) -> None:
         """The person texted STOP (or START): what is sent there is refused with 21610."""
-        await self.books.keep("opt-out", cell, out)
-        (self._opted_out.add if out else self._opted_out.discard)(cell)
+        await self.twilio.opt_out(cell, out=out)
 
     async def _make_providers(self) -> None:
         kept, files, clock = self.keyring.secrets, self.keyring, self._clock
         self._apns_devices: dict[str, str] = await self.books.kept("apns-device")
         self._fcm_devices: dict[str, str] = await self.books.kept("fcm-device")
-        self._opted_out = {cell for cell, out in (await self.books.kept("opt-out")).items() if out}
+        opted_out = {cell for cell, out in (await self.books.kept("opt-out")).items() if out}
         subscriptions = msgspec.convert(await self.books.kept("subscription"), dict[str, Subscription])
         self.apns = Apns(
             key=files.apns_key.public_key(),
@@ -188,12 +188,14 @@ class Sandbox:
         self.twilio = Twilio(
             account_sid=kept.twilio_account_sid,
             auth_token=kept.twilio_auth_token,
-            opted_out=self._opted_out,
+            sender=kept.twilio_sender,
+            opted_out=opted_out,
             books=self.books,
             clock=clock,
         )
         self.sendgrid = SendGrid(api_key=kept.sendgrid_api_key, events_key=files.events_key, clock=clock)
         self.smtp = MailServer(files, self.books, self.rules)
+        self.receipts = Receipts(self.books, self.twilio, self.sendgrid, clock=clock)
 
     async def _listen(self, opening: AsyncExitStack) -> None:
         wanted = self.keyring.secrets.ports

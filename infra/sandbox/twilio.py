@@ -66,11 +66,12 @@ class Twilio:
         *,
         account_sid: str,
         auth_token: str,
+        sender: str,
         opted_out: set[str],
         books: Books,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._sid, self._token, self._books = account_sid, auth_token, books
+        self._sid, self._token, self._sender, self._books = account_sid, auth_token, sender, books
         self.opted_out, self._clock = opted_out, clock
 
     def judge(self, request: Request) -> Verdict:
@@ -96,6 +97,40 @@ class Twilio:
         words = url + "".join(name + form[name] for name in sorted(form))
         made = hmac.digest(self._token.encode(), words.encode(), hashlib.sha1)
         return base64.b64encode(made).decode()
+
+    async def opt_out(self, cell: str, *, out: bool) -> None:
+        """The person said STOP (or START): what is sent there is refused with 21610; kept over restarts."""
+        await self._books.keep("opt-out", cell, out)
+        (self.opted_out.add if out else self.opted_out.discard)(cell)
+
+    def status(self, item: Item, status: str, error_code: int | None) -> dict[str, str]:
+        """The form of a status callback."""
+        form = {
+            "AccountSid": self._sid,
+            "ApiVersion": "2010-04-01",
+            "From": item.sender,
+            "MessageSid": item.provider_id,
+            "MessageStatus": status,
+            "SmsSid": item.provider_id,
+            "SmsStatus": status,
+            "To": item.address,
+        }
+        return form if error_code is None else {**form, "ErrorCode": str(error_code)}
+
+    def inbound(self, cell: str, text: str) -> dict[str, str]:
+        """The form of a message from a phone to us."""
+        sid = "SM" + secrets.token_hex(16)
+        return {
+            "AccountSid": self._sid,
+            "ApiVersion": "2010-04-01",
+            "Body": text,
+            "From": cell,
+            "MessageSid": sid,
+            "NumMedia": "0",
+            "SmsSid": sid,
+            "SmsStatus": "received",
+            "To": self._sender,
+        }
 
     def _fault(self, request: Request, form: dict[str, str]) -> int | None:
         """The code of what is wrong, None: nothing."""
