@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import msgspec
 
 DEFAULT_REALM = "main"
@@ -23,12 +25,16 @@ class Context(msgspec.Struct, frozen=True):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """A verified caller. method "svc" is a service: it may publish to any thread of its realm."""
+    """A verified caller. method "svc" is a service: it may publish to any thread of its realm.
+
+    shops: those that the token names (see domain.shop).
+    """
 
     uid: str
     realm: str = DEFAULT_REALM
     roles: frozenset[str] = frozenset()
     method: str = ""
+    shops: frozenset[UUID] = frozenset()
 
     @property
     def is_admin(self) -> bool:
