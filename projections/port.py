@@ -10,7 +10,7 @@ Semantics, the same on every backend:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -106,51 +106,12 @@ class Generation(ReadModels, Protocol):
         """Store rows, then checkpoints (one transaction where the backend has them)."""
         ...
 
-    async def scan(self, table: Table, *, after: Key | None = None, limit: int = 1000) -> list[Row]:
-        """All rows in an order that both backends share, for digests and counts; page by the last key."""
+    def scan(self, table: Table) -> AsyncIterator[list[Row]]:
+        """All rows, each once, in pages and in no promised order."""
         ...
 
-
-class GenerationInfo(msgspec.Struct, frozen=True):
-    """state: building, offered (complete, waiting for the projecting process), live, retired (kept for a roll-back)."""
-
-    projection: str
-    number: int
-    version: int
-    state: Literal["building", "offered", "live", "retired"]
-    created: datetime
-
-
-class Generations(Protocol):
-    """The generations of every projection. One is live; at most one more is being built or offered."""
-
-    async def live(self, projection: str) -> int | None: ...
-
-    async def offered(self, projection: str) -> int | None: ...
-
-    async def begin(self, projection: str, version: int) -> int:
-        """A generation to fill: one of this version that was left unfinished, else a new one."""
-        ...
-
-    async def generation(self, projection: str, number: int, tables: Sequence[Table]) -> Generation:
-        """Open a generation for writing, its tables made where they are missing."""
-        ...
-
-    async def offer(self, projection: str, number: int) -> None:
-        """Say that a generation is complete (or, for a roll-back, wanted again)."""
-        ...
-
-    async def switch(self, projection: str, number: int) -> None:
-        """Make it live, atomically; the one that was is retired. This process reads it from now on, others within a
-        second."""
-        ...
-
-    async def drop(self, projection: str, number: int) -> None:
-        """Delete a generation that is not live."""
-        ...
-
-    async def generations(self, projection: str) -> list[GenerationInfo]:
-        """All of them, oldest first."""
+    async def digest(self, table: Table) -> tuple[int, str]:
+        """(number of rows, hex digest): the same on every backend for the same rows, whatever their order."""
         ...
 
 
