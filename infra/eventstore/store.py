@@ -8,6 +8,7 @@ stream's leader says.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from commands.port import VersionConflict
@@ -33,6 +34,15 @@ class BrokenChain(MsgxcError):
     """Events of an aggregate do not follow one another: the log was damaged or tampered with."""
 
     code, title = "broken-chain", "The log is damaged"
+
+
+class _End(NamedTuple):
+    """Where an aggregate's events end in what is appended: its version then, their number, the last digest."""
+
+    aggregate: Aggregate
+    version: int
+    number: int
+    digest: str
 
 
 class JetStreamEventStore:
@@ -69,20 +79,21 @@ class JetStreamEventStore:
             return 0
         keys = await self._sealing_keys(changed)
         entries: list[Entry] = []
-        heads: list[Head] = []
+        ends: list[_End] = []
         for aggregate in changed:
-            own, head = await self._entries_of(aggregate, context, keys, claim=None if entries else claim)
-            entries += own
-            heads.append(head._replace(sequence=len(entries)))
+            digest = await self._pack(entries, aggregate, context, keys, claim)
+            ends.append(_End(aggregate, aggregate.version, len(entries), digest))
+            claim = None
         try:
             position = await self._committer.append(entries)
         except MsgxcError:
             for aggregate in changed:
                 self._memory.forget(aggregate.id)
             raise
-        for aggregate, head in zip(changed, heads, strict=True):
+        before = position - len(entries)
+        for aggregate, version, number, digest in ends:
             aggregate.collect_events()
-            self._memory.saved(aggregate, head._replace(sequence=position - len(entries) + head.sequence))
+            self._memory.saved(aggregate, Head(version, before + number, digest))
         return position
 
     async def claim_of(self, kind: type[Aggregate], id: UUID) -> tuple[int, str | None] | None:
@@ -91,20 +102,25 @@ class JetStreamEventStore:
             return None
         return first.sequence, header_text(first.headers, "Claim") or None
 
-    async def _entries_of(
-        self, aggregate: Aggregate, context: Context, keys: Mapping[str, bytes], *, claim: str | None
-    ) -> tuple[list[Entry], Head]:
-        """The pending events as entries, and the head after them (its sequence still to come)."""
+    async def _pack(
+        self,
+        entries: list[Entry],
+        aggregate: Aggregate,
+        context: Context,
+        keys: Mapping[str, bytes],
+        claim: str | None,
+    ) -> str:
+        """Add the aggregate's pending events to `entries`; the digest of the last."""
         events: Sequence[Event] = aggregate.pending_events  # type: ignore[assignment]
         head = await self._head_before(aggregate, events[0].originator_version)
-        prev, entries = head.digest, list[Entry]()
+        prev = head.digest
+        expect: int | None = head.sequence
         for event in events:
-            key = keys.get(key_name(event))
+            key = keys.get(key_name(event)) if keys else None
             packed = pack_event(event, context, prev=prev, key=key, claim=claim)
-            expect = None if entries else head.sequence
             entries.append(Entry(packed.subject, packed.lines, packed.body, expect))
-            prev, claim = packed.digest, None
-        return entries, Head(events[-1].originator_version, 0, prev)
+            prev, expect, claim = packed.digest, None, None
+        return prev
 
     async def _head_before(self, aggregate: Aggregate, version: int) -> Head:
         """Where the aggregate's events end, if they end just before `version`; else VersionConflict."""

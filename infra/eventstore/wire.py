@@ -18,17 +18,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote, unquote
 from uuid import UUID
 
 import msgspec
 
-from domain.aggregate import Event
+from domain.aggregate import ENVELOPE_FIELDS, Event
 from domain.context import Context
 from domain.errors import Invalid
 from domain.ids import partition
-from domain.recorded import DELIVERY, EVENTS, DeliveryRecord, Recorded
+from domain.recorded import DELIVERY, EVENTS, SHOPS, DeliveryRecord, Recorded
+from domain.shop import ShopMessage, decode
 from infra.eventstore.catalogue import DELIVERY_TOPICS, Catalogue, UnknownTopic
 from infra.eventstore.sealing import key_name, seal_fields, unseal_fields
 from infra.nats.frames import Stored
@@ -73,57 +75,58 @@ def pack_event(
     """key: of the name that `sealing.key_name` gives; None seals nothing."""
     topic = event.TOPIC
     subject = event_subject(topic.partition(".")[0], event.originator_id)
-    body = {
-        name: value
-        for name, value in vars(event).items()
-        if name not in {"originator_id", "originator_version", "timestamp", "originator_topic"}
-    }
-    name = ""
+    body = {name: value for name, value in vars(event).items() if name not in ENVELOPE_FIELDS}
+    sealed_by = ""
     if key is not None:
-        name = key_name(event)
+        sealed_by = key_name(event)
         seal_fields(event, body, key, subject)
-    headers = {
-        "Topic": topic,
-        "Version": str(event.originator_version),
-        "Realm": context.realm,
-        "Actor": context.actor,
-        "Cause": context.causation,
-        "Corr": context.correlation,
-        "Time": time_text(event.timestamp),
-        "Prev": prev,
-        "Key": name,
-        "Claim": claim or "",
-    }
-    return _pack(subject, headers, _encode_json(body))
+    values = (
+        topic,
+        str(event.originator_version),
+        _safe(context.realm),
+        _safe(context.actor),
+        _safe(context.causation),
+        _safe(context.correlation),
+        time_text(event.timestamp),
+        prev,
+        sealed_by,
+        _safe(claim or ""),
+    )
+    return _pack(subject, values, _encode_json(body))
 
 
 def pack_delivery(subject: str, record: DeliveryRecord, *, at: datetime, correlation: str) -> Packed:
-    headers = {
-        "Topic": _TOPIC_OF[type(record)],
-        "Realm": record.realm,
-        "Corr": correlation,
-        "Time": time_text(at),
-    }
-    return _pack(subject, headers, _encode_json(record))
+    topic, realm = _TOPIC_OF[type(record)], _safe(record.realm)
+    values = (topic, "", realm, "", "", _safe(correlation), time_text(at), "", "", "")
+    return _pack(subject, values, _encode_json(record))
 
 
-def pack_bytes(subject: str, topic: str, body: bytes, *, at: datetime, **headers: str) -> Packed:
-    """A fact whose body is not ours to read: a frame, a schedule, what was put aside."""
-    return _pack(subject, {"Topic": topic, "Time": time_text(at), **headers}, body)
+def pack_bytes(
+    subject: str, topic: str, body: bytes, *, at: datetime, correlation: str = "", **further: str
+) -> Packed:
+    """A message whose body is not ours to read: a frame, a schedule, what was put aside.
+
+    further: headers of this kind of message; they are not part of the digest.
+    """
+    values = (topic, "", "", "", "", _safe(correlation), time_text(at), "", "", "")
+    lines = "".join([f"{name}: {_safe(value)}\r\n" for name, value in further.items() if value])
+    return _pack(subject, values, body, lines)
 
 
 def unpack(stored: Stored, stream: str, catalogue: Catalogue, keys: Mapping[str, bytes | None]) -> Recorded:
-    """The fact in a message of EVENTS or DELIVERY.
+    """The fact in a message of EVENTS, DELIVERY or SHOPS.
 
     keys: of every name in a `Key` header; None for a destroyed one, whose fields read None.
     Raises ValueError for a message that is none of ours (poison).
     """
     headers = stored.headers
-    body: Event | DeliveryRecord
+    body: Event | DeliveryRecord | ShopMessage
     if stream == EVENTS:
         body = unpack_event(stored, catalogue, keys)
     elif stream == DELIVERY:
         body = _unpack_delivery(stored)
+    elif stream == SHOPS:
+        body = decode(stored.data)
     else:
         raise ValueError(f"{stream} holds no facts of ours")
     get = headers.get
@@ -136,7 +139,7 @@ def unpack(stored: Stored, stream: str, catalogue: Catalogue, keys: Mapping[str,
         actor=_plain(get("Actor", "")),
         causation=_plain(get("Cause", "")),
         correlation=_plain(get("Corr", "")),
-        at=datetime.fromisoformat(headers["Time"]) if "Time" in headers else _EPOCH,
+        at=body.timestamp if isinstance(body, Event) else _time_of(headers),
         digest=digest_of(stored),
         body=body,
     )
@@ -155,7 +158,7 @@ def unpack_event(stored: Stored, catalogue: Catalogue, keys: Mapping[str, bytes 
     known, fields = catalogue.read(topic, stored.data, sealed=bool(name))
     if name and known.sealed_types:
         unseal_fields(topic, known.sealed_types, fields, key, (subject, version))
-    fields["originator_id"] = UUID(subject.rpartition(".")[2])
+    fields["originator_id"] = UUID(int=int(subject[-32:], 16))
     fields["originator_version"] = version
     fields["timestamp"] = at
     if known.originator_topic is not None:
@@ -177,19 +180,23 @@ def time_text(at: datetime) -> str:
     """Always UTC, always six digits, so that equal times are equal bytes."""
     if at.tzinfo is None:
         raise ValueError("a time without a zone")
-    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return at.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
-def _pack(subject: str, headers: dict[str, str], body: bytes) -> Packed:
-    written = {name: _safe(value, name) for name, value in headers.items() if value}
-    lines = "".join([f"{name}: {value}\r\n" for name, value in written.items()])
-    return Packed(subject, lines.encode(), body, digest(subject, written, body))
+def _pack(subject: str, values: tuple[str, ...], body: bytes, further: str = "") -> Packed:
+    """values: of HEADERS, in order, as they may stand in a header."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in zip(HEADERS, values, strict=True) if value])
+    text = "\n".join((subject, *values, ""))
+    return Packed(subject, (lines + further).encode(), body, sha256(text.encode() + body).hexdigest())
 
 
-def _safe(value: str, name: str) -> str:
+@lru_cache(maxsize=8192)  # realms and actors come again and again
+def _safe(value: str) -> str:
     """As it may stand in a header: what is not printable ASCII, and %, percent-encoded."""
     if len(value) > HEADER_VALUE_CHARS_MAX:
-        raise Invalid(f"{name} is longer than {HEADER_VALUE_CHARS_MAX} characters", field=name.lower())
+        raise Invalid(f"{value[:20]}... is longer than {HEADER_VALUE_CHARS_MAX} characters")
     if value.isascii() and value.isprintable() and "%" not in value and value.strip() == value:
         return value
     return quote(value, safe="!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")
@@ -204,4 +211,8 @@ def _plain(value: str) -> str:
     return unquote(value) if "%" in value else value
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+def _time_of(headers: Mapping[str, str]) -> datetime:
+    """Raises ValueError."""
+    if "Time" not in headers:
+        raise ValueError("no time")
+    return datetime.fromisoformat(headers["Time"])

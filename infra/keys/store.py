@@ -38,7 +38,7 @@ class JetStreamKeyStore:
         self._forgotten: list[Callable[[], None]] = []
 
     async def open(self) -> None:
-        self._watch = await self._js.connection.route(f"{_PREFIX}>", self._on_change)
+        self._watch = await self._js.connection.route_surely(f"{_PREFIX}>", self._on_change)
         self._js.connection.on_reconnect(self._forget_all)
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""FEED as sockets use it: what is new, as it comes, and what was missed, up to the leader's head.
+"""FEED as sockets use it: what is new, as it comes, and what was missed. Implements api.port.FeedReader.
 
 The server republishes each frame on `live.>` with its position and the previous one on the same subject, so
 a gap shows. Nothing here waits for a slow socket or knows one.
@@ -11,11 +11,13 @@ import heapq
 from collections.abc import Awaitable, Callable, Sequence
 
 from domain.recorded import FEED
-from infra.nats.frames import Frame, parse_headers
+from infra.nats.errors import ApiFailure, NotServing
+from infra.nats.frames import Frame, Stored, parse_headers
+from infra.nats.guard import Guard
 from infra.nats.jetstream import JetStream
 
 SUBJECTS_AT_ONCE_MAX = 16
-"""Reads of missed frames in flight for one socket."""
+"""Reads in flight for one call: a socket that follows hundreds of threads must not crowd out the others."""
 
 FeedCallback = Callable[[int, int, str, bytes], None]
 """position, previous position on the same subject, subject (`feed...`), frame. Must not block."""
@@ -24,13 +26,19 @@ FeedCallback = Callable[[int, int, str, bytes], None]
 class FeedReader:
     """Raw frames of `feed.thread.<id>` and `feed.contact.<id>`."""
 
-    def __init__(self, js: JetStream) -> None:
-        self._js = js
+    def __init__(self, js: JetStream, guard: Guard) -> None:
+        self._js, self._guard = js, guard
 
-    async def head(self) -> int:
-        """The last position of FEED, asked of its leader."""
+    async def epoch(self) -> str:
+        return self._guard.epoch(FEED)
+
+    async def bounds(self) -> tuple[int, int]:
+        """The first position that is kept and the last one; asked of the leader."""
         info = await self._js.info(FEED)
-        return info.state.last_seq if info is not None else 0
+        if info is None:
+            raise NotServing(ApiFailure(503, 0, "there is no stream FEED"))
+        last = info.state.last_seq
+        return (info.state.first_seq if info.state.messages else last + 1), last
 
     async def since(self, subjects: Sequence[str], after: int, limit: int) -> list[tuple[int, str, bytes]]:
         """(position, subject, frame) of the first `limit` frames after a position, over all subjects, in order."""
@@ -44,8 +52,19 @@ class FeedReader:
         parts = await asyncio.gather(*(one(subject) for subject in dict.fromkeys(subjects)))
         return list(heapq.merge(*parts))[:limit]
 
+    async def last(self, subjects: Sequence[str]) -> dict[str, int]:
+        """The last position on each subject, asked of the leader; subjects without a frame are left out."""
+        places = asyncio.Semaphore(SUBJECTS_AT_ONCE_MAX)
+
+        async def one(subject: str) -> Stored | None:
+            async with places:
+                return await self._js.leader_get(FEED, last_by_subj=subject)
+
+        found = await asyncio.gather(*(one(subject) for subject in dict.fromkeys(subjects)))
+        return {stored.subject: stored.sequence for stored in found if stored is not None}
+
     async def subscribe(self, subject: str, callback: FeedCallback) -> Callable[[], Awaitable[None]]:
-        """Have `callback` called with each new frame on a subject; what is returned ends that.
+        """Have `callback` called with each frame that comes from now on; what is returned ends that.
 
         Frames that pass while the connection is lost are not seen: the next one's `previous` tells.
         """
@@ -57,5 +76,5 @@ class FeedReader:
             callback(position, int(headers["Nats-Last-Sequence"]), headers["Nats-Subject"], frame.data)
 
         connection = self._js.connection
-        subscription = await connection.route(live, on_frame)
+        subscription = await connection.route_surely(live, on_frame)
         return lambda: connection.unroute(subscription)

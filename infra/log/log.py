@@ -147,7 +147,9 @@ class JetStreamLog:
         return following is None or following.sequence > position
 
     async def feed(self, subject: str, frame: bytes, *, message: str, correlation: str = "") -> int:
-        packed = pack_bytes(subject, "frame.v1", frame, at=self._clock(), Corr=correlation, Message=message)
+        packed = pack_bytes(
+            subject, "frame.v1", frame, at=self._clock(), correlation=correlation, Message=message
+        )
         entry = Entry(packed.subject, packed.lines, packed.body)
         return await self._committers[FEED].append([entry])
 

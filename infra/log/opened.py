@@ -55,6 +55,7 @@ async def open_log(
 ) -> AsyncIterator[JetStreamLog]:
     """The log, its streams made where they were missing. Raises Unavailable if NATS does not answer."""
     master = MasterKeys(master_key) if isinstance(master_key, bytes) else master_key
+    failure: BaseException | None = None
     async with connected(config.endpoint) as connection, asyncio.TaskGroup() as tasks:
         js = JetStream(connection)
         for drift in await ensure(js, config.streams):
@@ -72,7 +73,9 @@ async def open_log(
         events = JetStreamEventStore(js, committers[EVENTS], known, keys)
         parts = Parts(js, guard, committers, appenders, FactReader(known, keys), tasks, clock)
         try:
-            yield JetStreamLog(parts, events, keys, FeedReader(js))
+            yield JetStreamLog(parts, events, keys, FeedReader(js, guard))
+        except BaseException as error:  # noqa: BLE001  raised again below, outside of the group
+            failure = error
         finally:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_S_MAX):
@@ -80,3 +83,5 @@ async def open_log(
             for task in running:
                 task.cancel()
             await keys.close()
+    if failure is not None:
+        raise failure  # the caller's own, not wrapped in a group

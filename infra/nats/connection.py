@@ -196,6 +196,16 @@ class Connection(Client):
         self._routes[self._sid + 1] = route  # the id that subscribe is about to give
         return await self.subscribe(subject)
 
+    async def route_surely(self, subject: str, route: Route) -> Subscription:
+        """As `route`; returns once the server knows, so that whatever is published from now on comes."""
+        subscription = await self.route(subject, route)
+        try:
+            await self.flush(timeout=CONNECT_TIMEOUT_S)
+        except (nats.errors.Error, OSError) as error:
+            await self.unroute(subscription)
+            raise Disconnected("the log cannot be reached") from error
+        return subscription
+
     async def unroute(self, subscription: Subscription) -> None:
         self._routes.pop(subscription._id, None)  # noqa: SLF001  nats-py gives it no other name
         with contextlib.suppress(nats.errors.Error):

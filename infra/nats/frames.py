@@ -53,6 +53,13 @@ def publish_frame(subject: str, payload: bytes, *, reply: str = "", lines: bytes
 def parse_headers(block: bytes) -> dict[str, str]:
     """Headers of a block; later ones win. The status line is left out (see `status_of`)."""
     lines = block.decode("utf-8", "replace").split("\r\n")
+    try:  # as we and the server write them
+        return dict([line.split(": ", 1) for line in lines[1:-2]])
+    except ValueError:  # as others may
+        return _parse_leniently(lines)
+
+
+def _parse_leniently(lines: list[str]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for line in lines[1:]:
         name, separator, value = line.partition(":")

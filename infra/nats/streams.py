@@ -82,7 +82,11 @@ def stream_configs(settings: StreamSettings) -> list[dict[str, Any]]:
             "allow_msg_schedules": True,
             "allow_msg_ttl": True,
         },
-        SHOPS: {"subjects": ["updates.store.>"], "max_age": settings.shops_age_s * NS},
+        SHOPS: {
+            "subjects": ["updates.store.>"],
+            "max_age": settings.shops_age_s * NS,
+            "republish": {"src": "updates.store.>", "dest": "live.updates.store.>"},
+        },
         TRIAGE: {"subjects": ["triage.>"], "max_msgs_per_subject": 1},
         # A key and what replaces it: two, so that the older one can be overwritten on the disk, not just left.
         KEYS_STREAM: {
