@@ -8,6 +8,7 @@ import msgspec
 
 from domain.aggregate import Event
 from domain.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice, Receipt
+from domain.shop import ShopMessage
 
 EVENTS, DELIVERY, FEED, SIGNALS, SCHEDULES, SHOPS, TRIAGE = (
     "EVENTS",

@@ -1,0 +1,1 @@
+"""The EzOut contract: what tills publish, and what merchants see of it."""
