@@ -47,16 +47,20 @@ def with_sandbox(settings: Settings, environment: Mapping[str, str]) -> Mapping[
     }
 
 
-def gateway_configs(by_channel: Mapping[str, Settings], keyring: Keyring) -> dict[str, Config]:
-    """Configurations by channel, for gateways.registry.build. Raises SettingsError for files that cannot be read."""
+def gateway_configs(
+    settings: Settings, keyring: Keyring, *, sandbox: Mapping[str, str] | None
+) -> dict[str, Config]:
+    """Configurations by channel, for gateways.registry.build. sandbox: its environment, where one runs.
+
+    Raises SettingsError for files that cannot be read.
+    """
+    by_channel = (
+        with_sandbox(settings, sandbox) if sandbox else dict.fromkeys(settings.configured_channels, settings)
+    )
     configs = {
-        channel: _CONFIG_OF[channel](settings, keyring)
-        for channel, settings in by_channel.items()
-        if channel in settings.configured_channels or channel == WEBPUSH
+        channel: _CONFIG_OF[channel](its_settings, keyring) for channel, its_settings in by_channel.items()
     }
-    for settings in by_channel.values():
-        configs.update(further_channels(settings))
-    return configs
+    return configs | further_channels(settings)
 
 
 def further_channels(settings: Settings) -> dict[str, Config]:
@@ -137,9 +141,10 @@ def _sms(settings: Settings, _keyring: Keyring) -> Config:
 def _email(settings: Settings, _keyring: Keyring) -> Config:
     mail = settings.mail
     if mail.smtp_url is not None:
-        return _config(settings, "", smtp_url=mail.smtp_url.reveal(), sender=mail.sender)
+        return {"smtp": _config(settings, mail.smtp_url.reveal(), sender=mail.sender)}
     assert mail.sendgrid_api_key is not None
-    return _config(settings, mail.sendgrid_url, api_key=mail.sendgrid_api_key.reveal(), sender=mail.sender)
+    key = mail.sendgrid_api_key.reveal()
+    return {"sendgrid": _config(settings, mail.sendgrid_url, api_key=key, sender=mail.sender)}
 
 
 _CONFIG_OF = {APNS: _apns, FCM: _fcm, WEBPUSH: _webpush, SMS: _sms, EMAIL: _email}

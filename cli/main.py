@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from cli import tokens
+from cli import running, tokens
 from cli.console import FAILURE
 
 app = typer.Typer(
@@ -43,6 +43,8 @@ def root(
     """Options that come before any command."""
 
 
+for command in (running.serve, running.api, running.project, running.dispatch, running.gateway):
+    app.command()(command)
 app.command()(tokens.token)
 
 

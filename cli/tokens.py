@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.session import duration, now, open_session
+from cli.session import Session, duration, now, open_session
 from domain.context import DEFAULT_REALM
 from infra.secrets import signing_key
 
@@ -36,9 +36,15 @@ def token(
     if not uid:
         raise typer.BadParameter("a uid has at least one character", param_hint="--uid")
     seconds = int(duration(ttl).total_seconds())
-    session = open_session()
     claims = _claims(uid, role or (), realm, seconds, service=service)
-    typer.echo(_signed(claims, dict(signing_key(session.keyring.jwt))))
+    typer.echo(_signed(claims, dict(signing_key(open_session().keyring.jwt))))
+
+
+def sign(session: Session, *, uid: str, ttl_s: int) -> str:
+    """A token without roles in the default realm."""
+    return _signed(
+        _claims(uid, (), DEFAULT_REALM, ttl_s, service=False), dict(signing_key(session.keyring.jwt))
+    )
 
 
 def _claims(uid: str, roles: Sequence[str], realm: str, ttl_s: int, *, service: bool) -> dict[str, Any]:

@@ -99,20 +99,33 @@ class Supervisor:
         self._note(role, State.RUNNING)
         try:
             await _drained(role, stop)
-        except self._halting as error:
-            self._note(role, State.HALTED, str(error))
-            log.critical("role-halted", role=role.name, reason=str(error))
-            return str(error)
-        except Unavailable as error:
-            return error.detail
-        except Exception as error:
-            log.exception("role-broke", role=role.name)
-            return f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001  the runner: whatever it was, the role starts again
+            return self._failed(role, error)
         return None if stop.is_set() else "it ended without being told to"
+
+    def _failed(self, role: Role, error: Exception) -> str:
+        causes = _leaves(error)
+        for cause in causes:
+            if isinstance(cause, self._halting):
+                self._note(role, State.HALTED, str(cause))
+                log.critical("role-halted", role=role.name, reason=str(cause))
+                return str(cause)
+        for cause in causes:
+            if not isinstance(cause, Unavailable):
+                log.error("role-broke", role=role.name, exc_info=error)
+                return f"{type(cause).__name__}: {cause}"
+        return str(causes[0])
 
     def _note(self, role: Role, state: State, reason: str = "") -> None:
         restarts = self._statuses[role.name].restarts + (state is State.WAITING)
         self._statuses[role.name] = Status(state, restarts, reason)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    """The errors themselves, without the groups that task groups wrap them in."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for member in error.exceptions for leaf in _leaves(member)]
+    return [error]
 
 
 async def wait_set(event: asyncio.Event, timeout_s: float) -> bool:

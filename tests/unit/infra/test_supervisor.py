@@ -46,8 +46,12 @@ async def test_a_log_that_is_not_ours_halts_its_role_alone() -> None:
     """LogMismatch is not retried: the role halts with the reason, the others go on."""
     stop = Stop()
 
-    async def mistaken(stop: Stop) -> None:
+    async def fail() -> None:
         raise LogMismatch("another epoch")
+
+    async def mistaken(stop: Stop) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
 
     supervisor = Supervisor([Role("mistaken", mistaken), Role("idle", _idle)])
     async with asyncio.TaskGroup() as group:

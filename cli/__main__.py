@@ -1,0 +1,5 @@
+"""`python -m cli` is `msgxc`."""
+
+from cli.main import main
+
+main()

@@ -1,0 +1,72 @@
+"""The API as a role: its parts from the exchange, served by uvicorn in our loop."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+
+from starlette.types import ASGIApp
+
+from api.app import build
+from api.auth import Verifier
+from api.metrics import Metrics
+from api.parts import Parts, Settings
+from api.sockets.protocol import OPTIONS
+from cli.bootstrap import Exchange
+from cli.jwks import FileKeys
+from cli.ports import EventsByPosition, ReceiptsToLog, RightsFromLog
+from cli.probes import LogProbe, ModelsProbe, RolesProbe
+from cli.session import now
+from cli.webserver import DRAIN_S, serve_http
+from infra.supervisor import Role, Stop, Supervisor
+from infra.telemetry import process_registry
+
+AFTER_DRAIN_S = 4.0
+"""For uvicorn itself, once requests are through."""
+
+
+class Api:
+    """supervisor is set once the roles are known: its probe looks at all of them."""
+
+    def __init__(self, exchange: Exchange, bound: socket.socket, sandbox: ASGIApp | None) -> None:
+        self._exchange, self._bound, self._sandbox = exchange, bound, sandbox
+        self.supervisor: Supervisor | None = None
+        self.ready: Callable[[], Awaitable[None]] = _nothing
+
+    def role(self) -> Role:
+        return Role("api", self._run, drain_s=DRAIN_S + AFTER_DRAIN_S)
+
+    async def _run(self, stop: Stop) -> None:
+        await serve_http(build(self._parts()), self._bound, stop, options=OPTIONS, ready=self.ready)
+
+    def _parts(self) -> Parts:
+        exchange = self._exchange
+        http = exchange.session.settings.http
+        assert self.supervisor is not None
+        return Parts(
+            bus=exchange.bus,
+            models=exchange.store,
+            ids=exchange.ids,
+            feed=exchange.log.feed_reader,
+            events=EventsByPosition(exchange.log),
+            watermark=exchange.watermark,
+            rights=RightsFromLog(exchange.log),
+            receipts=ReceiptsToLog(exchange.log),
+            verifier=Verifier(FileKeys(exchange.session.keyring.jwt), now_s=time.time),
+            clock=now,
+            probes=(LogProbe(exchange), ModelsProbe(exchange), RolesProbe(self.supervisor)),
+            metrics=Metrics(process_registry(version("msgxc"), "api")),
+            settings=Settings(
+                version=version("msgxc"),
+                cors_origins=http.cors_origins,
+                rate_quota=http.rate_per_minute,
+                rate_window_s=60,
+            ),
+            sandbox=self._sandbox,
+        )
+
+
+async def _nothing() -> None:
+    """Nobody wants to know."""

@@ -1,0 +1,102 @@
+"""Builds the object graph, and is the one place that does: log, read models, gateways, bus, in the order they need
+each other. Whatever it opens it closes, in reverse.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from cli.channels import Config, GatewayChecks
+from cli.session import Session, now
+from cli.stores import make_missing, open_store
+from commands.bus import Bus
+from domain.ids import Ids
+from gateways.port import Gateway
+from gateways.registry import build
+from infra.directory import FollowedThreads
+from infra.keys.wrapping import MasterKeys
+from infra.log.log import JetStreamLog
+from infra.log.opened import LogConfig, open_log
+from infra.nats.connection import Endpoint
+from infra.nats.streams import StreamSettings
+from infra.readstore.store import ReadStore
+from processes.watermark import Watermark
+
+NONCE_BYTES = 16
+"""128 bits: two processes never make the same id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """Everything a role may need. name: this process in the log's attempts."""
+
+    session: Session
+    name: str
+    log: JetStreamLog
+    store: ReadStore
+    ids: Ids
+    threads: FollowedThreads
+    gateways: Mapping[str, Gateway]
+    bus: Bus
+    watermark: Watermark
+
+
+def log_config(session: Session, endpoint: Endpoint) -> LogConfig:
+    nats = session.settings.nats
+    return LogConfig(
+        endpoint=endpoint,
+        streams=StreamSettings(replicas=nats.replicas),
+        flushes_each_write=nats.embedded and nats.sync == "always",
+    )
+
+
+def master_keys(session: Session) -> MasterKeys:
+    keyring = session.keyring
+    return MasterKeys(keyring.master_key, keyring.former_master_keys)
+
+
+@contextlib.asynccontextmanager
+async def opened_log(session: Session, endpoint: Endpoint) -> AsyncIterator[JetStreamLog]:
+    async with open_log(log_config(session, endpoint), master_key=master_keys(session)) as log:
+        yield log
+
+
+@contextlib.asynccontextmanager
+async def open_exchange(
+    session: Session, endpoint: Endpoint, configs: Mapping[str, Config], *, projecting: bool
+) -> AsyncIterator[Exchange]:
+    """configs: the gateways' configurations by channel. projecting: a projector runs in this process."""
+    async with contextlib.AsyncExitStack() as opened:
+        log = await opened.enter_async_context(opened_log(session, endpoint))
+        store = await opened.enter_async_context(open_store(session))
+        if projecting:
+            await make_missing(store)
+        gateways = {channel: build(channel, config) for channel, config in configs.items()}
+        for gateway in gateways.values():
+            opened.push_async_callback(gateway.aclose)
+        ids = Ids(session.keyring.id_key)
+        threads = FollowedThreads(log, log.events, on_reconnect=log.js.connection.on_reconnect)
+        bus = Bus(
+            store=log.events,
+            threads=threads,
+            check=GatewayChecks(tuple(gateways.values())),
+            ids=ids,
+            clock=now,
+            nonce=lambda: secrets.token_hex(NONCE_BYTES),
+        )
+        yield Exchange(
+            session=session,
+            name=f"{socket.gethostname()}-{os.getpid()}",
+            log=log,
+            store=store,
+            ids=ids,
+            threads=threads,
+            gateways=gateways,
+            bus=bus,
+            watermark=Watermark(store, local=projecting),
+        )

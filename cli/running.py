@@ -1,0 +1,94 @@
+"""`msgxc serve`, and each role alone: `api`, `project`, `dispatch`, `gateway CHANNEL`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.console import fail
+from cli.session import Session, open_session, run_async
+
+if TYPE_CHECKING:
+    from cli.bootstrap import Exchange
+    from infra.supervisor import Role
+
+WithParent = Annotated[int, typer.Option(hidden=True, help="End with this process.")]
+
+
+def serve(
+    processes: Annotated[
+        bool, typer.Option("--processes", help="Give each role a process of its own.")
+    ] = False,
+) -> None:
+    """Serve everything from this machine: the log, the read models, all channels.
+
+    A channel without credentials goes to the sandbox, which sends nothing to anybody and shows what arrived.
+    """
+    session = _begin()
+    from cli.serving import serve as run_all
+
+    run_async(run_all(session, processes=processes))
+
+
+def project(with_parent: WithParent = 0) -> None:
+    """Keep the read models up to date."""
+    from cli import roles
+
+    _run_alone("project", lambda exchange: [roles.projecting(exchange)], with_parent, projecting=True)
+
+
+def dispatch(with_parent: WithParent = 0) -> None:
+    """Decide who gets what, by which channel; retry, settle and clean up afterwards."""
+    from cli import roles
+
+    _run_alone("dispatch", roles.dispatching, with_parent)
+
+
+def gateway(
+    channel: Annotated[str, typer.Argument(help="apns, fcm, webpush, sms, email, or a further one.")],
+    with_parent: WithParent = 0,
+) -> None:
+    """Send what is dispatched to one channel."""
+    from cli import roles
+
+    def of_channel(exchange: Exchange) -> Sequence[Role]:
+        if channel not in exchange.gateways:
+            there = ", ".join(exchange.gateways) or "none"
+            fail(
+                f"{channel} has no credentials and no sandbox runs: set them (.env.example); configured: {there}"
+            )
+        return [roles.gateway(exchange, channel)]
+
+    _run_alone(f"gateway-{channel}", of_channel, with_parent, only=channel)
+
+
+def api() -> None:
+    """Answer HTTP and web sockets."""
+    session = _begin()
+    from cli.alone import run_api
+
+    run_async(run_api(session))
+
+
+def _begin() -> Session:
+    session = open_session()
+    from infra.telemetry import configure_logging
+
+    configure_logging(session.settings.log.level, session.settings.log.form)
+    return session
+
+
+def _run_alone(
+    name: str,
+    make: Callable[[Exchange], Sequence[Role]],
+    parent: int,
+    *,
+    projecting: bool = False,
+    only: str | None = None,
+) -> None:
+    session = _begin()
+    from cli.alone import run_alone
+
+    run_async(run_alone(session, name, make, parent=parent, projecting=projecting, only=only))
