@@ -40,7 +40,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     correlation: str = ""
     at: datetime
     digest: str = ""
-    body: Event | DeliveryRecord
+    body: Event | DeliveryRecord | ShopMessage
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
