@@ -2,36 +2,70 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Mount, WebSocketRoute
 from starlette.routing import Route as StarletteRoute
 from starlette.types import Receive, Scope, Send
 
+from api import docs, health
 from api.endpoint import PathEndpoint, refuse
-from api.frame import Frame
+from api.frame import Frame, added_headers
 from api.freshness import OwnWrites
+from api.msgxc import socket, stream
 from api.parts import Parts
-from api.route import Route
+from api.problem import MethodNotAllowed
+from api.route import Header, Route
+from api.sockets.live import Live
 from api.table import ROUTES
 from domain.errors import MsgxcError, NotFound
 
 
 def build(parts: Parts) -> Starlette:
-    """The ASGI application. Its lifespan runs the hub; serve it by uvicorn with api.sockets.protocol.OPTIONS."""
+    """The ASGI application. Its lifespan runs the hub; serve it by uvicorn with api.sockets.protocol.OPTIONS.
+
+    app.state.live: drain() it before the server stops, so that open connections go on elsewhere.
+    """
+    live = Live(parts)
     app = Starlette(
-        routes=[*_paths(ROUTES, parts), *_mounts(parts)],
+        routes=[
+            *_paths(all_routes(parts, live), parts),
+            WebSocketRoute(socket.PATH, socket.SocketEndpoint(parts, live)),
+            StarletteRoute(stream.PATH, stream.StreamEndpoint(parts, live)),
+            *_mounts(parts),
+        ],
         middleware=[Middleware(Frame, parts=parts)],
-        exception_handlers={HTTPException: _not_found, Exception: _unexpected},
+        exception_handlers={HTTPException: _refused, Exception: _unexpected},
+        lifespan=_lifespan,
     )
     app.router.redirect_slashes = False
+    app.state.live = live
     return app
+
+
+def all_routes(parts: Parts, live: Live) -> tuple[Route, ...]:
+    """What is served by PathEndpoint, the routes about the process itself included."""
+    operation = health.routes(lambda: live.running, lambda: live.draining)
+    described = (*ROUTES, stream.ROUTE_OF_STREAM, *operation)
+    return (*ROUTES, *operation, *docs.routes(described, version=parts.settings.version))
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    live: Live = app.state.live
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(live.run())
+        yield
+        live.drain()
+        running.cancel()
 
 
 def _paths(routes: Sequence[Route], parts: Parts) -> list[BaseRoute]:
@@ -50,18 +84,21 @@ def _mounts(parts: Parts) -> list[BaseRoute]:
 class _Refusal(Response):
     """A problem as the response of an exception handler."""
 
-    def __init__(self, error: MsgxcError) -> None:
+    def __init__(self, error: MsgxcError, headers: Sequence[Header] = ()) -> None:
         super().__init__()
-        self._error = error
+        self._error, self._added = error, headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await refuse(scope, send, self._error)
+        await refuse(scope, send, self._error, self._added)
 
 
-def _not_found(_request: Request, _error: Exception) -> Response:
+def _refused(_request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        return _Refusal(MethodNotAllowed(("GET",)))
     return _Refusal(NotFound("there is nothing at this address; /docs lists what there is"))
 
 
-def _unexpected(_request: Request, _error: Exception) -> Response:
-    """Starlette answers with this and raises the error again, so that the server logs it once."""
-    return _Refusal(MsgxcError("something went wrong on our side; tell us the request_id"))
+def _unexpected(request: Request, _error: Exception) -> Response:
+    """Starlette answers with this, outside the frame, and raises the error again: the server logs it once."""
+    error = MsgxcError("something went wrong on our side; tell us the request_id")
+    return _Refusal(error, added_headers(request.scope))

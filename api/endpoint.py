@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.auth import bearer
 from api.freshness import OwnWrites
-from api.limits import LimitExceeded, RateLimit, assert_body_fits
+from api.limits import LimitExceeded, assert_body_fits
 from api.parts import Parts
 from api.problem import MEDIA_TYPE, MethodNotAllowed, decoding_error, headers_of, problem_of
 from api.route import Answer, Call, Header, Route, Who, assert_may_call
@@ -66,10 +66,7 @@ class Endpoint:
     def __init__(self, route: Route, parts: Parts, own_writes: OwnWrites) -> None:
         self._route, self._parts, self._own_writes = route, parts, own_writes
         self._decode = msgspec.json.Decoder(route.body).decode if route.body is not None else None
-        settings = parts.settings
-        self._limit = RateLimit(
-            parts.counter, now_s=parts.now_s, quota=settings.rate_quota, window_s=settings.rate_window_s
-        )
+        self._limit = parts.rate_limit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._route

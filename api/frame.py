@@ -30,6 +30,8 @@ _EXPOSED = b"Location, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id"
 _METHODS = b"GET, POST, PUT, DELETE, HEAD, OPTIONS"
 _PREFLIGHT_S = b"86400"
 
+ADDED = "msgxc.added_headers"
+
 log = structlog.get_logger("msgxc.api")
 
 
@@ -47,7 +49,7 @@ class Frame:
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
-        added = self._headers_for(scope, origin)
+        scope[ADDED] = added = self._headers_for(scope, origin)
         began_s, status = time.perf_counter(), 500
 
         async def send_framed(message: Message) -> None:
@@ -104,6 +106,11 @@ class Frame:
                 ms=round(seconds * 1000, 2),
                 request_id=scope[REQUEST_ID],
             )
+
+
+def added_headers(scope: Scope) -> list[Header]:
+    """What the frame adds; for answers that are given outside of it, after an unexpected error."""
+    return list(scope.get(ADDED, ()))
 
 
 def with_defaults(headers: Iterable[Header], added: Iterable[Header]) -> list[Header]:

@@ -11,7 +11,7 @@ from typing import Literal
 from starlette.types import ASGIApp
 
 from api.auth import Verifier
-from api.limits import LocalCounter
+from api.limits import LocalCounter, RateLimit
 from api.metrics import Metrics
 from api.port import EventReader, FeedReader, Probe, RateCounter, ReceiptSink, RightsWatch
 from commands.bus import Bus
@@ -55,3 +55,10 @@ class Parts:
     metrics: Metrics = field(default_factory=Metrics)
     settings: Settings = field(default_factory=Settings)
     sandbox: ASGIApp | None = None
+
+    def rate_limit(self) -> RateLimit:
+        """The limit of calls per token; all that count with this `counter` share it."""
+        settings = self.settings
+        return RateLimit(
+            self.counter, now_s=self.now_s, quota=settings.rate_quota, window_s=settings.rate_window_s
+        )

@@ -23,26 +23,34 @@ FeedEntry = tuple[int, str, bytes]
 class FeedReader(Protocol):
     """FEED: what open sockets show. Subjects are `feed.thread.<hex>` and `feed.contact.<hex>` throughout.
 
-    Errors: domain.errors.Unavailable when the log does not answer in time.
+    Reads see every frame up to any `head` that was answered before. Errors: domain.errors.Unavailable when the log
+    does not answer in time.
     """
 
     async def epoch(self) -> str:
         """The log's epoch. A position of another epoch means nothing."""
         ...
 
-    async def head(self) -> int:
-        """The last position, asked of the stream's leader: every frame acknowledged before is at or below it."""
+    async def bounds(self) -> tuple[int, int]:
+        """The first position that is still kept, and the last one, asked of the stream's leader.
+
+        Every frame acknowledged before is at or below the last. An empty stream answers (last + 1, last).
+        """
         ...
 
     async def since(self, subjects: Sequence[str], after: int, limit: int) -> list[FeedEntry]:
-        """Up to `limit` frames on the subjects with a position over `after`, oldest first."""
+        """The first `limit` frames on the subjects with a position over `after`, oldest first."""
+        ...
+
+    async def last(self, subjects: Sequence[str]) -> dict[str, int]:
+        """The last position on each subject; subjects without a frame are left out."""
         ...
 
     async def subscribe(self, subject: str, callback: FeedCallback) -> Unsubscribe:
         """Call back for each new frame, at most once each, in order of position over all subjects of this reader.
 
         Once this returns, later frames come. One may be lost (the connection broke): the next one's previous
-        position shows it, and `since` has it. The callback must not block.
+        position shows it, and `since` has it. The callback does not block.
         """
         ...
 
@@ -106,6 +114,8 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Probe(Protocol):
+    name: str
+
     async def __call__(self) -> Health:
         """Look at one part that the exchange depends on. Never raises; may take long: the caller limits it."""
         ...

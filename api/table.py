@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from api.msgxc import clients, contacts, messages, reports, threads
+from api.msgxc import clients, contacts, messages, receipts, reports, threads
 from api.route import Route
 
 ROUTES: tuple[Route, ...] = (
     *messages.ROUTES,
     *threads.MEMBERSHIP_ROUTES,
     *clients.ENLIST_ROUTES,
+    *receipts.ROUTES,
     *threads.ROUTES,
     *contacts.ROUTES,
     *clients.ROUTES,

@@ -93,7 +93,7 @@ def _email(text: str | None) -> str:
     """The address in its canonical form; imported late, it is needed by few processes."""
     if not text:
         return ""
-    from email_validator import EmailNotValidError, validate_email  # noqa: PLC0415
+    from email_validator import EmailNotValidError, validate_email
 
     try:
         return validate_email(text, check_deliverability=False).normalized
@@ -104,7 +104,7 @@ def _email(text: str | None) -> str:
 def _cell(text: str | None) -> str:
     if not text:
         return ""
-    import phonenumbers  # noqa: PLC0415  0.1 s and 10 MB, needed here alone
+    import phonenumbers
 
     wrong = Invalid("write the number in E.164, such as +14155550100", field="cell")
     try:

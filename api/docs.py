@@ -1,0 +1,96 @@
+"""/openapi.json, /docs and /docs/errors: what the API says about itself. The pages load nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html import escape
+from pathlib import Path
+
+import msgspec
+
+from api.openapi import document
+from api.problem import every_error
+from api.route import Answer, Call, Handler, Route, Who
+
+GROUP = "operation"
+_PAGE = Path(__file__).with_name("docs.html")
+_INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
+
+
+def routes(served: tuple[Route, ...], *, version: str) -> tuple[Route, ...]:
+    """The routes of the documents, which describe themselves as well."""
+    page = _PAGE.read_text(encoding="utf-8")
+    answers: dict[str, Answer] = {}
+
+    async def openapi(_: Call[None, None]) -> Answer:
+        return answers["openapi"]
+
+    async def docs(_: Call[None, None]) -> Answer:
+        return _html(page)
+
+    async def errors(_: Call[None, None]) -> Answer:
+        return _html(_errors_page(page))
+
+    own = (
+        _route("/openapi.json", openapi, "This document.", "application/json"),
+        _route("/docs", docs, "The API as a page to read and try.", "text/html"),
+        _route("/docs/errors", errors, "Every error, its code and what to do about it.", "text/html"),
+    )
+    described = msgspec.json.encode(document((*served, *own), version=version))
+    answers["openapi"] = Answer(described)
+    return own
+
+
+def _html(page: str) -> Answer:
+    policy = content_policy(page)
+    headers = ((b"content-security-policy", policy.encode()),)
+    return Answer(page.encode(), media_type="text/html; charset=utf-8", headers=headers)
+
+
+def content_policy(page: str) -> str:
+    """A policy that lets run what stands in the page, and nothing else."""
+    hashes: dict[str, list[str]] = {"script": [], "style": []}
+    for kind, content in _INLINE.findall(page):
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        hashes[kind].append(f"'sha256-{digest}'")
+    return (
+        f"default-src 'none'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
+        f"script-src {' '.join(hashes['script']) or chr(39) + 'none' + chr(39)}; "
+        f"style-src {' '.join(hashes['style'])}"
+    )
+
+
+def _errors_page(page: str) -> str:
+    """The errors in the same dress; no script."""
+    style = next(content for kind, content in _INLINE.findall(page) if kind == "style")
+    rows = "".join(
+        f'<article id="{escape(error.code)}"><h2><code>{escape(error.code)}</code> {error.status}</h2>'
+        f"<p>{escape(error.title)}. {escape(_meaning(error.__doc__))}</p>"
+        f"<p>{'The same call may succeed later.' if error.retryable else 'The same call fails again.'}</p></article>"
+        for error in every_error()
+    )
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>MSGXC errors</title>'
+        f"<style>{style}</style><main><h1>Errors</h1>"
+        f'<p>Each failure is a problem (RFC 9457) with one of these codes. <a href="/docs">The API</a></p>{rows}'
+        "</main></html>"
+    )
+
+
+def _meaning(text: str | None) -> str:
+    return (text or "").split("\n\n")[0].replace("\n", " ").strip()
+
+
+def _route(path: str, handler: Handler, summary: str, media_type: str) -> Route:
+    return Route(
+        method="GET",
+        path=path,
+        handler=handler,
+        who=Who.ANYONE,
+        summary=summary,
+        group=GROUP,
+        answer=dict if media_type == "application/json" else str,
+        media_type=media_type,
+    )

@@ -1,0 +1,154 @@
+"""All open connections of this process: bounded in number, and obedient to rights as they change.
+
+Follows the log for what ends a right (a subscription ended, a thread changed or closed, a contact erased) and the keys
+for tokens that are not valid any more; both take effect within a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from api.auth import Verifier
+from api.parts import Parts
+from api.sockets.hub import TRY_AGAIN, Closed, Hub
+from api.sockets.session import REVOKED, TOKEN_ENDED, Session
+from domain.contact import Contact
+from domain.errors import MsgxcError, Unauthenticated, Unavailable
+from domain.recorded import Recorded
+from domain.subscription import Subscription
+from domain.thread import Thread
+from processes.feed import contact_subject, thread_subject
+
+KEYS_LOOK_S = 0.5
+"""How often it is asked whether the keys have changed."""
+SESSIONS_PER_TURN = 50
+"""Tokens verified between two turns of the event loop: about 5 ms."""
+GOING_AWAY = 1001
+"""Close code (RFC 6455): the server shuts down."""
+
+log = structlog.get_logger("msgxc.api")
+
+
+class Live:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.hub = Hub(parts.feed, parts.metrics)
+        self._sessions: dict[object, Session] = {}
+        self.draining = False
+        self.running = False
+
+    async def run(self) -> None:
+        """Until cancelled. Raises only for bugs."""
+        self.running = True
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.hub.run())
+                group.create_task(self._obey_the_log(group))
+                group.create_task(self._obey_the_keys())
+        finally:
+            self.running = False
+
+    def drain(self) -> None:
+        """Tell every connection to go on elsewhere, with its position; take no new ones."""
+        self.draining = True
+        for session in list(self._sessions.values()):
+            session.end(GOING_AWAY, "shutting down")
+
+    @asynccontextmanager
+    async def admitted(self, session: Session, kind: str) -> AsyncIterator[None]:
+        """Count the session among the open ones while it lasts."""
+        self._sessions[session.follower] = session
+        gauge = self._parts.metrics.sockets.labels(kind)
+        gauge.inc()
+        try:
+            yield
+        finally:
+            gauge.dec()
+            del self._sessions[session.follower]
+            session.close()
+
+    def assert_room(self) -> None:
+        """Raises Unavailable when there are as many connections as this process takes, or it shuts down."""
+        if self.draining:
+            raise Unavailable("this process is shutting down; connect again")
+        if len(self._sessions) >= self._parts.settings.sockets_max:
+            raise Unavailable("this process has no room for another socket; try again soon")
+
+    async def _obey_the_log(self, group: asyncio.TaskGroup) -> None:
+        async for facts in self._parts.rights.follow():
+            for fact in facts:
+                self._obey(fact, group)
+
+    def _obey(self, fact: Recorded, group: asyncio.TaskGroup) -> None:
+        match fact.body:
+            case Subscription.Event() as event:
+                self._obey_subscription(event, group)
+            case Thread.Event() as event:
+                self._obey_thread(event)
+            case Contact.Erased() as event:
+                for session in self._on(contact_subject(event.originator_id)):
+                    session.end(REVOKED, "the contact was erased")
+            case _:
+                pass
+
+    def _obey_subscription(self, event: Subscription.Event, group: asyncio.TaskGroup) -> None:
+        match event:
+            case Subscription.Ended():
+                subject = thread_subject(event.thread)
+                for session in self._on(subject):
+                    if session.follower.contact == event.contact:
+                        session.revoke(subject)
+            case Subscription.Started() | Subscription.Resumed():
+                for session in self._on(contact_subject(event.contact)):
+                    if session.follows_all:
+                        group.create_task(self._follow_too(session, event))
+            case _:
+                pass
+
+    def _obey_thread(self, event: Thread.Event) -> None:
+        subject = thread_subject(event.originator_id)
+        for session in self._on(subject):
+            match event:
+                case Thread.Changed(settings=settings):
+                    session.reconsider(subject, Thread("", settings))
+                case Thread.Closed():
+                    session.revoke(subject)
+                case _:
+                    pass
+
+    def _on(self, subject: str) -> list[Session]:
+        followers = self.hub.followers_of(subject)
+        return [self._sessions[one] for one in followers if one in self._sessions]
+
+    @staticmethod
+    async def _follow_too(session: Session, begun: Subscription.Started | Subscription.Resumed) -> None:
+        try:
+            await session.follow([(begun.tid, begun.thread)])
+        except Closed:
+            return
+        except MsgxcError:
+            # What it would miss is in the log: it comes back with its position.
+            session.end(TRY_AGAIN, "the log does not answer")
+
+    async def _obey_the_keys(self) -> None:
+        verifier = self._parts.verifier
+        known = verifier.generation
+        while True:
+            await asyncio.sleep(KEYS_LOOK_S)
+            if verifier.generation is not known:
+                known = verifier.generation
+                await self._verify_again(verifier)
+
+    async def _verify_again(self, verifier: Verifier) -> None:
+        for number, session in enumerate(list(self._sessions.values()), 1):
+            try:
+                if session.token:
+                    verifier.verify(session.token)
+            except Unauthenticated:
+                session.end(TOKEN_ENDED, "token not valid any more")
+            if number % SESSIONS_PER_TURN == 0:
+                await asyncio.sleep(0)
