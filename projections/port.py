@@ -115,6 +115,49 @@ class Generation(ReadModels, Protocol):
         ...
 
 
+class GenerationInfo(msgspec.Struct, frozen=True):
+    """state: building, offered (complete, waiting for the projecting process), live, retired (kept for a roll-back)."""
+
+    projection: str
+    number: int
+    version: int
+    state: Literal["building", "offered", "live", "retired"]
+    created: datetime
+
+
+class Generations(Protocol):
+    """The generations of every projection. One is live; at most one more is being built or offered."""
+
+    async def live(self, projection: str) -> int | None: ...
+
+    async def offered(self, projection: str) -> int | None: ...
+
+    async def begin(self, projection: str, version: int) -> int:
+        """A generation to fill: one of this version that was left unfinished, else a new one."""
+        ...
+
+    async def generation(self, projection: str, number: int, tables: Sequence[Table]) -> Generation:
+        """Open a generation for writing, its tables made where they are missing."""
+        ...
+
+    async def offer(self, projection: str, number: int) -> None:
+        """Say that a generation is complete (or, for a roll-back, wanted again)."""
+        ...
+
+    async def switch(self, projection: str, number: int) -> None:
+        """Make it live, atomically; the one that was is retired. This process reads it from now on, others within a
+        second."""
+        ...
+
+    async def drop(self, projection: str, number: int) -> None:
+        """Delete a generation that is not live."""
+        ...
+
+    async def generations(self, projection: str) -> list[GenerationInfo]:
+        """All of them, oldest first."""
+        ...
+
+
 class Projection(Protocol):
     """Facts in, writes out: a pure function of one fact, so order and repetition don't matter.
 
