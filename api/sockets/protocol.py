@@ -95,11 +95,5 @@ OPTIONS: Final[dict[str, Any]] = {
     "ws_ping_interval": PING_S,
     "ws_ping_timeout": PONG_S,
     "ws_per_message_deflate": False,  # frames are encoded once for all sockets
-    "http": "httptools",
-    "server_header": False,
-    "date_header": True,
-    "access_log": False,  # api.frame logs requests
-    "backlog": 4096,  # a reconnect storm
-    "timeout_graceful_shutdown": 10,
 }
-"""What uvicorn.Config needs beside the address."""
+"""What uvicorn.Config needs for the sockets, beside address, loop and logging."""
