@@ -1,0 +1,36 @@
+"""The docs say what the code does."""
+
+import re
+from pathlib import Path
+
+import api.problem
+import commands.port
+import infra.eventstore.store  # noqa: F401  declares an error
+from domain.errors import MsgxcError
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def _all(kind: type[MsgxcError]) -> set[tuple[str, int]]:
+    return {(kind.code, kind.status)}.union(*(_all(each) for each in kind.__subclasses__()))
+
+
+def test_every_error_code_is_documented_with_its_status() -> None:
+    """docs/errors.md lists each code and status that a caller can see, and no others."""
+    assert api.problem.MethodNotAllowed
+    assert commands.port.VersionConflict
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\d{3}) \|", (DOCS / "errors.md").read_text(), re.MULTILINE)
+    listed = {(code, int(status)) for code, status in rows}
+    assert _all(MsgxcError) - listed == set()
+    assert {code for code, _ in listed} - {code for code, _ in _all(MsgxcError)} <= {"not-implemented"}
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    """Every relative link in the docs and the README is a file that is there."""
+    links = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+    assert not [
+        f"{page.name}: {target}"
+        for page in [*DOCS.rglob("*.md"), DOCS.parent / "README.md"]
+        for target in links.findall(page.read_text())
+        if not (page.parent / target).exists()
+    ]
