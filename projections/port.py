@@ -146,7 +146,8 @@ class Generations(Protocol):
 
     async def switch(self, projection: str, number: int) -> None:
         """Make it live, atomically; the one that was is retired. This process reads it from now on, others within a
-        second."""
+        second.
+        """
         ...
 
     async def drop(self, projection: str, number: int) -> None:
