@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 import structlog
 
+from domain.errors import Conflict
 from processes.port import Log
 from processes.projector import Projector
 from processes.watermark import Watermark
@@ -120,7 +121,11 @@ class Takeover:
         old = self._live[projection.name]
         if number == old.number:
             return
-        new = await self._store.generation(projection.name, number, projection.tables)
+        try:
+            new = await self._store.generation(projection.name, number, projection.tables)
+        except Conflict:
+            # The process that filled it has not let go of it yet.
+            return
         for projector in self._projectors:
             await projector.adopt(projection, new)
         await self._store.switch(projection.name, number)

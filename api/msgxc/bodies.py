@@ -17,10 +17,13 @@ from domain.errors import Invalid
 
 Tid = Annotated[str, Meta(min_length=1, max_length=128, description="The thread's id.")]
 Uid = Annotated[str, Meta(min_length=1, max_length=256, description="The contact's id.")]
-Codes = Annotated[
-    list[str] | None,
-    Meta(max_length=32, description="Channels: ws, apn, fcm, wpn, sms, em; `~` for none; null for all."),
-]
+Codes = (
+    Annotated[
+        list[str],
+        Meta(max_length=32, description="Channels: ws, apn, fcm, wpn, sms, em; `~` for none; null for all."),
+    ]
+    | None
+)
 When = Annotated[
     datetime | int | float | None,
     Meta(
