@@ -102,11 +102,12 @@ class Line(Protocol):
 
 
 class Desk:
-    """Shared by all providers. Open it as a context: look-ups run in its task group."""
+    """Shared by all providers; closed before the books are."""
 
     def __init__(self, books: Books, rules: Rules, *, clock: Callable[[], float] = time.time) -> None:
         self.books, self.rules, self.clock = books, rules, clock
         self._inquiries: set[asyncio.Task[None]] = set()
+        self._open = True
 
     def receive(self, provider: Provider, request: Request, line: Line) -> None:
         """Take one request; the line is used once it is booked."""
@@ -120,6 +121,8 @@ class Desk:
             self._settle(provider, request, verdict, rule, line)
 
     async def aclose(self) -> None:
+        """Requests still held by a rule are dropped: their connections are gone."""
+        self._open = False
         for task in self._inquiries:
             task.cancel()
         await asyncio.gather(*self._inquiries, return_exceptions=True)
@@ -127,6 +130,8 @@ class Desk:
     def _settle(
         self, provider: Provider, request: Request, verdict: Verdict, rule: Rule | None, line: Line
     ) -> None:
+        if not self._open:
+            return
         if rule:
             verdict, action = _overruled(provider, verdict, rule)
         else:
