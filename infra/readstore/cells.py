@@ -1,0 +1,123 @@
+"""How a value becomes a cell: one stored form for each column type, the same on every backend.
+
+Owns what is a valid value and how it is rounded; so a row reads the same from any store, and digests can be compared.
+Never knows a database.
+
+    type       stored as                 note
+    uuid       16 bytes
+    text       str                       what UTF-8 can't carry (lone surrogates) becomes "?"
+    bigint     int                       64 bits, signed
+    double     float                     no NaN; -0.0 becomes 0.0; not for keys
+    boolean    bool
+    timestamp  int                       milliseconds since 1970 in UTC, rounded down; read back as an aware datetime
+    blob       bytes
+    json       str                       keys sorted; not for keys
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from projections.port import ColumnType
+
+Stored = bytes | str | int | float | bool | None
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_BIGINT_LIMIT = 2**63
+
+_json_encoder = msgspec.json.Encoder(order="deterministic")
+_json_decoder = msgspec.json.Decoder()
+
+
+def _not_a(kind: str, value: object) -> ValueError:
+    # The type alone: a value may be personal.
+    return ValueError(f"a {type(value).__qualname__} is not a {kind} that can be stored")
+
+
+def _uuid(value: Any) -> bytes:
+    if not isinstance(value, UUID):
+        raise _not_a("uuid", value)
+    return value.bytes
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _not_a("text", value)
+    if not value.isascii():
+        return value.encode("utf-8", "replace").decode()
+    return value
+
+
+def _bigint(value: Any) -> int:
+    if not isinstance(value, int) or not -_BIGINT_LIMIT <= value < _BIGINT_LIMIT:
+        raise _not_a("bigint", value)
+    return int(value)
+
+
+def _double(value: Any) -> float:
+    if not isinstance(value, int | float) or value != value:  # noqa: PLR0124  NaN alone differs from itself
+        raise _not_a("double", value)
+    return float(value) + 0.0
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _not_a("boolean", value)
+    return value
+
+
+def _timestamp(value: Any) -> int:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise _not_a("timestamp", value)
+    return (value - _EPOCH) // _MILLISECOND
+
+
+def _blob(value: Any) -> bytes:
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise _not_a("blob", value)
+    return bytes(value)
+
+
+def _json(value: Any) -> str:
+    try:
+        return _json_encoder.encode(value).decode()
+    except (TypeError, UnicodeEncodeError):
+        raise _not_a("json", value) from None
+
+
+ENCODERS: Mapping[ColumnType, Callable[[Any], Stored]] = {
+    "uuid": _uuid,
+    "text": _text,
+    "bigint": _bigint,
+    "double": _double,
+    "boolean": _boolean,
+    "timestamp": _timestamp,
+    "blob": _blob,
+    "json": _json,
+}
+"""Raise ValueError for what can't be stored. None is not for them: it is an absent cell."""
+
+
+def _as_uuid(stored: Any) -> UUID:
+    return stored if isinstance(stored, UUID) else UUID(bytes=bytes(stored))
+
+
+def _as_datetime(stored: Any) -> datetime:
+    if isinstance(stored, datetime):
+        return stored.replace(tzinfo=UTC)
+    return _EPOCH + timedelta(milliseconds=stored)
+
+
+DECODERS: Mapping[ColumnType, Callable[[Any], Any]] = {
+    "uuid": _as_uuid,
+    "boolean": bool,
+    "timestamp": _as_datetime,
+    "json": _json_decoder.decode,
+}
+"""From the stored form, or what a driver makes of it; types that are missing here need nothing."""

@@ -1,0 +1,216 @@
+"""A declared table, checked and made ready: keys and values to stored form, stored rows to dicts.
+
+Both backends work on shapes. Owns the rules of a declaration; never builds a statement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from domain.errors import Unavailable
+from infra.readstore.cells import DECODERS, ENCODERS, Stored
+from projections.port import ColumnType, Delete, Key, Row, Table, Write
+
+ROWS_MAX = 10_000
+"""Rows of one read: about 10 MB of what a person would page through; more is a scan."""
+
+KEYS_MAX = 10_000
+"""Keys or partitions of one read, for the same reason."""
+
+_NAME = re.compile(r"[a-z](?:[a-z0-9]|_(?!_)){0,39}")
+"""Room for `_g<number>` within Cassandra's 48 characters; `__` marks the columns SQLite adds."""
+
+_OWN_NAMES = frozenset({"row__at", "row__gone"})
+_VALUES_ONLY = frozenset({"json", "double"})
+
+
+class Shape:
+    """One table. The declaration is checked: ValueError says what is wrong with it."""
+
+    __slots__ = ("_key", "clustering", "columns", "key_names", "partition", "table", "types")
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.partition = tuple(table.partition)
+        self.clustering = tuple(table.clustering)
+        self.columns = tuple(table.columns)
+        self.key_names = self.partition + self.clustering
+        self.types: Mapping[str, ColumnType] = {**table.partition, **table.clustering, **table.columns}
+        check(table)
+        self._key = tuple(ENCODERS[self.types[name]] for name in self.key_names)
+
+    def key(self, key: Key) -> tuple[Stored, ...]:
+        """A whole key in stored form. ValueError if a part is missing or of the wrong type."""
+        return tuple([encode(value) for encode, value in zip(self._key, key, strict=True)])
+
+    def partition_key(self, partition: Key) -> tuple[Stored, ...]:
+        encoders = self._key[: len(self.partition)]
+        return tuple([encode(value) for encode, value in zip(encoders, partition, strict=True)])
+
+    def clustering_prefix(self, prefix: Key) -> tuple[Stored, ...]:
+        """The first one or more clustering values."""
+        if not 1 <= len(prefix) <= len(self.clustering):
+            raise ValueError(f"{self.table.name}: {len(prefix)} clustering values were given")
+        encoders = self._key[len(self.partition) :]
+        return tuple([encode(value) for encode, value in zip(encoders, prefix, strict=False)])
+
+    def encoders(self, columns: Iterable[str]) -> tuple[Callable[[Any], Stored], ...]:
+        """One for each of `columns`, which must be value columns of the table."""
+        try:
+            return tuple(ENCODERS[self.table.columns[name]] for name in columns)
+        except KeyError as missing:
+            raise ValueError(f"{self.table.name} has no column {missing}") from None
+
+    def canonical(self, row: Row) -> bytes:
+        """The same bytes for the same row, whichever store it came from."""
+        stored = [
+            None if (value := row[name]) is None else ENCODERS[kind](value)
+            for name, kind in self.types.items()
+        ]
+        return msgspec.msgpack.encode(stored)
+
+
+class RowReader:
+    """Stored rows to dicts, as `asked`, from a table built as `built`: what it lacks is read as None."""
+
+    __slots__ = ("_decoders", "_missing", "columns", "names", "shape")
+
+    def __init__(self, asked: Table, built: Table | None) -> None:
+        if built is None or not _same_keys(asked, built):
+            raise Unavailable(f"the read model {asked.projection} is being rebuilt")
+        self.shape = Shape(asked)
+        kept = {name for name, kind in asked.columns.items() if built.columns.get(name) == kind}
+        self.columns = tuple(name for name in self.shape.columns if name in kept)
+        self.names = self.shape.key_names + self.columns
+        self._missing = dict.fromkeys(name for name in self.shape.columns if name not in kept)
+        types = self.shape.types
+        self._decoders = [(name, DECODERS[types[name]]) for name in self.names if types[name] in DECODERS]
+
+    def row(self, stored: Sequence[Any]) -> Row:
+        """From values in the order of `names`."""
+        row: Row = dict(zip(self.names, stored, strict=True))
+        for name, decode in self._decoders:
+            value = row[name]
+            if value is not None:
+                row[name] = decode(value)
+        return row | self._missing if self._missing else row
+
+
+class RowReaders:
+    """The row readers of one generation, made when a table is first asked for."""
+
+    def __init__(self, built: Iterable[Table]) -> None:
+        self._built = {table.name: table for table in built}
+        self._made: dict[str, tuple[Table, RowReader]] = {}
+
+    def of(self, table: Table) -> RowReader:
+        known = self._made.get(table.name)
+        if known is None or known[0] is not table:
+            known = table, RowReader(table, self._built.get(table.name))
+            self._made[table.name] = known
+        return known[1]
+
+
+def _same_keys(one: Table, other: Table) -> bool:
+    return (
+        list(one.partition.items()) == list(other.partition.items())
+        and list(one.clustering.items()) == list(other.clustering.items())
+        and one.newest_first == other.newest_first
+    )
+
+
+def check(table: Table) -> None:
+    """ValueError when a declaration can't be kept on every backend."""
+    names = [*table.partition, *table.clustering, *table.columns]
+    wrong = [name for name in (table.projection, table.name, *names) if not _NAME.fullmatch(name)]
+    if wrong or len(set(names)) < len(names) or _OWN_NAMES & set(names):
+        raise ValueError(f"{table.name}: names must be short, lower case and different: {wrong or names}")
+    if not table.partition or not table.columns:
+        raise ValueError(f"{table.name}: a table needs a partition key and columns")
+    keys = {**table.partition, **table.clustering}
+    if bad := [name for name, kind in keys.items() if kind in _VALUES_ONLY]:
+        raise ValueError(
+            f"{table.name}: {bad} can't be part of a key: their order is not the same everywhere"
+        )
+
+
+def check_ties(writes: Sequence[Write]) -> None:
+    """ValueError if one fact gives a cell two values: the backends would not agree which of them stays."""
+    seen: dict[tuple[str, Key, int], dict[str, Any]] = {}
+    for write in writes:
+        if write.position < 1:
+            raise ValueError(f"{write.table.name}: a position is at least 1")
+        if isinstance(write, Delete):
+            continue
+        place = (write.table.name, write.key, write.position)
+        before = seen.get(place)
+        if before is None:
+            seen[place] = write.values  # type: ignore[assignment]  # read only
+            continue
+        for name in before.keys() & write.values.keys():
+            if before[name] != write.values[name]:
+                raise ValueError(f"{write.table.name}.{name} is given two values at {write.position}")
+        seen[place] = {**before, **write.values}
+
+
+def check_names(projection: str, tables: Sequence[Table]) -> None:
+    """ValueError unless these can be the tables of one projection."""
+    for table in tables:
+        check(table)
+    if any(table.projection != projection for table in tables):
+        raise ValueError(f"a table of another projection among those of {projection}")
+    if len({table.name for table in tables}) < len(tables):
+        raise ValueError(f"{projection} has two tables of one name")
+
+
+def check_limit(limit: int) -> None:
+    if not 1 <= limit <= ROWS_MAX:
+        raise ValueError(f"a read is of 1 to {ROWS_MAX} rows, not {limit}")
+
+
+def check_count(keys: Sequence[Key]) -> None:
+    if len(keys) > KEYS_MAX:
+        raise ValueError(f"a read is of up to {KEYS_MAX} keys, not {len(keys)}")
+
+
+def declaration(tables: Iterable[Table]) -> str:
+    """The tables of a generation as text, to be kept beside it."""
+    return msgspec.json.encode(sorted(tables, key=lambda table: table.name)).decode()
+
+
+def declared(text: str) -> list[Table]:
+    return msgspec.json.decode(text, type=list[Table])
+
+
+def same_tables(some: Iterable[Table], others: Iterable[Table]) -> bool:
+    """Whether rows of the one are rows of the other; the order of value columns says nothing."""
+    one, other = ({table.name: table for table in tables} for tables in (some, others))
+    return one.keys() == other.keys() and all(
+        _same_keys(table, other[name]) and dict(table.columns) == dict(other[name].columns)
+        for name, table in one.items()
+    )
+
+
+class Digest:
+    """Adds up rows in any order: their number, and the sum of their SHA-256 modulo 2^256.
+
+    A sum, not an exclusive or: a row that is there twice must show.
+    """
+
+    __slots__ = ("_sum", "rows")
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._sum = 0
+
+    def add(self, canonical: bytes) -> None:
+        self.rows += 1
+        self._sum += int.from_bytes(hashlib.sha256(canonical).digest())
+
+    def hexdigest(self) -> str:
+        return f"{self._sum % 2**256:064x}"

@@ -1,0 +1,165 @@
+"""Reads of one generation from its SQLite file.
+
+Short reads run at once on the event loop: they take microseconds, a hop to a thread many times that. Long ones go
+through the store's reader threads. Each connection is used by one thread at a time. Never writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from domain.recorded import Checkpoint
+from infra.readstore import sqlite_statements as sql
+from infra.readstore.shape import Digest, RowReaders, Shape, check_count, check_limit
+from infra.readstore.sqlite_file import open_reader, translated
+from projections.port import Key, Row, Table
+
+DIRECT_ROWS_MAX = 100
+"""A read of a hundred rows takes about as long as the hop to a thread and back (bench/read_store.py)."""
+
+SCAN_ROWS = 1000
+"""Rows of a page of a scan: some milliseconds of a reader thread."""
+
+Statement = tuple[str, Sequence[Any]]
+Rows = list[tuple[Any, ...]]
+
+
+class SqliteReader:
+    """ReadModels over one file. The file is opened by the first read."""
+
+    def __init__(self, path: Path, tables: Sequence[Table], threads: ThreadPoolExecutor) -> None:
+        self.source = path, tables, threads
+        self._path = path
+        self._threads = threads
+        self._readers = RowReaders(tables)
+        self._direct: sqlite3.Connection | None = None
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+        self._lock = Lock()
+
+    async def aclose(self) -> None:
+        """Idle connections now; one that is in use when its read is done."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in [*idle, *([self._direct] if self._direct else [])]:
+            connection.close()
+        self._direct = None
+
+    # Reads
+
+    async def get(self, table: Table, key: Key) -> Row | None:
+        reader = self._readers.of(table)
+        rows = self._at_once([(sql.get(reader), reader.shape.key(key))])[0]
+        return reader.row(rows[0]) if rows else None
+
+    async def get_many(self, table: Table, keys: Sequence[Key]) -> list[Row | None]:
+        check_count(keys)
+        reader = self._readers.of(table)
+        select = sql.get(reader)
+        found = await self._query([(select, reader.shape.key(key)) for key in keys], rows_max=len(keys))
+        return [reader.row(rows[0]) if rows else None for rows in found]
+
+    async def range(
+        self,
+        table: Table,
+        partition: Key,
+        *,
+        after: Key | None = None,
+        before: Key | None = None,
+        limit: int = 500,
+        backwards: bool = False,
+    ) -> list[Row]:
+        check_limit(limit)
+        reader = self._readers.of(table)
+        shape = reader.shape
+        bounds = [shape.clustering_prefix(bound) if bound is not None else () for bound in (after, before)]
+        select = sql.range_(reader, after=len(bounds[0]), before=len(bounds[1]), backwards=backwards)
+        binds = (*shape.partition_key(partition), *bounds[0], *bounds[1], limit)
+        rows = (await self._query([(select, binds)], rows_max=limit))[0]
+        return [reader.row(row) for row in rows]
+
+    async def range_many(
+        self, table: Table, partitions: Sequence[Key], *, limit_each: int = 500
+    ) -> dict[Key, list[Row]]:
+        check_limit(limit_each)
+        check_count(partitions)
+        reader = self._readers.of(table)
+        select = sql.range_(reader, after=0, before=0, backwards=False)
+        wanted = list(dict.fromkeys(partitions))
+        statements = [(select, (*reader.shape.partition_key(one), limit_each)) for one in wanted]
+        found = await self._query(statements, rows_max=len(wanted) * limit_each)
+        return {one: [reader.row(row) for row in rows] for one, rows in zip(wanted, found, strict=True)}
+
+    async def checkpoint(self, projection: str, stream: str) -> Checkpoint | None:
+        select = "SELECT stream, position, epoch, digest FROM checkpoints WHERE stream = ?"
+        rows = self._at_once([(select, (stream,))])[0]
+        return Checkpoint(*rows[0]) if rows else None
+
+    async def scan(self, table: Table) -> AsyncIterator[list[Row]]:
+        """Every row once, in pages, in no promised order; rows written meanwhile may be there or not."""
+        reader = self._readers.of(table)
+        after: tuple[Any, ...] = ()
+        while True:
+            select = sql.scan(reader, first=not after)
+            rows = (await self._query([(select, (*after, SCAN_ROWS))], rows_max=SCAN_ROWS))[0]
+            if rows:
+                yield [reader.row(row) for row in rows]
+            if len(rows) < SCAN_ROWS:
+                return
+            after = rows[-1][: len(reader.shape.key_names)]
+
+    async def digest(self, table: Table) -> tuple[int, str]:
+        return await digest_of(self.scan(table), Shape(table))
+
+    # The two ways to ask
+
+    async def _query(self, statements: Sequence[Statement], *, rows_max: int) -> list[Rows]:
+        if rows_max <= DIRECT_ROWS_MAX:
+            return self._at_once(statements)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._in_thread, statements)
+
+    def _at_once(self, statements: Sequence[Statement]) -> list[Rows]:
+        with translated():
+            if self._direct is None:
+                self._direct = open_reader(self._path)
+            return _run(self._direct, statements)
+
+    def _in_thread(self, statements: Sequence[Statement]) -> list[Rows]:
+        with translated():
+            connection = self._borrow()
+            try:
+                return _run(connection, statements)
+            finally:
+                self._give_back(connection)
+
+    def _borrow(self) -> sqlite3.Connection:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return open_reader(self._path)
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+
+def _run(connection: sqlite3.Connection, statements: Sequence[Statement]) -> list[Rows]:
+    return [connection.execute(select, binds).fetchall() for select, binds in statements]
+
+
+async def digest_of(pages: AsyncIterator[list[Row]], shape: Shape) -> tuple[int, str]:
+    digest = Digest()
+    async for page in pages:
+        for row in page:
+            digest.add(shape.canonical(row))
+    return digest.rows, digest.hexdigest()

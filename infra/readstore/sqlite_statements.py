@@ -1,0 +1,101 @@
+# ruff: noqa: S608  only names that shape.check() has passed are written into SQL
+"""SQLite's statements for one table: last write wins cell by cell, by position, in one upsert.
+
+Owns the SQL of rows. Never opens a connection; every value is bound, and only checked names are written into SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from infra.readstore.shape import RowReader, Shape
+
+VISIBLE = "row__at > row__gone"
+
+
+def put(shape: Shape, columns: Sequence[str], rows: int) -> str:
+    """An upsert of `rows` rows: binds key, values of `columns` and position of each."""
+    width = len(shape.key_names) + len(columns) + 1
+    at = f"column{width}"
+    given = [f"column{number}" for number in range(1, width)] + [at] * (len(columns) + 1)
+    names = [*shape.key_names, *columns, *(f"{name}__at" for name in columns), "row__at"]
+    changes = [change for name in columns for change in _newer(name)]
+    changes.append("row__at = max(row__at, excluded.row__at)")
+    return (
+        f"INSERT INTO {_name(shape)} ({_quoted(names)}) SELECT {', '.join(given)} FROM ({_values(width, rows)}) "
+        f"WHERE true ON CONFLICT DO UPDATE SET {', '.join(changes)}"
+    )
+
+
+def _newer(name: str) -> tuple[str, str]:
+    # The row's delete counts for each cell: a put at or below it stays hidden for ever.
+    newer = f'excluded.row__at > max("{name}__at", row__gone)'
+    return (
+        f'"{name}" = iif({newer}, excluded."{name}", "{name}")',
+        f'"{name}__at" = max("{name}__at", excluded.row__at)',
+    )
+
+
+def delete(shape: Shape, rows: int) -> str:
+    """Binds key and position of each of `rows` rows. A row never seen gets its tombstone too."""
+    width = len(shape.key_names) + 1
+    names = [*shape.key_names, "row__gone"]
+    changes = [f'"{name}" = iif("{name}__at" > excluded.row__gone, "{name}", NULL)' for name in shape.columns]
+    changes.append("row__gone = max(row__gone, excluded.row__gone)")
+    return (
+        f"INSERT INTO {_name(shape)} ({_quoted(names)}) SELECT * FROM ({_values(width, rows)}) "
+        f"WHERE true ON CONFLICT DO UPDATE SET {', '.join(changes)}"
+    )
+
+
+def get(reader: RowReader) -> str:
+    return f"{_select(reader)} WHERE {_equal(reader.shape.key_names)} AND {VISIBLE}"
+
+
+def range_(reader: RowReader, *, after: int, before: int, backwards: bool) -> str:
+    """Binds the partition, then `after` and `before` clustering values (0: no such bound), then the limit."""
+    shape = reader.shape
+    descending = shape.table.newest_first != backwards
+    where = [_equal(shape.partition), VISIBLE]
+    if after:
+        where.append(_bound(shape, after, "<" if descending else ">"))
+    if before:
+        where.append(_bound(shape, before, ">" if descending else "<"))
+    order = ", ".join(f'"{name}" {"DESC" if descending else "ASC"}' for name in shape.clustering)
+    ordered = f" ORDER BY {order}" if order else ""
+    return f"{_select(reader)} WHERE {' AND '.join(where)}{ordered} LIMIT ?"
+
+
+def scan(reader: RowReader, *, first: bool) -> str:
+    """Binds the key to go on after (unless it is the first page), and the limit."""
+    keys = reader.shape.key_names
+    after = "" if first else f" AND ({_quoted(keys)}) > ({_marks(len(keys))})"
+    return f"{_select(reader)} WHERE {VISIBLE}{after} ORDER BY {_quoted(keys)} LIMIT ?"
+
+
+def _select(reader: RowReader) -> str:
+    return f"SELECT {_quoted(reader.names)} FROM {_name(reader.shape)}"
+
+
+def _bound(shape: Shape, values: int, sign: str) -> str:
+    return f"({_quoted(shape.clustering[:values])}) {sign} ({_marks(values)})"
+
+
+def _equal(names: Sequence[str]) -> str:
+    return " AND ".join(f'"{name}" = ?' for name in names)
+
+
+def _values(width: int, rows: int) -> str:
+    return "VALUES " + ", ".join([f"({_marks(width)})"] * rows)
+
+
+def _marks(number: int) -> str:
+    return ", ".join("?" * number)
+
+
+def _name(shape: Shape) -> str:
+    return f'"{shape.table.name}"'
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
