@@ -8,7 +8,8 @@ from uuid import UUID
 
 from domain.client import Client
 from domain.recorded import EVENTS, Recorded
-from projections.port import Put, ReadModels, Row, Table, Write
+from projections.checks import count
+from projections.port import Generation, Put, ReadModels, Row, Table, Write
 
 CLIENTS = Table(
     projection="clients",
@@ -70,9 +71,9 @@ class Clients:
             case _:
                 return
 
-    async def check(self, models: ReadModels) -> list[str]:
-        del models
-        return []
+    async def check(self, generation: Generation) -> list[str]:
+        homeless = await count(generation, CLIENTS, lambda row: row["app"] is None)
+        return [f"{homeless} clients belong to no app"] if homeless else []
 
 
 def _values(event: Client.Event) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from uuid import UUID
 from domain.contact import Contact
 from domain.ids import PARTITIONS, partition
 from domain.recorded import EVENTS, Recorded
+from projections.checks import count
 from projections.paging import walk
-from projections.port import Delete, Put, ReadModels, Row, Table, Write
+from projections.port import Delete, Generation, Put, ReadModels, Row, Table, Write
 
 BUCKETS = tuple(f"{number:02x}" for number in range(PARTITIONS))
 
@@ -66,9 +67,9 @@ class Contacts:
                 if values:
                     yield Put(CONTACTS, key, {**values, "updated": fact.at}, fact.position)
 
-    async def check(self, models: ReadModels) -> list[str]:
-        del models
-        return []
+    async def check(self, generation: Generation) -> list[str]:
+        nameless = await count(generation, CONTACTS, lambda row: row["uid"] is None)
+        return [f"{nameless} contacts have no uid"] if nameless else []
 
 
 def _changed(event: Contact.Event) -> dict[str, Any]:

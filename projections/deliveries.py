@@ -25,7 +25,7 @@ from domain.outcome import (
 )
 from domain.recorded import DELIVERY, Recorded
 from projections.paging import walk
-from projections.port import Put, ReadModels, Row, Table, Write
+from projections.port import Generation, Put, ReadModels, Row, Table, Write
 
 BUCKETS = 16
 """Buckets of one message's deliveries: a broadcast to millions has no partition over 100,000 rows or so."""
@@ -76,6 +76,9 @@ TOTALS = Table(
     columns={"counts": "json"},
 )
 
+PLANNED = ("accepted", "left_out", "sends")
+"""What a page or a dispatch counts, one for each delivery: shown on sockets, left out, sent."""
+
 NOBODY = UUID(int=0)
 """Stands for the contact of a client that belongs to none."""
 
@@ -102,9 +105,19 @@ class Deliveries:
             case _:
                 raise ValueError(f"no rule for {type(fact.body).__qualname__}")
 
-    async def check(self, models: ReadModels) -> list[str]:
-        del models
-        return []
+    async def check(self, generation: Generation) -> list[str]:
+        """Every delivery that pages and dispatches count has its row, and no other row was planned."""
+        counted: Counter[UUID] = Counter()
+        async for page in generation.scan(TOTALS):
+            for row in page:
+                if not row["part"].startswith("outcome-"):
+                    counts = row["counts"] or {}
+                    counted[row["message"]] += sum(counts.get(kind, 0) for kind in PLANNED)
+        async for page in generation.scan(DELIVERIES):
+            for row in page:
+                counted[row["message"]] -= row["planned"] is not None or row["channel"] == ""
+        wrong = sum(1 for difference in counted.values() if difference)
+        return [f"{wrong} messages have more or fewer deliveries than were planned"] if wrong else []
 
 
 def _of_page(fact: Recorded, page: AudiencePage) -> Iterable[Write]:
@@ -132,6 +145,10 @@ def _of_dispatch(fact: Recorded, dispatch: Dispatch) -> Iterable[Write]:
 
 
 def _of_outcomes(fact: Recorded, ended: OutcomeSlice) -> Iterable[Write]:
+    if ended.late:
+        for result in ended.results:
+            yield _result_row(fact, ended, result, {"repeated": True})
+        return
     counts: Counter[str] = Counter()
     for result in ended.results:
         state, values = _outcome_values(result.outcome)

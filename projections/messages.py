@@ -11,7 +11,8 @@ import msgspec
 
 from domain.message import Message, ToThread
 from domain.recorded import EVENTS, Recorded
-from projections.port import Delete, Key, Put, ReadModels, Row, Table, Write
+from projections.checks import count
+from projections.port import Delete, Generation, Key, Put, ReadModels, Row, Table, Write
 
 MESSAGES = Table(
     projection="messages",
@@ -96,9 +97,11 @@ class Messages:
             case _:
                 return
 
-    async def check(self, models: ReadModels) -> list[str]:
-        del models
-        return []
+    async def check(self, generation: Generation) -> list[str]:
+        unknown = await count(generation, MESSAGES, lambda row: row["accepted_at"] is None)
+        early = await count(generation, MESSAGES, _ended_before_due)
+        problems = [f"{unknown} messages were never accepted"] if unknown else []
+        return [*problems, f"{early} messages went out before they were due"] if early else problems
 
 
 def _listings(fact: Recorded, event: Message.Accepted) -> Iterable[Write]:
@@ -154,6 +157,10 @@ def _accepted(fact: Recorded, event: Message.Accepted) -> dict[str, Any]:
         content = event.content
         values |= {"subject": content.subject, "text": content.text, "opts": content.opts}
     return values
+
+
+def _ended_before_due(row: Row) -> bool:
+    return row["dispatched"] is not None and row["due"] is None
 
 
 def state_of(row: Row) -> str:

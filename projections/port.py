@@ -176,6 +176,6 @@ class Projection(Protocol):
 
     def project(self, fact: Recorded) -> Iterable[Write]: ...
 
-    async def check(self, models: ReadModels) -> list[str]:
+    async def check(self, generation: Generation) -> list[str]:
         """Invariants over a caught-up generation: sentences about what is wrong, none when all is well."""
         ...

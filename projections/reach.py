@@ -14,7 +14,8 @@ from domain.client import Client
 from domain.contact import Contact
 from domain.recorded import EVENTS, Recorded
 from domain.routing import Address, Channels, Person
-from projections.port import Put, ReadModels, Row, Table, Write
+from projections.checks import count
+from projections.port import Generation, Put, ReadModels, Row, Table, Write
 
 REACH = Table(
     projection="reach",
@@ -61,9 +62,9 @@ class Reach:
             case _:
                 return ()
 
-    async def check(self, models: ReadModels) -> list[str]:
-        del models
-        return []
+    async def check(self, generation: Generation) -> list[str]:
+        lost = await count(generation, REACH, lambda row: bool(row["address"]) and row["channel"] is None)
+        return [f"{lost} addresses have no channel"] if lost else []
 
 
 def _contact_writes(fact: Recorded, event: Contact.Event) -> Iterable[Write]:

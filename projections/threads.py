@@ -13,8 +13,9 @@ from domain.recorded import EVENTS, Recorded
 from domain.routing import Channels
 from domain.subscription import Subscription
 from domain.thread import Settings, Thread
+from projections.checks import count
 from projections.paging import walk
-from projections.port import Put, ReadModels, Row, Table, Write
+from projections.port import Generation, Put, ReadModels, Row, Table, Write
 
 THREAD_BUCKETS = tuple(f"{number:02x}" for number in range(PARTITIONS))
 MEMBER_BUCKETS = 16
@@ -74,9 +75,13 @@ class Threads:
             case _:
                 return
 
-    async def check(self, models: ReadModels) -> list[str]:
-        del models
-        return []
+    async def check(self, generation: Generation) -> list[str]:
+        wrong = await count(
+            generation,
+            MEMBERS,
+            lambda row: row["from_at"] is None or (row["until_at"] or row["from_at"]) < row["from_at"],
+        )
+        return [f"{wrong} memberships end without a beginning, or before it"] if wrong else []
 
 
 def _thread_write(fact: Recorded, event: Thread.Event) -> Put:
