@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from domain.recorded import DELIVERY, FEED, SCHEDULES, TRIAGE, Checkpoint, Recorded
 from infra.eventstore.store import JetStreamEventStore
@@ -43,6 +43,25 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class Background:
+    """Tasks that run as long as the log is open, in its task group; all end when it closes."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> Callable[[], object]:
+        """Returns what ends it before."""
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task.cancel
+
+    def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+
 class Parts(NamedTuple):
     """What a log is made of; `opened.open_log` puts it together."""
 
@@ -51,7 +70,7 @@ class Parts(NamedTuple):
     committers: Mapping[str, Committer]
     appenders: Mapping[str, Appender]
     facts: FactReader
-    tasks: asyncio.TaskGroup
+    background: Background
     clock: Clock
 
 
@@ -65,7 +84,7 @@ class JetStreamLog:
         self.js = parts.js
         self._guard, self._facts = parts.guard, parts.facts
         self._committers, self._appenders = parts.committers, parts.appenders
-        self._tasks, self._clock = parts.tasks, parts.clock
+        self._background, self._clock = parts.background, parts.clock
 
     async def epoch(self, stream: str) -> str:
         return self._guard.epoch(stream)
@@ -106,12 +125,12 @@ class JetStreamLog:
             ack_wait_s=ack_wait_s,
             in_flight=in_flight,
         )
-        keeping = self._tasks.create_task(work.keep_alive())
+        end_keeping = self._background.start(work.keep_alive())
         try:
             async for task in work.tasks():
                 yield task
         finally:
-            keeping.cancel()
+            end_keeping()
 
     async def append(self, *records: Append) -> list[int]:
         at = self._clock()

@@ -16,7 +16,7 @@ from infra.keys.store import JetStreamKeyStore
 from infra.keys.wrapping import MasterKeys
 from infra.log.facts import FactReader
 from infra.log.feed import FeedReader
-from infra.log.log import Clock, JetStreamLog, Parts, utc_now
+from infra.log.log import Background, Clock, JetStreamLog, Parts, utc_now
 from infra.nats.appends import Appender
 from infra.nats.committer import Committer
 from infra.nats.connection import Endpoint, connected
@@ -66,12 +66,14 @@ async def open_log(
         committers = {
             stream: Committer(appenders[stream], share_singles=config.flushes_each_write) for stream in SHARED
         }
-        running = [tasks.create_task(each.run()) for each in committers.values()]
+        background = Background(tasks)
+        for each in committers.values():
+            background.start(each.run())
         keys = JetStreamKeyStore(js, appenders[KEYS_STREAM], master)
         await keys.open()
         known = catalogue or domain_catalogue()
         events = JetStreamEventStore(js, committers[EVENTS], known, keys)
-        parts = Parts(js, guard, committers, appenders, FactReader(known, keys), tasks, clock)
+        parts = Parts(js, guard, committers, appenders, FactReader(known, keys), background, clock)
         try:
             yield JetStreamLog(parts, events, keys, FeedReader(js, guard))
         except BaseException as error:  # noqa: BLE001  raised again below, outside of the group
@@ -80,8 +82,7 @@ async def open_log(
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_S_MAX):
                     await asyncio.gather(*(each.drain() for each in committers.values()))
-            for task in running:
-                task.cancel()
+            background.stop()
             await keys.close()
     if failure is not None:
         raise failure  # the caller's own, not wrapped in a group

@@ -57,13 +57,16 @@ class Puller:
         self._subscription: Subscription | None = None
         self._generation = connection.generation
         self._failed = ""
+        self._end_watch: Callable[[], None] = _nothing
         self.outstanding = 0
         self.heard_at = time.monotonic()
 
     async def open(self) -> None:
         self._subscription = await self._connection.route(self._inbox, self._on_frame)
+        self._end_watch = self._connection.on_reconnect(self._wake)
 
     async def close(self) -> None:
+        self._end_watch()
         if self._subscription is not None:
             await self._connection.unroute(self._subscription)
 
@@ -109,6 +112,10 @@ class Puller:
         else:
             self._failed = said or f"status {status}"
         self._wake()
+
+
+def _nothing() -> None:
+    """To be called where there is nothing to end."""
 
 
 def _delivery(frame: Frame) -> Delivery:

@@ -93,7 +93,7 @@ class Connection(Client):
         self._tokens = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._up = asyncio.Event()
-        self._watchers: list[Callable[[], None]] = []
+        self._watchers: list[tuple[Callable[[], None]]] = []
 
     async def open(self, endpoint: Endpoint) -> None:
         await self.connect(
@@ -118,8 +118,9 @@ class Connection(Client):
 
     def on_reconnect(self, call: Callable[[], None]) -> Callable[[], None]:
         """Have `call` run after each reconnect; returns what ends that."""
-        self._watchers.append(call)
-        return lambda: self._watchers.remove(call)
+        watcher = (call,)  # its own, even if `call` watches twice
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
 
     async def wait_up(self, timeout_s: float = CONNECT_WAIT_S) -> None:
         """Return once connected; raises Disconnected after `timeout_s`."""
@@ -237,7 +238,7 @@ class Connection(Client):
         self._up.set()
         if self.generation > 1:
             log.info("nats-reconnected", connection=self.generation)
-            for call in tuple(self._watchers):
+            for (call,) in tuple(self._watchers):
                 call()
 
     async def _on_disconnected(self) -> None:

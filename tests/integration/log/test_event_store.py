@@ -1,7 +1,6 @@
 """The event store on a real server: what commands rely on."""
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -10,7 +9,6 @@ import pytest
 from commands.port import VersionConflict
 from domain.client import Client
 from domain.contact import Contact
-from domain.context import Context
 from domain.errors import Conflict
 from domain.recorded import EVENTS
 from domain.thread import Settings, Thread
@@ -18,9 +16,8 @@ from infra.log.log import JetStreamLog
 from infra.log.opened import open_log
 from infra.nats.server import NatsServer
 from tests.fixtures.nats import MASTER_KEY, log_config
+from tests.integration.log.scenes import AT, CONTEXT, a_thread
 
-AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-CONTEXT = Context(realm="main", actor="u1", correlation="r1")
 NO_ADDRESS: dict[str, Any] = {
     "contact": None,
     "uid": None,
@@ -29,10 +26,6 @@ NO_ADDRESS: dict[str, Any] = {
     "token": None,
     "properties": {},
 }
-
-
-def a_thread(tid: str = "t1") -> Thread:
-    return Thread.open(id=uuid4(), at=AT, tid=tid, settings=Settings(name="news", owner="u1"))
 
 
 async def test_what_was_saved_is_loaded(log: JetStreamLog) -> None:
