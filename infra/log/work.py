@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-import msgspec
 import structlog
 
 from domain.errors import Unavailable
@@ -33,14 +32,6 @@ UNACKNOWLEDGED_MAX = 20_000
 RETRY_PAUSE_S = 0.2
 
 ACK, WORKING, GIVEN_BACK = b"+ACK", b"+WPI", b"-NAK"
-
-
-class _Delivered(msgspec.Struct):
-    stream_seq: int = 0
-
-
-class _ConsumerInfo(msgspec.Struct):
-    delivered: _Delivered
 
 
 class LogTask:
@@ -165,11 +156,10 @@ class Work:
         await self._assert_same_log()
         self._buffer.clear()
         config = self._config()
-        answer = await self._js.api(
+        await self._js.api(
             f"CONSUMER.CREATE.{self._stream}.{self._durable}",
             {"stream_name": self._stream, "config": config, "action": ""},
         )
-        await self._assert_not_ahead(msgspec.json.decode(answer, type=_ConsumerInfo))
         self._puller = Puller(
             self._js.connection,
             self._stream,
@@ -197,11 +187,6 @@ class Work:
             await self._guard.assert_same(self._stream)
         except OtherLog as other:
             raise LogMismatch(str(other)) from None
-
-    async def _assert_not_ahead(self, consumer: _ConsumerInfo) -> None:
-        info = await self._js.info(self._stream)
-        if info is None or consumer.delivered.stream_seq > info.state.last_seq:
-            raise LogMismatch(f"{self._durable} has worked beyond the end of {self._stream}")
 
     def _take(self, delivery: Delivery) -> None:
         self._buffer.append(delivery)

@@ -258,7 +258,7 @@ logfile_max_num: 3
 max_payload: {MESSAGE_BYTES_MAX}
 authorization {{ token: {quoted(token)} }}
 jetstream {{
-  store_dir: {quoted(str(config.folder / "jetstream"))}
+  store_dir: {quoted(str(config.folder))}  # in its subfolder jetstream
   sync_interval: {config.sync}
   max_file_store: 1TB  # each stream has its own limit; the disk is watched by readiness
 }}

@@ -1,0 +1,128 @@
+"""A log that lost its tail, or another log: every consumer notices, and nothing is written."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from domain.errors import Unavailable
+from domain.recorded import DELIVERY, EVENTS, Checkpoint, Recorded
+from infra.log.log import JetStreamLog
+from infra.log.opened import open_log
+from infra.nats.server import NatsServer
+from infra.nats.streams import open_epoch
+from processes.port import Append, LogMismatch
+from tests.fixtures.nats import MASTER_KEY, log_config
+from tests.integration.log.scenes import CONTEXT, a_thread, an_attempt, everything
+
+Damage = Callable[[NatsServer], Awaitable[None]]
+
+
+async def lose_the_tail(server: NatsServer) -> None:
+    """Put the folder back to where it was at two events, and start on it."""
+    folder = server.config.folder
+    await server.kill()
+    shutil.rmtree(folder / "jetstream")
+    shutil.copytree(folder / "earlier", folder / "jetstream")
+    await server.start()
+
+
+async def become_another(server: NatsServer) -> None:
+    """Start on an empty folder, in which somebody makes streams of the same names."""
+    await server.kill()
+    shutil.rmtree(server.config.folder / "jetstream")
+    await server.start()
+    async with open_log(log_config(server), master_key=MASTER_KEY):
+        pass
+
+
+async def with_earlier_state(server: NatsServer) -> None:
+    """Two events and a record, kept aside; then more."""
+    async with open_log(log_config(server), master_key=MASTER_KEY) as log:
+        await write(log, 2)
+    await server.kill()
+    shutil.copytree(server.config.folder / "jetstream", server.config.folder / "earlier")
+    await server.start()
+
+
+async def write(log: JetStreamLog, times: int) -> None:
+    for _ in range(times):
+        thread = a_thread()
+        await log.events.save(thread, context=CONTEXT)
+        await log.append(Append(f"attempt.apns.{thread.id.hex}", an_attempt(thread.id.hex), 0))
+
+
+@pytest.mark.parametrize("damage", [lose_the_tail, become_another])
+async def test_a_running_process_notices_and_writes_nothing(own_server: NatsServer, damage: Damage) -> None:
+    """A reader and a worker that go on reading stop with LogMismatch; a save and an append are refused."""
+    await with_earlier_state(own_server)
+    async with open_log(log_config(own_server), master_key=MASTER_KEY) as log:
+        reading = log.follow(EVENTS, None)
+        working = log.work(DELIVERY, "w", subjects=["attempt.>"], in_flight=50)
+        await write(log, 3)
+        await read_to_the_end(log, reading)
+        async with asyncio.timeout(15):
+            for _ in range(5):
+                await (await anext(working)).ack()
+        await damage(own_server)
+        end = await log.end(EVENTS)
+        with pytest.raises(LogMismatch):
+            async with asyncio.timeout(15):
+                await anext(reading)
+        with pytest.raises(LogMismatch):
+            async with asyncio.timeout(15):
+                await anext(working)
+        with pytest.raises(Unavailable):
+            await log.events.save(a_thread(), context=CONTEXT)
+        with pytest.raises(Unavailable):
+            await log.append(Append("attempt.apns.d9", an_attempt("d9"), 0))
+        assert await log.end(EVENTS) == end
+
+
+@pytest.mark.parametrize("damage", [lose_the_tail, become_another])
+async def test_a_process_that_starts_again_notices_by_its_checkpoint(
+    own_server: NatsServer, damage: Damage
+) -> None:
+    """Positions are given out a second time after a lost tail; the checkpoint's digest and epoch tell."""
+    await with_earlier_state(own_server)
+    async with open_log(log_config(own_server), master_key=MASTER_KEY) as log:
+        await write(log, 3)
+        facts = await everything(log)
+        epoch = await log.epoch(EVENTS)
+    await damage(own_server)
+    async with open_log(log_config(own_server), master_key=MASTER_KEY) as log:
+        for fact in facts[2:]:
+            with pytest.raises(LogMismatch):
+                await anext(log.follow(EVENTS, checkpoint(fact, epoch)))
+        await write(log, 5)
+        with pytest.raises(LogMismatch):
+            await anext(log.follow(EVENTS, checkpoint(facts[3], epoch)))
+
+
+async def test_a_new_epoch_invalidates_checkpoints(log: JetStreamLog) -> None:
+    """A restore opens a new epoch; whoever stands in the old one is told, though the facts are the same."""
+    await write(log, 2)
+    fact = (await everything(log))[-1]
+    old = await log.epoch(EVENTS)
+    new = await open_epoch(log.js, EVENTS)
+    assert new != old
+    with pytest.raises(LogMismatch):
+        await anext(log.follow(EVENTS, checkpoint(fact, old)))
+    info = await log.js.info(EVENTS)
+    assert info is not None
+    assert info.config["deny_delete"]
+    assert info.state.last_seq == 2
+
+
+def checkpoint(fact: Recorded, epoch: str) -> Checkpoint:
+    return Checkpoint(fact.stream, fact.position, epoch, fact.digest)
+
+
+async def read_to_the_end(log: JetStreamLog, reading: AsyncIterator[object]) -> None:
+    end = await log.end(EVENTS)
+    async with asyncio.timeout(15):
+        async for batch in reading:
+            assert isinstance(batch, list)
+            if batch[-1].position == end:
+                return
