@@ -50,6 +50,10 @@ ANDROID_FIELDS = frozenset(
 RESERVED_DATA_KEYS = frozenset({"from", "message_type", "collapse_key"})
 
 
+GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"
+"""The audience google-auth always writes, whatever token_uri the account's file names."""
+
+
 class Refusal(Exception):
     """fcm: the FcmError code; field: what is wrong, for a BadRequest."""
 
@@ -155,7 +159,7 @@ class Fcm:
                 form.get("assertion", ""),
                 self._key,
                 algorithms=["RS256"],
-                audience=self.token_uri,
+                audience=[self.token_uri, GOOGLE_TOKEN_URI],
                 issuer=self._client_email,
                 options={"require": ["exp", "iat", "aud", "iss"], "verify_exp": False, "verify_iat": False},
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hmac
+import logging
 import ssl
 import time
 from email import message_from_bytes, policy
@@ -46,6 +47,8 @@ class MailServer:
         return f"smtp://{kept.smtp_user}:{kept.smtp_password}@{HOST}:{self.port}"
 
     async def start(self, wanted_port: int = 0) -> None:
+        # aiosmtpd logs every client that hangs up with a traceback, and its own deprecations at each login.
+        logging.getLogger("mail.log").setLevel(logging.CRITICAL)
         loop = asyncio.get_running_loop()
 
         async def bind(port: int) -> asyncio.Server:
