@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -19,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from api import docs, health
 from api.endpoint import PathEndpoint, refuse
 from api.frame import Frame, added_headers
-from api.freshness import OwnWrites
+from api.freshness import RecentWrites
 from api.msgxc import socket, stream
 from api.parts import Parts
 from api.problem import MethodNotAllowed
@@ -27,6 +28,8 @@ from api.route import Header, Route
 from api.sockets.live import Live
 from api.table import ROUTES
 from domain.errors import MsgxcError, NotFound
+
+log = structlog.get_logger("msgxc.api")
 
 
 def build(parts: Parts) -> Starlette:
@@ -60,12 +63,22 @@ def all_routes(parts: Parts, live: Live) -> tuple[Route, ...]:
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    """Run the hub as long as the application is up. If it breaks, /livez says so, and the log why."""
     live: Live = app.state.live
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(live.run())
+    running = asyncio.create_task(live.run(), name="live")
+    running.add_done_callback(_say_why)
+    try:
         yield
+    finally:
         live.drain()
         running.cancel()
+        await asyncio.wait((running,))
+
+
+def _say_why(ended: asyncio.Task[None]) -> None:
+    error = None if ended.cancelled() else ended.exception()
+    if error is not None:
+        log.critical("live_hub_broke", exc_info=error)
 
 
 def _paths(routes: Sequence[Route], parts: Parts) -> list[BaseRoute]:
@@ -73,8 +86,10 @@ def _paths(routes: Sequence[Route], parts: Parts) -> list[BaseRoute]:
     by_path: defaultdict[str, list[Route]] = defaultdict(list)
     for route in routes:
         by_path[route.path].append(route)
-    own_writes = OwnWrites(parts.events, parts.watermark, now_s=parts.now_s)
-    return [StarletteRoute(path, PathEndpoint(group, parts, own_writes)) for path, group in by_path.items()]
+    recent_writes = RecentWrites(parts.events, parts.watermark, now_s=parts.now_s)
+    return [
+        StarletteRoute(path, PathEndpoint(group, parts, recent_writes)) for path, group in by_path.items()
+    ]
 
 
 def _mounts(parts: Parts) -> list[BaseRoute]:

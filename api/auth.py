@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
+from uuid import UUID
 
 import jwt
 import msgspec
@@ -26,10 +27,12 @@ NAME_MAX = 256
 """Characters of a uid."""
 REALM = re.compile(r"[A-Za-z0-9._-]{1,64}")
 ROLES_MAX = 64
+SHOPS_MAX = 200
+"""Shops one token names: as many as fit into TOKEN_BYTES_MAX."""
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A verified token. expires_at_s: its exp, seconds since 1970. key: stands for the token in counters."""
+    """A verified token. expires_at_s: its exp, seconds since 1970. key: for counters; "" is not counted."""
 
     caller: Caller
     expires_at_s: float
@@ -76,8 +79,9 @@ class Verifier:
         caller = Caller(
             uid=_name(claims, ("uid", "sub")),
             realm=_realm(claims.get("realm", DEFAULT_REALM)),
-            roles=_roles(claims.get("roles", ())),
+            roles=roles_of(claims.get("roles", ())),
             method=claims["method"] if isinstance(claims.get("method"), str) else "",
+            shops=shops_of(claims.get("shops", ())),
         )
         return Identity(caller, float(expires_at_s), key_name)
 
@@ -138,9 +142,19 @@ def _realm(value: Any) -> str:
     return value
 
 
-def _roles(value: Any) -> frozenset[str]:
+def roles_of(value: Any) -> frozenset[str]:
     if not isinstance(value, list | tuple) or len(value) > ROLES_MAX:
         raise Unauthenticated("the token's roles must be a list of names")
     if not all(isinstance(role, str) for role in value):
         raise Unauthenticated("the token's roles must be a list of names")
     return frozenset(value)
+
+
+def shops_of(value: Any) -> frozenset[UUID]:
+    """The claim `shops`. Raises Unauthenticated."""
+    if not isinstance(value, list | tuple) or len(value) > SHOPS_MAX:
+        raise Unauthenticated(f"the token's shops must be a list of at most {SHOPS_MAX} UUIDs")
+    try:
+        return frozenset(UUID(shop) for shop in value)
+    except (ValueError, AttributeError, TypeError):
+        raise Unauthenticated("the token's shops must be UUIDs") from None

@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from api.auth import bearer
-from api.freshness import OwnWrites
+from api.auth import Identity, bearer
+from api.freshness import RecentWrites
 from api.limits import LimitExceeded, assert_body_fits
 from api.parts import Parts
 from api.problem import MEDIA_TYPE, MethodNotAllowed, decoding_error, headers_of, problem_of
@@ -42,8 +42,8 @@ class ClientGone(Exception):
 class PathEndpoint:
     """All methods of one path."""
 
-    def __init__(self, routes: Sequence[Route], parts: Parts, own_writes: OwnWrites) -> None:
-        self._endpoints = {route.method: Endpoint(route, parts, own_writes) for route in routes}
+    def __init__(self, routes: Sequence[Route], parts: Parts, recent_writes: RecentWrites) -> None:
+        self._endpoints = {route.method: Endpoint(route, parts, recent_writes) for route in routes}
         if "GET" in self._endpoints:
             self._endpoints.setdefault("HEAD", self._endpoints["GET"])
 
@@ -63,8 +63,8 @@ class PathEndpoint:
 class Endpoint:
     """One route."""
 
-    def __init__(self, route: Route, parts: Parts, own_writes: OwnWrites) -> None:
-        self._route, self._parts, self._own_writes = route, parts, own_writes
+    def __init__(self, route: Route, parts: Parts, recent_writes: RecentWrites) -> None:
+        self._route, self._parts, self._recent_writes = route, parts, recent_writes
         self._decode = msgspec.json.Decoder(route.body).decode if route.body is not None else None
         self._limit = parts.rate_limit()
 
@@ -75,19 +75,20 @@ class Endpoint:
         try:
             caller = NOBODY
             if route.who is not Who.ANYONE:
-                identity = self._parts.verifier.verify(bearer(scope["headers"]))
+                identity = await self._identify(scope)
                 caller = identity.caller
-                headers = self._limit.take(identity.key)
+                if identity.key:
+                    headers = self._limit.take(identity.key)
                 assert_may_call(route.who, caller)
             body = None
             if self._decode is not None:
                 body = decode_body(self._decode, await read_body(scope, receive))
             call = self._call(scope, caller, body)
             if route.reads:
-                await self._own_writes.seen(caller, route.reads)
+                await self._recent_writes.seen(caller.realm, route.reads)
             answer = await route.handler(call)
             if route.method != "GET":
-                self._own_writes.note(caller)
+                self._recent_writes.note(caller.realm)
         except ClientGone:
             return
         except LimitExceeded as error:
@@ -96,6 +97,11 @@ class Endpoint:
             await refuse(scope, send, error, headers)
         else:
             await self._answer(scope, send, answer, headers)
+
+    async def _identify(self, scope: Scope) -> Identity:
+        if self._route.admit is not None:
+            return await self._route.admit(self._parts, scope)
+        return self._parts.verifier.verify(bearer(scope["headers"]))
 
     def _call(self, scope: Scope, caller: Caller, body: Any) -> Call[Any, Any]:
         route = self._route

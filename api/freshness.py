@@ -1,7 +1,7 @@
-"""Reading one's own writes: a caller that has just written gets answers that know of it.
+"""Reading what was just written: an answer knows of every write that this process has answered before, in its realm.
 
-Others may see read models that are a moment old. Never keeps a caller waiting for long: a projector that is far
-behind gives older answers, not errors.
+Read models are a moment behind the log. Never keeps a caller waiting for long: a projector that is far behind gives
+older answers, not errors.
 """
 
 from __future__ import annotations
@@ -9,33 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from api.port import EventReader
-from domain.context import Caller
 from domain.recorded import EVENTS
 from processes.watermark import Watermark
 
 RECENT_S = 10.0
-"""How long after its last write a caller is waited for."""
+"""How long after its last write a realm's readers are kept waiting; by then a projector has long passed it."""
 WAIT_S_MAX = 1.0
-CALLERS_MAX = 10_000
-"""Writers remembered; the one that wrote first is forgotten first."""
+REALMS_MAX = 10_000
+"""Realms remembered; the one written first is forgotten first."""
 
 
-class OwnWrites:
+class RecentWrites:
     def __init__(self, events: EventReader, watermark: Watermark, *, now_s: Callable[[], float]) -> None:
         self._events, self._watermark, self._now_s = events, watermark, now_s
-        self._wrote_s: dict[tuple[str, str], float] = {}
+        self._wrote_s: dict[str, float] = {}
 
-    def note(self, caller: Caller) -> None:
-        """The caller has written something."""
-        key = (caller.realm, caller.uid)
-        self._wrote_s.pop(key, None)
-        if len(self._wrote_s) >= CALLERS_MAX:
+    def note(self, realm: str) -> None:
+        """Something has been written."""
+        if realm not in self._wrote_s and len(self._wrote_s) >= REALMS_MAX:
             del self._wrote_s[next(iter(self._wrote_s))]
-        self._wrote_s[key] = self._now_s()
+        self._wrote_s[realm] = self._now_s()
 
-    async def seen(self, caller: Caller, projections: Sequence[str]) -> None:
-        """Return once the projections have what the caller wrote, or after WAIT_S_MAX."""
-        wrote_s = self._wrote_s.get((caller.realm, caller.uid))
+    async def seen(self, realm: str, projections: Sequence[str]) -> None:
+        """Return once the projections have what was written before this call, or after WAIT_S_MAX.
+
+        Raises Unavailable.
+        """
+        wrote_s = self._wrote_s.get(realm)
         if wrote_s is None or self._now_s() - wrote_s > RECENT_S:
             return
         end = await self._events.end()

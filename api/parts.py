@@ -11,6 +11,7 @@ from typing import Literal
 from starlette.types import ASGIApp
 
 from api.auth import Verifier
+from api.ezout.parts import Shops
 from api.limits import LocalCounter, RateLimit
 from api.metrics import Metrics
 from api.port import EventReader, FeedReader, Probe, RateCounter, ReceiptSink, RightsWatch
@@ -37,7 +38,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """clock: now, in UTC. now_s: the same in seconds since 1970. sandbox: served under /sandbox when there is one."""
+    """clock: now, in UTC. now_s: the same in seconds since 1970. sandbox: served under /sandbox when there is one.
+
+    shops: the EzOut contract is served where it is there.
+    """
 
     bus: Bus
     models: ReadModels
@@ -55,6 +59,7 @@ class Parts:
     metrics: Metrics = field(default_factory=Metrics)
     settings: Settings = field(default_factory=Settings)
     sandbox: ASGIApp | None = None
+    shops: Shops | None = None
 
     def rate_limit(self) -> RateLimit:
         """The limit of calls per token; all that count with this `counter` share it."""

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from starlette.types import Scope
 
+from api.auth import Identity
 from api.parts import Parts
 from domain.context import Caller, Context
 from domain.errors import Forbidden, MsgxcError
@@ -24,6 +26,10 @@ class Who(enum.Enum):
     RIGHTS = (
         "anyone with a token who has the right on the thread or message; "
         "others get 403, or 404 if they may not even know of it"
+    )
+    SHOP = (
+        "tokens that name the shop in their claim `shops` (a till's role only writes, a merchant's only reads), "
+        "and admins; where MSGXC_EZOUT_AUTH is none, anyone on this machine"
     )
     ADMIN = "tokens with the role admin or msgxc_admin"
 
@@ -53,15 +59,17 @@ class Answer:
 
 
 Handler = Callable[[Call[Any, Any]], Awaitable[Answer]]
+Admit = Callable[[Parts, Scope], Awaitable[Identity]]
+"""Who calls, by the headers of the request. Raises Unauthenticated, Forbidden or Unavailable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """path: as in Starlette, `/api/v2/threads/{tid}`. body, query, answer: msgspec types.
 
-    reads: projections that the answer comes from; a caller's own writes of a moment ago are waited for.
+    reads: projections that the answer comes from; writes of a moment ago are waited for.
     idempotent: takes an Idempotency-Key. errors: beside those every route of its kind can give.
-    statuses: of success, the first being the usual one.
+    statuses: of success, the first being the usual one. admit: where a contract has tokens of its own kind.
     """
 
     method: str
@@ -79,6 +87,7 @@ class Route:
     reads: tuple[str, ...] = ()
     idempotent: bool = False
     location: bool = False
+    admit: Admit | None = None
 
 
 def assert_may_call(who: Who, caller: Caller) -> None:

@@ -34,6 +34,21 @@ class Settings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     urgency: int = 3
     confidential: bool = False
 
+    def is_run_by(self, caller: Caller) -> bool:
+        return caller.is_admin or caller.uid == self.owner or caller.uid in self.admins
+
+    def may_publish(self, caller: Caller) -> bool:
+        return (
+            self.is_run_by(caller) or caller.is_service or self.open_publish or caller.uid in self.publishers
+        )
+
+    def may_subscribe(self, caller: Caller) -> bool:
+        return self.is_run_by(caller) or self.open_subscribe or self.open_publish
+
+    def may_see(self, caller: Caller, *, subscribed: bool = False) -> bool:
+        """Whether the thread exists, as far as this caller can tell."""
+        return subscribed or self.may_publish(caller) or self.may_subscribe(caller)
+
 
 class Thread(Aggregate):
     """tid is the caller's word for it, unique in the realm."""
@@ -87,20 +102,13 @@ class Thread(Aggregate):
         return self.settings.channels == ()
 
     def is_run_by(self, caller: Caller) -> bool:
-        settings = self.settings
-        return caller.is_admin or caller.uid == settings.owner or caller.uid in settings.admins
+        return self.settings.is_run_by(caller)
 
     def may_publish(self, caller: Caller) -> bool:
-        return (
-            self.is_run_by(caller)
-            or caller.is_service
-            or self.settings.open_publish
-            or caller.uid in self.settings.publishers
-        )
+        return self.settings.may_publish(caller)
 
     def may_subscribe(self, caller: Caller) -> bool:
-        return self.is_run_by(caller) or self.settings.open_subscribe or self.settings.open_publish
+        return self.settings.may_subscribe(caller)
 
     def may_see(self, caller: Caller, *, subscribed: bool = False) -> bool:
-        """Whether the thread exists, as far as this caller can tell."""
-        return subscribed or self.may_publish(caller) or self.may_subscribe(caller)
+        return self.settings.may_see(caller, subscribed=subscribed)

@@ -15,7 +15,7 @@ from api.route import Answer, Call, Route, Who
 from commands.contacts import EraseContact, PutContact
 from domain.channel import channels_of
 from domain.errors import Conflict, Invalid, NotFound, Unavailable
-from projections import contacts
+from projections import contacts, reach
 
 GROUP = "contacts"
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,4}")
@@ -53,7 +53,7 @@ class ContactView(msgspec.Struct, frozen=True, kw_only=True):
     locale: str | None
     timezone: str | None
     mtypes: list[str] | None
-    suppressed: dict[str, str] | None
+    suppressed: dict[str, str]
     created: datetime | None
     updated: datetime | None
 
@@ -66,9 +66,11 @@ async def put(call: Call[ContactBody, None]) -> Answer:
 
 async def find(call: Call[None, None]) -> Answer:
     parts, realm, uid = call.parts, call.caller.realm, call.path["uid"]
-    row = await contacts.find(parts.models, realm, parts.ids.contact(realm, uid))
+    id = parts.ids.contact(realm, uid)
+    row = await contacts.find(parts.models, realm, id)
     if row is None or row["uid"] is None:
         raise NotFound(f"no contact has the uid {uid!r}", field="uid")
+    [person] = await reach.people(parts.models, realm, [id])
     return Answer(
         ContactView(
             uid=row["uid"],
@@ -77,7 +79,7 @@ async def find(call: Call[None, None]) -> Answer:
             locale=row["locale"] or None,
             timezone=row["time_zone"] or None,
             mtypes=row["channels"],
-            suppressed=row["suppressed"],
+            suppressed={each.channel: each.suppressed for each in person.addresses if each.suppressed},
             created=row["created"],
             updated=row["updated"],
         )
@@ -147,7 +149,7 @@ ROUTES = (
         handler=find,
         who=Who.ADMIN,
         answer=ContactView,
-        reads=("contacts",),
+        reads=("contacts", "reach"),
         summary="A contact.",
         group=GROUP,
         errors=(NotFound, Unavailable),

@@ -16,7 +16,7 @@ from msgspec import Meta
 from api import cursor
 from api.route import Call
 from domain.errors import Forbidden, NotFound
-from domain.thread import Thread
+from domain.thread import Settings
 from projections import messages, threads
 from projections.port import Row
 
@@ -50,13 +50,9 @@ def place_of[T](call: Call[Any, Paging], query: str, type: type[T]) -> Place[T]:
 class SeenThread:
     """A thread as the read models have it, and whether the caller is subscribed."""
 
-    thread: Thread
+    settings: Settings
     row: Row
     subscribed: bool
-
-    @property
-    def tid(self) -> str:
-        return self.thread.tid
 
 
 async def thread_for(call: Call[Any, Any], tid: str) -> SeenThread:
@@ -68,8 +64,8 @@ async def thread_for(call: Call[Any, Any], tid: str) -> SeenThread:
         raise NotFound(f"no thread has the tid {tid!r}", field="tid")
     contact = parts.ids.contact(caller.realm, caller.uid)
     subscribed = await threads.is_subscribed(parts.models, caller.realm, id, contact)
-    seen = SeenThread(thread_of(row), row, subscribed)
-    if not seen.thread.may_see(caller, subscribed=subscribed):
+    seen = SeenThread(threads.settings_of(row), row, subscribed)
+    if not seen.settings.may_see(caller, subscribed=subscribed):
         raise NotFound(f"no thread has the tid {tid!r}", field="tid")
     return seen
 
@@ -77,7 +73,7 @@ async def thread_for(call: Call[Any, Any], tid: str) -> SeenThread:
 async def thread_run_by_caller(call: Call[Any, Any], tid: str) -> SeenThread:
     """Raises NotFound, or Forbidden when the caller may see the thread but does not run it."""
     seen = await thread_for(call, tid)
-    if not seen.thread.is_run_by(call.caller):
+    if not seen.settings.is_run_by(call.caller):
         raise Forbidden("only the thread's owner and admins may read this")
     return seen
 
@@ -96,14 +92,9 @@ async def message_for(call: Call[Any, Any], text: str) -> Row:
     if caller.is_admin or row["sender"] == caller.uid:
         return row
     owner = await threads.find(parts.models, caller.realm, row["thread"]) if row["thread"] else None
-    if owner is None or not thread_of(owner).is_run_by(caller):
+    if owner is None or not threads.settings_of(owner).is_run_by(caller):
         raise nothing
     return row
-
-
-def thread_of(row: Row) -> Thread:
-    """The rules of a thread, over its row."""
-    return Thread(row["tid"], threads.settings_of(row))
 
 
 def uid_of(contact: UUID, uids: Mapping[UUID, str]) -> str:

@@ -11,7 +11,7 @@ from msgspec import Meta
 from api.cursor import Page
 from api.msgxc.bodies import Codes, SubscribeBody, Tid, UnsubscribeBody
 from api.msgxc.messages import MessageView, view_of
-from api.msgxc.reading import Paging, SeenThread, place_of, thread_for, thread_of, thread_run_by_caller
+from api.msgxc.reading import Paging, SeenThread, place_of, thread_for, thread_run_by_caller
 from api.route import Answer, Call, Route, Who
 from commands.scope import claim_for
 from commands.threads import ChangeThread, CloseThread, OpenThread, Subscribe, Unsubscribe
@@ -143,8 +143,8 @@ async def list_threads(call: Call[None, Paging]) -> Answer:
     rows, after = await threads.listed(parts.models, caller.realm, cursor=place.after, limit=call.query.limit)
     contact = parts.ids.contact(caller.realm, caller.uid)
     own = {row["thread"] for row in await threads.of_contact(parts.models, caller.realm, contact)}
-    seen = [SeenThread(thread_of(row), row, row["thread"] in own) for row in rows]
-    items = [_view(call, one) for one in seen if one.thread.may_see(caller, subscribed=one.subscribed)]
+    seen = [SeenThread(threads.settings_of(row), row, row["thread"] in own) for row in rows]
+    items = [_view(call, one) for one in seen if one.settings.may_see(caller, subscribed=one.subscribed)]
     return Answer(Page(items, place.next(after)))
 
 
@@ -198,10 +198,10 @@ def _assert_owner(call: Call[Any, Any], body: ThreadBody) -> None:
 
 
 def _view(call: Call[Any, Any], seen: SeenThread) -> ThreadView:
-    settings, row = seen.thread.settings, seen.row
-    runs = seen.thread.is_run_by(call.caller)
+    settings, row = seen.settings, seen.row
+    runs = seen.settings.is_run_by(call.caller)
     return ThreadView(
-        tid=seen.tid,
+        tid=row["tid"],
         name=settings.name,
         alias=settings.alias,
         openp=settings.open_publish,

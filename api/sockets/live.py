@@ -114,7 +114,7 @@ class Live:
         for session in self._on(subject):
             match event:
                 case Thread.Changed(settings=settings):
-                    session.reconsider(subject, Thread("", settings))
+                    session.reconsider(subject, settings)
                 case Thread.Closed():
                     session.revoke(subject)
                 case _:

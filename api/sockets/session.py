@@ -12,7 +12,7 @@ from api.sockets.follower import Connection, Follower
 from api.sockets.hub import Hub
 from api.sockets.wire import Encoding
 from domain.errors import Forbidden
-from domain.thread import Thread
+from domain.thread import Settings
 from processes.feed import contact_subject, system_thread, thread_subject
 
 TOKEN_ENDED = 4401
@@ -114,12 +114,12 @@ class Session:
             self._hub.leave(self.follower, [subject])
             self.on_revoked(followed.tid)
 
-    def reconsider(self, subject: str, thread: Thread) -> None:
+    def reconsider(self, subject: str, settings: Settings) -> None:
         """The thread's settings are others now: a right to subscribe that they took away ends."""
         followed = self.threads.get(subject)
         if followed is None or self.identity is None:
             return
-        may = thread.may_subscribe(self.identity.caller)
+        may = settings.may_subscribe(self.identity.caller)
         if followed.by_right and not may:
             self.revoke(subject)
         followed.by_right = may

@@ -1,0 +1,191 @@
+"""The API as it is, over a world in memory: called in process, or served by a real uvicorn for sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid1, uuid4
+
+import httpx
+import jwt
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+from websockets.asyncio.client import ClientConnection, connect
+
+from api.app import build
+from api.auth import Verifier
+from api.keys import Key, KeySet
+from api.parts import Parts, Settings
+from api.port import Probe
+from api.sockets.live import Live
+from api.sockets.protocol import OPTIONS
+from tests.memory.feed import MemoryEvents, MemoryFeed, MemoryReceipts, MemoryRights
+from tests.memory.world import IDS, World, world
+
+SECRET = b"a secret of thirty-two bytes, or more"
+ROLES = ("project-events", "project-delivery", "dispatcher")
+PATIENCE_S = 5.0
+"""Until a test that waits for something fails."""
+
+
+class ChangingKeys:
+    """api.port.KeySource that a test rotates."""
+
+    def __init__(self) -> None:
+        self.keys = KeySet((Key("k1", "HS256", SECRET),))
+
+    def current(self) -> KeySet:
+        return self.keys
+
+
+def token(
+    uid: str = "ann",
+    *,
+    role: str | None = None,
+    realm: str | None = None,
+    ttl_s: float = 3600,
+    secret: bytes = SECRET,
+    **claims: Any,
+) -> str:
+    said: dict[str, Any] = {"sub": uid, "exp": time.time() + ttl_s, **claims}
+    if role:
+        said["roles"] = [role]
+    if realm:
+        said["realm"] = realm
+    return jwt.encode(said, secret, algorithm="HS256", headers={"kid": "k1"})
+
+
+class Site:
+    """client: an HTTP client without a token. feed, keys: what a test makes go wrong."""
+
+    def __init__(
+        self,
+        made: World,
+        settings: Settings,
+        sandbox: ASGIApp | None,
+        probes: tuple[Probe, ...],
+        *,
+        strict: bool,
+    ) -> None:
+        self.world, log = made, made.own.log
+        self.feed, self.keys = MemoryFeed(made.streams), ChangingKeys()
+        self.parts = Parts(
+            bus=made.own.bus,
+            models=made.models,
+            ids=IDS,
+            feed=self.feed,
+            events=MemoryEvents(log),
+            watermark=made.watermark,
+            rights=MemoryRights(log),
+            receipts=MemoryReceipts(log),
+            verifier=Verifier(self.keys, now_s=time.time),
+            clock=made.clock,
+            settings=settings,
+            sandbox=sandbox,
+            probes=probes,
+        )
+        self.app: Starlette = build(self.parts)
+        self.live: Live = self.app.state.live
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app, raise_app_exceptions=strict), base_url="http://msgxc"
+        )
+        self.port = 0
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        by: str | None = "ann",
+        role: str | None = None,
+        realm: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """By None: without a token."""
+        sent = dict(headers or {})
+        if by is not None:
+            sent["Authorization"] = f"Bearer {token(by, role=role, realm=realm)}"
+        content = None if body is None else body if isinstance(body, bytes) else msgspec.json.encode(body)
+        return await self.client.request(method, path, content=content, headers=sent)
+
+    async def ok(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
+        """The answer of a call that must succeed."""
+        got = await self.call(method, path, body, **options)
+        assert got.status_code < 300, (got.status_code, got.text)
+        return got.json()
+
+    async def admin(self, method: str, path: str, body: Any = None) -> Any:
+        return await self.ok(method, path, body, by="boss", role="admin")
+
+    def socket(self, **headers: str) -> connect:
+        address = f"ws://127.0.0.1:{self.port}/api/v2/connect/{uuid4()}/{uuid1()}"
+        return connect(address, additional_headers=headers, compression=None)
+
+    async def settled(self) -> None:
+        await self.world.quiet()
+
+
+@asynccontextmanager
+async def site(
+    *,
+    settings: Settings | None = None,
+    served: bool = False,
+    sandbox: ASGIApp | None = None,
+    probes: tuple[Probe, ...] = (),
+    strict: bool = True,
+) -> AsyncIterator[Site]:
+    """served: by uvicorn, on a free port of the loopback interface. strict: an unexpected error fails the test."""
+    async with world(roles=ROLES) as made:
+        it = Site(made, settings or Settings(), sandbox, probes, strict=strict)
+        pumping = asyncio.create_task(it.feed.run())
+        try:
+            if served:
+                async with _served(it):
+                    yield it
+            else:
+                async with it.app.router.lifespan_context(it.app):
+                    yield it
+        finally:
+            pumping.cancel()
+            await it.client.aclose()
+
+
+@asynccontextmanager
+async def _served(it: Site) -> AsyncIterator[None]:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        it.port = bound.getsockname()[1]
+        config = uvicorn.Config(it.app, log_config=None, timeout_graceful_shutdown=2, **OPTIONS)
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[bound]))
+        await eventually(lambda: server.started)
+        try:
+            yield
+        finally:
+            it.live.drain()
+            server.should_exit = True
+            await serving
+
+
+async def eventually(reached: Callable[[], Any]) -> None:
+    """Return when the condition holds; fail when it does not for too long."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not reached():
+            await asyncio.sleep(0.005)
+
+
+async def said(socket: ClientConnection) -> Any:
+    """The next frame, decoded."""
+    async with asyncio.timeout(PATIENCE_S):
+        return msgspec.json.decode(await socket.recv())
+
+
+async def say(socket: ClientConnection, **frame: Any) -> None:
+    await socket.send(msgspec.json.encode(frame).decode())
