@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from cli import running, tokens
+from cli import events, running, tokens
 from cli.console import FAILURE
 
 app = typer.Typer(
@@ -45,7 +45,8 @@ def root(
 
 for command in (running.serve, running.api, running.project, running.dispatch, running.gateway):
     app.command()(command)
-app.command()(tokens.token)
+app.command(epilog=tokens.EXAMPLES)(tokens.token)
+app.add_typer(events.app, name="events")
 
 
 def main() -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
+import structlog
+
 from cli.session import Session
-from domain.errors import Conflict
 from infra.readstore.store import ReadStore
 from projections.catalogue import ALL
 from projections.port import Generation, Projection
 
+log = structlog.get_logger()
+
 Fed = list[tuple[Projection, Generation]]
-
-
-class ModelsOutdated(Exception):
-    """A live generation was built by an older version of its projection: the projector cannot feed it."""
 
 
 @contextlib.asynccontextmanager
@@ -47,21 +46,43 @@ async def make_missing(store: ReadStore) -> None:
     """A first, live generation for each projection that has none, so that reads find empty tables."""
     for projection in ALL:
         if await store.live(projection.name) is None:
-            await store.generation(projection.name, 1, projection.tables, version=projection.version)
-            await store.switch(projection.name, 1)
+            number = await store.begin(projection.name, projection.version)
+            await store.generation(projection.name, number, projection.tables)
+            await store.switch(projection.name, number)
 
 
-async def live_generations(store: ReadStore) -> Fed:
-    """What a projector writes to. Raises ModelsOutdated."""
-    return [(projection, await _live(store, projection)) for projection in ALL]
+async def fed_generations(store: ReadStore) -> tuple[Fed, list[Projection]]:
+    """What a projector writes to, and the projections whose live generation an older version of the code has built.
+
+    Those stay as they are, readable and not fed, until a rebuild offers a new generation; it is switched in here.
+    """
+    fed: Fed = []
+    outdated: list[Projection] = []
+    for projection in ALL:
+        number = await _live_of_version(store, projection) or await _switch_to_offered(store, projection)
+        if number is None:
+            outdated.append(projection)
+            log.error(
+                "read-model-outdated",
+                projection=projection.name,
+                mend=f"msgxc projections rebuild {projection.name}",
+            )
+        else:
+            fed.append((projection, await store.generation(projection.name, number, projection.tables)))
+    return fed, outdated
 
 
-async def _live(store: ReadStore, projection: Projection) -> Generation:
-    number = await store.live(projection.name)
-    assert number is not None
-    try:
-        return await store.generation(
-            projection.name, number, projection.tables, version=projection.version, create=False
-        )
-    except Conflict as error:
-        raise ModelsOutdated(f"{error.detail}: run msgxc projections rebuild {projection.name}") from error
+async def _live_of_version(store: ReadStore, projection: Projection) -> int | None:
+    live = await store.live(projection.name)
+    infos = await store.generations(projection.name)
+    return next((i.number for i in infos if i.number == live and i.version == projection.version), None)
+
+
+async def _switch_to_offered(store: ReadStore, projection: Projection) -> int | None:
+    offered = await store.offered(projection.name)
+    infos = await store.generations(projection.name)
+    if any(i.number == offered and i.version == projection.version for i in infos):
+        assert offered is not None
+        await store.switch(projection.name, offered)
+        return offered
+    return None

@@ -7,12 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.examples import examples
 from cli.session import Session, duration, now, open_session
 from domain.context import DEFAULT_REALM
 from infra.secrets import signing_key
 
 ALGORITHM_OF = {"OKP": "EdDSA", "EC": "ES256", "RSA": "RS256", "oct": "HS256"}
 """By key type (RFC 7518, section 6.1), for keys that do not say their algorithm."""
+
+
+EXAMPLES = examples(
+    "msgxc token --uid ann",
+    'curl -H "Authorization: Bearer $(msgxc token --uid ops --role admin)" localhost:8000/api/v2/threads',
+)
 
 
 def token(
@@ -26,13 +33,7 @@ def token(
         bool, typer.Option("--service", help="A service's token: it may publish to any thread.")
     ] = False,
 ) -> None:
-    """Print a token, and nothing else.
-
-    Examples:
-      msgxc token --uid ann
-
-      curl -H "Authorization: Bearer $(msgxc token --uid ops --role admin)" localhost:8000/api/v2/threads
-    """
+    """Print a token, and nothing else."""
     if not uid:
         raise typer.BadParameter("a uid has at least one character", param_hint="--uid")
     seconds = int(duration(ttl).total_seconds())

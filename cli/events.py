@@ -1,0 +1,156 @@
+"""`msgxc events`: the log for people and programs; tail, show, export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.console import print_json
+from cli.examples import examples
+from cli.session import Session, open_session, run_async
+from domain.context import DEFAULT_REALM
+
+if TYPE_CHECKING:
+    from cli.logreading import Fact
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the log.")
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+Personal = Annotated[
+    bool, typer.Option("--show-personal", help="Show addresses, contents and the like; hidden otherwise.")
+]
+Topics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--topic", metavar="TOPIC", help="Only this topic, or all of a kind (message); may be repeated."
+    ),
+]
+
+
+class Stream(StrEnum):
+    EVENTS = "EVENTS"
+    DELIVERY = "DELIVERY"
+
+
+class Format(StrEnum):
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+    CLOUDEVENTS = "cloudevents"
+
+
+@app.command(
+    epilog=examples("msgxc events tail -f", "msgxc events tail --topic message --lines 5 --json | jq .data")
+)
+def tail(
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=10_000, help="How many.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is appended.")] = False,
+    topic: Topics = None,
+    stream: Annotated[Stream | None, typer.Option(help="Only this stream.")] = None,
+    show_personal: Personal = False,
+    as_json: Json = False,
+) -> None:
+    """The newest facts, oldest first: events, and what became of messages."""
+    run_async(_tail(open_session(), lines, follow, topic or [], stream, _printer(as_json, show_personal)))
+
+
+@app.command(
+    epilog=examples(
+        "msgxc events show thread:demo",
+        "msgxc events show 5c0c9a6e3f7a8d1e9b2a4c6d8e0f1a2b",
+        "msgxc events show EVENTS:12 --show-personal",
+    )
+)
+def show(
+    what: Annotated[
+        str, typer.Argument(metavar="ID", help="An id, thread:TID, contact:UID or STREAM:POSITION.")
+    ],
+    realm: Annotated[str, typer.Option(help="Whose thread or contact.")] = DEFAULT_REALM,
+    show_personal: Personal = False,
+    as_json: Json = False,
+) -> None:
+    """Everything the log says of one thread, contact, client or message, its deliveries included."""
+    run_async(_show(open_session(), what, realm, _printer(as_json, show_personal, whole=True)))
+
+
+@app.command(
+    epilog=examples(
+        "msgxc events export > events.jsonl",
+        "msgxc events export --format parquet --out events/   # again later: goes on where it stopped",
+        "msgxc events export --format cloudevents --topic message.accepted.v1 --after 1000",
+    )
+)
+def export(
+    after: Annotated[int, typer.Option(min=0, help="Start behind this position.")] = 0,
+    until: Annotated[
+        int | None, typer.Option(min=1, help="Stop at this position; else at the end of now.")
+    ] = None,
+    topic: Topics = None,
+    stream: Annotated[Stream, typer.Option(help="Which stream.")] = Stream.EVENTS,
+    form: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.JSONL,
+    out: Annotated[
+        Path | None, typer.Option(help="A file (parquet: a folder) to write, or to go on with.")
+    ] = None,
+    show_personal: Personal = False,
+) -> None:
+    """Write facts out. With --out an export that was interrupted, or a later one, goes on where the last stopped."""
+    from cli.export import Wanted, export_facts
+
+    wanted = Wanted(str(stream), after, until, tuple(topic or ()), show_personal)
+    run_async(export_facts(open_session(), wanted, str(form), out))
+
+
+async def _tail(
+    session: Session,
+    lines: int,
+    follow: bool,
+    topics: list[str],
+    stream: Stream | None,
+    show: Callable[[Fact], None],
+) -> None:
+    from cli.logreading import STREAMS, follow_all, last_facts, matching, reading
+
+    streams = (str(stream),) if stream else STREAMS
+    matches = matching(topics)
+    async with reading(session) as log:
+        starts = {name: await log.end(name) for name in streams}
+        found = [fact for name in streams for fact in await last_facts(log, name, lines, matches)]
+        for fact in sorted(found, key=_moment)[-lines:] if lines else ():
+            show(fact)
+        if follow:
+            await follow_all(log, starts, show, matches)
+
+
+async def _show(session: Session, what: str, realm: str, show: Callable[[Fact], None]) -> None:
+    from cli.console import fail
+    from cli.logreading import reading, story
+    from domain.ids import Ids
+
+    async with reading(session) as log:
+        facts = await story(log, Ids(session.keyring.id_key), what, realm)
+        if not facts:
+            fail(f"the log says nothing of {what} in realm {realm}")
+        for fact in facts:
+            show(fact)
+
+
+def _moment(fact: Fact) -> tuple[str, int]:
+    """Facts of two streams by their time; within one stream the position decides."""
+    at = getattr(fact, "at", None)
+    return (at.isoformat() if at else "", fact.position)
+
+
+def _printer(as_json: bool, personal: bool, *, whole: bool = False) -> Callable[[Fact], None]:
+    from cli.facts import block, line, shown
+
+    def show(fact: Fact) -> None:
+        told = shown(fact, personal=personal)
+        if as_json:
+            print_json(told)
+        else:
+            typer.echo(block(told) if whole else line(told))
+
+    return show
