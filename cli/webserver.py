@@ -80,6 +80,7 @@ async def serve_http(
         loop="none",
         http="httptools",
         log_config=None,
+        log_level="warning",
         access_log=False,
         lifespan="on",
         server_header=False,
