@@ -44,8 +44,11 @@ class StreamState(msgspec.Struct, frozen=True):
 
 
 class StreamInfo(msgspec.Struct, frozen=True):
+    """cluster: where it is replicated, its `leader` and its `replicas`."""
+
     config: dict[str, Any]
     state: StreamState
+    cluster: dict[str, Any] = {}
 
 
 _leader_answer = msgspec.json.Decoder(_LeaderAnswer)
