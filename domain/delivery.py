@@ -134,7 +134,9 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
 class OutcomeSlice(msgspec.Struct, frozen=True):
     """What the slice's sends came to, in order. attempt: the position of its Attempt record.
 
-    source: the subject of the dispatch.
+    source: the subject of the dispatch. repeated: an attempt before it had no outcome, so some of it may have been
+    sent twice. late: another gateway's outcome of the slice was there first, and counts; this one is kept for the
+    record.
     """
 
     realm: str
@@ -147,6 +149,7 @@ class OutcomeSlice(msgspec.Struct, frozen=True):
     results: tuple[Result, ...]
     ended_at: datetime
     repeated: bool = False
+    late: bool = False
 
 
 ReceiptKind = Literal["delivered", "read", "clicked", "bounced", "unsubscribed"]

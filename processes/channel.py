@@ -1,8 +1,9 @@
 """One channel's gateway process: takes dispatches, sends slices, records what each send came to.
 
 Before each slice an attempt is appended with the expected last sequence: the record, and the fence against a second
-gateway. After it one outcome for the slice. What was attempted without an outcome may have been sent: it is repeated
-under the same collapse id, and marked.
+gateway. After it one outcome for the slice: the first that is written counts, one of a gateway that was fenced off
+meanwhile is kept as late. What was attempted without an outcome may have been sent: it is repeated under the same
+collapse id, and marked.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
+import msgspec
 import structlog
 
 from commands.port import KeyStore, VersionConflict
@@ -21,7 +23,7 @@ from domain.retry import HALTED
 from gateways.port import ChannelHalted, Gateway, Notice, Target
 from processes.port import Append, Log, Task
 from processes.sealing import unseal
-from processes.worker import Post, work
+from processes.worker import Post, TakenOver, work
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +38,7 @@ class Progress:
     """What earlier work on a dispatch has left: slices done, and an attempt without an outcome."""
 
     def __init__(self) -> None:
-        self.last_attempt: int = 0
+        self.last_attempt = self.last_outcome = 0
         self.first = 0
         self.repeats: int | None = None
 
@@ -110,8 +112,7 @@ class ChannelProcess:
         progress = await self._progress(dispatch) if task.deliveries > 1 else Progress()
         hidden = await unseal(self._keys, dispatch)
         while progress.first < len(dispatch.recipients):
-            if not await self._slice(dispatch, hidden, progress):
-                return
+            await self._slice(dispatch, hidden, progress)
 
     async def _progress(self, dispatch: Dispatch) -> Progress:
         """Read back where the dispatch stands: attempts and outcomes, in order."""
@@ -122,6 +123,7 @@ class ChannelProcess:
             assert isinstance(fact.body, OutcomeSlice)
             outcome_of.add(fact.body.attempt)
             progress.first = max(progress.first, fact.body.first + len(fact.body.results))
+            progress.last_outcome = fact.position
         subject = f"attempt.{self.channel}.{dispatch.id}"
         last = await self._log.last(DELIVERY, subject)
         if last is not None:
@@ -131,20 +133,20 @@ class ChannelProcess:
                 progress.repeats = last.position
         return progress
 
-    async def _slice(self, dispatch: Dispatch, hidden: Sealed | None, progress: Progress) -> bool:
-        """Send the next slice; False when another gateway has taken the dispatch over."""
+    async def _slice(self, dispatch: Dispatch, hidden: Sealed | None, progress: Progress) -> None:
+        """Send the next slice. Raises TakenOver when another gateway has the dispatch by now."""
         first = progress.first
         last = min(first + self._gateway.slice_size, len(dispatch.recipients))
         now = self._clock()
         try:
             attempt = await self._attempt(dispatch, first, last, progress, now)
-        except VersionConflict:
+        except VersionConflict as conflict:
             log.info("dispatch_taken_over", channel=self.channel, dispatch=dispatch.id)
-            return False
+            raise TakenOver from conflict
         outcomes = await self._send(dispatch, hidden, first, last, now)
-        await self._record(dispatch, attempt, first, outcomes, repeated=progress.repeats is not None)
+        ended = self._ended(dispatch, attempt, first, outcomes, repeated=progress.repeats is not None)
+        await self._record(dispatch, ended, progress)
         progress.last_attempt, progress.first, progress.repeats = attempt, last, None
-        return True
 
     async def _attempt(
         self, dispatch: Dispatch, first: int, last: int, progress: Progress, now: datetime
@@ -195,7 +197,7 @@ class ChannelProcess:
         assert len(outcomes) == len(targets), "a gateway answers for every target"
         return outcomes
 
-    async def _record(
+    def _ended(
         self,
         dispatch: Dispatch,
         attempt: int,
@@ -203,12 +205,12 @@ class ChannelProcess:
         outcomes: Sequence[Outcome],
         *,
         repeated: bool,
-    ) -> None:
+    ) -> OutcomeSlice:
         results = tuple(
             Result(recipient.contact, recipient.client, outcome)
             for recipient, outcome in zip(dispatch.recipients[first:], outcomes, strict=False)
         )
-        ended = OutcomeSlice(
+        return OutcomeSlice(
             realm=dispatch.realm,
             message=dispatch.message,
             channel=self.channel,
@@ -220,8 +222,24 @@ class ChannelProcess:
             ended_at=self._clock(),
             repeated=repeated,
         )
+
+    async def _record(self, dispatch: Dispatch, ended: OutcomeSlice, progress: Progress) -> None:
+        """Write what the slice came to: as the outcome that counts, or as late if another gateway was faster."""
         subject = f"outcome.{self.channel}.{dispatch.id}"
-        await self._log.append(Append(subject, ended, None, dispatch.correlation))
+        for _ in range(SLICES_MAX):
+            expect = None if ended.late else progress.last_outcome
+            try:
+                [progress.last_outcome] = await self._log.append(
+                    Append(subject, ended, expect, dispatch.correlation)
+                )
+            except VersionConflict:
+                there = await self._log.read(DELIVERY, subject, limit=SLICES_MAX)
+                progress.last_outcome = there[-1].position
+                late = any(_covers(fact.body, ended) for fact in there)
+                ended = msgspec.structs.replace(ended, late=late)
+            else:
+                return
+        raise TakenOver
 
     def _halt(self, halt: ChannelHalted) -> None:
         self._halted_until = self._clock() + timedelta(seconds=halt.retry_after_s)
@@ -239,3 +257,10 @@ class ChannelProcess:
 def _of_halted(outcome: Outcome) -> Outcome:
     """What a halted channel could not send is tried again without counting as a try."""
     return Retry(HALTED, outcome.after_s, outcome.code) if isinstance(outcome, Retry) else outcome
+
+
+def _covers(other: object, ended: OutcomeSlice) -> bool:
+    """Whether an outcome on the log already counts for some of the same recipients."""
+    assert isinstance(other, OutcomeSlice)
+    ends = ended.first + len(ended.results)
+    return not other.late and other.first < ends and ended.first < other.first + len(other.results)

@@ -67,7 +67,8 @@ class Feedback:
         for offset, result in enumerate(ended.results):
             recipient = dispatch.recipients[ended.first + offset]
             await self._learn(dispatch, recipient, result.outcome, ended.ended_at, context)
-        await self._again(dispatch, ended)
+        if not ended.late:
+            await self._again(dispatch, ended)
 
     async def _learn(
         self,

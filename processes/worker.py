@@ -1,25 +1,27 @@
 """The frame of every process that works on facts: bounded in flight, each fact until it is acknowledged.
 
-A handler returns when the fact is dealt with for good. When it raises something temporary the fact comes back later;
-when it raises anything else, or too often, the fact goes to TRIAGE with the reason and the others go on.
+A handler returns when the fact is dealt with for good. When a part we depend on is away the fact comes back later, as
+often as it takes; when the handler raises anything else, or loses too many races, the fact goes to TRIAGE with the
+reason and the others go on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from commands.port import VersionConflict
-from domain.errors import MsgxcError
+from domain.errors import Unavailable
 from processes.port import Log, Task
 
 log = structlog.get_logger(__name__)
 
 DELIVERIES_MAX = 20
-"""Times a fact is handed out before it goes to TRIAGE; with the delays below that is about half an hour."""
+"""Times a fact may lose a race before it goes to TRIAGE; with the delays below that is about half an hour."""
 DELAY_S_MAX = 120.0
 EXTEND_SHARE = 3
 """Long work says so this many times within the time after which it would be handed out again."""
@@ -37,6 +39,10 @@ class Post:
 
 
 Handler = Callable[[Task], Awaitable[None]]
+
+
+class TakenOver(Exception):
+    """Another process works on this fact by now: it will say when the fact is dealt with."""
 
 
 async def work(events: Log, post: Post, handler: Handler) -> None:
@@ -57,31 +63,47 @@ async def work(events: Log, post: Post, handler: Handler) -> None:
 async def _one(events: Log, post: Post, handler: Handler, task: Task, places: asyncio.Semaphore) -> None:
     heart = asyncio.create_task(_keep(task, post.ack_wait_s / EXTEND_SHARE))
     try:
-        await handler(task)
-        await task.ack()
-    except (MsgxcError, TimeoutError) as error:
-        await _later(events, post, task, error)
-    except ValueError as error:
-        await _triage(events, post, task, error)
-        await task.ack()
+        await _deal(events, post, handler, task)
+    except Unavailable as error:
+        if not error.retryable:
+            raise
+        # Not even a word about it reaches the log: the fact comes back by itself.
+        log.warning("fact_left", durable=post.durable, position=task.position, error=repr(error))
     finally:
         heart.cancel()
         places.release()
 
 
+async def _deal(events: Log, post: Post, handler: Handler, task: Task) -> None:
+    """Have the fact handled, and say what became of it. Raises Unavailable when that can't be said."""
+    try:
+        await handler(task)
+    except TakenOver:
+        await task.give_back(delay_s=post.ack_wait_s)
+    except (Unavailable, TimeoutError) as error:
+        if isinstance(error, Unavailable) and not error.retryable:
+            raise
+        await _later(post, task, error)
+    except VersionConflict as error:
+        if task.deliveries < DELIVERIES_MAX:
+            await _later(post, task, error)
+        else:
+            await _triage(events, post, task, error)
+    except Exception as error:  # noqa: BLE001  a fact nobody can deal with must not stop the others
+        await _triage(events, post, task, error)
+    else:
+        await task.ack()
+
+
 async def _keep(task: Task, every_s: float) -> None:
     while True:
         await asyncio.sleep(every_s)
-        await task.extend()
+        with contextlib.suppress(Unavailable):
+            await task.extend()
 
 
-async def _later(events: Log, post: Post, task: Task, error: Exception) -> None:
-    temporary = isinstance(error, TimeoutError | VersionConflict) or getattr(error, "retryable", False)
-    if not temporary or task.deliveries >= DELIVERIES_MAX:
-        await _triage(events, post, task, error)
-        await task.ack()
-        return
-    delay_s = min(0.5 * 2.0**task.deliveries, DELAY_S_MAX)
+async def _later(post: Post, task: Task, error: Exception) -> None:
+    delay_s = min(0.5 * 2.0 ** min(task.deliveries, 10), DELAY_S_MAX)
     log.warning(
         "fact_given_back", durable=post.durable, position=task.position, delay_s=delay_s, error=repr(error)
     )
@@ -91,3 +113,4 @@ async def _later(events: Log, post: Post, task: Task, error: Exception) -> None:
 async def _triage(events: Log, post: Post, task: Task, error: Exception) -> None:
     log.error("fact_triaged", durable=post.durable, position=task.position, error=repr(error))
     await events.triage(post.durable, task.subject, reason=repr(error), body=task.raw, position=task.position)
+    await task.ack()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
-from domain.errors import OutcomeUnknown, Unavailable
+from domain.errors import Unavailable
 from domain.recorded import DELIVERY, FEED, Checkpoint, Recorded
 from infra.eventstore.wire import digest_of, pack_bytes, pack_delivery, unpack
 from infra.nats.frames import Stored
@@ -47,15 +47,12 @@ class MemoryTask:
 
 
 class MemoryLog:
-    """Faults: `down` makes every call fail; `lose_answers` appends that are stored and not acknowledged;
-    `lose_words` acknowledgements that never reach the server.
-    """
+    """down: every call fails, as long as it is set."""
 
     def __init__(self, streams: Streams, keys: MemoryKeyStore, *, life: Lifeline | None = None) -> None:
         self.streams, self._keys = streams, keys
         self.life = life or Lifeline()
         self.down = False
-        self.lose_answers = self.lose_words = 0
 
     def unpack(self, stream: str, stored: Stored) -> Recorded:
         """Raises ValueError for a message that is no fact."""
@@ -65,8 +62,7 @@ class MemoryLog:
     async def tell(self, word: str) -> bool:
         """Whether a word to the server arrives; as with the real one, a lost word is no error."""
         await self.life.alive()
-        if self.lose_words and word == "ack":
-            self.lose_words -= 1
+        if word == "ack" and self.life.loses_word():
             return False
         return not self.down
 
@@ -142,7 +138,9 @@ class MemoryLog:
         return not any(applied < stored.sequence <= position for stored in found)
 
     async def feed(self, subject: str, frame: bytes, *, message: str, correlation: str = "") -> int:
-        packed = pack_bytes(subject, "frame.v1", frame, at=self._now(), Corr=correlation, Message=message)
+        packed = pack_bytes(
+            subject, "frame.v1", frame, at=self._now(), correlation=correlation, Message=message
+        )
         return (await self._append(FEED, [Entry(packed.subject, packed.lines, packed.body)]))[0]
 
     async def schedule(self, id: str, due: datetime, *, target: str, body: bytes) -> None:
@@ -170,9 +168,6 @@ class MemoryLog:
         await self._asked()
         positions = self.streams.append(stream, entries)
         await self.life.step(f"append {' '.join(entry.subject.split('.')[0] for entry in entries)}")
-        if self.lose_answers:
-            self.lose_answers -= 1
-            raise OutcomeUnknown("the log did not answer")
         return positions
 
     async def _asked(self) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from domain.errors import Unavailable
 from domain.recorded import Checkpoint
-from projections.port import Delete, Key, Put, Row, Table, Write
+from infra.readstore.cells import DECODERS, ENCODERS
+from infra.readstore.shape import Digest, Shape, check_ties
+from projections.port import ColumnType, Delete, Key, Put, Row, Table, Write
 from tests.memory.lifeline import Lifeline
 
 
@@ -40,9 +40,12 @@ class Cells:
         return value if at > self.deleted_at else None
 
 
-def _plain(value: Any, kind: str) -> Any:
+def _plain(value: Any, kind: ColumnType) -> Any:
     """As a store would give it back."""
-    return msgspec.json.decode(msgspec.json.encode(value)) if kind == "json" and value is not None else value
+    if value is None:
+        return None
+    stored = ENCODERS[kind](value)
+    return DECODERS[kind](stored) if kind in DECODERS else stored
 
 
 class MemoryReadModels:
@@ -58,8 +61,8 @@ class MemoryReadModels:
 
     async def get(self, table: Table, key: Key) -> Row | None:
         self._assert_up()
-        cells = self._rows(table).get(tuple(key))
-        return _row(table, tuple(key), cells) if cells and cells.visible else None
+        cells = self._rows(table).get(_key(table, key))
+        return _row(table, _key(table, key), cells) if cells and cells.visible else None
 
     async def get_many(self, table: Table, keys: Sequence[Key]) -> list[Row | None]:
         return [await self.get(table, key) for key in keys]
@@ -113,9 +116,10 @@ class MemoryReadModels:
 
     def apply(self, writes: Sequence[Write]) -> None:
         self._assert_up()
+        check_ties(writes)
         for write in writes:
             _assert_fits(write)
-            self._rows(write.table).setdefault(tuple(write.key), Cells()).apply(write)
+            self._rows(write.table).setdefault(_key(write.table, write.key), Cells()).apply(write)
 
     def _rows(self, table: Table) -> dict[Key, Cells]:
         return self.tables.setdefault(table.name, {})
@@ -144,10 +148,22 @@ class MemoryGeneration:
             self._models.checkpoints[self.projection, checkpoint.stream] = checkpoint
         await self._life.step("checkpoint")
 
-    async def scan(self, table: Table, *, after: Key | None = None, limit: int = 1000) -> list[Row]:
+    async def scan(self, table: Table) -> AsyncIterator[list[Row]]:
         rows = self._models.tables.get(table.name, {})
-        keys = sorted(key for key, cells in rows.items() if cells.visible and (after is None or key > after))
-        return [_row(table, key, rows[key]) for key in keys[:limit]]
+        yield [_row(table, key, cells) for key, cells in rows.items() if cells.visible]
+
+    async def digest(self, table: Table) -> tuple[int, str]:
+        digest, shape, count = Digest(), Shape(table), 0
+        async for page in self.scan(table):
+            for row in page:
+                digest.add(shape.canonical(row))
+                count += 1
+        return count, digest.hexdigest()
+
+
+def _key(table: Table, key: Key) -> Key:
+    kinds = (*table.partition.values(), *table.clustering.values())
+    return tuple(_plain(value, kind) for value, kind in zip(key, kinds, strict=True))
 
 
 def _row(table: Table, key: Key, cells: Cells) -> Row:

@@ -87,7 +87,7 @@ class Streams:
         log = self.messages[stream]
         positions = []
         for entry in entries:
-            headers = parse_headers(b"NATS/1.0\r\n" + entry.lines)
+            headers = parse_headers(b"NATS/1.0\r\n" + entry.lines + b"\r\n")
             log.append(Stored(entry.subject, len(log) + 1, headers, bytes(entry.body)))
             self._by_subject.setdefault((stream, entry.subject), []).append(len(log))
             positions.append(len(log))

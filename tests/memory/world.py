@@ -85,6 +85,7 @@ class World:
     providers: dict[str, Provider] = field(default_factory=dict)
     slice_size: int = 2
     running: list[Running] = field(default_factory=list)
+    deaths: int = 0
     streams: Streams = field(init=False)
     watermark: Watermark = field(init=False)
     own: Connection = field(init=False)
@@ -120,9 +121,9 @@ class World:
     def provider(self, channel: str) -> Provider:
         return self.providers.setdefault(channel, Provider())
 
-    def start(self, role: str, *, die_after: int | None = None) -> Running:
+    def start(self, role: str, life: Lifeline | None = None) -> Running:
         """Start a process, as `roles` names it; several of the same role share its work."""
-        connection = self.connect(Lifeline(die_after))
+        connection = self.connect(life)
         number = sum(1 for each in self.running if each.role == role)
         task = asyncio.create_task(self._run(role, connection, f"{role}-{number}"), name=role)
         running = Running(role, connection, task)
@@ -179,13 +180,18 @@ class World:
             await self.streams.changed()
 
     async def quiet(self) -> None:
-        """Returns when nothing is going on any more at this time of the clock."""
+        """Returns when nothing is going on any more at this time of the clock; the dead are replaced."""
         turns, seen = 0, -1
         while turns < QUIET_TURNS:
             await asyncio.sleep(0)
             turns = turns + 1 if self.streams.activity == seen else 0
             seen = self.streams.activity
             self.assert_running()
+            for each in [each for each in self.running if each.connection.life.dead.is_set()]:
+                await self.stop(each)
+                self.start(each.role)
+                self.deaths += 1
+                turns = 0
 
     async def until(self, reached: Callable[[], bool], *, hours: float = 48.0) -> None:
         """Let time pass, from one thing that is due to the next, until a condition holds."""

@@ -1,0 +1,122 @@
+"""What must be true of every message when all work is done, counted naively from the log and the providers' books."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import NamedTuple
+from uuid import UUID
+
+from domain.delivery import AudiencePage, Dispatch, OutcomeSlice
+from domain.message import Message
+from domain.outcome import TERMINAL, Outcome, Retry, Unknown
+from domain.recorded import DELIVERY, EVENTS
+from projections import deliveries
+from tests.memory.world import REALM, World
+
+
+class Delivery(NamedTuple):
+    message: UUID
+    channel: str
+    contact: UUID | None
+    client: UUID | None
+
+    @property
+    def send_id(self) -> str:
+        return f"{self.message.hex}:{(self.client or self.contact or self.message).hex}"
+
+
+class Ledger:
+    """planned: deliveries of first dispatches. ended: what each came to, in order. repeated: marked so."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.planned: set[Delivery] = set()
+        self.ended: dict[Delivery, list[Outcome]] = defaultdict(list)
+        self.sent: Counter[Delivery] = Counter()
+        self.repeated: Counter[Delivery] = Counter()
+        self.left_out: Counter[UUID] = Counter()
+        self.sockets: Counter[UUID] = Counter()
+        for fact in world.facts(DELIVERY):
+            match fact.body:
+                case AudiencePage() as page:
+                    self._page(page)
+                case Dispatch() as dispatch if dispatch.is_first:
+                    for to in dispatch.recipients:
+                        planned = Delivery(dispatch.message, dispatch.channel, to.contact, to.client)
+                        assert planned not in self.planned, "a delivery is planned once"
+                        self.planned.add(planned)
+                case OutcomeSlice() as ended:
+                    self._outcomes(ended)
+
+    def _page(self, page: AudiencePage) -> None:
+        self.left_out[page.message] += sum(1 for entry in page.entries if entry.suppressed)
+        self.sockets[page.message] += sum(1 for entry in page.entries if "websocket" in entry.channels)
+
+    def _outcomes(self, ended: OutcomeSlice) -> None:
+        for result in ended.results:
+            delivery = Delivery(ended.message, ended.channel, result.contact, result.client)
+            if not ended.late:
+                self.ended[delivery].append(result.outcome)
+            if not _is_of_our_own(ended):
+                self.sent[delivery] += 1
+            if ended.repeated or ended.late:
+                self.repeated[delivery] += 1
+
+    def assert_each_ended_once(self) -> None:
+        """Every delivery that was planned has exactly one terminal outcome, the last; nothing else has any."""
+        assert self.planned == set(self.ended)
+        for delivery, outcomes in self.ended.items():
+            final = [outcome for outcome in outcomes if isinstance(outcome, TERMINAL)]
+            assert len(final) == 1, (delivery, outcomes)
+            assert outcomes[-1] is final[0]
+            assert all(isinstance(outcome, Retry | Unknown) for outcome in outcomes[:-1])
+
+    def assert_sent_as_recorded(self) -> None:
+        """The providers got each send that is on the log, and beyond that only what is marked as repeated."""
+        for delivery in self.planned:
+            got = self.world.provider(delivery.channel).sends().get(delivery.send_id, 0)
+            recorded = self.sent[delivery]
+            assert got <= recorded + self.repeated[delivery], delivery
+            if not self.repeated[delivery]:
+                assert got in (recorded, 0), delivery
+
+    async def assert_settled(self) -> None:
+        """Each message was settled once, with the totals that one gets by counting."""
+        messages = {
+            fact.body.originator_id
+            for fact in self.world.facts(EVENTS)
+            if isinstance(fact.body, Message.Dispatched)
+        }
+        settled = [fact.body for fact in self.world.facts(EVENTS) if isinstance(fact.body, Message.Settled)]
+        assert Counter(event.originator_id for event in settled) == Counter(messages)
+        for event in settled:
+            assert event.totals == self.totals(event.originator_id)
+            shown = await deliveries.totals(self.world.models, REALM, event.originator_id)
+            assert shown["open"] == 0
+            rows, _ = await deliveries.of_message(
+                self.world.models, REALM, event.originator_id, cursor=None, limit=1000
+            )
+            by_status = Counter(row["status"] for row in rows)
+            left_out = event.totals.get("left_out", 0)
+            by_status["suppressed"] -= left_out
+            assert +by_status == Counter({k: n for k, n in event.totals.items() if k != "left_out"})
+
+    def totals(self, message: UUID) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        for delivery, outcomes in self.ended.items():
+            if delivery.message == message:
+                counts[type(outcomes[-1]).__name__.lower()] += 1
+        counts["accepted"] += self.sockets[message]
+        counts["left_out"] += self.left_out[message]
+        return {state: count for state, count in counts.items() if count}
+
+    async def assert_balanced(self) -> None:
+        assert self.world.streams.next_due() is None, "work is left"
+        self.assert_each_ended_once()
+        self.assert_sent_as_recorded()
+        await self.assert_settled()
+
+
+def _is_of_our_own(ended: OutcomeSlice) -> bool:
+    """Whether no provider was asked: the work ended because no try was left."""
+    return "-end" in ended.dispatch or "-lost" in ended.dispatch
