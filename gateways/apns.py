@@ -25,7 +25,7 @@ from gateways.rendering import (
     repeat_id,
 )
 from gateways.transport import Answer, Request, Result, Transport
-from gateways.verdict import Halt, Verdict, at, conclude, expired, json_of, now_utc, unanswered
+from gateways.verdict import Halt, Verdict, at, conclude, json_of, now_utc, unanswered
 
 URL = "https://api.push.apple.com"
 SOUND = "ping.aiff"
@@ -119,8 +119,6 @@ class ApnsGateway:
         self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
     ) -> Sequence[Outcome]:
         now = self._clock()
-        if outcomes := expired(notice, len(targets), now):
-            return outcomes
         body = payload(notice.content, notice.message, notice.tid)
         if len(body) > PAYLOAD_BYTES_MAX:
             return [Rejected("PayloadTooLarge")] * len(targets)
@@ -130,7 +128,7 @@ class ApnsGateway:
         results = await self._transport.post_many(
             [_request(notice.message, targets[index], body) for index in sent],
             headers=(
-                (b"apns-expiration", b"%d" % int(notice.expires_at.timestamp())),
+                (b"apns-expiration", _expiration(notice, now)),
                 (b"apns-priority", PRIORITY[notice.urgency]),
             ),
             deadline_s=deadline_s,
@@ -177,6 +175,11 @@ def payload(content: Content, message: UUID, tid: str | None) -> bytes:
         aps["thread-id"] = tid
     ours = {"message_id": message.hex} if tid is None else {"message_id": message.hex, "tid": tid}
     return encode_json({**own_data(content), "aps": aps, "msgxc": ours})
+
+
+def _expiration(notice: Notice, now: datetime) -> bytes:
+    """Apple keeps the message until then; 0 means one try at once."""
+    return b"%d" % int(notice.expires_at.timestamp()) if notice.expires_at > now else b"0"
 
 
 def _request(message: UUID, target: Target, body: bytes) -> Request:

@@ -34,7 +34,6 @@ from gateways.verdict import (
     at,
     clipped,
     conclude,
-    expired,
     in_time,
     jittered,
     json_of,
@@ -88,8 +87,6 @@ class FcmGateway:
         self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
     ) -> Sequence[Outcome]:
         now = self._clock()
-        if outcomes := expired(notice, len(targets), now):
-            return outcomes
         if payload_size(notice.content, notice.message, notice.tid) > PAYLOAD_BYTES_MAX:
             return [Rejected("PayloadTooLarge")] * len(targets)
         started = now.timestamp()

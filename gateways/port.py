@@ -20,7 +20,8 @@ from domain.outcome import Outcome
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """What is sent to every address of a slice.
 
-    urgency: 1 (very low) to 4 (high). expires_at: after this nothing may be sent.
+    urgency: 1 (very low) to 4 (high). expires_at: how long the provider may keep it. Whether it is still to be sent at
+    all is the caller's decision, since a time to live of zero means one try at once.
     tid: the thread's outside id, None for a message without a thread.
     """
 

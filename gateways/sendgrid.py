@@ -26,7 +26,6 @@ from gateways.verdict import (
     at,
     clipped,
     conclude,
-    expired,
     jittered,
     json_of,
     now_utc,
@@ -67,8 +66,6 @@ class SendGridGateway:
     async def send(
         self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
     ) -> Sequence[Outcome]:
-        if outcomes := expired(notice, len(targets), self._clock()):
-            return outcomes
         verdicts: list[Verdict] = [Rejected("bad-address", quarantine=True)] * len(targets)
         groups = without_repeats(targets)
         requests = [

@@ -27,7 +27,6 @@ from gateways.verdict import (
     at,
     clipped,
     conclude,
-    expired,
     jittered,
     json_of,
     now_utc,
@@ -88,8 +87,6 @@ class SmsGateway:
         self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
     ) -> Sequence[Outcome]:
         now = self._clock()
-        if outcomes := expired(notice, len(targets), now):
-            return outcomes
         requests = [Request(self._path.encode(), self._form(notice, target, now)) for target in targets]
         results = await self._transport.post_many(requests, deadline_s=deadline_s)
         return conclude([judge(result, self._clock()) for result in results])

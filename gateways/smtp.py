@@ -24,7 +24,7 @@ from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Unknown
 from gateways.mail import check_mail, is_address, sender_parts, subject_of, unsubscribe_headers
 from gateways.port import Gateway, GatewayConfig, Notice, Target
 from gateways.rendering import repeat_id
-from gateways.verdict import Halt, Verdict, clipped, conclude, expired, now_utc
+from gateways.verdict import Halt, Verdict, clipped, conclude, now_utc
 
 if TYPE_CHECKING:
     from aiosmtplib import SMTP
@@ -91,8 +91,6 @@ class SmtpGateway:
     async def send(
         self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
     ) -> Sequence[Outcome]:
-        if outcomes := expired(notice, len(targets), self._clock()):
-            return outcomes
         verdicts: list[Verdict] = [Retry("deadline")] * len(targets)
         try:
             async with asyncio.timeout(deadline_s):

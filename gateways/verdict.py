@@ -60,11 +60,6 @@ def unanswered(result: NotSent | NoAnswer) -> Outcome:
             return Unknown(code, clipped(detail))
 
 
-def expired(notice: Notice, count: int, now: datetime) -> list[Outcome] | None:
-    """Nothing is sent after a message's time."""
-    return [Expired()] * count if now >= notice.expires_at else None
-
-
 def in_time(after_s: float, notice: Notice, now: datetime, retry: Retry) -> Outcome:
     """A retry that the provider wants later than the message lives is no retry."""
     return Expired(detail=retry.code) if now.timestamp() + after_s >= notice.expires_at.timestamp() else retry

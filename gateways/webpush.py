@@ -30,7 +30,6 @@ from gateways.verdict import (
     Verdict,
     clipped,
     conclude,
-    expired,
     in_time,
     jittered,
     now_utc,
@@ -107,8 +106,6 @@ class WebPushGateway:
         loop = asyncio.get_running_loop()
         until = loop.time() + deadline_s
         now = self._clock()
-        if outcomes := expired(notice, len(targets), now):
-            return outcomes
         plain = payload(notice.content, notice.message, notice.tid)
         if len(plain) > PLAIN_BYTES_MAX:
             return [Rejected("PayloadTooLarge")] * len(targets)

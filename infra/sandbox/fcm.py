@@ -50,7 +50,7 @@ ANDROID_FIELDS = frozenset(
 RESERVED_DATA_KEYS = frozenset({"from", "message_type", "collapse_key"})
 
 
-GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"
+GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105  an address
 """The audience google-auth always writes, whatever token_uri the account's file names."""
 
 

@@ -1,0 +1,285 @@
+"""APNs and FCM gateways: requests a second and CPU time of each, with aioapns as the reference in the same run.
+
+    .venv/bin/python bench/push_transport.py                                    # against the project's sandbox
+    .venv/bin/python bench/push_transport.py --fakes BINARY                     # `BINARY gencert|serve`, a fast peer
+    .venv/bin/python bench/push_transport.py --url https://localhost:8443 --ca-file ca.pem --folder certs
+
+What is timed is whole sends: rendering, requests, answers, outcomes. The peer runs in a process of its own; on two
+shared cores its speed is part of the result, so look at the CPU time and at the ratio first. --folder: where --url's
+apns.p8 and fcm-sa.json are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid5
+
+import uvloop
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from domain.message import Content  # noqa: E402  after the path is set
+from domain.outcome import Accepted  # noqa: E402
+from gateways.port import Gateway, Notice, Target  # noqa: E402
+from gateways.registry import build  # noqa: E402
+
+SENDS_MAX = 200_000
+AT_ONCE = 4
+"""Slices under way together, as a gateway process has them."""
+START_S = 20.0
+MESSAGE = UUID(int=7)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Where to send, and with what."""
+
+    apns_url: str
+    fcm_url: str
+    ca_file: str
+    apns: dict[str, str]
+    service_account: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Figures:
+    name: str
+    per_second: float
+    cpu_us: float
+
+
+def notice() -> Notice:
+    content = Content("20% off today only", "Sale", {"data": {"k": "v"}})
+    expires_at = datetime.now(UTC) + timedelta(hours=1)
+    return Notice(
+        realm="main",
+        message=MESSAGE,
+        tid="offers",
+        sender="shop",
+        content=content,
+        urgency=3,
+        expires_at=expires_at,
+    )
+
+
+def targets(count: int, form: str) -> list[Target]:
+    return [Target(form.format(n), None, uuid5(MESSAGE, str(n))) for n in range(count)]
+
+
+async def timed(name: str, count: int, send: Callable[[], Awaitable[int]]) -> Figures:
+    wall, cpu = time.perf_counter(), time.process_time()
+    accepted = await send()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    if accepted != count:
+        raise SystemExit(f"{name}: {accepted} of {count} accepted")
+    return Figures(name, count / wall, cpu / count * 1e6)
+
+
+async def through(gateway: Gateway, addresses: list[Target]) -> int:
+    """All of it in slices, a few at once."""
+    slices = iter(range(0, len(addresses), gateway.slice_size))
+    message, accepted = notice(), 0
+
+    async def work() -> None:
+        nonlocal accepted
+        for first in slices:
+            some = addresses[first : first + gateway.slice_size]
+            outcomes = await gateway.send(message, some, deadline_s=60.0)
+            accepted += sum(isinstance(outcome, Accepted) for outcome in outcomes)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(AT_ONCE):
+            group.create_task(work())
+    return accepted
+
+
+async def through_aioapns(peer: Peer, addresses: list[Target]) -> int:
+    """As its documentation shows: one task for each notification."""
+    from aioapns import APNs, NotificationRequest
+    from aioapns.connection import APNsProductionClientProtocol
+
+    host, _, port = peer.apns_url.removeprefix("https://").partition(":")
+    tls = ssl.create_default_context(cafile=peer.ca_file)
+    tls.set_alpn_protocols(["h2"])
+    client = APNs(
+        key=peer.apns["key_pem"],
+        key_id=peer.apns["key_id"],
+        team_id=peer.apns["team_id"],
+        topic=peer.apns["topic"],
+        max_connections=1,
+        ssl_context=tls,
+    )
+    place = {"APNS_SERVER": host, "APNS_PORT": int(port or 443)}
+    client.pool.protocol_class = type("Here", (APNsProductionClientProtocol,), place)
+    payload = {
+        "aps": {"alert": {"title": "Sale", "body": "20% off today only"}, "sound": "ping.aiff"},
+        "k": "v",
+    }
+
+    async def one(target: Target) -> bool:
+        answer = await client.send_notification(NotificationRequest(target.address, payload))
+        return bool(answer.is_successful)
+
+    return sum(await asyncio.gather(*(one(target) for target in addresses)))
+
+
+async def measure(peer: Peer, count: int, rounds: int) -> list[Figures]:
+    apns = build("apns", {**peer.apns, "url": peer.apns_url, "ca_file": peer.ca_file})
+    fcm = build(
+        "fcm", {"credentials_info": peer.service_account, "url": peer.fcm_url, "ca_file": peer.ca_file}
+    )
+    devices, registrations = targets(count, "{:064x}"), targets(count, "fcm{:09d}:APA91b" + "x" * 134)
+    best: dict[str, Figures] = {}
+    try:
+        for gateway, addresses in ((apns, devices), (fcm, registrations)):
+            await through(gateway, addresses[:100])  # connected, tokens fetched
+            for _ in range(rounds):
+                keep(best, await timed(gateway.channel, count, lambda g=gateway, a=addresses: through(g, a)))
+        some = devices[: max(1, count // 10)]
+        keep(best, await timed("aioapns", len(some), lambda: through_aioapns(peer, some)))
+    finally:
+        await apns.aclose()
+        await fcm.aclose()
+    return list(best.values())
+
+
+def keep(best: dict[str, Figures], figures: Figures) -> None:
+    known = best.get(figures.name)
+    if known is None or figures.cpu_us < known.cpu_us:
+        best[figures.name] = figures
+
+
+@contextmanager
+def fakes(binary: str, folder: Path) -> Iterator[Peer]:
+    """A peer given as a program; its certificates are made on the spot."""
+    plain, tls = free_port(), free_port()
+    token_uri = f"http://127.0.0.1:{plain}/token"
+    subprocess.run([binary, "gencert", "-dir", str(folder), "-token-uri", token_uri], check=True)
+    serve = [binary, "serve", "-tls", f"127.0.0.1:{tls}", "-plain", f"127.0.0.1:{plain}", "-dir", str(folder)]
+    process = subprocess.Popen(serve, stderr=subprocess.DEVNULL)
+    try:
+        until_listening(tls)
+        yield peer_of(f"https://localhost:{tls}", folder / "ca.pem", folder)
+    finally:
+        process.terminate()
+        process.wait(START_S)
+
+
+def peer_of(url: str, ca_file: Path, folder: Path) -> Peer:
+    apns = {"key_pem": (folder / "apns.p8").read_text(), "key_id": "ABC123DEFG", "team_id": "DEF123GHIJ"}
+    account = json.loads((folder / "fcm-sa.json").read_text())
+    return Peer(url, url, str(ca_file), {**apns, "topic": "org.example.app"}, account)
+
+
+SANDBOX = """
+import asyncio, json, sys
+from pathlib import Path
+from infra.sandbox import Sandbox
+async def main():
+    async with Sandbox(Path(sys.argv[1])) as sandbox:
+        print(json.dumps(sandbox.environment()), flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def sandbox(folder: Path) -> Iterator[Peer]:
+    """The project's own, in a process of its own; it ends with its standard input."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SANDBOX, str(folder)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        told = json.loads(process.stdout.readline())
+        apns = {
+            "key_pem": Path(told["MSGXC_APNS_KEY_FILE"]).read_text(),
+            "key_id": told["MSGXC_APNS_KEY_ID"],
+            "team_id": told["MSGXC_APNS_TEAM_ID"],
+            "topic": told["MSGXC_APNS_TOPIC"],
+        }
+        account = json.loads(Path(told["MSGXC_FCM_CREDENTIALS_FILE"]).read_text())
+        yield Peer(told["MSGXC_APNS_URL"], told["MSGXC_FCM_URL"], told["MSGXC_CA_FILE"], apns, account)
+    finally:
+        process.stdin.close()
+        process.wait(START_S)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until_listening(port: int) -> None:
+    until = time.monotonic() + START_S
+    while time.monotonic() < until:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise SystemExit("the peer does not listen")
+
+
+@asynccontextmanager
+async def chosen(options: argparse.Namespace, folder: Path) -> AsyncIterator[Peer]:
+    if options.url:
+        yield peer_of(options.url, Path(options.ca_file), Path(options.folder))
+        return
+    with fakes(options.fakes, folder) if options.fakes else sandbox(folder) as peer:
+        yield peer
+
+
+async def main(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        async with chosen(options, Path(folder)) as peer:
+            found = await measure(peer, min(options.count, SENDS_MAX), options.rounds)
+    reference = found[-1]
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {options.count} each"
+    )
+    for figures in found:
+        ratio = reference.cpu_us / figures.cpu_us
+        print(
+            f"{figures.name:8} {figures.per_second:9,.0f} sends/s {figures.cpu_us:8.1f} us CPU each"
+            f"   {ratio:5.1f} times less than aioapns"
+        )
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3, help="the best of so many is shown")
+    parser.add_argument("--fakes", default="", help="a program to start as the peer")
+    parser.add_argument("--url", default="", help="a peer that already runs")
+    parser.add_argument("--ca-file", default="")
+    parser.add_argument("--folder", default="")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(arguments()))
