@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from domain.errors import Unavailable
-from infra.readstore.cells import DECODERS, ENCODERS, Stored
+from infra.readstore.cells import DECODERS, ENCODERS, Stored, column
 from projections.port import ColumnType, Delete, Key, Row, Table, Write
 
 ROWS_MAX = 10_000
@@ -59,12 +59,26 @@ class Shape:
         encoders = self._key[len(self.partition) :]
         return tuple([encode(value) for encode, value in zip(encoders, prefix, strict=False)])
 
-    def encoders(self, columns: Iterable[str]) -> tuple[Callable[[Any], Stored], ...]:
-        """One for each of `columns`, which must be value columns of the table."""
-        try:
-            return tuple(ENCODERS[self.table.columns[name]] for name in columns)
-        except KeyError as missing:
-            raise ValueError(f"{self.table.name} has no column {missing}") from None
+    def key_columns(self, keys: Sequence[Key]) -> list[Sequence[Stored]]:
+        """The keys of many rows in stored form, a column each."""
+        if set(map(len, keys)) != {len(self.key_names)}:
+            raise ValueError(f"{self.table.name}: a key has {len(self.key_names)} parts")
+        encoded = [
+            column(self.types[name], part)
+            for name, part in zip(self.key_names, zip(*keys, strict=True), strict=True)
+        ]
+        if any(None in part for part in encoded):
+            raise ValueError(f"{self.table.name}: a part of a key is missing")
+        return encoded
+
+    def value_columns(self, names: Sequence[str], values: Sequence[Sequence[Any]]) -> list[Sequence[Stored]]:
+        """The values of many rows, each in the order of `names`, as columns."""
+        if unknown := set(names) - self.table.columns.keys():
+            raise ValueError(f"{self.table.name} has no column {unknown}")
+        return [
+            column(self.types[name], part)
+            for name, part in zip(names, zip(*values, strict=True), strict=True)
+        ]
 
     def canonical(self, row: Row) -> bytes:
         """The same bytes for the same row, whichever store it came from."""
@@ -141,21 +155,19 @@ def check(table: Table) -> None:
 
 def check_ties(writes: Sequence[Write]) -> None:
     """ValueError if one fact gives a cell two values: the backends would not agree which of them stays."""
+    positions = {write.position for write in writes}
+    if min(positions, default=1) < 1:
+        raise ValueError("a position is at least 1")
+    if len(positions) == len(writes):
+        return
     seen: dict[tuple[str, Key, int], dict[str, Any]] = {}
-    for write in writes:
-        if write.position < 1:
-            raise ValueError(f"{write.table.name}: a position is at least 1")
-        if isinstance(write, Delete):
+    for put in writes:
+        if isinstance(put, Delete):
             continue
-        place = (write.table.name, write.key, write.position)
-        before = seen.get(place)
-        if before is None:
-            seen[place] = write.values  # type: ignore[assignment]  # read only
-            continue
-        for name in before.keys() & write.values.keys():
-            if before[name] != write.values[name]:
-                raise ValueError(f"{write.table.name}.{name} is given two values at {write.position}")
-        seen[place] = {**before, **write.values}
+        values = seen.setdefault((put.table.name, tuple(put.key), put.position), {})
+        for name, value in put.values.items():
+            if values.setdefault(name, value) != value:
+                raise ValueError(f"{put.table.name}.{name} is given two values at {put.position}")
 
 
 def check_names(projection: str, tables: Sequence[Table]) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from domain.recorded import Checkpoint
 from infra.readstore import ddl
 from infra.readstore.cells import DECODERS, ENCODERS
-from infra.readstore.shape import check_ties
 from infra.readstore.sqlite_file import open_reader, open_writer, transaction, translated
 from infra.readstore.sqlite_reader import SqliteReader
 from infra.readstore.sqlite_writer import SqliteWriter, lock, remove
@@ -150,7 +149,6 @@ class SqliteGeneration(SqliteReader):
 
     async def apply(self, writes: Sequence[Write], checkpoints: Sequence[Checkpoint]) -> None:
         """All rows and checkpoints, or none. ValueError: a write that no store can hold, a bug of the projection."""
-        check_ties(writes)
         await self._write(lambda: self._writer.apply(writes, checkpoints))
 
     async def aclose(self) -> None:

@@ -7,19 +7,19 @@ process from projecting into the same file; it falls with its process. Never rea
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from domain.errors import Conflict
 from domain.recorded import Checkpoint
 from infra.readstore import ddl
 from infra.readstore import sqlite_statements as sql
-from infra.readstore.cells import Stored
 from infra.readstore.shape import Shape
 from infra.readstore.sqlite_file import open_writer, transaction
-from projections.port import Put, Table, Write
+from infra.readstore.writes import Deletes, Puts, WritePlanner
+from projections.port import Table, Write
 
 ROWS_MAX = 256
 """Rows of one statement. While SQLite works on a statement the event loop has Python to itself, and getting it back
@@ -41,84 +41,47 @@ class SqliteWriter:
         except BaseException:
             self._lock.close()
             raise
-        self._shapes = {table.name: Shape(table) for table in tables}
-        self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._tables = tables
+        self._planner = WritePlanner(tables)
+        self._statements: dict[tuple[str, ...], str] = {}
 
     def create(self) -> None:
         with transaction(self._connection):
-            for shape in self._shapes.values():
-                self._connection.execute(ddl.sqlite_table(shape))
+            for table in self._tables:
+                self._connection.execute(ddl.sqlite_table(Shape(table)))
             self._connection.execute(ddl.SQLITE_CHECKPOINTS)
 
     def apply(self, writes: Sequence[Write], checkpoints: Sequence[Checkpoint]) -> None:
-        pages: dict[_Plan, list[tuple[Stored, ...]]] = {}
-        for write in writes:
-            plan = self._plan(write)
-            pages.setdefault(plan, []).append(plan.bind(write))
+        pages = self._planner.plan(writes)
         connection = self._connection
         with transaction(connection):
-            for plan, rows in pages.items():
-                for size, binds in _slices(rows):
-                    connection.execute(plan.statement(size), tuple(chain.from_iterable(binds)))
+            for page in pages:
+                for rows in _slices(page.rows):
+                    connection.execute(self._statement(page, len(rows)), tuple(chain.from_iterable(rows)))
             for one in checkpoints:
                 connection.execute(_CHECKPOINT, (one.stream, one.position, one.epoch, one.digest))
+
+    def _statement(self, page: Puts | Deletes, rows: int) -> str:
+        columns = page.columns if isinstance(page, Puts) else ("",)
+        name = (page.shape.table.name, str(rows), *columns)
+        text = self._statements.get(name)
+        if text is None:
+            shape = page.shape
+            text = sql.put(shape, page.columns, rows) if isinstance(page, Puts) else sql.delete(shape, rows)
+            self._statements[name] = text
+        return text
 
     def close(self) -> None:
         self._connection.close()
         self._lock.close()
 
-    def _plan(self, write: Write) -> _Plan:
-        name = (write.table.name, *write.values) if isinstance(write, Put) else (write.table.name, "")
-        plan = self._plans.get(name)
-        if plan is None:
-            shape = self._shapes.get(write.table.name)
-            if shape is None:
-                raise ValueError(f"{write.table.name} is no table of this generation")
-            plan = _put_plan(shape, tuple(write.values)) if isinstance(write, Put) else _delete_plan(shape)
-            self._plans[name] = plan
-        return plan
 
-
-class _Plan:
-    """Writes that share a statement: one table, one set of columns."""
-
-    __slots__ = ("_made", "_statements", "bind")
-
-    def __init__(self, bind: Callable[[Any], tuple[Stored, ...]], made: Callable[[int], str]) -> None:
-        self.bind = bind
-        self._made = made
-        self._statements: dict[int, str] = {}
-
-    def statement(self, rows: int) -> str:
-        text = self._statements.get(rows)
-        if text is None:
-            text = self._statements[rows] = self._made(rows)
-        return text
-
-
-def _put_plan(shape: Shape, columns: tuple[str, ...]) -> _Plan:
-    encoders = shape.encoders(columns)
-
-    def bind(put: Put) -> tuple[Stored, ...]:
-        cells = [
-            None if value is None else encode(value)
-            for encode, value in zip(encoders, put.values.values(), strict=True)
-        ]
-        return (*shape.key(put.key), *cells, put.position)
-
-    return _Plan(bind, lambda rows: sql.put(shape, columns, rows))
-
-
-def _delete_plan(shape: Shape) -> _Plan:
-    return _Plan(lambda write: (*shape.key(write.key), write.position), lambda rows: sql.delete(shape, rows))
-
-
-def _slices[T](rows: list[T]) -> Iterator[tuple[int, list[T]]]:
+def _slices[T](rows: Sequence[T]) -> Iterator[Sequence[T]]:
     """Powers of two: few statements to run, and few different ones to keep compiled."""
     start = 0
     while start < len(rows):
         size = min(ROWS_MAX, 1 << (len(rows) - start).bit_length() - 1)
-        yield size, rows[start : start + size]
+        yield rows[start : start + size]
         start += size
 
 
