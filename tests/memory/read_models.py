@@ -9,7 +9,7 @@ from typing import Any
 from domain.errors import Unavailable
 from domain.recorded import Checkpoint
 from infra.readstore.cells import DECODERS, ENCODERS
-from infra.readstore.shape import Digest, Shape, check_ties
+from infra.readstore.shape import Digest, Shape
 from projections.port import ColumnType, Delete, Key, Put, Row, Table, Write
 from tests.memory.lifeline import Lifeline
 
@@ -116,9 +116,12 @@ class MemoryReadModels:
 
     def apply(self, writes: Sequence[Write]) -> None:
         self._assert_up()
-        check_ties(writes)
+        given: dict[tuple[str, Key, int, str], Any] = {}
         for write in writes:
             _assert_fits(write)
+            for name, value in write.values.items() if isinstance(write, Put) else ():
+                cell = (write.table.name, write.key, write.position, name)
+                assert given.setdefault(cell, value) == value, f"one fact gives {cell} two values"
             self._rows(write.table).setdefault(_key(write.table, write.key), Cells()).apply(write)
 
     def _rows(self, table: Table) -> dict[Key, Cells]:

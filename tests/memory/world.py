@@ -39,7 +39,7 @@ from tests.memory.streams import Streams
 
 REALM = "main"
 IDS = Ids(b"an id key for tests, of 32 bytes")
-QUIET_TURNS = 40
+QUIET_TURNS = 20
 """Turns of the event loop without any activity, after which nothing is going to happen by itself."""
 
 
