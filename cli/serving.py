@@ -88,11 +88,12 @@ async def run_roles(on: Ground, stop: Stop, *, processes: bool) -> None:
         api.supervisor = supervisor
 
         async def ready() -> None:
-            await make_demo(on, exchange)
             settle_memory()
             greet(on)
 
         api.ready = ready
+        # Before anybody can call: whoever finds us ready finds the demo contact subscribed.
+        await make_demo(on, exchange)
         _announce(on)
         await supervisor.run(stop)
 
