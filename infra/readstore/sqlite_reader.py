@@ -16,7 +16,7 @@ from typing import Any
 
 from domain.recorded import Checkpoint
 from infra.readstore import sqlite_statements as sql
-from infra.readstore.shape import Digest, RowReaders, Shape, check_count, check_limit
+from infra.readstore.shape import Digest, RowReader, RowReaders, Shape, check_count, check_limit
 from infra.readstore.sqlite_file import open_reader, translated
 from projections.port import Key, Row, Table
 
@@ -56,15 +56,16 @@ class SqliteReader:
 
     async def get(self, table: Table, key: Key) -> Row | None:
         reader = self._readers.of(table)
-        rows = self._at_once([(sql.get(reader), reader.shape.key(key))])[0]
-        return reader.row(rows[0]) if rows else None
+        rows = self._at_once([(_get(reader), reader.shape.key(key))])[0]
+        return reader.rows(rows)[0] if rows else None
 
     async def get_many(self, table: Table, keys: Sequence[Key]) -> list[Row | None]:
         check_count(keys)
         reader = self._readers.of(table)
-        select = sql.get(reader)
+        select = _get(reader)
         found = await self._query([(select, reader.shape.key(key)) for key in keys], rows_max=len(keys))
-        return [reader.row(rows[0]) if rows else None for rows in found]
+        there = iter(reader.rows([rows[0] for rows in found if rows]))
+        return [next(there) if rows else None for rows in found]
 
     async def range(
         self,
@@ -80,10 +81,10 @@ class SqliteReader:
         reader = self._readers.of(table)
         shape = reader.shape
         bounds = [shape.clustering_prefix(bound) if bound is not None else () for bound in (after, before)]
-        select = sql.range_(reader, after=len(bounds[0]), before=len(bounds[1]), backwards=backwards)
+        select = _range(reader, after=len(bounds[0]), before=len(bounds[1]), backwards=backwards)
         binds = (*shape.partition_key(partition), *bounds[0], *bounds[1], limit)
         rows = (await self._query([(select, binds)], rows_max=limit))[0]
-        return [reader.row(row) for row in rows]
+        return reader.rows(rows)
 
     async def range_many(
         self, table: Table, partitions: Sequence[Key], *, limit_each: int = 500
@@ -91,11 +92,11 @@ class SqliteReader:
         check_limit(limit_each)
         check_count(partitions)
         reader = self._readers.of(table)
-        select = sql.range_(reader, after=0, before=0, backwards=False)
+        select = _range(reader, after=0, before=0, backwards=False)
         wanted = list(dict.fromkeys(partitions))
         statements = [(select, (*reader.shape.partition_key(one), limit_each)) for one in wanted]
         found = await self._query(statements, rows_max=len(wanted) * limit_each)
-        return {one: [reader.row(row) for row in rows] for one, rows in zip(wanted, found, strict=True)}
+        return {one: reader.rows(rows) for one, rows in zip(wanted, found, strict=True)}
 
     async def checkpoint(self, projection: str, stream: str) -> Checkpoint | None:
         select = "SELECT stream, position, epoch, digest FROM checkpoints WHERE stream = ?"
@@ -110,7 +111,7 @@ class SqliteReader:
             select = sql.scan(reader, first=not after)
             rows = (await self._query([(select, (*after, SCAN_ROWS))], rows_max=SCAN_ROWS))[0]
             if rows:
-                yield [reader.row(row) for row in rows]
+                yield reader.rows(rows)
             if len(rows) < SCAN_ROWS:
                 return
             after = rows[-1][: len(reader.shape.key_names)]
@@ -151,6 +152,17 @@ class SqliteReader:
                 self._idle.append(connection)
                 return
         connection.close()
+
+
+def _get(reader: RowReader) -> str:
+    return reader.statement("get", lambda: sql.get(reader))
+
+
+def _range(reader: RowReader, *, after: int, before: int, backwards: bool) -> str:
+    return reader.statement(
+        (after, before, backwards),
+        lambda: sql.range_(reader, after=after, before=before, backwards=backwards),
+    )
 
 
 def _run(connection: sqlite3.Connection, statements: Sequence[Statement]) -> list[Rows]:
