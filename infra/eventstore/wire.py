@@ -113,6 +113,11 @@ def pack_bytes(
     return _pack(subject, values, body, lines)
 
 
+def pack_stored(subject: str, topic: str, version: int, prev: str, state: bytes) -> Packed:
+    """An event of the library's own mapper: its state is not ours to read, the chain holds all the same."""
+    return _pack(subject, (_safe(topic), str(version), "", "", "", "", "", prev, "", ""), state)
+
+
 def unpack(stored: Stored, stream: str, catalogue: Catalogue, keys: Mapping[str, bytes | None]) -> Recorded:
     """The fact in a message of EVENTS, DELIVERY or SHOPS.
 
