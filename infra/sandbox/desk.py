@@ -98,7 +98,13 @@ class Line(Protocol):
 
     def refuse(self) -> None: ...
 
-    def go_away(self, *, processed: bool, error: str, linger_s: float) -> None: ...
+    def bar(self, *, processed: bool) -> None:
+        """Take no later request of this connection. processed: this one still counts as taken."""
+        ...
+
+    def go_away(self, *, error: str, linger_s: float) -> None:
+        """Say what `bar` settled, and close."""
+        ...
 
 
 class Desk:
@@ -136,6 +142,8 @@ class Desk:
             verdict, action = _overruled(provider, verdict, rule)
         else:
             action = None
+        if isinstance(action, GoAway):
+            line.bar(processed=action.processed)
         if verdict.inquiry and (action is None or isinstance(action, Proceed)):
             self._inquire(verdict.inquiry, line)
         elif verdict.unbooked:
@@ -233,7 +241,7 @@ def _act(action: _Fault | None, answer: Answer, line: Line) -> None:
             line.reset(error, connection=connection)
         case Refuse():
             line.refuse()
-        case GoAway(processed, linger_s, error):
-            line.go_away(processed=processed, error=error, linger_s=linger_s)
+        case GoAway(_, linger_s, error):
+            line.go_away(error=error, linger_s=linger_s)
         case _:
             assert_never(action)

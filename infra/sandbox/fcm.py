@@ -31,6 +31,9 @@ SCOPES = frozenset(
         "https://www.googleapis.com/auth/cloud-platform",
     }
 )
+GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105  an address
+"""The audience google-auth always writes, whatever token_uri the account's file names."""
+
 ASSERTION_LIFE_S_MAX = 3_600
 ACCESS_LIFE_S = 3_599
 PAYLOAD_BYTES_MAX = 4_096
@@ -48,10 +51,6 @@ ANDROID_FIELDS = frozenset(
     | {"data", "notification", "fcm_options", "fcmOptions", "direct_boot_ok", "directBootOk"}
 )
 RESERVED_DATA_KEYS = frozenset({"from", "message_type", "collapse_key"})
-
-
-GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105  an address
-"""The audience google-auth always writes, whatever token_uri the account's file names."""
 
 
 class Refusal(Exception):

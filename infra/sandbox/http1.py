@@ -113,7 +113,10 @@ class Http1(asyncio.Protocol):
     def refuse(self) -> None:
         self.close()
 
-    def go_away(self, *, processed: bool, error: str, linger_s: float) -> None:
+    def bar(self, *, processed: bool) -> None:
+        self._waiting.clear()
+
+    def go_away(self, *, error: str, linger_s: float) -> None:
         asyncio.get_running_loop().call_later(linger_s, self.close)
 
     def close(self) -> None:

@@ -61,7 +61,7 @@ class Http2(asyncio.Protocol):
         self._seen_preface = self._seen_settings = self._flush_due = False
         self._decoder = hpack.Decoder(max_header_list_size=HEADER_BYTES_MAX)
         self._block: tuple[int, int, bytearray] | None = None
-        self._highest = 0
+        self._highest = self._highest_complete = 0
         self._final_stream: int | None = None
         self._unread = 0
         self._out: list[bytes] = []
@@ -131,10 +131,20 @@ class Http2(asyncio.Protocol):
         if self.transport:
             cut_off(self.transport)
 
-    def announce_end(self, last_stream: int, error: str, *, linger_s: float) -> None:
-        """GOAWAY; streams up to `last_stream` may still be answered while the connection lingers."""
-        self._final_stream = last_stream
-        self.write(Frame.GOAWAY, 0, 0, _U32.pack(last_stream) + _U32.pack(Ending[error]))
+    def bar(self, number: int, *, processed: bool) -> None:
+        """Settle the last stream GOAWAY will name, and take nothing above it.
+
+        This stream or the one before it; but a later one that is already taken cannot be called unprocessed.
+        """
+        last = number if processed else max(0, number - 2)
+        self._final_stream = last if self._highest_complete <= number else self._highest_complete
+        for above in [one for one in self.streams if one > self._final_stream and one != number]:
+            self.forget(above)
+
+    def announce_end(self, error: str, *, linger_s: float) -> None:
+        """GOAWAY; streams up to the last one may still be answered while the connection lingers."""
+        assert self._final_stream is not None, "bar comes first"
+        self.write(Frame.GOAWAY, 0, 0, _U32.pack(self._final_stream) + _U32.pack(Ending[error]))
         self.flush()
         asyncio.get_running_loop().call_later(linger_s, self.close)
 
@@ -245,6 +255,7 @@ class Http2(asyncio.Protocol):
 
     def _complete(self, stream: Stream) -> None:
         stream.complete = True
+        self._highest_complete = max(self._highest_complete, stream.number)
         if stream.is_short():
             self.reset(stream.number, Ending.PROTOCOL_ERROR)
         else:

@@ -48,6 +48,10 @@ class Respond(msgspec.Struct, frozen=True, tag="respond", forbid_unknown_fields=
     headers: dict[str, str] = {}
     piece_bytes: int = 0
 
+    def __post_init__(self) -> None:
+        if not 200 <= self.status <= 599:
+            raise ValueError("status must be between 200 and 599")
+
 
 class Proceed(msgspec.Struct, frozen=True, tag="proceed", forbid_unknown_fields=True):
     """Judge as usual: for a delay, or for the usual body in pieces."""

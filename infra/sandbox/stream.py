@@ -107,9 +107,11 @@ class Stream:
     def refuse(self) -> None:
         self.reset("REFUSED_STREAM", connection=False)
 
-    def go_away(self, *, processed: bool, error: str, linger_s: float) -> None:
-        last_stream = self.number if processed else max(0, self.number - 2)
-        self._connection.announce_end(last_stream, error, linger_s=linger_s)
+    def bar(self, *, processed: bool) -> None:
+        self._connection.bar(self.number, processed=processed)
+
+    def go_away(self, *, error: str, linger_s: float) -> None:
+        self._connection.announce_end(error, linger_s=linger_s)
 
     def widen(self, step: int) -> None:
         """The client lets us send more (or, by SETTINGS, less)."""

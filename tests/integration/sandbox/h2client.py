@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import h2.config
 import h2.connection
 import h2.events
+from hyperframe.frame import Frame, GoAwayFrame
 
 TIMEOUT_S = 5.0
 
@@ -52,6 +53,8 @@ class H2Client:
         self._context.set_alpn_protocols(["h2"])
         self._state = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         self._pending: dict[int, _Pending] = {}
+        self._unsent: dict[int, bytes] = {}
+        self._received = bytearray()
         self.goaway_last_stream: int | None = None
 
     async def __aenter__(self) -> Self:
@@ -82,10 +85,8 @@ class H2Client:
         pending = _Pending(asyncio.get_running_loop().create_future())
         self._pending[number] = pending
         self._state.send_headers(number, lines, end_stream=not body)
-        for start in range(0, len(body), 16_384):
-            last = start + 16_384 >= len(body)
-            self._state.send_data(number, body[start : start + 16_384], end_stream=last)
-        self._writer.write(self._state.data_to_send())
+        self._unsent[number] = body
+        self._push()
         return number, pending.done
 
     async def request(
@@ -94,17 +95,47 @@ class H2Client:
         async with asyncio.timeout(TIMEOUT_S):
             return await self.send(path, body, headers, method)[1]
 
+    def _push(self) -> None:
+        """Send what the windows allow."""
+        for number in list(self._unsent):
+            while self._unsent[number]:
+                room = min(self._state.local_flow_control_window(number), 16_384)
+                if room <= 0:
+                    break
+                piece, self._unsent[number] = self._unsent[number][:room], self._unsent[number][room:]
+                self._state.send_data(number, piece, end_stream=not self._unsent[number])
+            if not self._unsent[number]:
+                del self._unsent[number]
+        self._writer.write(self._state.data_to_send())
+
     async def _read(self) -> None:
         try:
             while data := await self._reader.read(65_536):
-                for event in self._state.receive_data(data):
+                for event in self._state.receive_data(self._without_goaway(data)):
                     self._take(event)
-                self._writer.write(self._state.data_to_send())
+                self._push()
         except OSError:
             pass
         for pending in self._pending.values():
             if not pending.done.done():
                 pending.done.set_exception(Closed())
+
+    def _without_goaway(self, data: bytes) -> bytes:
+        """h2 takes nothing after a GOAWAY, though streams up to its last one are still answered."""
+        self._received += data
+        kept = bytearray()
+        while len(self._received) >= 9:
+            frame, size = Frame.parse_frame_header(memoryview(bytes(self._received[:9])))
+            if len(self._received) < 9 + size:
+                break
+            whole = bytes(self._received[: 9 + size])
+            del self._received[: 9 + size]
+            if isinstance(frame, GoAwayFrame):
+                frame.parse_body(memoryview(whole[9:]))
+                self.goaway_last_stream = frame.last_stream_id
+            else:
+                kept += whole
+        return bytes(kept)
 
     def _take(self, event: h2.events.Event) -> None:
         match event:
@@ -120,7 +151,5 @@ class H2Client:
                 pending.done.set_result(Got(int(pending.headers[":status"]), pending.headers, body, pieces))
             case h2.events.StreamReset():
                 self._pending.pop(event.stream_id).done.set_exception(WasReset(event.error_code))
-            case h2.events.ConnectionTerminated():
-                self.goaway_last_stream = event.last_stream_id
             case _:
                 pass

@@ -101,13 +101,16 @@ async def test_http2_is_spoken_too(sandbox: Sandbox, fcm: Sender) -> None:
 async def test_only_the_service_account_gets_a_token(
     sandbox: Sandbox, web: aiohttp.ClientSession, clock: Clock
 ) -> None:
-    """Another key, issuer, audience, scope or a stale assertion is refused in OAuth's words."""
+    """Another key, issuer, audience, scope or a stale assertion is refused in OAuth's words.
+
+    The audience google-auth always writes is good too.
+    """
     foreign = rsa.generate_private_key(65537, 2048)
     now = int(clock.now)
     wrong = {
         assertion(sandbox, clock, key=foreign): "invalid_grant",
         assertion(sandbox, clock, iss="somebody@example.org"): "invalid_grant",
-        assertion(sandbox, clock, aud="https://oauth2.googleapis.com/token"): "invalid_grant",
+        assertion(sandbox, clock, aud="https://example.org/token"): "invalid_grant",
         assertion(sandbox, clock, iat=now - 7_200, exp=now - 3_600): "invalid_grant",
         assertion(sandbox, clock, exp=now + 7_200): "invalid_grant",
         assertion(sandbox, clock, scope="https://www.googleapis.com/auth/drive"): "invalid_scope",
@@ -117,6 +120,8 @@ async def test_only_the_service_account_gets_a_token(
         status, body = await granted(sandbox, web, signed)
         assert (status, body["error"]) == (400, expected)
     assert sandbox.fcm.tokens_issued == 0
+    usual = assertion(sandbox, clock, aud="https://oauth2.googleapis.com/token")
+    assert (await granted(sandbox, web, usual))[0] == 200
 
 
 async def test_access_tokens_are_checked(
