@@ -28,12 +28,6 @@ CONSTANTS = (
 TOKEN = {"authorization": "bearer " + "x" * 300, "apns-topic": "org.example.app", "apns-push-type": "alert"}
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    """Their transports differ in small ways; production runs on uvloop."""
-    return uvloop.EventLoopPolicy() if request.param == "uvloop" else asyncio.DefaultEventLoopPolicy()
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("known"), "localhost")
@@ -465,6 +459,27 @@ async def test_what_the_queue_cannot_hold_is_refused(
     monkeypatch.setattr(client_module, "WAITING_MAX", 10)
     assert await post(transport, *(f"ok-{n}" for n in range(11))) == [NotSent("overloaded")] * 11
     assert await post(transport, *(f"ok-{n}" for n in range(10))) == [Answer(200)] * 10
+
+
+def test_the_same_on_uvloop(certificates: Certificates) -> None:
+    """Production runs on uvloop, whose transports differ in small ways."""
+
+    async def scenario() -> None:
+        async with serving(certificates.server("h2")) as server, client(server, certificates) as transport:
+            results = await post(
+                transport, "ok-1", "gone-2", "size-3", "hang-4", body=b"x" * 90_000, deadline_s=1.0
+            )
+            assert results[0] == Answer(200)
+            assert _answered(results[1], 410, b'{"reason":"Unregistered"}', "2")
+            assert results[2:] == [Answer(200, b"90000"), NoAnswer("deadline")]
+            assert [type(result) for result in await post(transport, "hang-5", "cut-6")] == [NoAnswer] * 2
+            assert await post(transport, "ok-7") == [Answer(200)]
+        async with serving(certificates.server()) as server, client(server, certificates) as transport:
+            assert [type(result) for result in await post(transport, "ok-8")] == [NotSent]
+        async with client(server, certificates) as transport:
+            assert [type(result) for result in await post(transport, "ok-9")] == [NotSent]
+
+    uvloop.run(scenario())
 
 
 async def test_an_empty_slice(transport: Http2Transport, server: H2Server) -> None:
