@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from api import docs, health
 from api.endpoint import PathEndpoint, refuse
+from api.ezout import table as shops
 from api.frame import Frame, added_headers
 from api.freshness import RecentWrites
 from api.msgxc import socket, stream
@@ -43,6 +44,7 @@ def build(parts: Parts) -> Starlette:
             *_paths(all_routes(parts, live), parts),
             WebSocketRoute(socket.PATH, socket.SocketEndpoint(parts, live)),
             StarletteRoute(stream.PATH, stream.StreamEndpoint(parts, live)),
+            *shops.live_routes(parts),
             *_mounts(parts),
         ],
         middleware=[Middleware(Frame, parts=parts)],
@@ -57,8 +59,10 @@ def build(parts: Parts) -> Starlette:
 def all_routes(parts: Parts, live: Live) -> tuple[Route, ...]:
     """What is served by PathEndpoint, the routes about the process itself included."""
     operation = health.routes(lambda: live.running, lambda: live.draining)
-    described = (*ROUTES, stream.ROUTE_OF_STREAM, *operation)
-    return (*ROUTES, *operation, *docs.routes(described, version=parts.settings.version))
+    shops_described = shops.DESCRIBED if parts.shops else ()
+    described = (*ROUTES, *shops_described, stream.ROUTE_OF_STREAM, *operation)
+    served = (*shops.ROUTES, *ROUTES) if parts.shops else ROUTES
+    return (*served, *operation, *docs.routes(described, version=parts.settings.version))
 
 
 @asynccontextmanager

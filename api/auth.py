@@ -83,7 +83,7 @@ class Verifier:
             method=claims["method"] if isinstance(claims.get("method"), str) else "",
             shops=shops_of(claims.get("shops", ())),
         )
-        return Identity(caller, float(expires_at_s), key_name)
+        return Identity(caller, float(int(expires_at_s)), key_name)
 
     def _claims(self, token: str, keys: KeySet) -> dict[str, Any]:
         if len(token) > TOKEN_BYTES_MAX:
@@ -107,7 +107,8 @@ class Verifier:
             raise Unauthenticated("the token has expired; get a new one") from None
         except jwt.MissingRequiredClaimError as error:
             raise Unauthenticated(f"the token needs the claim {error.claim}") from None
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, OverflowError, TypeError, ValueError):
+            # The latter escape PyJWT for claims such as an infinite exp.
             raise Unauthenticated("the token cannot be verified") from None
         return claims
 

@@ -29,6 +29,7 @@ EVERY_SHOP = "every_shop"
 """The role of a caller whom no shop is denied, besides admins."""
 
 Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Amount = Annotated[Decimal, Meta(description="A JSON number, 0 or more; exact to the last digit.")]
 Word = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
@@ -48,10 +49,10 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
     action: Word
     product_name: Annotated[str, Meta(max_length=500)]
     product_id: Integer
-    product_price: Annotated[Decimal, Meta(description="0 or more.")]
+    product_price: Amount
     upc: Annotated[str, Meta(max_length=64)] = msgspec.field(name="UPC")
     category_id: Integer | Word
-    basket_total: Annotated[Decimal, Meta(description="0 or more.")]
+    basket_total: Amount
 
     def __post_init__(self) -> None:
         _assert_amount("product_price", self.product_price)
@@ -108,10 +109,13 @@ def encode(message: ShopMessage) -> bytes:
 
 
 def decode(body: bytes) -> ShopMessage:
-    """Either kind, from the wire. Raises ValueError (msgspec's) or Invalid for what is neither."""
+    """Either kind, from the wire. Raises ValueError for what is neither."""
     if _decode_kind(body).action is msgspec.UNSET:
         return _decode_addressed(body)
-    return _decode_update(body)
+    try:
+        return _decode_update(body)
+    except Invalid as invalid:
+        raise ValueError(f"{invalid.field}: {invalid.detail}") from None
 
 
 def plain(amount: Decimal) -> Decimal:

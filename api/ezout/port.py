@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 from uuid import UUID
 
-import msgspec
-
 from domain.context import Context
 
 ShopCallback = Callable[[int, int, bytes], None]
@@ -16,11 +14,8 @@ ShopCallback = Callable[[int, int, bytes], None]
 Unsubscribe = Callable[[], Awaitable[None]]
 
 
-class ShopEntry(msgspec.Struct, frozen=True):
-    """One message of the archive, as it was published."""
-
-    position: int
-    body: bytes
+ShopEntry = tuple[int, bytes]
+"""(position, body as it was published)."""
 
 
 class ShopLog(Protocol):

@@ -57,6 +57,8 @@ class Live:
         self.draining = True
         for session in list(self._sessions.values()):
             session.end(GOING_AWAY, "shutting down")
+        if self._parts.shops is not None:
+            self._parts.shops.hub.drain()
 
     @asynccontextmanager
     async def admitted(self, session: Session, kind: str) -> AsyncIterator[None]:

@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from uuid import UUID
 
-import msgspec
-
 from domain.context import Context
 from domain.recorded import SHOPS
 from infra.eventstore.wire import pack_bytes
@@ -25,11 +23,6 @@ from infra.nats.jetstream import JetStream
 Clock = Callable[[], datetime]
 ShopCallback = Callable[[int, int, bytes], None]
 """position, previous position of the same shop, body. Must not block."""
-
-
-class ShopEntry(msgspec.Struct, frozen=True):
-    position: int
-    body: bytes
 
 
 def shop_subject(shop: UUID) -> str:
@@ -65,10 +58,10 @@ class JetStreamShops:
             raise NotServing(ApiFailure(503, 0, "there is no stream SHOPS"))
         return info.state.last_seq
 
-    async def since(self, shop: UUID, after: int, limit: int) -> list[ShopEntry]:
+    async def since(self, shop: UUID, after: int, limit: int) -> list[tuple[int, bytes]]:
         await self._guard.assert_same(SHOPS)
         found = await self._js.read(SHOPS, shop_subject(shop), seq=after + 1, limit=limit)
-        return [ShopEntry(stored.sequence, stored.data) for stored in found]
+        return [(stored.sequence, stored.data) for stored in found]
 
     async def subscribe(self, shop: UUID, callback: ShopCallback) -> Callable[[], Awaitable[None]]:
         def on_frame(frame: Frame) -> None:

@@ -1,0 +1,287 @@
+"""A shop live, for its merchant: server-sent events and web sockets over the same readers.
+
+Both resume by the id of the last message they were given, send a beat when nothing happens, and end when the token
+does. Owns their wire; what is shown, and in which order, is the hub's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+from starlette.types import Receive, Scope, Send
+
+from api.endpoint import ROUTE, decode_query, refuse
+from api.ezout.door import credentials
+from api.ezout.frames import FIRST, Filter, Frame, position_within
+from api.ezout.hub import Draining, Following, ShopHub, TooSlow
+from api.ezout.parts import Shops
+from api.ezout.publishing import GROUP, shop_of, shops_of
+from api.parts import Parts
+from api.problem import MethodNotAllowed
+from api.route import Answer, Call, Header, Route, Who
+from domain.errors import Forbidden, Invalid, MsgxcError, Unauthenticated, Unavailable
+from domain.shop import assert_may_read
+
+EVENTS_PATH, SOCKET_PATH = "/shops/{shop_id}/stream", "/shops/{shop_id}/socket"
+BEAT_S = 15.0
+"""Proxies drop silent streams after 30-60 s, and a dead peer shows when it is written to."""
+TICK_S = 1.0
+"""How long a token that ended may go on reading."""
+SEND_S_MAX = 10.0
+"""A reader that takes nothing for this long is gone, or as good as."""
+RETRY_MS = 1_000
+CLOSED_BY = {
+    "slow": 4008,
+    "token": 4401,
+    "forbidden": 4403,
+    "invalid": 4422,
+    "unavailable": 1013,
+    "away": 1001,
+}
+"""Close codes: the private range beside the HTTP status it stands for, or RFC 6455's own."""
+_HEADERS: list[Header] = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class StreamQuery(Filter, frozen=True, kw_only=True):
+    """after: the id of the last message that was seen; `first`: from the beginning; nothing: from now on."""
+
+    after: Annotated[str, Meta(max_length=2_048)] = ""
+    access_token: Annotated[
+        str, Meta(description="The token, where no header can be set: EventSource and WebSocket in browsers.")
+    ] = ""
+
+
+class Ended(Exception):
+    """The stream is over; why is one of CLOSED_BY."""
+
+    def __init__(self, why: str, reason: str) -> None:
+        super().__init__(reason)
+        self.why, self.reason = why, reason
+
+
+class Watch:
+    """One stream, admitted: who watches what from where. Raises MsgxcError for what may not be watched."""
+
+    def __init__(
+        self, shops: Shops, shop: UUID, filter: Filter, after: int, who: tuple[str | None, str]
+    ) -> None:
+        self._shops, self._shop, self._filter, self._who = shops, shop, filter, who
+        self.after = after
+        self.give = shops.hub.stream_ids(shop).give
+
+    @classmethod
+    async def admitted(cls, shops: Shops, scope: Scope, query: StreamQuery) -> Watch:
+        who = credentials(scope, in_query=True)
+        identity = await shops.door.admit(*who)
+        shop = shop_of(scope["path_params"])
+        assert_may_read(identity.caller, shop)
+        shops.hub.assert_room()
+        after = await _after(shops.hub, shop, _last_event_id(scope) or query.after)
+        return cls(shops, shop, query, after, who)
+
+    async def run(
+        self, show: Callable[[Sequence[Frame]], Awaitable[None]], beat: Callable[[int], Awaitable[None]]
+    ) -> None:
+        """Show messages until the stream ends, which raises Ended; `beat` gets the position to resume from."""
+        loop = asyncio.get_running_loop()
+        said_s = loop.time()
+
+        async def write(frames: Sequence[Frame]) -> None:
+            nonlocal said_s
+            shown = [frame for frame in frames if self._filter.shows(frame)]
+            if shown:
+                said_s = loop.time()
+                await _in_time(show(shown))
+
+        async def tick() -> None:
+            nonlocal said_s
+            await self._assert_still_admitted()
+            if loop.time() - said_s >= BEAT_S:
+                said_s = loop.time()
+                await _in_time(beat(following.position))
+
+        following = Following(self._shops.hub, self._shop, self.after, write)
+        try:
+            await following.run(tick, tick_s=TICK_S)
+        except TooSlow:
+            raise Ended("slow", "too slow; come back with the last id") from None
+        except Draining:
+            raise Ended("away", "shutting down; connect again") from None
+        except Unavailable as error:
+            raise Ended("unavailable", error.detail) from None
+
+    async def _assert_still_admitted(self) -> None:
+        try:
+            identity = await self._shops.door.admit(*self._who)
+            assert_may_read(identity.caller, self._shop)
+        except Unauthenticated as error:
+            raise Ended("token", error.detail) from None
+        except Forbidden as error:
+            raise Ended("forbidden", error.detail) from None
+
+
+async def _in_time(sending: Awaitable[None]) -> None:
+    try:
+        async with asyncio.timeout(SEND_S_MAX):
+            await sending
+    except TimeoutError:
+        raise TooSlow from None
+
+
+async def _after(hub: ShopHub, shop: UUID, given: str) -> int:
+    """Where a stream begins."""
+    head = await hub.log.head()
+    if not given:
+        return head
+    return position_within(hub.stream_ids(shop).take(given, field="after"), head, field="after")
+
+
+class EventsEndpoint:
+    """Server-sent events; one call is one stream."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[ROUTE] = EVENTS_PATH
+        try:
+            if scope["method"] != "GET":
+                raise MethodNotAllowed(("GET", "OPTIONS"))
+            query = decode_query(StreamQuery, scope["query_string"])
+            watch = await Watch.admitted(shops_of(self._parts), scope, query)
+        except MsgxcError as error:
+            await refuse(scope, send, error)
+            return
+        with self._parts.metrics.sockets.labels("shop-events").track_inprogress():
+            await self._serve(watch, receive, send)
+
+    async def _serve(self, watch: Watch, receive: Receive, send: Send) -> None:
+        async def write(data: bytes) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        async def show(frames: Sequence[Frame]) -> None:
+            await write(b"".join([frame.event for frame in frames]))
+
+        async def beat(position: int) -> None:
+            # An id without data: the browser keeps it and shows nothing.
+            await write(f"id: {watch.give(position)}\n:\n\n".encode())
+
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        opened = f"retry: {RETRY_MS}\nid: {watch.give(watch.after)}\nevent: open\ndata: {{}}\n\n"
+        await write(opened.encode())
+        ended = await _until_gone(watch.run(show, beat), receive, "http.disconnect")
+        if ended is not None:
+            self._parts.metrics.cut_off.labels(ended.why).inc()
+            said = msgspec.json.encode({"code": CLOSED_BY[ended.why], "reason": ended.reason})
+            with contextlib.suppress(TooSlow):
+                await _in_time(write(b"event: close\ndata: " + said + b"\n\n"))
+                await _in_time(send({"type": "http.response.body", "body": b""}))
+
+
+class SocketEndpoint:
+    """Web sockets; what a client sends is passed over."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            query = decode_query(StreamQuery, scope["query_string"])
+            watch = await Watch.admitted(shops_of(self._parts), scope, query)
+        except MsgxcError as error:
+            # Accepted first: browsers do not show the status of a refused handshake, but the close code.
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": _close_code(error), "reason": error.detail[:100]})
+            return
+        with self._parts.metrics.sockets.labels("shop-socket").track_inprogress():
+            await self._serve(watch, receive, send)
+
+    async def _serve(self, watch: Watch, receive: Receive, send: Send) -> None:
+        async def write(text: str) -> None:
+            await send({"type": "websocket.send", "text": text})
+
+        async def show(frames: Sequence[Frame]) -> None:
+            for frame in frames:
+                await write(frame.text)
+
+        async def beat(position: int) -> None:
+            await write(f'{{"type":"beat","id":"{watch.give(position)}"}}')
+
+        await send({"type": "websocket.accept"})
+        await write(f'{{"type":"open","id":"{watch.give(watch.after)}"}}')
+        ended = await _until_gone(watch.run(show, beat), receive, "websocket.disconnect")
+        if ended is not None:
+            self._parts.metrics.cut_off.labels(ended.why).inc()
+            closing = {"type": "websocket.close", "code": CLOSED_BY[ended.why], "reason": ended.reason[:100]}
+            with contextlib.suppress(TooSlow):
+                await _in_time(send(closing))
+
+
+async def _until_gone(watching: Awaitable[None], receive: Receive, gone: str) -> Ended | None:
+    """Watch until the peer hangs up (None), or the stream ends."""
+
+    async def peer() -> None:
+        while (await receive())["type"] != gone:
+            pass
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(_ended(watching))
+        hearing = group.create_task(peer())
+        await asyncio.wait((running, hearing), return_when=asyncio.FIRST_COMPLETED)
+        ended = running.result() if running.done() else None
+        running.cancel()
+        hearing.cancel()
+    return ended
+
+
+async def _ended(watching: Awaitable[None]) -> Ended:
+    try:
+        await watching
+    except Ended as ended:
+        return ended
+    raise AssertionError("a watch ends by Ended")
+
+
+def _close_code(error: MsgxcError) -> int:
+    match error:
+        case Unauthenticated():
+            return CLOSED_BY["token"]
+        case Forbidden():
+            return CLOSED_BY["forbidden"]
+        case Unavailable():
+            return CLOSED_BY["unavailable"]
+        case _:
+            return CLOSED_BY["invalid"]
+
+
+def _last_event_id(scope: Scope) -> str:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"last-event-id"), "")
+
+
+async def _served_raw(_: Call[None, None]) -> Answer:
+    raise AssertionError("served by EventsEndpoint")
+
+
+ROUTE_OF_EVENTS = Route(
+    method="GET",
+    path=EVENTS_PATH,
+    handler=_served_raw,
+    who=Who.SHOP,
+    query=StreamQuery,
+    answer=str,
+    media_type="text/event-stream",
+    summary=f"A shop live, as server-sent events; Last-Event-ID (or after, or after={FIRST}) brings what was missed.",
+    group=GROUP,
+    errors=(Invalid, Forbidden, Unavailable),
+)

@@ -1,0 +1,25 @@
+"""Every route of the EzOut contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.routing import Route as StarletteRoute
+
+from api.ezout import publishing, streams
+from api.parts import Parts
+from api.route import Route
+
+ROUTES: tuple[Route, ...] = (*publishing.ROUTES,)
+DESCRIBED: tuple[Route, ...] = (*ROUTES, streams.ROUTE_OF_EVENTS)
+
+
+def live_routes(parts: Parts) -> Sequence[BaseRoute]:
+    """What is served raw."""
+    if parts.shops is None:
+        return ()
+    return (
+        WebSocketRoute(streams.SOCKET_PATH, streams.SocketEndpoint(parts)),
+        StarletteRoute(streams.EVENTS_PATH, streams.EventsEndpoint(parts)),
+    )

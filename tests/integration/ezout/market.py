@@ -1,0 +1,174 @@
+"""Shops over a real log: the API as it is, served by uvicorn, and what tills and merchants do with it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import uvicorn
+from websockets.asyncio.client import connect
+
+from api.app import build
+from api.auth import Verifier
+from api.ezout.door import Door, JwtDoor, OpenDoor
+from api.ezout.hub import ShopHub
+from api.ezout.parts import Shops
+from api.parts import Settings
+from api.sockets.protocol import OPTIONS
+from infra.log.log import JetStreamLog, utc_now
+from infra.log.shops import JetStreamShops, open_shops
+from tests.memory.site import PATIENCE_S, ChangingKeys, Site, eventually, token
+from tests.memory.world import IDS, world
+
+SHOP, OTHER = UUID("7f6c2b8e-1d7a-4a55-9a3b-0c9f3c1d2e4f"), UUID("0b7a0a53-26ac-4a24-8b60-d6b1f0a3c111")
+SESSION = UUID("2f1e4fc0-81fd-4a6b-8b5c-3a1e1f2d3c4b")
+
+
+def update(**changes: Any) -> dict[str, Any]:
+    """A body as a till sends it."""
+    return {
+        "session_id": str(SESSION),
+        "shop_id": str(SHOP),
+        "shopper_id": "9a8b7c6d-5e4f-4321-8fed-cba987654321",
+        "action_id": 1,
+        "create_time": "2023-12-18T10:30:00Z",
+        "action": "ADD",
+        "product_name": "Milk, 1 l",
+        "product_id": 42,
+        "product_price": 3.50,
+        "UPC": "0012345678905",
+        "category_id": 7,
+        "basket_total": 13.00,
+        **changes,
+    }
+
+
+def merchant(*shops: UUID, **claims: Any) -> str:
+    return token("maria", shops=[str(shop) for shop in shops], **claims)
+
+
+@dataclass(slots=True)
+class Market:
+    """port: of the API on loopback. log: the stream behind it. client: without a token."""
+
+    log: JetStreamLog
+    shops: JetStreamShops
+    hub: ShopHub
+    keys: ChangingKeys
+    client: httpx.AsyncClient
+    port: int
+    site: Site
+
+    async def publish(
+        self, body: Any = None, *, shop: UUID | str | None = None, by: str | None = None
+    ) -> httpx.Response:
+        sent = update() if body is None else body
+        path = f"/publish/{shop or (sent['shop_id'] if isinstance(sent, Mapping) else SHOP)}"
+        return await self.client.post(path, content=_encoded(sent), headers=bearing(by))
+
+    async def sent(self, count: int, *, shop: UUID = SHOP, start: int = 0, **changes: Any) -> None:
+        """Publish updates with product_id start, start + 1, ..."""
+        for number in range(start, start + count):
+            answer = await self.publish(update(shop_id=str(shop), product_id=number, **changes))
+            assert answer.status_code == 200, answer.text
+
+    async def stored(self) -> int:
+        return await self.shops.head()
+
+    def socket(self, shop: UUID = SHOP, *, by: str | None = None, **query: Any) -> connect:
+        address = httpx.URL(f"ws://127.0.0.1:{self.port}/shops/{shop}/socket", params=query)
+        return connect(str(address), additional_headers=bearing(by), compression=None)
+
+    @asynccontextmanager
+    async def events(
+        self, shop: UUID = SHOP, *, by: str | None = None, last_id: str = "", **query: Any
+    ) -> AsyncIterator[EventStream]:
+        headers = bearing(by) | ({"Last-Event-ID": last_id} if last_id else {})
+        path = f"/shops/{shop}/stream"
+        async with self.client.stream("GET", path, params=query, headers=headers) as answer:
+            yield EventStream(answer)
+
+
+class EventStream:
+    """Server-sent events, parsed as a browser does (WHATWG HTML, section 9.2.6)."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        self.answer = answer
+        self._lines = answer.aiter_lines()
+        self.last_id = ""
+
+    async def next(self) -> tuple[str, Any]:
+        """The next event: its type and its data."""
+        kind, data = "message", ""
+        async with asyncio.timeout(PATIENCE_S):
+            async for line in self._lines:
+                field, _, value = line.partition(": ")
+                match field:
+                    case "id":
+                        self.last_id = value
+                    case "event":
+                        kind = value
+                    case "data":
+                        data += value
+                    case "" if data:
+                        return kind, json.loads(data)
+                    case _:
+                        pass
+        raise EOFError
+
+    async def products(self, count: int) -> list[int]:
+        """product_id of the next updates."""
+        found: list[int] = []
+        while len(found) < count:
+            kind, data = await self.next()
+            if kind == "update":
+                found.append(data["product_id"])
+        return found
+
+
+def bearing(token: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _encoded(body: Any) -> bytes:
+    return body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+@asynccontextmanager
+async def market(log: JetStreamLog, *, door: Door | None = None, auth: str = "none") -> AsyncIterator[Market]:
+    """auth: none or jwt, or a door of one's own."""
+    keys = ChangingKeys()
+    verifier = Verifier(keys, now_s=time.time)
+    door = door or (JwtDoor(verifier) if auth == "jwt" else OpenDoor())
+    shops = await open_shops(log.js, utc_now)
+    hub = ShopHub(shops, IDS)
+    async with world(roles=()) as made:
+        site = Site(made, Settings(), None, (), strict=True)
+        parts = replace(site.parts, verifier=verifier, shops=Shops(log=shops, hub=hub, door=door))
+        app = build(parts)
+        with socket.socket() as bound:
+            bound.bind(("127.0.0.1", 0))
+            port = bound.getsockname()[1]
+            config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=2, **OPTIONS)
+            server = uvicorn.Server(config)
+            serving = asyncio.create_task(server.serve(sockets=[bound]))
+            await eventually(lambda: server.started)
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
+                try:
+                    yield Market(log, shops, hub, keys, client, port, site)
+                finally:
+                    hub.drain()
+                    server.should_exit = True
+                    await serving
+
+
+def some_shop() -> UUID:
+    return uuid4()
