@@ -26,6 +26,9 @@ PAYLOAD_BYTES_KEPT = 65_536
 
 QUERY_TIMEOUT_S = 10.0
 
+PAGES_MAX = 2_000_000
+"""Of 4 KiB: 8 GB, some seven million messages. Then nothing is accepted until the file is moved away."""
+
 PAGE_MAX = 10_000
 """Messages in one answer of the HTTP API: about 3 MB."""
 
@@ -257,7 +260,9 @@ class Books:
         self.file.touch(mode=0o600)
         database = sqlite3.connect(self.file, isolation_level=None, check_same_thread=False)
         # NORMAL in WAL: a commit survives SIGKILL of the process; only a power cut may lose the last ones.
-        database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + DDL)
+        database.executescript(
+            f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA max_page_count={PAGES_MAX};" + DDL
+        )
         self._next_request = database.execute("SELECT coalesce(max(id), 0) FROM requests").fetchone()[0]
         self._next_message = database.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()[0]
         self._database = database
@@ -278,7 +283,9 @@ class Books:
             )
             self._database.execute("COMMIT")
         except sqlite3.Error:
-            self._database.execute("ROLLBACK")
+            # A full disk has rolled back by itself.
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
             raise
 
     def _keep(self, kind: str, id: str, value: str) -> None:

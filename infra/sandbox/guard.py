@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+MOUNTED_AT = "/sandbox"
 FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
@@ -65,6 +66,6 @@ def is_loopback(address: str) -> bool:
 
 
 def _with_slash(scope: Scope) -> Scope:
-    """Mounted under /sandbox, `/sandbox` itself is the page: no redirect needed."""
-    path, root = scope["path"], scope.get("root_path", "")
-    return {**scope, "path": path + "/"} if path == root else scope
+    """`/sandbox` itself is the page too, whether it comes through a mount or a route of its own."""
+    path = scope["path"]
+    return {**scope, "path": path + "/", "root_path": path} if path == MOUNTED_AT else scope
