@@ -47,6 +47,7 @@ HANDLERS: dict[type[msgspec.Struct], Handler] = {
     clients.Enlist: clients.enlist,
     clients.ForgetClient: clients.forget_client,
     clients.FindAddressGone: clients.find_address_gone,
+    clients.QuarantineAddress: clients.quarantine_address,
     clients.Unlink: clients.unlink,
 }
 

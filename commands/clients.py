@@ -52,6 +52,14 @@ class FindAddressGone(msgspec.Struct, frozen=True, kw_only=True):
     confirm: bool = False
 
 
+class QuarantineAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider doubts a client's address, but not that somebody has it."""
+
+    client: UUID
+    token: UUID | None
+    code: str
+
+
 class Unlink(msgspec.Struct, frozen=True, kw_only=True):
     """Take a client from the contact it belongs to; for the erasure of a contact."""
 
@@ -111,6 +119,14 @@ async def find_address_gone(command: FindAddressGone, scope: Scope) -> None:
         since=command.since,
         confirm=command.confirm,
     )
+    await scope.save(client)
+
+
+async def quarantine_address(command: QuarantineAddress, scope: Scope) -> None:
+    client = await scope.load(Client, command.client)
+    if client is None:
+        raise NotFound("no such client")
+    client.quarantine(at=scope.now, token=command.token, code=command.code)
     await scope.save(client)
 
 

@@ -65,7 +65,7 @@ class Client(Aggregate):
         def apply(self, aggregate: Client) -> None:
             aggregate.channel, aggregate.address = self.channel, self.address
             aggregate.token, aggregate.address_at = self.token, self.timestamp
-            aggregate.quarantined = False
+            aggregate.quarantined_at = None
 
     @dataclass(frozen=True, kw_only=True)
     class AddressRetired(Event):
@@ -79,10 +79,11 @@ class Client(Aggregate):
 
         def apply(self, aggregate: Client) -> None:
             aggregate.channel = aggregate.address = aggregate.token = None
+            aggregate.quarantined_at = None
 
     @dataclass(frozen=True, kw_only=True)
     class AddressQuarantined(Event):
-        """A provider doubts the address; the next such answer retires it."""
+        """A provider doubts the address; it is used on, until a later answer confirms the doubt or a new one is set."""
 
         TOPIC = "client.address-quarantined.v1"
         channel: str
@@ -90,7 +91,7 @@ class Client(Aggregate):
         code: str
 
         def apply(self, aggregate: Client) -> None:
-            aggregate.quarantined = True
+            aggregate.quarantined_at = self.timestamp
 
     @dataclass(frozen=True, kw_only=True)
     class ContactLinked(Event):
@@ -129,7 +130,7 @@ class Client(Aggregate):
         self.channel, self.address, self.token = channel, address, token
         self.properties = properties
         self.address_at: datetime | None = None
-        self.quarantined = False
+        self.quarantined_at: datetime | None = None
 
     @classmethod
     def register(cls, *, id: UUID, at: datetime, app: str, client_id: str, **fields: Any) -> Client:
@@ -171,14 +172,21 @@ class Client(Aggregate):
         """A provider said that `token` is dead since `since`.
 
         Nothing happens if the client has another address by now, or set this one later. With `confirm` the
-        address is only quarantined the first time.
+        address is only quarantined the first time, and retired by an answer that is newer than the quarantine: the
+        same answer told twice confirms nothing.
         """
         if self.token is None or self.token != token:
             return
         if self.address_at is None or self.address_at > since:
             return
-        if not confirm or self.quarantined:
+        if confirm and (self.quarantined_at is None or since <= self.quarantined_at):
+            self.quarantine(at=at, token=token, code=code)
+        else:
             self.retire_address(at=at, code=code)
+
+    def quarantine(self, *, at: datetime, token: UUID | None, code: str) -> None:
+        """A provider doubts `token`: it may belong to another environment or topic. Once for each address."""
+        if self.token is None or self.token != token or self.quarantined_at is not None:
             return
         self.trigger_event(
             self.AddressQuarantined, timestamp=at, channel=self.channel, token=token, code=code

@@ -62,7 +62,10 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Sealed(msgspec.Struct, frozen=True):
-    """What a dispatch hides under the key of the day: the content and its recipients' addresses."""
+    """What a dispatch hides under the key of the day: the content and its recipients' addresses.
+
+    An empty address: the recipient's token belongs to another client by now.
+    """
 
     content: Content
     addresses: tuple[str, ...]
@@ -72,7 +75,8 @@ class Dispatch(msgspec.Struct, frozen=True):
     """One message on one channel to a page of recipients; the sealed addresses are in the same order.
 
     page: the audience page's number; `x<n>` follows when a channel needs more than one dispatch for it,
-    `f<first>` when a slice of another dispatch is tried again. attempt: 1 for the first try.
+    `f<first>` when a slice of another dispatch is tried again. attempt: 1 for the first try. accepted_at: when the
+    message was accepted, or fell due.
     """
 
     realm: str

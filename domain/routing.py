@@ -9,6 +9,9 @@ import msgspec
 
 from domain.channel import WEBSOCKET
 
+MOVED = "token-moved"
+"""Why an address is not written to: another client has registered the same push token since."""
+
 Channels = tuple[str, ...] | None
 """None: any; (): none."""
 
@@ -74,5 +77,5 @@ def route(person: Person, allowed: Channels) -> Decision:
     websocket = wanted(WEBSOCKET)
     if usable or websocket:
         return Decision(person.contact, usable, websocket=websocket)
-    reasons = [address.suppressed or "token-moved" for address in candidates]
+    reasons = [address.suppressed or MOVED for address in candidates]
     return Decision(person.contact, (), websocket=False, suppressed=reasons[0] if reasons else "no-address")

@@ -17,9 +17,10 @@ import structlog
 
 from commands.port import KeyStore, VersionConflict
 from domain.delivery import Attempt, Dispatch, Lane, OutcomeSlice, Result, Sealed
-from domain.outcome import Expired, Outcome, Retry
+from domain.outcome import Expired, Outcome, Retry, Suppressed
 from domain.recorded import DELIVERY
 from domain.retry import HALTED
+from domain.routing import MOVED
 from gateways.port import ChannelHalted, Gateway, Notice, Target
 from processes.port import Append, Log, Task
 from processes.sealing import unseal
@@ -41,6 +42,7 @@ class Progress:
         self.last_attempt = self.last_outcome = 0
         self.first = 0
         self.repeats: int | None = None
+        self.repeats_before = 0
 
 
 class ChannelProcess:
@@ -108,7 +110,6 @@ class ChannelProcess:
     async def _handle(self, task: Task) -> None:
         dispatch = task.fact.body
         assert isinstance(dispatch, Dispatch)
-        await self._until_not_halted()
         progress = await self._progress(dispatch) if task.deliveries > 1 else Progress()
         hidden = await unseal(self._keys, dispatch)
         while progress.first < len(dispatch.recipients):
@@ -130,11 +131,12 @@ class ChannelProcess:
             assert isinstance(last.body, Attempt)
             progress.last_attempt = last.position
             if last.position not in outcome_of and last.body.last > progress.first:
-                progress.repeats = last.position
+                progress.repeats, progress.repeats_before = last.position, last.body.last
         return progress
 
     async def _slice(self, dispatch: Dispatch, hidden: Sealed | None, progress: Progress) -> None:
         """Send the next slice. Raises TakenOver when another gateway has the dispatch by now."""
+        await self._until_not_halted()
         first = progress.first
         last = min(first + self._gateway.slice_size, len(dispatch.recipients))
         now = self._clock()
@@ -146,7 +148,9 @@ class ChannelProcess:
         outcomes = await self._send(dispatch, hidden, first, last, now)
         ended = self._ended(dispatch, attempt, first, outcomes, repeated=progress.repeats is not None)
         await self._record(dispatch, ended, progress)
-        progress.last_attempt, progress.first, progress.repeats = attempt, last, None
+        progress.last_attempt, progress.first = attempt, last
+        if last >= progress.repeats_before:
+            progress.repeats = None
 
     async def _attempt(
         self, dispatch: Dispatch, first: int, last: int, progress: Progress, now: datetime
@@ -185,10 +189,17 @@ class ChannelProcess:
             urgency=dispatch.urgency,
             expires_at=dispatch.expires_at,
         )
+        addresses = hidden.addresses[first:last]
         targets = [
-            Target(hidden.addresses[i], dispatch.recipients[i].contact, dispatch.recipients[i].client)
-            for i in range(first, last)
+            Target(address, recipient.contact, recipient.client)
+            for address, recipient in zip(addresses, dispatch.recipients[first:last], strict=True)
+            if address
         ]
+        outcomes = iter(await self._answers(notice, targets) if targets else ())
+        return [next(outcomes) if address else Suppressed(MOVED) for address in addresses]
+
+    async def _answers(self, notice: Notice, targets: Sequence[Target]) -> Sequence[Outcome]:
+        """What the provider says about each target."""
         try:
             outcomes = await self._gateway.send(notice, targets, deadline_s=self._deadline_s)
         except ChannelHalted as halt:

@@ -183,7 +183,7 @@ class Dispatcher:
             tid=message.tid,
             sender=message.sender,
             urgency=message.urgency,
-            accepted_at=message.created_on,
+            accepted_at=fact.at,
             expires_at=message.expires_at,
             recipients=tuple(Recipient(contact, address.client, address.token) for contact, address in chunk),
             key=name,

@@ -9,12 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from uuid import UUID
 
 import msgspec
 
 from commands.bus import Bus
-from commands.clients import FindAddressGone
+from commands.clients import FindAddressGone, QuarantineAddress
 from commands.contacts import FindContactAddressGone, SuppressChannel
 from commands.port import KeyStore, VersionConflict
 from domain.context import Context
@@ -22,6 +21,7 @@ from domain.delivery import Dispatch, OutcomeSlice, Recipient, Result, Sealed
 from domain.outcome import Expired, Gone, Outcome, Rejected, Retry, Suppressed, Unknown
 from domain.recorded import DELIVERY, SCHEDULES
 from domain.retry import HALTED, TRIES_MAX, next_try
+from domain.routing import MOVED
 from processes.port import Append, Log, Task
 from processes.sealing import day_key, seal, unseal
 from processes.worker import Post, work
@@ -98,7 +98,10 @@ class Feedback:
                     since=since,
                 )
                 await self._bus.execute(lost, context)
-            case Suppressed() if recipient.contact is not None:
+            case Rejected(quarantine=True) if recipient.client is not None:
+                doubt = QuarantineAddress(client=recipient.client, token=recipient.token, code=outcome.code)
+                await self._bus.execute(doubt, context)
+            case Suppressed() if recipient.contact is not None and outcome.code != MOVED:
                 stop = SuppressChannel(contact=recipient.contact, channel=dispatch.channel, code=outcome.code)
                 await self._bus.execute(stop, context)
 
@@ -155,7 +158,9 @@ class Feedback:
 
 
 class Retrier:
-    """Works on due tries: writes the next dispatch, with those recipients that still want it."""
+    """Works on due tries: writes the next dispatch. A recipient whose token has moved since stays in it, without an
+    address, so that one record decides what became of all of them.
+    """
 
     def __init__(
         self, *, log: Log, keys: KeyStore, models: ReadModels, clock: Callable[[], datetime]
@@ -172,78 +177,49 @@ class Retrier:
             raise ValueError("a try without its dispatch")
         dispatch = source.body
         assert isinstance(dispatch, Dispatch)
-        hidden = await unseal(self._keys, dispatch)
-        addresses = hidden.addresses if hidden else ()
-        which = [i for i in again.which if i < len(addresses)]
-        which = await self._still_owned(dispatch, which)
-        await self._write(dispatch, again, which, hidden)
-
-    async def _still_owned(self, dispatch: Dispatch, which: Sequence[int]) -> list[int]:
-        """Tokens may have moved to another client since."""
-        pairs: list[tuple[UUID, UUID]] = []
-        indexes: list[int] = []
-        keep: set[int] = set()
-        for i in which:
-            recipient = dispatch.recipients[i]
-            if recipient.token is None or recipient.client is None:
-                keep.add(i)
-            else:
-                pairs.append((recipient.token, recipient.client))
-                indexes.append(i)
-        owned = await reach.owned(self._models, dispatch.realm, pairs)
-        keep |= {i for i, is_owned in zip(indexes, owned, strict=True) if is_owned}
-        return [i for i in which if i in keep]
-
-    async def _write(
-        self, dispatch: Dispatch, again: Again, which: Sequence[int], hidden: Sealed | None
-    ) -> None:
-        lost = [i for i in again.which if i not in set(which)]
-        page = dispatch.page if again.first == 0 else f"{dispatch.page}f{again.first}"
-        following = msgspec.structs.replace(
-            dispatch,
-            page=page,
-            attempt=dispatch.attempt + (1 if again.counted else 0),
-            halts=dispatch.halts + (0 if again.counted else 1),
-            recipients=tuple(dispatch.recipients[i] for i in which),
-            key=day_key(self._clock()),
-            sealed=b"",
-        )
-        appends = [self._lost(dispatch, again, lost)] if lost else []
-        if which and hidden is not None:
-            kept = Sealed(hidden.content, tuple(hidden.addresses[i] for i in which))
-            blob = await seal(self._keys, following.key, kept, bound_to=following.id)
-            ready = msgspec.structs.replace(following, sealed=blob)
-            appends.append(Append(ready.subject, ready, 0, dispatch.correlation))
+        following = await self._sealed(dispatch, _following(dispatch, again), again.which)
         try:
-            await self._log.append(*appends)
+            await self._log.append(Append(following.subject, following, 0, dispatch.correlation))
         except VersionConflict:
             # The schedule fired twice, or the answer to the first append was lost: it is written.
             return
 
-    def _lost(self, dispatch: Dispatch, again: Again, lost: Sequence[int]) -> Append:
-        """What is not tried again has ended all the same: its token moved, or its key is gone."""
-        ended = OutcomeSlice(
-            realm=dispatch.realm,
-            message=dispatch.message,
-            channel=dispatch.channel,
-            dispatch=f"{dispatch.id}-lost{again.first}",
-            source=dispatch.subject,
-            attempt=0,
-            first=again.first,
-            results=tuple(
-                Result(
-                    dispatch.recipients[i].contact,
-                    dispatch.recipients[i].client,
-                    Suppressed("token-moved"),
-                )
-                for i in lost
-            ),
-            ended_at=self._clock(),
-        )
-        subject = f"outcome.{dispatch.channel}.{ended.dispatch}"
-        return Append(subject, ended, 0, dispatch.correlation)
+    async def _sealed(self, dispatch: Dispatch, following: Dispatch, which: Sequence[int]) -> Dispatch:
+        """The next dispatch with its own addresses. Without the key it stays shut, and the gateway lets it expire."""
+        hidden = await unseal(self._keys, dispatch)
+        if hidden is None:
+            return following
+        owned = await self._still_owned(dispatch.realm, following.recipients)
+        addresses = [hidden.addresses[i] if mine else "" for i, mine in zip(which, owned, strict=True)]
+        name = day_key(self._clock())
+        kept = Sealed(hidden.content, tuple(addresses))
+        blob = await seal(self._keys, name, kept, bound_to=following.id)
+        return msgspec.structs.replace(following, key=name, sealed=blob)
+
+    async def _still_owned(self, realm: str, recipients: Sequence[Recipient]) -> list[bool]:
+        """For each recipient: whether no other client has registered the same token since."""
+        pairs = [(to.token, to.client) for to in recipients if to.token and to.client]
+        owned = iter(await reach.owned(self._models, realm, pairs))
+        return [next(owned) if to.token and to.client else True for to in recipients]
+
+
+def _following(dispatch: Dispatch, again: Again) -> Dispatch:
+    """The dispatch of the next try, to those recipients that are not done, sealed as before."""
+    return msgspec.structs.replace(
+        dispatch,
+        page=dispatch.page if again.first == 0 else f"{dispatch.page}f{again.first}",
+        attempt=dispatch.attempt + (1 if again.counted else 0),
+        halts=dispatch.halts + (0 if again.counted else 1),
+        recipients=tuple(dispatch.recipients[i] for i in again.which),
+    )
 
 
 def _is_final_and_quiet(outcome: Outcome) -> bool:
     """Nothing to learn and nothing to try again."""
-    return not isinstance(outcome, Gone | Suppressed | Retry | Unknown)
+    match outcome:
+        case Rejected():
+            return not outcome.quarantine
+        case Suppressed():
+            return outcome.code == MOVED
+        case _:
+            return not isinstance(outcome, Gone | Retry | Unknown)
