@@ -29,7 +29,7 @@ from processes.worker import Post, TakenOver, work
 log = structlog.get_logger(__name__)
 
 SEND_DEADLINE_S = 20.0
-"""The longest a slice may take at the provider; its dispatch is handed out again after three times that."""
+"""The longest a slice may take at the provider, whatever it does."""
 IN_FLIGHT = {"live": 4, "bulk": 4}
 """Pages of a lane under way at once: enough to hide the log's round trips."""
 SLICES_MAX = 500
@@ -90,7 +90,6 @@ class ChannelProcess:
             f"gateway-{self.channel}-{lane}",
             (f"dispatch.{self.channel}.{lane}.>",),
             in_flight=IN_FLIGHT[lane],
-            ack_wait_s=3 * self._deadline_s,
         )
 
     async def _live(self, task: Task) -> None:

@@ -38,7 +38,7 @@ from processes.worker import Post, work
 from projections.catalogue import AUDIENCE
 from projections.port import ReadModels
 
-POST = Post(EVENTS, "dispatcher", ("evt.message.>",), in_flight=16, ack_wait_s=60.0)
+POST = Post(EVENTS, "dispatcher", ("evt.message.>",), in_flight=16)
 
 
 PAGES_MAX = 1_000_000

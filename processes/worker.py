@@ -35,7 +35,8 @@ class Post:
     durable: str
     subjects: Sequence[str]
     in_flight: int = 8
-    ack_wait_s: float = 30.0
+    ack_wait_s: float = 12.0
+    """What a dead process had in hand is handed out again after this; a living one says that it goes on."""
 
 
 Handler = Callable[[Task], Awaitable[None]]
