@@ -97,7 +97,10 @@ def _paths(routes: Sequence[Route], parts: Parts) -> list[BaseRoute]:
 
 
 def _mounts(parts: Parts) -> list[BaseRoute]:
-    return [Mount("/sandbox", parts.sandbox)] if parts.sandbox is not None else []
+    if parts.sandbox is None:
+        return []
+    # The page is at /sandbox itself; a Mount takes only what lies below.
+    return [StarletteRoute("/sandbox", parts.sandbox), Mount("/sandbox", parts.sandbox)]
 
 
 class _Refusal(Response):
