@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from collections.abc import Iterable
 from typing import Protocol
 from uuid import UUID
 
@@ -46,7 +47,8 @@ class Connection(Protocol):
 class Follower:
     """cursor: all frames up to it, on all that is followed, have been written.
 
-    following: for each subject the position after which everything has been, or will be, written.
+    following: for each subject the position after which everything has been, or will be, written. floors: for each
+    the position up to which live frames are passed over, since they were read from the log; floor: the highest.
     """
 
     __slots__ = (
@@ -56,6 +58,8 @@ class Follower:
         "contact",
         "cursor",
         "encoding",
+        "floor",
+        "floors",
         "following",
         "held",
         "lock",
@@ -67,8 +71,19 @@ class Follower:
         self.caller: Caller | None = None
         self.contact: UUID | None = None
         self.following: dict[str, int] = {}
+        self.floors: dict[str, int] = {}
+        self.floor = 0
         self.state = State.LIVE
         self.held: list[Frame] = []
         self.cursor = 0
         self.lock = asyncio.Lock()
         self.caught_up = asyncio.Event()
+
+    def raise_floors(self, subjects: Iterable[str], position: int) -> None:
+        """Live frames of these subjects begin after a position."""
+        self.floors.update(dict.fromkeys(subjects, position))
+        self.floor = max(self.floor, position)
+
+    def is_above(self, frame: Frame) -> bool:
+        """Whether a live frame is still to be written."""
+        return frame.position > self.floors.get(frame.subject, 0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -28,19 +29,27 @@ LOOK_BACK = 256
 """Positions before a resume's start that are looked through for messages that were appended twice."""
 SHOWN_MAX = 10_000
 """Message ids remembered while one follower is filled."""
-DRAIN_S_MAX = 5.0
-"""How long a connection may take to read what was written before it is cut off as slow."""
-PENDING_MAX = 20_000
-"""Frames that wait for a round; more stay in the log until there is room."""
-GAP_S_MAX = 5.0
-"""Until a gap is read from the log; then its followers are told to come back."""
-SWEEP_S, SWEEP_FEEDS = 1.0, 100
-"""Feeds compared with the log each second, a request each, so that a lost frame shows even if no other follows it."""
 
 SLOW, TRY_AGAIN = 4008, 1013
 """Close codes: ours for a reader that does not keep up; RFC 6455's registry for a server that has trouble."""
 
 log = structlog.get_logger("msgxc.api")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """drain_s: how long a connection may take to read what was written, before it is cut off as slow.
+
+    pending: frames that wait for a round; more stay in the log until there is room. gap_s: until a gap is read from
+    the log; then its followers are told to come back. Every `sweep_s` seconds `sweep_feeds` feeds are compared with
+    the log, a request each, so that a lost frame shows even if no other follows it.
+    """
+
+    drain_s: float = 5.0
+    pending: int = 20_000
+    gap_s: float = 5.0
+    sweep_s: float = 1.0
+    sweep_feeds: int = 100
 
 
 class Closed(Exception):
@@ -50,8 +59,8 @@ class Closed(Exception):
 class Hub:
     """run() must be running for anything to move."""
 
-    def __init__(self, reader: FeedReader, metrics: Metrics) -> None:
-        self._reader, self._metrics = reader, metrics
+    def __init__(self, reader: FeedReader, metrics: Metrics, limits: Limits | None = None) -> None:
+        self._reader, self._metrics, self._limits = reader, metrics, limits or Limits()
         self._positions: Positions | None = None
         self._feeds: dict[str, Feed] = {}
         self._pending: list[Frame] = []
@@ -99,8 +108,9 @@ class Hub:
                 self.leave(follower, new)
                 raise
             follower.following.update(dict.fromkeys(new, start))
+            follower.raise_floors(new, head)
             follower.cursor = max(follower.cursor, head)
-            _drop_held(follower, dict.fromkeys(new, head), shown)
+            _drop_shown(follower, shown)
 
     async def resume(self, follower: Follower, after: int) -> bool:
         """Write what the follower missed since a position. Whether all of that is still kept. Raises as follow."""
@@ -127,6 +137,7 @@ class Hub:
         """Write nothing of these subjects any more. Their feeds end with their last follower."""
         for subject in subjects:
             follower.following.pop(subject, None)
+            follower.floors.pop(subject, None)
             feed = self._feeds.get(subject)
             if feed is None:
                 continue
@@ -181,7 +192,7 @@ class Hub:
     def _release(self, follower: Follower) -> None:
         frames = sorted(follower.held, key=by_position)
         follower.held = []
-        frames = [frame for frame in frames if frame.subject in follower.following]
+        frames = [f for f in frames if f.subject in follower.following and follower.is_above(f)]
         follower.state = State.LIVE
         self._write(follower, frames)
         if follower.connection.is_full:
@@ -226,7 +237,7 @@ class Hub:
         if not feed.is_open:
             feed.early.append((position, previous, data))
         elif position > feed.position:
-            if previous > feed.position or feed.has_gap or len(self._pending) >= PENDING_MAX:
+            if previous > feed.position or feed.has_gap or len(self._pending) >= self._limits.pending:
                 self._note_gap(feed, position)
             else:
                 self._accept(feed, position, data)
@@ -261,8 +272,8 @@ class Hub:
         """Read what was lost. All rounds wait, so that order is kept over all feeds."""
         self._metrics.gaps.inc()
         try:
-            async with asyncio.timeout(GAP_S_MAX):
-                while feed.has_gap and len(self._pending) < PENDING_MAX:
+            async with asyncio.timeout(self._limits.gap_s):
+                while feed.has_gap and len(self._pending) < self._limits.pending:
                     entries = await self._reader.since([feed.subject], feed.position, PAGE)
                     for position, _, data in entries:
                         self._accept(feed, position, data)
@@ -279,13 +290,13 @@ class Hub:
         """A frame that was lost last shows in no later one: ask the log what each subject's last is."""
         place = 0
         while True:
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(self._limits.sweep_s)
             subjects = list(self._feeds)
             if not subjects:
                 continue
             place = place if place < len(subjects) else 0
-            some = subjects[place : place + SWEEP_FEEDS]
-            place += SWEEP_FEEDS
+            some = subjects[place : place + self._limits.sweep_feeds]
+            place += self._limits.sweep_feeds
             try:
                 self._compare(await self._reader.last(some))
             except Unavailable:
@@ -308,7 +319,7 @@ class Hub:
     async def _catch_up(self, follower: Follower) -> None:
         """Wait until the connection has taken what it got, then write from the log what it missed."""
         try:
-            async with asyncio.timeout(DRAIN_S_MAX):
+            async with asyncio.timeout(self._limits.drain_s):
                 await follower.connection.drained()
             if follower.state is not State.BEHIND:
                 return
@@ -316,8 +327,9 @@ class Hub:
             _, head = await self._reader.bounds()
             missed = dict.fromkeys(follower.following, (follower.cursor, head))
             shown = await self._fill(follower, missed)
+            follower.raise_floors(follower.following, head)
             follower.cursor = max(follower.cursor, head)
-            _drop_held(follower, dict.fromkeys(follower.following, head), shown)
+            _drop_shown(follower, shown)
         except TimeoutError:
             self.cut_off(follower, SLOW, "slow")
         except Unavailable:
@@ -356,7 +368,7 @@ class Hub:
 
     async def _drained(self, follower: Follower) -> None:
         try:
-            async with asyncio.timeout(DRAIN_S_MAX):
+            async with asyncio.timeout(self._limits.drain_s):
                 await follower.connection.drained()
         except TimeoutError:
             self.cut_off(follower, SLOW, "slow")
@@ -375,10 +387,6 @@ class Hub:
             raise Invalid("this position has not been reached yet; subscribe anew", field="position")
 
 
-def _drop_held(follower: Follower, heads: dict[str, int], shown: dict[str, None]) -> None:
-    """Held frames that have been read from the log, or were there before the follower came."""
-    follower.held = [
-        frame
-        for frame in follower.held
-        if frame.position > heads.get(frame.subject, -1) and frame.mid not in shown
-    ]
+def _drop_shown(follower: Follower, shown: dict[str, None]) -> None:
+    """A held frame may be a message that was appended twice, and read from the log just now."""
+    follower.held = [frame for frame in follower.held if frame.mid not in shown]

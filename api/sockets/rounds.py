@@ -61,11 +61,16 @@ class Round:
 
     def _write_to(self, follower: Follower, subjects: tuple[str, ...]) -> int:
         frames = self._frames_of(subjects)
+        follower.cursor = max(follower.cursor, frames[-1].position)
+        if frames[0].position <= follower.floor:
+            # It has just joined: some of these may have been read from the log for it.
+            frames = [frame for frame in frames if follower.is_above(frame)]
+            follower.connection.write(joined(frames, follower.encoding))
+            return len(frames)
         key = (subjects, follower.encoding)
         data = self._bytes.get(key)
         if data is None:
             data = self._bytes[key] = joined(frames, follower.encoding)
-        follower.cursor = frames[-1].position
         follower.connection.write(data)
         return len(frames)
 
