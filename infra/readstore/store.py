@@ -71,6 +71,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 class Reader(ReadModels, Protocol):
     """Reads of one generation."""
 
+    async def digest(self, table: Table) -> tuple[int, str]: ...
+
     async def aclose(self) -> None: ...
 
 
@@ -240,12 +242,16 @@ class ReadStore(ABC):
             table.projection, lambda models: models.range_many(table, partitions, limit_each=limit_each)
         )
 
+    async def digest(self, table: Table) -> tuple[int, str]:
+        """As Generation.digest, of the live generation; exact while nothing is written."""
+        return await self._ask(table.projection, lambda reader: reader.digest(table))
+
     async def checkpoint(self, projection: str, stream: str) -> Checkpoint | None:
         if not await self._has_live(projection):
             return None
         return await self._ask(projection, lambda models: models.checkpoint(projection, stream))
 
-    async def _ask[T](self, projection: str, question: Callable[[ReadModels], Awaitable[T]]) -> T:
+    async def _ask[T](self, projection: str, question: Callable[[Reader], Awaitable[T]]) -> T:
         reader = await self._reader_of(projection)
         try:
             return await question(reader)
