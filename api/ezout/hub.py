@@ -116,8 +116,9 @@ class ShopHub:
 
     @asynccontextmanager
     async def following(self, shop: UUID) -> AsyncIterator[Reader]:
-        """A reader that gets every message which comes from now on. Raises Unavailable."""
-        self.assert_room()
+        """A reader that gets every message which comes from now on. Raises Draining, Unavailable."""
+        if self.is_draining:
+            raise Draining
         reader = Reader()
         followed = self._shops.setdefault(shop, _Shop(self.stream_ids(shop)))
         followed.readers.add(reader)

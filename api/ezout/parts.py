@@ -10,7 +10,21 @@ from api.ezout.port import ShopLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """beat_s: proxies drop silent streams after 30-60 s, and a dead peer shows when it is written to.
+
+    tick_s: how long a token that ended may go on reading. send_s_max: a reader that takes nothing for this long is
+    gone, or as good as.
+    """
+
+    beat_s: float = 15.0
+    tick_s: float = 1.0
+    send_s_max: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shops:
     log: ShopLog
     hub: ShopHub
     door: Door
+    pace: Pace = Pace()

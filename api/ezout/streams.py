@@ -29,12 +29,6 @@ from domain.errors import Forbidden, Invalid, MsgxcError, Unauthenticated, Unava
 from domain.shop import assert_may_read
 
 EVENTS_PATH, SOCKET_PATH = "/shops/{shop_id}/stream", "/shops/{shop_id}/socket"
-BEAT_S = 15.0
-"""Proxies drop silent streams after 30-60 s, and a dead peer shows when it is written to."""
-TICK_S = 1.0
-"""How long a token that ended may go on reading."""
-SEND_S_MAX = 10.0
-"""A reader that takes nothing for this long is gone, or as good as."""
 RETRY_MS = 1_000
 CLOSED_BY = {
     "slow": 4008,
@@ -76,7 +70,7 @@ class Watch:
         self, shops: Shops, shop: UUID, filter: Filter, after: int, who: tuple[str | None, str]
     ) -> None:
         self._shops, self._shop, self._filter, self._who = shops, shop, filter, who
-        self.after = after
+        self.after, self.pace = after, shops.pace
         self.give = shops.hub.stream_ids(shop).give
 
     @classmethod
@@ -101,24 +95,32 @@ class Watch:
             shown = [frame for frame in frames if self._filter.shows(frame)]
             if shown:
                 said_s = loop.time()
-                await _in_time(show(shown))
+                await self.in_time(show(shown))
 
         async def tick() -> None:
             nonlocal said_s
             await self._assert_still_admitted()
-            if loop.time() - said_s >= BEAT_S:
+            if loop.time() - said_s >= self.pace.beat_s:
                 said_s = loop.time()
-                await _in_time(beat(following.position))
+                await self.in_time(beat(following.position))
 
         following = Following(self._shops.hub, self._shop, self.after, write)
         try:
-            await following.run(tick, tick_s=TICK_S)
+            await following.run(tick, tick_s=self.pace.tick_s)
         except TooSlow:
             raise Ended("slow", "too slow; come back with the last id") from None
         except Draining:
             raise Ended("away", "shutting down; connect again") from None
         except Unavailable as error:
             raise Ended("unavailable", error.detail) from None
+
+    async def in_time(self, sending: Awaitable[None]) -> None:
+        """Raises TooSlow when the peer does not take it."""
+        try:
+            async with asyncio.timeout(self.pace.send_s_max):
+                await sending
+        except TimeoutError:
+            raise TooSlow from None
 
     async def _assert_still_admitted(self) -> None:
         try:
@@ -128,14 +130,6 @@ class Watch:
             raise Ended("token", error.detail) from None
         except Forbidden as error:
             raise Ended("forbidden", error.detail) from None
-
-
-async def _in_time(sending: Awaitable[None]) -> None:
-    try:
-        async with asyncio.timeout(SEND_S_MAX):
-            await sending
-    except TimeoutError:
-        raise TooSlow from None
 
 
 async def _after(hub: ShopHub, shop: UUID, given: str) -> int:
@@ -184,8 +178,8 @@ class EventsEndpoint:
             self._parts.metrics.cut_off.labels(ended.why).inc()
             said = msgspec.json.encode({"code": CLOSED_BY[ended.why], "reason": ended.reason})
             with contextlib.suppress(TooSlow):
-                await _in_time(write(b"event: close\ndata: " + said + b"\n\n"))
-                await _in_time(send({"type": "http.response.body", "body": b""}))
+                await watch.in_time(write(b"event: close\ndata: " + said + b"\n\n"))
+                await watch.in_time(send({"type": "http.response.body", "body": b""}))
 
 
 class SocketEndpoint:
@@ -225,7 +219,7 @@ class SocketEndpoint:
             self._parts.metrics.cut_off.labels(ended.why).inc()
             closing = {"type": "websocket.close", "code": CLOSED_BY[ended.why], "reason": ended.reason[:100]}
             with contextlib.suppress(TooSlow):
-                await _in_time(send(closing))
+                await watch.in_time(send(closing))
 
 
 async def _until_gone(watching: Awaitable[None], receive: Receive, gone: str) -> Ended | None:

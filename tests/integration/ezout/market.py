@@ -20,7 +20,7 @@ from api.app import build
 from api.auth import Verifier
 from api.ezout.door import Door, JwtDoor, OpenDoor
 from api.ezout.hub import ShopHub
-from api.ezout.parts import Shops
+from api.ezout.parts import Pace, Shops
 from api.parts import Settings
 from api.sockets.protocol import OPTIONS
 from infra.log.log import JetStreamLog, utc_now
@@ -143,7 +143,9 @@ def _encoded(body: Any) -> bytes:
 
 
 @asynccontextmanager
-async def market(log: JetStreamLog, *, door: Door | None = None, auth: str = "none") -> AsyncIterator[Market]:
+async def market(
+    log: JetStreamLog, *, door: Door | None = None, auth: str = "none", pace: Pace | None = None
+) -> AsyncIterator[Market]:
     """auth: none or jwt, or a door of one's own."""
     keys = ChangingKeys()
     verifier = Verifier(keys, now_s=time.time)
@@ -152,9 +154,12 @@ async def market(log: JetStreamLog, *, door: Door | None = None, auth: str = "no
     hub = ShopHub(shops, IDS)
     async with world(roles=()) as made:
         site = Site(made, Settings(), None, (), strict=True)
-        parts = replace(site.parts, verifier=verifier, shops=Shops(log=shops, hub=hub, door=door))
+        parts = replace(
+            site.parts, verifier=verifier, shops=Shops(log=shops, hub=hub, door=door, pace=pace or Pace())
+        )
         app = build(parts)
-        with socket.socket() as bound:
+        # Named TCP, or asyncio leaves Nagle's algorithm on, and each answer waits 40 ms.
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as bound:
             bound.bind(("127.0.0.1", 0))
             port = bound.getsockname()[1]
             config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=2, **OPTIONS)
