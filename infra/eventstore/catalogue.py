@@ -42,7 +42,7 @@ class UnknownTopic(ValueError):
 class EventType:
     """One topic's class and how its body reads. Bodies are the fields that are not in the envelope."""
 
-    __slots__ = ("_plain", "_sealed", "event", "fields", "originator_topic", "sealed_types", "topic")
+    __slots__ = ("_plain", "_sealed", "event", "fields", "originator_topic", "sealed_types", "shape", "topic")
 
     def __init__(self, event: type[Event], aggregate: type[Aggregate]) -> None:
         hints = get_type_hints(event)
@@ -51,7 +51,8 @@ class EventType:
         self.fields = tuple(field.name for field in fields(event) if field.name not in ENVELOPE_FIELDS)
         self.sealed_types = {name: hints[name] for name in event.SEALED}
         plain = {name: hints[name] for name in self.fields}
-        self._plain = msgspec.json.Decoder(_shape(event, plain))
+        self.shape = _shape(event, plain)
+        self._plain = msgspec.json.Decoder(self.shape)
         self._sealed = msgspec.json.Decoder(_shape(event, plain | dict.fromkeys(event.SEALED, bytes | None)))
 
     def read(self, data: bytes, *, sealed: bool) -> Body:
