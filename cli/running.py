@@ -34,9 +34,9 @@ def serve(
 
 def project(with_parent: WithParent = 0) -> None:
     """Keep the read models up to date."""
-    from cli import roles
+    from cli.projecting import projecting
 
-    _run_alone("project", lambda exchange: [roles.projecting(exchange)], with_parent, projecting=True)
+    _run_alone("project", lambda exchange: [projecting(exchange)], with_parent, projecting=True)
 
 
 def dispatch(with_parent: WithParent = 0) -> None:

@@ -23,6 +23,7 @@ from cli.channels import Config, gateway_configs, sandboxed_channels
 from cli.children import child_roles
 from cli.endpoints import Serving, announce, configured_endpoint, embedded_server, withdraw
 from cli.lifetime import settle_memory, stop_on_signals
+from cli.projecting import projecting
 from cli.session import Session
 from cli.tokens import sign
 from cli.webserver import address, listening_socket
@@ -99,7 +100,7 @@ async def run_roles(on: Ground, stop: Stop, *, processes: bool) -> None:
 
 
 def here(exchange: Exchange) -> list[Role]:
-    return [roles.projecting(exchange), *roles.dispatching(exchange), *roles.gateways(exchange)]
+    return [projecting(exchange), *roles.dispatching(exchange), *roles.gateways(exchange)]
 
 
 async def make_demo(on: Ground, exchange: Exchange) -> None:

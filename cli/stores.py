@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import structlog
 
 from cli.session import Session
+from infra.readstore.config import CassandraConfig, read_store
 from infra.readstore.store import ReadStore
 from projections.catalogue import ALL
 from projections.port import Generation, Projection
@@ -19,27 +20,23 @@ Fed = list[tuple[Projection, Generation]]
 
 @contextlib.asynccontextmanager
 async def open_store(session: Session) -> AsyncIterator[ReadStore]:
-    settings = session.settings.cassandra
-    if settings.hosts:
-        from infra.readstore.cassandra import CassandraConfig, CassandraReadStore
-
-        store: ReadStore = CassandraReadStore(
-            CassandraConfig(
-                hosts=settings.hosts,
-                keyspace=settings.keyspace,
-                user=settings.user,
-                password=settings.password.reveal() if settings.password else "",
-                dc=settings.dc,
-                rf=settings.rf,
-                ca_file=settings.ca,
-            )
-        )
-    else:
-        from infra.readstore.sqlite import SqliteReadStore
-
-        store = SqliteReadStore(session.folder.models)
-    async with store:
+    async with read_store(session.folder.models, _cassandra(session)) as store:
         yield store
+
+
+def _cassandra(session: Session) -> CassandraConfig | None:
+    settings = session.settings.cassandra
+    if not settings.hosts:
+        return None
+    return CassandraConfig(
+        hosts=settings.hosts,
+        keyspace=settings.keyspace,
+        user=settings.user,
+        password=settings.password.reveal() if settings.password else "",
+        dc=settings.dc,
+        rf=settings.rf,
+        ca=settings.ca,
+    )
 
 
 async def make_missing(store: ReadStore) -> None:
