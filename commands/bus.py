@@ -1,7 +1,8 @@
 """The one door to the write side: a command in, its answer out, whatever races on the way.
 
-A version conflict means that somebody was faster: the handler runs again on what is there now. Nothing else is
-retried here, since after an unknown outcome only the caller can decide (with an idempotency key, safely).
+A version conflict means that somebody was faster: the handler runs again on what is there now. So it does when it
+refused, or found nothing to do, on aggregates that may have been behind: no append has put that to the test. Nothing
+else is retried here, since after an unknown outcome only the caller can decide (with an idempotency key, safely).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from commands import clients, contacts, messaging, threads
 from commands.port import ContentCheck, EventStore, ThreadDirectory, VersionConflict
 from commands.scope import Claim, Scope
 from domain.context import Caller, Context
+from domain.errors import Conflict, Forbidden, NotFound
 from domain.ids import Ids
 
 ATTEMPTS_MAX = 8
@@ -85,10 +87,16 @@ class Bus:
             if claim and type(command) not in CREATES and await scope.already_made():
                 return None
             try:
-                return await handler(command, scope)
+                answer = await handler(command, scope)
             except VersionConflict:
                 if attempt + 1 == ATTEMPTS_MAX:
                     raise
+            except (NotFound, Forbidden, Conflict):
+                if scope.is_certain:
+                    raise
+            else:
+                if scope.is_certain:
+                    return answer
         raise AssertionError("unreachable")
 
     def _scope(self, context: Context, caller: Caller | None, claim: Claim | None, *, fresh: bool) -> Scope:

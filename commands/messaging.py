@@ -193,9 +193,8 @@ async def _accept(
 
 
 async def _claim_and_save(message: Message, scope: Scope) -> Accepted:
-    digest = scope.claim.digest if scope.claim else None
     try:
-        position = await scope.store.save(message, context=scope.context, claim=digest)
+        position = await scope.create(message)
     except VersionConflict:
         found = await scope.store.claim_of(Message, message.id) if scope.claim else None
         if found is None or scope.claim is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -30,9 +30,20 @@ def claim_for(key: str, *, caller: Caller, route: str, thread: str, command: msg
     return Claim(f"{caller.realm}|{caller.uid}|{route}|{thread}|{key}", parameters)
 
 
+@dataclass(slots=True)
+class Trace:
+    """What a handler has done so far: loaded aggregates, appended events."""
+
+    loaded: bool = False
+    appended: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """caller None: one of our own processes acts. nonce: fresh randomness for the id of what is created."""
+    """caller None: one of our own processes acts. nonce: fresh randomness for the id of what is created.
+
+    fresh: what is loaded is what the leader has; else it may be behind, and only an append would notice.
+    """
 
     store: EventStore
     threads: ThreadDirectory
@@ -44,22 +55,38 @@ class Scope:
     caller: Caller | None = None
     claim: Claim | None = None
     fresh: bool = False
+    trace: Trace = field(default_factory=Trace)
 
     @property
     def realm(self) -> str:
         return self.context.realm
 
+    @property
+    def is_certain(self) -> bool:
+        """Whether what was decided here can't have been decided on something that is no longer so."""
+        return self.fresh or self.trace.appended or not self.trace.loaded
+
     async def load[A: Aggregate](self, kind: type[A], id: UUID) -> A | None:
+        self.trace.loaded = True
         return await self.store.load(kind, id, fresh=self.fresh)
+
+    async def create(self, aggregate: Aggregate) -> int:
+        """Append what takes its id from the claim, if there is one; the claim's digest is kept with it."""
+        return await self._append(aggregate, claim=self.claim.digest if self.claim else None)
 
     async def save(self, *aggregates: Aggregate) -> int:
         """Append all pending events; a claim on a command that creates nothing goes into the same batch."""
         if self.claim is None:
-            return await self.store.save(*aggregates, context=self.context)
+            return await self._append(*aggregates)
         request = Request.make(
             id=self._request_id(self.claim), at=self.now, command=self.claim.scope.split("|")[2]
         )
-        return await self.store.save(*aggregates, request, context=self.context, claim=self.claim.digest)
+        return await self._append(*aggregates, request, claim=self.claim.digest)
+
+    async def _append(self, *aggregates: Aggregate, claim: str | None = None) -> int:
+        position = await self.store.save(*aggregates, context=self.context, claim=claim)
+        self.trace.appended |= position > 0
+        return position
 
     async def already_made(self) -> bool:
         """Whether a twin of this call has been carried out. Raises ClaimMismatch for other parameters."""
