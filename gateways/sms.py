@@ -41,8 +41,10 @@ TEXT_CHARS_MAX = 1_600
 VALIDITY_S_MAX = 14_400
 """The longest ValidityPeriod every account may ask for; a message that lives longer is left at Twilio's default."""
 SETTLE_AT_ONCE = 8
-SETTLE_PAGE = 20
-"""Messages to one number since an attempt: a handful at most."""
+SETTLE_PAGE = 50
+"""Twilio lists the newest first; no number gets more in the time that passes before we ask."""
+SETTLE_AFTER = timedelta(seconds=60)
+"""A message not listed is believed missing only so long after the attempt: Twilio's lists lag."""
 CLOCK_SKEW = timedelta(minutes=2)
 
 OPTED_OUT = frozenset({21610})
@@ -102,9 +104,9 @@ class SmsGateway:
 
         async def ask() -> None:
             for index in todo:
-                path = self._query(targets[index], since)
+                path = self._query(targets[index])
                 result = await self._transport.get(path, deadline_s=until - loop.time())
-                outcomes[index] = found_in(result, notice.content.text, since)
+                outcomes[index] = found_in(result, notice.content.text, since, self._clock())
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(len(targets), SETTLE_AT_ONCE)):
@@ -136,10 +138,9 @@ class SmsGateway:
             fields["StatusCallback"] = callback_url(self._config.status_callback_url, notice, target)
         return urlencode(fields).encode()
 
-    def _query(self, target: Target, since: datetime) -> bytes:
-        day = (since - CLOCK_SKEW).astimezone(UTC).strftime("%Y-%m-%d")
-        query = urlencode({"To": target.address, "DateSent>": day, "PageSize": SETTLE_PAGE})
-        return f"{self._path}?{query}".encode()
+    def _query(self, target: Target) -> bytes:
+        """Not by date: what is queued has no date sent yet."""
+        return f"{self._path}?{urlencode({'To': target.address, 'PageSize': SETTLE_PAGE})}".encode()
 
 
 def callback_url(base: str, notice: Notice, target: Target) -> str:
@@ -180,18 +181,20 @@ def _judge_error(result: Answer, code: int, detail: str, now: datetime) -> Verdi
     return Rejected(name, detail=detail)
 
 
-def found_in(result: Result, text: str, since: datetime) -> Outcome:
+def found_in(result: Result, text: str, since: datetime, now: datetime) -> Outcome:
     """What Twilio's list of messages to a number says about one of them."""
     if not isinstance(result, Answer):
         return Unknown(f"asked: {result.code}")
     messages = at(json_of(result), "messages")
     if result.status != 200 or not isinstance(messages, list):
         return Unknown(f"asked: {result.status}")
-    for message in messages:
-        if at(message, "body") == text and _created(message) >= since - CLOCK_SKEW:
+    recent = [message for message in messages if _created(message) >= since - CLOCK_SKEW]
+    for message in recent:
+        if at(message, "body") == text:
             return Accepted(provider_id=str(at(message, "sid") or ""), detail="found at Twilio")
-    # A full page may hide it; an empty place in a short one is certain.
-    return Unknown("asked: too many") if len(messages) >= SETTLE_PAGE else Retry("not-found", 0.0)
+    if len(recent) >= SETTLE_PAGE or now - since < SETTLE_AFTER:
+        return Unknown("asked: not found yet")
+    return Retry("not-found", 0.0)
 
 
 def _created(message: Any) -> datetime:

@@ -51,9 +51,16 @@ def conclude(verdicts: Sequence[Verdict]) -> list[Outcome]:
     return outcomes
 
 
-def unanswered(result: NotSent | NoAnswer) -> Outcome:
-    """Certainly not processed: again. Perhaps processed: Unknown."""
+def untrusted(result: NotSent) -> bool:
+    """The provider could not prove who it is, or does not speak its own protocol."""
+    return result.code in {"tls", "http2"}
+
+
+def unanswered(result: NotSent | NoAnswer) -> Verdict:
+    """Certainly not processed: again. Perhaps processed: Unknown. A provider we cannot trust halts the channel."""
     match result:
+        case NotSent(code, detail) if untrusted(result):
+            return Halt(code, clipped(detail))
         case NotSent(code, detail):
             return Retry(code, None, clipped(detail))
         case NoAnswer(code, detail):

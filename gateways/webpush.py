@@ -36,6 +36,7 @@ from gateways.verdict import (
     retry_after_s,
     seconds_left,
     unanswered,
+    untrusted,
 )
 
 PUSH_SERVICES = (
@@ -203,6 +204,8 @@ def _shared_headers(notice: Notice, now: datetime) -> tuple[Header, ...]:
 def judge(result: Result, notice: Notice, now: datetime) -> Verdict:
     if isinstance(result, NotSent) and result.code == "private-address":
         return Rejected("EndpointRefused", quarantine=True, detail=result.detail)
+    if isinstance(result, NotSent) and untrusted(result):
+        return Retry(result.code, None, result.detail)  # one push service's trouble, not the channel's
     if not isinstance(result, Answer):
         return unanswered(result)
     detail = clipped(result.body.decode("utf-8", "replace").strip())
