@@ -1,0 +1,114 @@
+"""A contact: addresses, preferences, suppression, erasure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+
+from domain.contact import Contact
+from domain.errors import Conflict
+from tests.unit.domain.story import Story, at, given
+
+ID = UUID(int=1)
+
+
+def ann() -> Contact:
+    return Contact.create(id=ID, at=at(), uid="ann")
+
+
+def with_mail() -> Story[Contact]:
+    return given(ann()).and_then(
+        lambda c: c.set_address(at=at(1), channel="email", address="ann@example.org")
+    )
+
+
+def erased() -> Story[Contact]:
+    return with_mail().and_then(lambda c: c.erase(at=at(2)))
+
+
+def test_an_address_is_set_changed_and_taken_away() -> None:
+    """Each change is an event; an empty address takes it away."""
+    given(ann()).when(lambda c: c.set_address(at=at(1), channel="sms", address="+491")).then(
+        Contact.AddressSet, channel="sms", address="+491"
+    )
+    with_mail().when(lambda c: c.set_address(at=at(2), channel="email", address="new@example.org")).then(
+        Contact.AddressSet, address="new@example.org"
+    )
+    with_mail().when(lambda c: c.set_address(at=at(2), channel="email", address="")).then(
+        Contact.AddressSet, address=""
+    )
+
+
+def test_the_same_address_changes_nothing() -> None:
+    """An address told again, or taken away where none is."""
+    with_mail().when(
+        lambda c: c.set_address(at=at(2), channel="email", address="ann@example.org")
+    ).then_nothing()
+    given(ann()).when(lambda c: c.set_address(at=at(2), channel="sms", address="")).then_nothing()
+
+
+@pytest.mark.parametrize(("since_s", "retires"), [(0, False), (1, True), (5, True)])
+def test_a_dead_address_is_retired_unless_set_since(since_s: float, retires: bool) -> None:
+    """Set after the provider found it dead, it stays."""
+    story = with_mail().when(
+        lambda c: c.retire_address(at=at(9), channel="email", code="no-mailbox", since=at(since_s))
+    )
+    if retires:
+        story.then(Contact.AddressRetired, channel="email", code="no-mailbox")
+    else:
+        story.then_nothing()
+
+
+def test_there_is_nothing_to_retire_twice() -> None:
+    """Neither an address that is gone, nor one that was taken away, nor one that never was."""
+
+    def retire(contact: Contact) -> None:
+        contact.retire_address(at=at(9), channel="email", code="no-mailbox", since=at(8))
+
+    with_mail().and_then(retire).when(retire).then_nothing()
+    with_mail().and_then(lambda c: c.set_address(at=at(2), channel="email", address="")).when(
+        retire
+    ).then_nothing()
+    given(ann()).when(retire).then_nothing()
+
+
+def test_suppressing_and_restoring_a_channel() -> None:
+    """Each once; restoring what is not suppressed changes nothing."""
+
+    def stop(contact: Contact) -> None:
+        contact.suppress(at=at(1), channel="email", code="complained")
+
+    given(ann()).when(stop).then(Contact.ChannelSuppressed, channel="email", code="complained")
+    given(ann()).and_then(stop).when(stop).then_nothing()
+    given(ann()).and_then(stop).when(lambda c: c.restore(at=at(2), channel="email")).then(
+        Contact.ChannelRestored, channel="email"
+    )
+    given(ann()).when(lambda c: c.restore(at=at(2), channel="email")).then_nothing()
+
+
+def test_preferences_are_set_once() -> None:
+    """The same preferences again are no event; none are the default."""
+
+    def prefer(channels: tuple[str, ...] | None, locale: str) -> Callable[[Contact], None]:
+        return lambda c: c.set_preferences(at=at(1), channels=channels, locale=locale, time_zone="")
+
+    given(ann()).when(prefer(("sms",), "de")).then(Contact.PreferencesSet, channels=("sms",), locale="de")
+    given(ann()).and_then(prefer(("sms",), "de")).when(prefer(("sms",), "de")).then_nothing()
+    given(ann()).when(prefer(None, "")).then_nothing()
+    given(ann()).when(prefer((), "")).then(Contact.PreferencesSet, channels=())
+
+
+def test_erasure_is_final() -> None:
+    """An erased contact has no address, is erased once, and takes no more changes."""
+    with_mail().when(lambda c: c.erase(at=at(2))).then(Contact.Erased)
+    erased().when(lambda c: c.erase(at=at(3))).then_nothing()
+    assert erased().aggregate.addresses == {}
+    erased().when(lambda c: c.set_address(at=at(3), channel="sms", address="+491")).then_refused(Conflict)
+    erased().when(
+        lambda c: c.set_preferences(at=at(3), channels=None, locale="de", time_zone="")
+    ).then_refused(Conflict)
+    erased().when(
+        lambda c: c.retire_address(at=at(3), channel="email", code="gone", since=at(3))
+    ).then_nothing()
