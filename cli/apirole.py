@@ -19,6 +19,7 @@ from cli.jwks import FileKeys
 from cli.ports import EventsByPosition, ReceiptsToLog, RightsFromLog
 from cli.probes import LogProbe, ModelsProbe, RolesProbe
 from cli.session import now
+from cli.shops import shops_of
 from cli.webserver import DRAIN_S, serve_http
 from infra.supervisor import Role, Stop, Supervisor
 from infra.telemetry import process_registry
@@ -45,6 +46,7 @@ class Api:
         exchange = self._exchange
         http = exchange.session.settings.http
         assert self.supervisor is not None
+        verifier = Verifier(FileKeys(exchange.session.keyring.jwt), now_s=time.time)
         return Parts(
             bus=exchange.bus,
             models=exchange.store,
@@ -54,7 +56,7 @@ class Api:
             watermark=exchange.watermark,
             rights=RightsFromLog(exchange.log),
             receipts=ReceiptsToLog(exchange.log),
-            verifier=Verifier(FileKeys(exchange.session.keyring.jwt), now_s=time.time),
+            verifier=verifier,
             clock=now,
             probes=(LogProbe(exchange), ModelsProbe(exchange), RolesProbe(self.supervisor)),
             metrics=Metrics(process_registry(version("msgxc"), "api")),
@@ -65,6 +67,7 @@ class Api:
                 rate_window_s=60,
             ),
             sandbox=self._sandbox,
+            shops=shops_of(exchange, verifier),
         )
 
 

@@ -22,6 +22,7 @@ from infra.directory import FollowedThreads
 from infra.keys.wrapping import MasterKeys
 from infra.log.log import JetStreamLog
 from infra.log.opened import LogConfig, open_log
+from infra.log.shops import JetStreamShops, open_shops
 from infra.nats.connection import Endpoint
 from infra.nats.streams import StreamSettings
 from infra.readstore.store import ReadStore
@@ -38,6 +39,7 @@ class Exchange:
     session: Session
     name: str
     log: JetStreamLog
+    shops: JetStreamShops
     store: ReadStore
     ids: Ids
     threads: FollowedThreads
@@ -93,6 +95,7 @@ async def open_exchange(
             session=session,
             name=f"{socket.gethostname()}-{os.getpid()}",
             log=log,
+            shops=await open_shops(log.js, now),
             store=store,
             ids=ids,
             threads=threads,

@@ -18,6 +18,7 @@ from infra.environment import Environment, Secret, SettingsError, check_url, key
 __all__ = ["Settings", "SettingsError", "load"]
 
 _HTTP = ("http", "https")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WEBPUSH_HOSTS = "fcm.googleapis.com,updates.push.services.mozilla.com,*.push.apple.com,*.notify.windows.com"
 
 
@@ -101,6 +102,18 @@ class Mail(msgspec.Struct, frozen=True):
     sender: str
 
 
+class EzOut(msgspec.Struct, frozen=True):
+    """auth: none, jwt or firebase. keys_url: where the issuer's keys are, other than Google's.
+
+    credentials_file: a service account of the project; with it, revoked tokens are refused.
+    """
+
+    auth: str
+    firebase_project: str
+    firebase_keys_url: str
+    firebase_credentials_file: Path | None
+
+
 class Log(msgspec.Struct, frozen=True):
     """form "auto": coloured lines on a terminal, JSON elsewhere."""
 
@@ -119,6 +132,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webpush: WebPush
     twilio: Twilio
     mail: Mail
+    ezout: EzOut
     channels_file: Path | None
     """Configurations of channels beyond the built-in ones: a JSON object by channel name."""
 
@@ -150,9 +164,10 @@ def load(variables: Mapping[str, str] | None = None, *, env_file: Path | None = 
 
 
 def read(env: Environment) -> Settings:
+    http = _http(env)
     return Settings(
         data_dir=env.folder("DATA_DIR", ".msgxc"),
-        http=_http(env),
+        http=http,
         nats=_nats(env),
         cassandra=_cassandra(env),
         keys=_keys(env),
@@ -164,6 +179,7 @@ def read(env: Environment) -> Settings:
         webpush=_webpush(env),
         twilio=_twilio(env),
         mail=_mail(env),
+        ezout=_ezout(env, http),
         channels_file=env.file("CHANNELS_FILE"),
         metrics_port=env.number("METRICS_PORT", 0, least=0, most=65535),
         log=Log(
@@ -296,6 +312,27 @@ def _mail(env: Environment) -> Mail:
     if (mail.sendgrid_api_key or mail.smtp_url) and not mail.sender:
         raise SettingsError("MSGXC_MAIL_FROM is not set: write the sender, like Example <news@example.org>")
     return mail
+
+
+def _ezout(env: Environment, http: Http) -> EzOut:
+    local = http.host in _LOOPBACK
+    ezout = EzOut(
+        auth=env.choice("EZOUT_AUTH", "none" if local else "jwt", among=("none", "jwt", "firebase")),
+        firebase_project=env.text("FIREBASE_PROJECT", like=r"[a-z][a-z0-9-]{4,29}", example="my-shops"),
+        firebase_keys_url=env.url(
+            "FIREBASE_KEYS_URL", schemes=_HTTP, example="https://keys.example.org/jwks"
+        ),
+        firebase_credentials_file=env.file("FIREBASE_CREDENTIALS_FILE"),
+    )
+    if ezout.auth == "none" and not local:
+        raise SettingsError(
+            "MSGXC_EZOUT_AUTH=none: only where MSGXC_HTTP_HOST is 127.0.0.1; write jwt or firebase"
+        )
+    if ezout.auth == "firebase" and not ezout.firebase_project:
+        raise SettingsError(
+            "MSGXC_FIREBASE_PROJECT is not set: write the project that MSGXC_EZOUT_AUTH=firebase trusts"
+        )
+    return ezout
 
 
 def _key_size(text: str) -> int:

@@ -57,6 +57,12 @@ def test_the_example_can_be_used_as_it_is() -> None:
         ({"MSGXC_JWT_KEYS": "/nowhere"}, "there is no such file or folder"),
         ({"MSGXC_APNS_KEY_ID": "ABCDEFGHIJ"}, "MSGXC_APNS_KEY_ID is set, but not MSGXC_APNS_KEY_FILE"),
         ({"MSGXC_VAPID_SUBJECT": "me"}, "write something like mailto:push@example.org"),
+        (
+            {"MSGXC_EZOUT_AUTH": "none", "MSGXC_HTTP_HOST": "0.0.0.0"},
+            "MSGXC_EZOUT_AUTH=none: only where MSGXC_HTTP_HOST is 127.0.0.1; write jwt or firebase",
+        ),
+        ({"MSGXC_EZOUT_AUTH": "maybe"}, "write one of none, jwt, firebase"),
+        ({"MSGXC_EZOUT_AUTH": "firebase"}, "MSGXC_FIREBASE_PROJECT is not set: write the project"),
         ({"MSGXC_TWILIO_ACCOUNT_SID": SID}, "is set, but not MSGXC_TWILIO_AUTH_TOKEN"),
         ({"MSGXC_SMTP_URL": "http://x"}, "write smtp://user:password@mail.example.org:587"),
         ({"MSGXC_SENDGRID_API_KEY": "SG.x"}, "MSGXC_MAIL_FROM is not set"),
@@ -129,3 +135,9 @@ def test_keys_are_hex_or_base64() -> None:
     assert key_bytes(raw.hex()) == raw
     assert key_bytes("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=") == raw
     assert key_bytes("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8") == raw
+
+
+@pytest.mark.parametrize(("host", "auth"), [("127.0.0.1", "none"), ("::1", "none"), ("0.0.0.0", "jwt")])
+def test_shops_ask_for_no_token_on_loopback_alone(host: str, auth: str) -> None:
+    """Without MSGXC_EZOUT_AUTH a till on this machine needs no token, and everybody else needs one of ours."""
+    assert load({"MSGXC_HTTP_HOST": host}).ezout.auth == auth

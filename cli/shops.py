@@ -1,0 +1,54 @@
+"""The EzOut contract's parts, from the settings: the shops' log, who may come in, who watches."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from api.auth import Verifier
+from api.ezout.door import Door, FirebaseDoor, JwtDoor, OpenDoor
+from api.ezout.firebase import FirebaseVerifier
+from api.ezout.hub import ShopHub
+from api.ezout.parts import Shops
+from cli.bootstrap import Exchange
+from infra.firebase import KEYS_URL, FirebaseKeys, FirebaseRevocations
+from infra.settings import Settings, SettingsError
+
+
+def shops_of(exchange: Exchange, verifier: Verifier) -> Shops:
+    door = make_door(exchange.session.settings, verifier)
+    return Shops(log=exchange.shops, hub=ShopHub(exchange.shops, exchange.ids), door=door)
+
+
+def make_door(settings: Settings, verifier: Verifier) -> Door:
+    """By MSGXC_EZOUT_AUTH. Raises SettingsError."""
+    match settings.ezout.auth:
+        case "none":
+            return OpenDoor()
+        case "jwt":
+            return JwtDoor(verifier)
+        case _:
+            return FirebaseDoor(_firebase(settings))
+
+
+def _firebase(settings: Settings) -> FirebaseVerifier:
+    ezout = settings.ezout
+    return FirebaseVerifier(
+        FirebaseKeys(ezout.firebase_keys_url or KEYS_URL, ca_file=settings.ca_file),
+        project=ezout.firebase_project,
+        now_s=time.time,
+        revocations=_revocations(settings),
+    )
+
+
+def _revocations(settings: Settings) -> FirebaseRevocations | None:
+    path = settings.ezout.firebase_credentials_file
+    if path is None:
+        return None
+    try:
+        account = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"MSGXC_FIREBASE_CREDENTIALS_FILE: {path} is no service account; write the path of its JSON file"
+        ) from error
+    return FirebaseRevocations(settings.ezout.firebase_project, account, ca_file=settings.ca_file)
