@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -163,11 +164,12 @@ class Books:
 
         after: those behind this id; None: the newest `limit`. refused: also what was refused or never answered.
         """
-        where, values = ["1 = 1"], []
-        for column, value in (("channel", channel), ("message_id", message_id)):
-            if value:
-                where.append(f"{column} = ?")
-                values.append(value)
+        where: list[str] = ["1 = 1"]
+        values: list[Any] = []
+        for column, wanted in (("channel", (channel,)), ("message_id", spellings(message_id))):
+            if any(wanted):
+                where.append(f"{column} IN ({', '.join('?' * len(wanted))})")
+                values += wanted
         if not refused:
             where.append("arrived = 1")
         condition = " AND ".join(where)
@@ -295,6 +297,15 @@ class Books:
     def _query(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         assert self._database is not None
         return self._database.execute(statement, values).fetchall()
+
+
+def spellings(message_id: str) -> tuple[str, ...]:
+    """A message's id without and with its hyphens, as gateways send it and as REST shows it; else as it is."""
+    try:
+        known = UUID(message_id)
+    except ValueError:
+        return (message_id,)
+    return known.hex, str(known)
 
 
 def _request_row(request: int, received: Received) -> tuple[Any, ...]:

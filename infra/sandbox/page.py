@@ -16,6 +16,8 @@ Owns no state. Never answers anybody but this machine (see guard).
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -30,7 +32,7 @@ from starlette.routing import Route
 
 from domain import channel as channels
 from domain.errors import Invalid
-from infra.sandbox.books import Books, Item
+from infra.sandbox.books import Books, Item, spellings
 from infra.sandbox.guard import LoopbackOnly
 from infra.sandbox.receipts import CannotReport, Receipts
 from infra.sandbox.rules import Rule, Rules
@@ -164,15 +166,30 @@ class _Reply(msgspec.Struct):
     url: str = ""
 
 
-PAGE = (files("infra.sandbox") / "page.html").read_text("utf-8")
-POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
-    "connect-src 'self' ws://127.0.0.1:* ws://localhost:*; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+def _assembled() -> tuple[str, str]:
+    """The page as one document, and the policy that lets exactly its own style and script run."""
+    folder = files("infra.sandbox") / "web"
+    page, style, script = ((folder / f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
+    whole = page.replace("/* page.css */", style).replace("/* page.js */", script)
+    policy = (
+        f"default-src 'none'; style-src '{_fingerprint(style)}'; script-src '{_fingerprint(script)}'; img-src data:; "
+        "connect-src 'self' ws://127.0.0.1:* ws://localhost:*; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+    return whole, policy
+
+
+def _fingerprint(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+PAGE, POLICY = _assembled()
 
 
 def _shown(item: Item) -> dict[str, Any]:
-    return {**msgspec.structs.asdict(item), "received_at": _instant(item.received_at)}
+    """message_id as the exchange's REST spells it, whichever way the gateway sent it."""
+    told = {"message_id": spellings(item.message_id)[-1], "received_at": _instant(item.received_at)}
+    return {**msgspec.structs.asdict(item), **told}
 
 
 def _instant(seconds: float) -> str:

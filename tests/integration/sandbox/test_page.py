@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ def client(
     return httpx.AsyncClient(transport=httpx.ASGITransport(app, client=(peer, 4_000)), base_url=base)
 
 
-async def book(sandbox: Sandbox, provider: str, address: str, *, arrived: bool = True) -> None:
+async def book(
+    sandbox: Sandbox, provider: str, address: str, *, arrived: bool = True, message_id: str = "m-1"
+) -> None:
     done: list[OSError | None] = []
     received = Received(
         provider=provider,
@@ -44,7 +47,7 @@ async def book(sandbox: Sandbox, provider: str, address: str, *, arrived: bool =
         received_at=1.5,
         status=200,
     )
-    entry = Entry(address=address, title="News", body="It rains", message_id="m-1")
+    entry = Entry(address=address, title="News", body="It rains", message_id=message_id)
     sandbox.books.append(received, [entry], arrived=arrived, then=done.append)
     await sandbox.books.query("SELECT 1", ())
 
@@ -77,6 +80,18 @@ async def test_what_arrived(shown: Sandbox) -> None:
         assert (await browser.get("/sandbox/messages")).json()["total"] == 4
         page = (await browser.get("/sandbox/messages", params={"after": 2, "limit": 1})).json()
         assert ([one["id"] for one in page["items"]], page["total"]) == ([3], 4)
+
+
+async def test_a_messages_id_reads_as_in_rest(shown: Sandbox) -> None:
+    """A gateway may send an id without its hyphens; here it reads, and is asked for, as in the exchange's REST."""
+    mid = uuid.uuid4()
+    await book(shown, "apns", "ab", message_id=mid.hex)
+    await book(shown, "smtp", "a@example.org", message_id=str(mid))
+    async with client(shown) as browser:
+        for spelling in (str(mid), mid.hex):
+            body = (await browser.get("/sandbox/messages", params={"message_id": spelling})).json()
+            assert [item["message_id"] for item in body["items"]] == [str(mid), str(mid)]
+        assert (await browser.get("/sandbox/messages", params={"message_id": "m-1"})).json()["total"] == 0
 
 
 async def test_what_was_refused_is_asked_for(shown: Sandbox) -> None:
