@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from commands.port import EventStore, KeyStore
 from domain.recorded import DELIVERY, FEED, SCHEDULES, TRIAGE, Checkpoint, Recorded
 from infra.eventstore.store import JetStreamEventStore
 from infra.eventstore.wire import (
@@ -28,7 +29,7 @@ from infra.nats.committer import Committer
 from infra.nats.frames import header_lines
 from infra.nats.guard import Guard
 from infra.nats.jetstream import JetStream
-from processes.port import Append, LogMismatch, Poison, Task
+from processes.port import Append, Log, LogMismatch, Poison, Task
 
 DUE_KEPT = "168h"
 """How long a due schedule waits for its worker: a week of standstill loses none."""
@@ -91,7 +92,7 @@ class JetStreamLog:
 
     async def follow(
         self, stream: str, start: Checkpoint | None, *, subjects: Sequence[str] = (), batch: int = 500
-    ) -> AsyncIterator[Sequence[Recorded | Poison]]:
+    ) -> AsyncGenerator[Sequence[Recorded | Poison]]:
         place = start or Checkpoint(stream, 0, self._guard.epoch(stream))
         if place.stream != stream:
             raise LogMismatch(f"a checkpoint of {place.stream} does not say where to begin in {stream}")
@@ -114,7 +115,7 @@ class JetStreamLog:
         subjects: Sequence[str],
         ack_wait_s: float = 30.0,
         in_flight: int = 8,
-    ) -> AsyncIterator[Task]:
+    ) -> AsyncGenerator[Task]:
         work = Work(
             self.js,
             self._guard,
@@ -185,6 +186,11 @@ class JetStreamLog:
         entry = Entry(packed.subject, packed.lines + lines, packed.body, deduplicate=False)
         await self._appenders[SCHEDULES].append([entry])
 
+    async def unschedule(self, id: str) -> None:
+        # An empty message without a schedule takes the place of the one that has it.
+        lines = header_lines({"Nats-TTL": DUE_KEPT})
+        await self._appenders[SCHEDULES].append([Entry(f"schedule.{id}", lines, b"", deduplicate=False)])
+
     async def triage(self, source: str, subject: str, *, reason: str, body: bytes, position: int) -> None:
         id = f"{sha256(subject.encode()).hexdigest()[:16]}-{position}"
         packed = pack_bytes(
@@ -211,3 +217,8 @@ def _instant(at: datetime) -> str:
 def _token(name: str) -> str:
     """One token of a subject."""
     return "".join(char if char.isalnum() or char in "-_" else "-" for char in name)
+
+
+def _conforms(log: JetStreamLog) -> tuple[Log, EventStore, KeyStore]:
+    """Never called: mypy checks here that the ports are met."""
+    return log, log.events, log.keys
