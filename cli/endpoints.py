@@ -53,6 +53,10 @@ async def embedded_server(session: Session) -> AsyncIterator[NatsServer]:
         yield server
 
 
+def local_endpoint(server: NatsServer, *, name: str) -> Endpoint:
+    return Endpoint(urls=server.url, token=server.token, name=name)
+
+
 def configured_endpoint(session: Session, *, name: str) -> Endpoint | None:
     """The NATS server of the settings; None where it is embedded."""
     nats = session.settings.nats
@@ -86,7 +90,7 @@ async def any_endpoint(session: Session, *, name: str) -> AsyncIterator[Endpoint
         )
     with session.folder.held():
         async with embedded_server(session) as server:
-            yield Endpoint(urls=server.url, token=server.token, name=name)
+            yield local_endpoint(server, name=name)
 
 
 def needed_endpoint(session: Session, *, name: str) -> Endpoint:

@@ -59,7 +59,7 @@ async def read_range(log: JetStreamLog, stream: str, *, after: int, until: int) 
             if batch[-1].position >= until:
                 return
     finally:
-        await facts.aclose()  # type: ignore[attr-defined]  # the iterator is a generator
+        await facts.aclose()
 
 
 async def last_facts(

@@ -21,7 +21,7 @@ from cli.apirole import Api
 from cli.bootstrap import Exchange, open_exchange
 from cli.channels import Config, gateway_configs, sandboxed_channels
 from cli.children import child_roles
-from cli.endpoints import Serving, announce, configured_endpoint, embedded_server, withdraw
+from cli.endpoints import Serving, announce, configured_endpoint, embedded_server, local_endpoint, withdraw
 from cli.lifetime import settle_memory, stop_on_signals
 from cli.projecting import projecting
 from cli.session import Session
@@ -70,7 +70,7 @@ async def ground(session: Session) -> AsyncIterator[Ground]:
         endpoint = configured_endpoint(session, name=NAME)
         if endpoint is None:
             server = await opened.enter_async_context(embedded_server(session))
-            endpoint = Endpoint(urls=server.url, token=server.token, name=NAME)
+            endpoint = local_endpoint(server, name=NAME)
         sandbox = None
         if sandboxed_channels(session.settings):
             token = DemoTokens(session, bound)

@@ -55,7 +55,13 @@ def duration(text: str) -> timedelta:
 
 
 def run_async[T](work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's work on a fast event loop, to its end."""
+    """Run a command's work on a fast event loop, to its end. Unless it serves, it logs warnings alone."""
+    import structlog
+
+    if not structlog.is_configured():
+        from infra.telemetry import configure_logging
+
+        configure_logging("warning")
     import asyncio
 
     import uvloop
