@@ -58,18 +58,19 @@ SQLITE_CHECKPOINTS = """CREATE TABLE IF NOT EXISTS checkpoints (
 ) STRICT, WITHOUT ROWID"""
 """In every generation's file, so that rows and checkpoint are one transaction."""
 
-CASSANDRA_CONTROL = (
-    """CREATE TABLE IF NOT EXISTS generations (
+CASSANDRA_CONTROL = {
+    "generations": """CREATE TABLE IF NOT EXISTS generations (
+    scope text,
     projection text,
     number bigint,
-    live bigint static,
+    live bigint,
     state text,
     version bigint,
     created timestamp,
     tables text,
-    PRIMARY KEY (projection, number)
+    PRIMARY KEY (scope, projection, number)
 )""",
-    """CREATE TABLE IF NOT EXISTS checkpoints (
+    "checkpoints": """CREATE TABLE IF NOT EXISTS checkpoints (
     projection text,
     number bigint,
     stream text,
@@ -78,7 +79,8 @@ CASSANDRA_CONTROL = (
     digest text,
     PRIMARY KEY ((projection, number), stream)
 )""",
-)
+}
+"""The tables every keyspace has."""
 
 
 def sqlite_table(shape: Shape) -> str:
@@ -125,14 +127,14 @@ def documents(tables: Iterable[Table]) -> dict[str, str]:
     names: set[str] = set()
     for table in tables:
         # All projections share one Cassandra keyspace.
-        if table.name in names or table.name in {"generations", "checkpoints"}:
+        if table.name in names or table.name in CASSANDRA_CONTROL:
             raise ValueError(f"two tables are called {table.name}")
         names.add(table.name)
         by_projection[table.projection].append(Shape(table))
     files = {
         "sqlite/control.sql": _document("Which generation is live.", SQLITE_CONTROL),
         "cassandra/control.cql": _document(
-            "Which generation is live, and where each stands in the streams.", CASSANDRA_CONTROL
+            "Which generation is live, and where each stands in the streams.", CASSANDRA_CONTROL.values()
         ),
     }
     for projection, shapes in by_projection.items():

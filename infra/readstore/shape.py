@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -239,3 +239,11 @@ class Digest:
 
     def hexdigest(self) -> str:
         return f"{self._sum % 2**256:064x}"
+
+
+async def digest_of(pages: AsyncIterator[list[Row]], shape: Shape) -> tuple[int, str]:
+    digest = Digest()
+    async for page in pages:
+        for row in page:
+            digest.add(shape.canonical(row))
+    return digest.rows, digest.hexdigest()

@@ -16,7 +16,7 @@ from typing import Any
 
 from domain.recorded import Checkpoint
 from infra.readstore import sqlite_statements as sql
-from infra.readstore.shape import Digest, RowReader, RowReaders, Shape, check_count, check_limit
+from infra.readstore.shape import RowReader, RowReaders, Shape, check_count, check_limit, digest_of
 from infra.readstore.sqlite_file import open_reader, translated
 from projections.port import Key, Row, Table
 
@@ -167,11 +167,3 @@ def _range(reader: RowReader, *, after: int, before: int, backwards: bool) -> st
 
 def _run(connection: sqlite3.Connection, statements: Sequence[Statement]) -> list[Rows]:
     return [connection.execute(select, binds).fetchall() for select, binds in statements]
-
-
-async def digest_of(pages: AsyncIterator[list[Row]], shape: Shape) -> tuple[int, str]:
-    digest = Digest()
-    async for page in pages:
-        for row in page:
-            digest.add(shape.canonical(row))
-    return digest.rows, digest.hexdigest()

@@ -1,0 +1,177 @@
+"""The production read store: every generation's tables in one Cassandra keyspace, named `<table>_g<number>`.
+
+Rows first, then the checkpoint: after a crash between them the same facts are applied again, which changes nothing.
+Records of generations and checkpoints carry a timestamp above every one that was seen, so that a clock that runs
+behind on another machine can't hide a newer write.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from cassandra.query import BatchStatement, BatchType
+
+from domain.recorded import Checkpoint
+from infra.readstore import cassandra_statements as cql
+from infra.readstore import cassandra_wire as wire
+from infra.readstore import ddl
+from infra.readstore.cassandra_reader import CassandraReader, bound
+from infra.readstore.cassandra_session import CassandraSession
+from infra.readstore.cassandra_writer import CassandraWriter
+from infra.readstore.cells import ENCODERS
+from infra.readstore.config import CassandraConfig
+from infra.readstore.shape import Shape
+from infra.readstore.store import ReadStore, Record, State
+from projections.port import Table, Write
+
+
+class Clock:
+    """Timestamps in microseconds: now, but above whatever was seen or given before."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def see(self, timestamp: int | None) -> None:
+        self._last = max(self._last, timestamp or 0)
+
+    def next(self) -> bytes:
+        self._last = max(self._last + 1, time.time_ns() // 1000)
+        return wire.long_(self._last)
+
+
+class CassandraReadStore(ReadStore):
+    def __init__(self, config: CassandraConfig) -> None:
+        super().__init__()
+        self._session = CassandraSession(config)
+        self._clock = Clock()
+
+    async def open(self) -> None:
+        await self._session.open()
+
+    async def _close(self) -> None:
+        await self._session.aclose()
+
+    async def ready(self) -> None:
+        """At the consistency of every read."""
+        await self._load()
+
+    # Generations
+
+    async def _load(self) -> list[Record]:
+        select = await self._session.prepare(cql.SELECT_RECORDS)
+        rows = await self._session.rows(bound(select, []))
+        for *_, live_at, state_at in rows:
+            self._clock.see(live_at)
+            self._clock.see(state_at)
+        live = {projection: pointed for projection, number, pointed, *_ in rows if number == 0}
+        return [
+            Record(
+                projection=projection,
+                number=number,
+                state=State.LIVE if live.get(projection) == number else State(state),
+                version=version,
+                created=created.replace(tzinfo=UTC),
+                tables=tables or "",
+            )
+            for projection, number, _, state, version, created, tables, *_ in rows
+            # A late mark of a generation that was dropped meanwhile leaves a row without its beginning.
+            if number and created is not None
+        ]
+
+    async def _create(self, projection: str, number: int, version: int) -> None:
+        created = ENCODERS["timestamp"](datetime.now(UTC))
+        await self._control(
+            cql.INSERT_RECORD,
+            projection.encode(),
+            wire.long_(number),
+            State.BUILDING.encode(),
+            wire.long_(version),
+            wire.long_(created),
+            self._clock.next(),
+        )
+
+    async def _set_tables(self, record: Record, tables: str) -> None:
+        await self._control(cql.SET_TABLES, self._clock.next(), tables.encode(), *_name(record))
+
+    async def _mark(self, projection: str, states: Mapping[int, State]) -> None:
+        """In one batch of one partition, so all of them or none."""
+        mark = await self._session.prepare(cql.SET_STATE)
+        batch = BatchStatement(BatchType.UNLOGGED)
+        batch.is_idempotent = True
+        for number, state in states.items():
+            binds = [self._clock.next(), state.encode(), projection.encode(), wire.long_(number)]
+            batch.add(bound(mark, binds))
+        await self._session.run([batch])
+
+    async def _set_live(self, projection: str, number: int) -> None:
+        # "retired" is what it will be when another one is live.
+        mark = await self._session.prepare(cql.SET_STATE)
+        point = await self._session.prepare(cql.SET_LIVE)
+        batch = BatchStatement(BatchType.UNLOGGED)
+        batch.is_idempotent = True
+        name = projection.encode()
+        batch.add(bound(mark, [self._clock.next(), State.RETIRED.encode(), name, wire.long_(number)]))
+        batch.add(bound(point, [self._clock.next(), wire.long_(number), name, wire.long_(0)]))
+        await self._session.run([batch])
+
+    async def _drop(self, record: Record) -> None:
+        await self._mark(record.projection, {record.number: State.DROPPING})
+        for table in record.declared():
+            await self._session.schema(f'DROP TABLE IF EXISTS "{cql.table_name(table.name, record.number)}"')
+        await self._control(cql.DELETE_CHECKPOINTS, self._clock.next(), *_name(record))
+        await self._control(cql.DELETE_RECORD, self._clock.next(), *_name(record))
+
+    async def _control(self, text: str, *binds: bytes) -> None:
+        await self._session.run([bound(await self._session.prepare(text), binds)])
+
+    def _reader(self, record: Record) -> CassandraReader:
+        return CassandraReader(self._session, record.number, record.declared())
+
+    async def _writer(self, record: Record) -> CassandraGeneration:
+        for table in record.declared():
+            name = cql.table_name(table.name, record.number)
+            if not self._session.has_table(name):
+                await self._session.schema(ddl.cassandra_table(Shape(table), name))
+        select = await self._session.prepare(cql.SELECT_CHECKPOINT_TIMES)
+        for (written_at,) in await self._session.rows(bound(select, _name(record))):
+            self._clock.see(written_at)
+        return CassandraGeneration(self._session, record, self._clock)
+
+
+class CassandraGeneration(CassandraReader):
+    """projections.port.Generation on its own tables: its reads are its own rows, live or not."""
+
+    def __init__(self, session: CassandraSession, record: Record, clock: Clock) -> None:
+        tables: Sequence[Table] = record.declared()
+        super().__init__(session, record.number, tables)
+        self.projection = record.projection
+        self._writer = CassandraWriter(session, record.number, tables)
+        self._clock = clock
+
+    async def apply(self, writes: Sequence[Write], checkpoints: Sequence[Checkpoint]) -> None:
+        """Rows, then checkpoints. ValueError: a write that no store can hold, a bug of the projection."""
+        await self._writer.apply(writes)
+        if not checkpoints:
+            return
+        insert = await self._session.prepare(cql.INSERT_CHECKPOINT)
+        await self._session.run(
+            bound(
+                insert,
+                [
+                    self.projection.encode(),
+                    wire.long_(self.number),
+                    one.stream.encode(),
+                    wire.long_(one.position),
+                    one.epoch.encode(),
+                    one.digest.encode(),
+                    self._clock.next(),
+                ],
+            )
+            for one in checkpoints
+        )
+
+
+def _name(record: Record) -> list[bytes]:
+    return [record.projection.encode(), wire.long_(record.number)]

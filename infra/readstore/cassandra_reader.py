@@ -1,0 +1,147 @@
+"""Reads of one generation from its Cassandra tables. Never writes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from cassandra.query import BoundStatement, PreparedStatement
+
+from domain.recorded import Checkpoint
+from infra.readstore import cassandra_statements as cql
+from infra.readstore import cassandra_wire as wire
+from infra.readstore.cassandra_session import CassandraSession
+from infra.readstore.cells import Stored
+from infra.readstore.shape import RowReader, RowReaders, Shape, check_count, check_limit, digest_of
+from projections.port import Key, Row, Table
+
+KEYS_IN_MAX = 100
+"""Keys of one partition in one request: the node reads them one after the other."""
+
+SCAN_ROWS = 1000
+"""Rows of a page of a scan."""
+
+
+class CassandraReader:
+    """ReadModels over one generation's tables."""
+
+    def __init__(self, session: CassandraSession, number: int, tables: Sequence[Table]) -> None:
+        self._session = session
+        self.number = number
+        self._readers = RowReaders(tables)
+
+    async def aclose(self) -> None:
+        """The session is the store's."""
+
+    async def get(self, table: Table, key: Key) -> Row | None:
+        return (await self.get_many(table, [key]))[0]
+
+    async def get_many(self, table: Table, keys: Sequence[Key]) -> list[Row | None]:
+        """One request per partition (and hundred keys), all under way at once."""
+        check_count(keys)
+        reader = self._readers.of(table)
+        shape = reader.shape
+        stored = [shape.key(key) for key in keys]
+        statements = await self._gets(reader, list(dict.fromkeys(stored)))
+        found: dict[tuple[Stored, ...], Row] = {}
+        for rows in await self._session.rows_of_each(statements):
+            for row in reader.rows(rows):
+                found[shape.key(tuple([row[name] for name in shape.key_names]))] = row
+        # A key that was asked for twice gets two rows, not one row twice.
+        return [dict(found[key]) if key in found else None for key in stored]
+
+    async def _gets(self, reader: RowReader, keys: Sequence[tuple[Stored, ...]]) -> list[BoundStatement]:
+        shape, width = reader.shape, len(reader.shape.partition)
+        by_partition: dict[tuple[Stored, ...], list[tuple[Stored, ...]]] = {}
+        for key in keys:
+            by_partition.setdefault(key[:width], []).append(key)
+        one = await self._session.prepare(reader.statement("get", lambda: cql.get(reader, self.number)))
+        if all(len(group) == 1 for group in by_partition.values()):
+            return [bound(one, _key(shape, key)) for key in keys]
+        several = await self._session.prepare(
+            reader.statement("get_in", lambda: cql.get_in(reader, self.number))
+        )
+        return [
+            bound(several, [*_key(shape, partition), wire.tuples([_key(shape, key)[width:] for key in some])])
+            for partition, group in by_partition.items()
+            for some in (group[at : at + KEYS_IN_MAX] for at in range(0, len(group), KEYS_IN_MAX))
+        ]
+
+    async def range(
+        self,
+        table: Table,
+        partition: Key,
+        *,
+        after: Key | None = None,
+        before: Key | None = None,
+        limit: int = 500,
+        backwards: bool = False,
+    ) -> list[Row]:
+        check_limit(limit)
+        reader = self._readers.of(table)
+        shape = reader.shape
+        bounds = [shape.clustering_prefix(bound) if bound is not None else () for bound in (after, before)]
+        select = await self._range(reader, after=len(bounds[0]), before=len(bounds[1]), backwards=backwards)
+        binds = _key(shape, shape.partition_key(partition))
+        for stored in bounds:
+            binds += _clustering(shape, stored)
+        rows = await self._session.rows(bound(select, [*binds, wire.int_(limit)], fetch=limit))
+        return reader.rows(rows)
+
+    async def range_many(
+        self, table: Table, partitions: Sequence[Key], *, limit_each: int = 500
+    ) -> dict[Key, list[Row]]:
+        check_limit(limit_each)
+        check_count(partitions)
+        reader = self._readers.of(table)
+        shape = reader.shape
+        select = await self._range(reader, after=0, before=0, backwards=False)
+        wanted = list(dict.fromkeys(partitions))
+        statements = [
+            bound(select, [*_key(shape, shape.partition_key(one)), wire.int_(limit_each)], fetch=limit_each)
+            for one in wanted
+        ]
+        found = await self._session.rows_of_each(statements)
+        return {one: reader.rows(rows) for one, rows in zip(wanted, found, strict=True)}
+
+    async def checkpoint(self, projection: str, stream: str) -> Checkpoint | None:
+        select = await self._session.prepare(cql.SELECT_CHECKPOINT)
+        binds = [projection.encode(), wire.long_(self.number), stream.encode()]
+        rows = await self._session.rows(bound(select, binds))
+        return Checkpoint(*rows[0]) if rows else None
+
+    async def scan(self, table: Table) -> AsyncIterator[list[Row]]:
+        """Every row once, in pages, in no promised order; rows written meanwhile may be there or not."""
+        reader = self._readers.of(table)
+        select = await self._session.prepare(cql.scan(reader, self.number))
+        async for page in self._session.pages(bound(select, [], fetch=SCAN_ROWS)):
+            yield reader.rows(page)
+
+    async def digest(self, table: Table) -> tuple[int, str]:
+        return await digest_of(self.scan(table), Shape(table))
+
+    async def _range(
+        self, reader: RowReader, *, after: int, before: int, backwards: bool
+    ) -> PreparedStatement:
+        text = reader.statement(
+            (after, before, backwards),
+            lambda: cql.range_(reader, self.number, after=after, before=before, backwards=backwards),
+        )
+        return await self._session.prepare(text)
+
+
+def bound(
+    statement: PreparedStatement, values: Sequence[bytes | None], *, fetch: int = 5000
+) -> BoundStatement:
+    """values: in binary form, in the order of the marks. fetch: rows of a page."""
+    made = BoundStatement(statement, fetch_size=fetch)
+    made.values = values
+    return made
+
+
+def _key(shape: Shape, stored: Sequence[Stored]) -> list[bytes]:
+    """A key, or the beginning of one."""
+    return wire.values([shape.types[name] for name in shape.key_names[: len(stored)]], stored)
+
+
+def _clustering(shape: Shape, stored: Sequence[Stored]) -> list[bytes]:
+    return wire.values([shape.types[name] for name in shape.clustering[: len(stored)]], stored)

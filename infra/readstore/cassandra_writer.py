@@ -1,0 +1,131 @@
+"""Pages of writes to Cassandra: rows in batches that one node takes at once, and only then the checkpoint.
+
+Owns how rows are put together. A batch holds rows of one partition, or, where a page touches many partitions with a row
+or two in each, of a few partitions that the same nodes store: still one request, and no node has to ask another one
+for more than copies. Never reads rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement
+
+from infra.readstore import cassandra_statements as cql
+from infra.readstore import cassandra_wire as wire
+from infra.readstore.cassandra_reader import bound
+from infra.readstore.cassandra_session import CassandraSession
+from infra.readstore.writes import Deletes, Puts, WritePlanner
+from projections.port import Table, Write
+
+BATCH_ROWS_MAX = 50
+"""Ten times the rows a second of single statements; more adds little and makes a time-out repeat more."""
+
+BATCH_BYTES_MAX = 64 * 1024
+"""Of one partition: a batch is one mutation, and a node writes that to its commit log in one piece."""
+
+MIXED_PARTITIONS_MAX = 10
+"""Over ten, Cassandra warns of every batch (unlogged_batch_across_partitions_warn_threshold)."""
+
+MIXED_BYTES_MAX = 4 * 1024
+"""Over 5 KiB across partitions it warns (batch_size_warn_threshold); it counts some bytes more than we do."""
+
+
+MIXED_ROWS_MAX = 8
+"""Groups of more rows are worth a request of their own."""
+
+
+class _Row(msgspec.Struct, frozen=True):
+    partition: tuple[str, bytes]
+    """(table, routing key)"""
+    statement: PreparedStatement
+    values: Sequence[bytes | None]
+    size: int
+
+
+class CassandraWriter:
+    """For one generation's tables."""
+
+    def __init__(self, session: CassandraSession, number: int, tables: Sequence[Table]) -> None:
+        self._session = session
+        self._number = number
+        self._planner = WritePlanner(tables)
+
+    async def apply(self, writes: Sequence[Write]) -> None:
+        """Returns when every row is stored. An error leaves some rows stored; the same page again completes it."""
+        partitions: dict[tuple[str, bytes], list[_Row]] = {}
+        for page in self._planner.plan(writes):
+            for row in _rows(page, await self._prepare(page)):
+                partitions.setdefault(row.partition, []).append(row)
+        await self._session.run(_statement(rows) for rows in self._batches(partitions.values()))
+
+    async def _prepare(self, page: Puts | Deletes) -> PreparedStatement:
+        if isinstance(page, Puts):
+            return await self._session.prepare(cql.put(page.shape, self._number, page.columns))
+        return await self._session.prepare(cql.delete(page.shape, self._number))
+
+    def _batches(self, partitions: Iterable[list[_Row]]) -> Iterator[list[_Row]]:
+        """Full batches of single partitions, and what is left over put together by where it is stored."""
+        few: dict[object, list[list[_Row]]] = {}
+        for rows in partitions:
+            *full, rest = _cut(rows)
+            yield from full
+            if len(rest) > MIXED_ROWS_MAX:
+                yield rest
+            else:
+                few.setdefault(self._session.home(rest[0].partition[1]), []).append(rest)
+        for groups in few.values():
+            yield from _mix(groups)
+
+
+def _rows(page: Puts | Deletes, statement: PreparedStatement) -> Iterator[_Row]:
+    """Column by column into binary form, then row by row into what the statement binds."""
+    shape = page.shape
+    *stored, positions = zip(*page.rows, strict=True)
+    names = [*shape.key_names, *(page.columns if isinstance(page, Puts) else ())]
+    columns = [wire.column(shape.types[name], cells) for name, cells in zip(names, stored, strict=True)]
+    timestamps = wire.column("bigint", positions)
+    # As the statements bind them: a put its timestamp last, a delete first.
+    binds = [*columns, timestamps] if isinstance(page, Puts) else [timestamps, *columns]
+    keys = wire.routing_keys(columns[: len(shape.partition)])
+    sizes = [sum(map(len, filter(None, values))) for values in zip(*columns, strict=True)]
+    table = shape.table.name
+    for key, values, size in zip(keys, zip(*binds, strict=True), sizes, strict=True):
+        yield _Row((table, key), statement, values, size)
+
+
+def _cut(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+    """Rows of one partition in batches of the allowed size; never none."""
+    batch, size = list[_Row](), 0
+    for row in rows:
+        if batch and (len(batch) == BATCH_ROWS_MAX or size + row.size > BATCH_BYTES_MAX):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += row.size
+    yield batch
+
+
+def _mix(groups: Sequence[list[_Row]]) -> Iterator[list[_Row]]:
+    """Small groups, each of a partition of its own, together."""
+    batch, size, partitions = list[_Row](), 0, 0
+    for rows in groups:
+        more = sum(row.size for row in rows)
+        if batch and (partitions == MIXED_PARTITIONS_MAX or size + more > MIXED_BYTES_MAX):
+            yield batch
+            batch, size, partitions = [], 0, 0
+        batch += rows
+        size, partitions = size + more, partitions + 1
+    if batch:
+        yield batch
+
+
+def _statement(rows: Sequence[_Row]) -> BoundStatement | BatchStatement:
+    if len(rows) == 1:
+        return bound(rows[0].statement, rows[0].values)
+    batch = BatchStatement(BatchType.UNLOGGED)
+    batch.is_idempotent = True
+    for row in rows:
+        batch.add(bound(row.statement, row.values))
+    return batch

@@ -1,0 +1,38 @@
+"""Which read store to open, and how. Never imports a driver: the one that is chosen is loaded when it is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from infra.readstore.store import ReadStore
+
+
+class CassandraConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """hosts: (host, port). dc "": nodes of any data centre. user "": no log-in. ca: its certificate turns TLS on.
+
+    rf: replicas in the data centre; over 1, reads and writes are by LOCAL_QUORUM.
+    """
+
+    hosts: tuple[tuple[str, int], ...]
+    keyspace: str = "msgxc"
+    user: str = ""
+    password: str = ""
+    dc: str = ""
+    rf: int = 1
+    ca: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"CassandraConfig(hosts={self.hosts}, keyspace={self.keyspace!r}, rf={self.rf})"
+
+
+def read_store(folder: Path, cassandra: CassandraConfig | None = None) -> ReadStore:
+    """Not open yet. folder: of the SQLite files, `<data>/read`; with `cassandra` it is not used."""
+    if cassandra is not None:
+        from infra.readstore.cassandra import CassandraReadStore
+
+        return CassandraReadStore(cassandra)
+    from infra.readstore.sqlite import SqliteReadStore
+
+    return SqliteReadStore(folder)
