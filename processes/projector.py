@@ -7,7 +7,8 @@ projection cannot read (a poison event) goes to TRIAGE and holds up only its own
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 import stamina
@@ -73,11 +74,13 @@ class Projector:
         self._started.set()
         if until is not None and self.position >= until:
             return
-        async for facts in self._log.follow(self.stream, start, batch=BATCH):
-            async with self._applying:
-                await self._apply(facts)
-            if until is not None and self.position >= until:
-                return
+        following = self._log.follow(self.stream, start, batch=BATCH)
+        async with contextlib.aclosing(_ahead(following)) as batches:
+            async for facts in batches:
+                async with self._applying:
+                    await self._apply(facts)
+                if until is not None and self.position >= until:
+                    return
 
     async def adopt(self, projection: Projection, generation: Generation) -> None:
         """Feed one more generation from here on; it is where the others are when this returns."""
@@ -145,6 +148,18 @@ class Projector:
         track.held.add(fact.subject)
         log.error("fact_held", projection=track.projection.name, position=fact.position, reason=reason)
         await self._log.triage(track.source, fact.subject, reason=reason, body=b"", position=fact.position)
+
+
+async def _ahead[T](items: AsyncIterator[T]) -> AsyncGenerator[T]:
+    """The items; while the caller works on one, the next is on its way. Hot path: decoding beside storing."""
+    coming = asyncio.ensure_future(anext(items, None))
+    try:
+        while (item := await coming) is not None:
+            coming = asyncio.ensure_future(anext(items, None))
+            yield item
+    finally:
+        coming.cancel()
+        await asyncio.wait((coming,))
 
 
 def _earliest(checkpoints: Sequence[Checkpoint | None]) -> Checkpoint | None:
