@@ -19,8 +19,8 @@ from gateways.http2.dial import DialFailed, Origin
 
 ENDPOINT_CHARS_MAX = 2_048
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
-_HOST = re.compile(r"[a-z0-9.-]+|[0-9a-f:.]+")
-_ENTRY = re.compile(r"(?:\*\.)?[a-z0-9.-]+(?::\d{1,5})?|\[[0-9a-f:.]+\]:\d{1,5}")
+_HOST = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*|[0-9a-f:.]+")
+_ENTRY = re.compile(r"(?:\*\.)?[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::\d{1,5})?|\[[0-9a-f:.]+\]:\d{1,5}")
 
 
 class EndpointRefused(ValueError):

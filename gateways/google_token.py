@@ -21,7 +21,7 @@ MIN_LEFT_S = 30.0
 
 
 class TokenRefused(Exception):
-    """Google does not accept the service account."""
+    """Google does not accept the service account, or is not Google."""
 
 
 class TokenUnavailable(Exception):
@@ -133,5 +133,7 @@ async def _exchange(
             session.request(method, url, data=body, headers=headers, allow_redirects=False) as answer,
         ):
             return answer.status, dict(answer.headers), await answer.read()
+    except aiohttp.ClientSSLError as error:
+        raise TokenRefused(f"the token endpoint cannot be trusted: {error}") from None
     except aiohttp.ClientError as error:
         raise OSError(str(error)) from None

@@ -75,11 +75,11 @@ class Vapid:
         self._made: dict[str, tuple[float, str]] = {}
 
     def header(self, origin: str) -> str:
-        """`vapid t=..., k=...` for an origin (https://host); the same for hours."""
+        """`vapid t=...,k=...` for an origin (https://host); the same for hours."""
         now = self._clock().timestamp()
         made_at, header = self._made.get(origin, (0.0, ""))
         if now - made_at > VAPID_RENEW_S:
-            header = f"vapid t={self._token(origin, int(now) + VAPID_S)}, k={self.public_key}"
+            header = f"vapid t={self._token(origin, int(now) + VAPID_S)},k={self.public_key}"
             self._made[origin] = (now, header)
         return header
 

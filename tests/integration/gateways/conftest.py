@@ -160,7 +160,7 @@ Send = Callable[..., Any]
 
 @pytest.fixture
 def send(gateways: dict[str, Gateway]) -> Send:
-    """Through a channel's kept gateway: send("apns", targets, text, subject, opts, ttl_s=60, deadline_s=5)."""
+    """Sends through a provider's kept gateway: provider, targets, then the content and fields of the notice."""
 
     async def sending(
         provider: str, targets: Sequence[Target], *content: Any, deadline_s: float = 5.0, **fields: Any
