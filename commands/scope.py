@@ -81,7 +81,8 @@ class Scope:
         request = Request.make(
             id=self._request_id(self.claim), at=self.now, command=self.claim.scope.split("|")[2]
         )
-        return await self._append(*aggregates, request, claim=self.claim.digest)
+        # First, since the digest is kept with the first event of a batch.
+        return await self._append(request, *aggregates, claim=self.claim.digest)
 
     async def _append(self, *aggregates: Aggregate, claim: str | None = None) -> int:
         position = await self.store.save(*aggregates, context=self.context, claim=claim)

@@ -7,7 +7,7 @@ from uuid import UUID
 from commands.port import VersionConflict
 from domain.aggregate import Aggregate, Event
 from domain.context import Context
-from domain.errors import Conflict, Unavailable
+from domain.errors import Conflict, MsgxcError
 from domain.recorded import EVENTS
 from infra.eventstore.catalogue import Catalogue, domain_catalogue
 from infra.eventstore.sealing import key_name
@@ -37,7 +37,7 @@ class MemoryEventStore:
         self._streams, self._keys = streams, keys
         self._life = life or Lifeline()
         self.stale_behind = stale_behind
-        self.fail: list[Unavailable] = []
+        self.fail: list[MsgxcError] = []
 
     async def load[A: Aggregate](self, kind: type[A], id: UUID, *, fresh: bool = False) -> A | None:
         await self._life.alive()

@@ -58,7 +58,7 @@ CALLERS = {
 
 
 @pytest.mark.parametrize(
-    ("who", "open_publish", "open_subscribe"), product(CALLERS, (False, True), (False, True))
+    ("who", "open_publish", "open_subscribe"), list(product(CALLERS, (False, True), (False, True)))
 )
 def test_who_may_do_what(who: str, open_publish: bool, open_subscribe: bool) -> None:
     """The contract's rights: owner and admins run it, publishers and services publish, open flags let others in."""

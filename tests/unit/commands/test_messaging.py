@@ -1,0 +1,362 @@
+"""Accepting messages: rights, bounds, claims, and what the event says."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+
+from commands.clients import Enlist
+from commands.contacts import EraseContact, PutContact
+from commands.messaging import (
+    CONTACTS_MAX,
+    TTL_S_MAX,
+    Accepted,
+    Broadcast,
+    Cancel,
+    Draft,
+    FallDue,
+    Multicast,
+    Publish,
+    Send,
+)
+from commands.scope import Claim, claim_for
+from commands.threads import ChangeThread, CloseThread, OpenThread, Subscribe, Unsubscribe
+from domain.contact import Contact
+from domain.context import Caller
+from domain.errors import ClaimMismatch, Conflict, Forbidden, Invalid, NotFound, Unavailable
+from domain.message import Message, ToContacts, ToEveryone, ToThread
+from domain.recorded import EVENTS
+from domain.request import Request
+from domain.subscription import Subscription
+from domain.thread import Settings
+from tests.memory.clock import START
+from tests.memory.world import IDS, REALM, World
+
+HELLO = Draft(text="hello")
+BOSS = Caller("boss")
+
+
+async def thread(made: World, **settings: Any) -> None:
+    known = {"owner": "boss", "admins": ("admin",), "publishers": ("pub",)}
+    await made.do(OpenThread(tid="news", settings=Settings(**{**known, **settings})))
+
+
+def accepted(made: World) -> list[Message.Accepted]:
+    return [fact.body for fact in made.facts(EVENTS) if isinstance(fact.body, Message.Accepted)]
+
+
+CALLERS = {
+    "owner": BOSS,
+    "admin": Caller("admin"),
+    "pub": Caller("pub"),
+    "role": Caller("ann", roles=frozenset({"admin"})),
+    "service": Caller("ann", method="svc"),
+    "other": Caller("ann"),
+}
+
+
+@pytest.mark.parametrize(
+    ("who", "open_publish", "open_subscribe", "subscribed"),
+    list(product(CALLERS, (False, True), (False, True), (False, True))),
+)
+async def test_who_may_publish(who: str, open_publish: bool, open_subscribe: bool, subscribed: bool) -> None:
+    """Who may publish does; who may at least see the thread is told 403; for anybody else there is no such thread."""
+    made = World()
+    await thread(made, open_publish=open_publish, open_subscribe=open_subscribe)
+    if subscribed:
+        await made.do(Subscribe(tid="news", uid="ann"))
+    publish = made.do(Publish(tid="news", draft=HELLO), caller=CALLERS[who])
+    if who != "other" or open_publish:
+        assert (await publish).message is not None
+    elif open_subscribe or subscribed:
+        with pytest.raises(Forbidden):
+            await publish
+    else:
+        with pytest.raises(NotFound):
+            await publish
+
+
+async def test_a_thread_that_is_not_there_or_closed_takes_nothing() -> None:
+    """404 for an unknown tid and for a closed thread."""
+    made = World()
+    with pytest.raises(NotFound):
+        await made.do(Publish(tid="news", draft=HELLO))
+    await thread(made)
+    await made.do(CloseThread(tid="news"))
+    with pytest.raises(NotFound):
+        await made.do(Publish(tid="news", draft=HELLO))
+
+
+async def test_a_thread_that_is_switched_off_takes_and_drops() -> None:
+    """As in the contract: accepted, and nothing stored."""
+    made = World()
+    await thread(made, channels=())
+    assert await made.do(Publish(tid="news", draft=HELLO), caller=BOSS) == Accepted(None)
+    assert accepted(made) == []
+
+
+async def test_what_the_event_says() -> None:
+    """Audience, content with the thread's defaults, sender, urgency, expiry; in the thread's partition."""
+    made = World()
+    await thread(made, name="News", defaults={"sound": "x"}, urgency=2, channels=("apns", "sms"))
+    draft = Draft(text="hello", channels=("sms", "email"), ttl_s=60, parent="p")
+    answer = await made.do(Publish(tid="news", draft=draft), caller=BOSS)
+    [event] = accepted(made)
+    assert event.originator_id == answer.message
+    assert event.audience == ToThread(IDS.thread(REALM, "news"))
+    assert event.content is not None
+    assert (event.content.subject, event.content.opts) == ("News", {"sound": "x"})
+    assert (event.sender, event.urgency, event.channels, event.parent) == ("boss", 2, ("sms",), "p")
+    assert event.expires_at == START + timedelta(seconds=60)
+    assert event.originator_id.bytes[0] == IDS.thread(REALM, "news").bytes[0]
+    assert answer.position == len(made.streams.messages[EVENTS])
+
+
+async def test_the_drafts_own_wishes_win_over_the_threads() -> None:
+    """Subject, options and urgency of the draft; its channels within the thread's."""
+    made = World()
+    await thread(made, name="News", defaults={"sound": "x"}, urgency=2)
+    draft = Draft(text="hello", subject="Hi", opts={"sound": "y"}, urgency=4, channels=("sms",))
+    await made.do(Publish(tid="news", draft=draft), caller=BOSS)
+    [event] = accepted(made)
+    assert event.content is not None
+    assert (event.content.subject, event.content.opts) == ("Hi", {"sound": "y"})
+    assert (event.urgency, event.channels) == (4, ("sms",))
+
+
+@pytest.mark.parametrize(
+    ("draft", "field"),
+    [
+        (Draft(text="x"), "msg"),
+        (Draft(text="hello", urgency=0), "opts.urgency"),
+        (Draft(text="hello", urgency=5), "opts.urgency"),
+        (Draft(text="hello", ttl_s=-1), "opts.ttl"),
+        (Draft(text="hello", ttl_s=TTL_S_MAX + 1), "opts.ttl"),
+        (Draft(text="hello", scheduled_at=START.replace(tzinfo=None)), "scheduled"),
+        (Draft(text="hello", scheduled_at=START + timedelta(days=367)), "scheduled"),
+    ],
+)
+async def test_a_draft_out_of_bounds_is_refused(draft: Draft, field: str) -> None:
+    """The error names the field as the contract calls it, and nothing is stored."""
+    made = World()
+    await thread(made)
+    with pytest.raises(Invalid) as refused:
+        await made.do(Publish(tid="news", draft=draft), caller=BOSS)
+    assert refused.value.field == field
+    assert accepted(made) == []
+
+
+async def test_multicast_names_each_contact_once() -> None:
+    """Uids given twice are one contact; unknown ones are kept, for the audience page to say so."""
+    made = World()
+    await made.do(Multicast(uids=("ann", "bob", "ann"), draft=HELLO))
+    [event] = accepted(made)
+    assert event.audience == ToContacts((IDS.contact(REALM, "ann"), IDS.contact(REALM, "bob")))
+
+
+@pytest.mark.parametrize("count", [0, CONTACTS_MAX + 1])
+async def test_multicast_has_bounds(count: int) -> None:
+    """Nobody, or more than fit in an event."""
+    with pytest.raises(Invalid):
+        await World().do(Multicast(uids=tuple(map(str, range(count))), draft=HELLO))
+
+
+async def test_a_full_multicast_fits_on_the_log() -> None:
+    """The largest audience by name is one event below a NATS message's size."""
+    made = World()
+    await made.do(Multicast(uids=tuple(map(str, range(CONTACTS_MAX))), draft=HELLO))
+    assert len(made.streams.messages[EVENTS][0].data) < 1_000_000
+
+
+async def test_send_needs_a_contact_that_is_there() -> None:
+    """404 for an unknown uid and for one that was erased."""
+    made = World()
+    with pytest.raises(NotFound):
+        await made.do(Send(uid="ann", draft=HELLO))
+    await made.do(PutContact(uid="ann"))
+    await made.do(Send(uid="ann", draft=HELLO))
+    await made.do(EraseContact(uid="ann"))
+    with pytest.raises(NotFound):
+        await made.do(Send(uid="ann", draft=HELLO))
+    assert len(accepted(made)) == 1
+
+
+async def test_broadcast_is_for_everyone() -> None:
+    """Its audience names nobody."""
+    made = World()
+    await made.do(Broadcast(draft=HELLO))
+    assert accepted(made)[0].audience == ToEveryone()
+
+
+async def test_a_time_in_the_past_means_at_once() -> None:
+    """As in the original; a time ahead makes it scheduled, and it expires from then on."""
+    made = World()
+    later = START + timedelta(hours=1)
+    await made.do(Broadcast(draft=Draft(text="hello", scheduled_at=START - timedelta(hours=1))))
+    await made.do(Broadcast(draft=Draft(text="hello", scheduled_at=later, ttl_s=10)))
+    now, planned = accepted(made)
+    assert now.scheduled_at is None
+    assert planned.scheduled_at == later
+    assert planned.expires_at == later + timedelta(seconds=10)
+
+
+async def scheduled(made: World) -> Any:
+    await thread(made)
+    draft = Draft(text="hello", scheduled_at=START + timedelta(hours=1))
+    return (await made.do(Publish(tid="news", draft=draft), caller=BOSS)).message
+
+
+async def test_cancel_and_start_by_hand() -> None:
+    """A scheduled message can be cancelled, or started before its time, not both."""
+    made = World()
+    first = await scheduled(made)
+    await made.do(Cancel(message=first, tid="news"))
+    await made.do(Cancel(message=first, tid="news"))
+    with pytest.raises(Conflict):
+        await made.do(FallDue(message=first), caller=BOSS)
+    await made.do(FallDue(message=first))  # the schedule itself fires in vain
+    second = (
+        await made.do(Broadcast(draft=Draft(text="hello", scheduled_at=START + timedelta(hours=1))))
+    ).message
+    await made.do(FallDue(message=second), caller=BOSS)
+    with pytest.raises(Conflict):
+        await made.do(Cancel(message=second))
+    kinds = [type(fact.body) for fact in made.facts(EVENTS, "evt.message.>")]
+    assert kinds == [Message.Accepted, Message.Cancelled, Message.Accepted, Message.Due]
+
+
+async def test_cancel_names_the_right_thread() -> None:
+    """A message of another thread is not found by this one's tid."""
+    made = World()
+    message = await scheduled(made)
+    with pytest.raises(NotFound):
+        await made.do(Cancel(message=message, tid="other"))
+
+
+async def test_cancel_and_due_racing_have_one_winner() -> None:
+    """Whatever the order, exactly one of the two events is there, and the loser is told or does nothing."""
+    for order in (0, 1):
+        made = World()
+        message = await scheduled(made)
+        calls = [made.do(Cancel(message=message)), made.do(FallDue(message=message))]
+        answers = await asyncio.gather(*(calls if order else reversed(calls)), return_exceptions=True)
+        kinds = {type(fact.body) for fact in made.facts(EVENTS, "evt.message.>")} - {Message.Accepted}
+        assert len(kinds) == 1
+        refused = [answer for answer in answers if isinstance(answer, Exception)]
+        assert all(isinstance(answer, Conflict) for answer in refused)
+        assert bool(refused) == (kinds == {Message.Due})
+
+
+def claim(draft: Draft = HELLO, *, key: str = "k", caller: Caller = BOSS) -> Claim:
+    return claim_for(
+        key, caller=caller, route="publish", thread="news", command=Publish(tid="news", draft=draft)
+    )
+
+
+async def test_a_twin_gets_the_first_answer() -> None:
+    """The same call under the same key is one message; later, and after anything else, too."""
+    made = World()
+    await thread(made)
+    first = await made.do(Publish(tid="news", draft=HELLO), caller=BOSS, claim=claim())
+    await made.do(Publish(tid="news", draft=HELLO), caller=BOSS)
+    made.clock.advance(3600)
+    again = await made.do(Publish(tid="news", draft=HELLO), caller=BOSS, claim=claim())
+    assert (again.message, again.position, again.repeated) == (first.message, first.position, True)
+    assert len(accepted(made)) == 2
+
+
+async def test_a_key_belongs_to_its_caller() -> None:
+    """The same key of another caller is another key."""
+    made = World()
+    await thread(made)
+    for uid in ("boss", "admin"):
+        caller = Caller(uid)
+        await made.do(Publish(tid="news", draft=HELLO), caller=caller, claim=claim(caller=caller))
+    assert len(accepted(made)) == 2
+
+
+async def test_other_parameters_under_a_key_are_refused() -> None:
+    """A key that was used for something else is an error, and stores nothing."""
+    made = World()
+    await thread(made)
+    await made.do(Publish(tid="news", draft=HELLO), caller=BOSS, claim=claim())
+    other = Draft(text="other")
+    with pytest.raises(ClaimMismatch):
+        await made.do(Publish(tid="news", draft=other), caller=BOSS, claim=claim(other))
+    assert len(accepted(made)) == 1
+
+
+async def test_twins_that_race_are_one_message() -> None:
+    """Eight calls at once: one message, one answer for all."""
+    made = World()
+    await thread(made)
+    calls = [made.do(Publish(tid="news", draft=HELLO), caller=BOSS, claim=claim()) for _ in range(8)]
+    answers = await asyncio.gather(*calls)
+    assert len({(answer.message, answer.position) for answer in answers}) == 1
+    assert [answer.repeated for answer in answers].count(False) == 1
+    assert len(accepted(made)) == 1
+
+
+async def test_a_claim_on_what_creates_nothing_is_an_event_beside_it() -> None:
+    """Subscribing under a key: carried out once, in one batch with its claim; a twin later changes nothing."""
+    made = World()
+    await thread(made)
+    command = Subscribe(tid="news", uid="ann")
+    key = claim_for("k", caller=BOSS, route="subscribe", thread="news", command=command)
+    await asyncio.gather(*(made.do(command, caller=BOSS, claim=key) for _ in range(4)))
+    made_once = [Request.Made, Contact.Created, Subscription.Started]
+    assert [type(fact.body) for fact in made.facts(EVENTS)][1:] == made_once
+    await made.do(Unsubscribe(tid="news", uid="ann"))
+    await made.do(command, caller=BOSS, claim=key)
+    assert isinstance(made.facts(EVENTS)[-1].body, Subscription.Ended)
+    other = Subscribe(tid="news", uid="bob")
+    wrong = claim_for("k", caller=BOSS, route="subscribe", thread="news", command=other)
+    with pytest.raises(ClaimMismatch):
+        await made.do(other, caller=BOSS, claim=wrong)
+
+
+async def test_a_claimed_command_that_changes_nothing_is_claimed_all_the_same() -> None:
+    """Enlisting a known device under a key: no event of the device, but the key is used."""
+    made = World()
+    command = Enlist(uid="ann", channel="apns", identity="t", address="t")
+    await made.do(command)
+    key = claim_for("k", caller=BOSS, route="enlist", thread="", command=command)
+    await made.do(command, caller=BOSS, claim=key)
+    assert isinstance(made.facts(EVENTS)[-1].body, Request.Made)
+
+
+async def test_nothing_is_stored_when_the_log_is_away() -> None:
+    """The caller is told, and the command is not tried again behind their back."""
+    made = World()
+    await thread(made)
+    made.own.store.fail = [Unavailable("away")]
+    with pytest.raises(Unavailable):
+        await made.do(Publish(tid="news", draft=HELLO), caller=BOSS)
+    assert accepted(made) == []
+
+
+async def test_rights_changed_a_moment_ago_hold() -> None:
+    """Settings changed just now decide who may publish."""
+    made = World()
+    await thread(made)
+    publish = Publish(tid="news", draft=HELLO)
+    with pytest.raises(NotFound):
+        await made.do(publish, caller=Caller("ann"))
+    await made.do(ChangeThread(tid="news", settings=Settings(publishers=("ann",))))
+    await made.do(publish, caller=Caller("ann"))
+
+
+def test_digests_depend_on_every_parameter() -> None:
+    """Two commands have one digest only if they are equal."""
+    times: list[datetime | None] = [None, START]
+    drafts = [
+        Draft(text=text, ttl_s=ttl, scheduled_at=at, channels=channels, opts=opts)
+        for text, ttl, at, channels, opts in product(
+            ("aa", "bb"), (None, 0), times, (None, (), ("sms",)), ({}, {"a": 1})
+        )
+    ]
+    assert len({claim(draft).digest for draft in drafts}) == len(drafts)
