@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cli.bootstrap import Exchange
 from cli.stores import fed_generations
-from domain.recorded import DELIVERY, EVENTS
+from domain.recorded import DELIVERY, EVENTS, SHOPS
 from infra.draining import draining
 from infra.pausing import Gate, gated, obeying
 from infra.readstore.store import ReadStore
@@ -18,7 +18,7 @@ from processes.projector import Projector
 from processes.rebuild import Takeover
 from projections.port import Projection
 
-PROJECTED = (EVENTS, DELIVERY)
+PROJECTED = (EVENTS, DELIVERY, SHOPS)
 """Streams that read models are made from."""
 
 OFFER_LOOK_S = 1.0
