@@ -39,11 +39,12 @@ def build(parts: Parts) -> Starlette:
     app.state.live: drain() it before the server stops, so that open connections go on elsewhere.
     """
     live = Live(parts)
+    recent = RecentWrites(parts.events, parts.watermark, now_s=parts.now_s)
     app = Starlette(
         routes=[
-            *_paths(all_routes(parts, live), parts),
-            WebSocketRoute(socket.PATH, socket.SocketEndpoint(parts, live)),
-            StarletteRoute(stream.PATH, stream.StreamEndpoint(parts, live)),
+            *_paths(all_routes(parts, live), parts, recent),
+            WebSocketRoute(socket.PATH, socket.SocketEndpoint(parts, live, recent)),
+            StarletteRoute(stream.PATH, stream.StreamEndpoint(parts, live, recent)),
             *shops.live_routes(parts),
             *_mounts(parts),
         ],
@@ -58,7 +59,7 @@ def build(parts: Parts) -> Starlette:
 
 def all_routes(parts: Parts, live: Live) -> tuple[Route, ...]:
     """What is served by PathEndpoint, the routes about the process itself included."""
-    operation = health.routes(lambda: live.running, lambda: live.draining)
+    operation = health.routes(live)
     shops_described = shops.DESCRIBED if parts.shops else ()
     described = (*ROUTES, *shops_described, stream.ROUTE_OF_STREAM, *operation)
     served = (*shops.ROUTES, *ROUTES) if parts.shops else ROUTES
@@ -85,15 +86,12 @@ def _say_why(ended: asyncio.Task[None]) -> None:
         log.critical("live_hub_broke", exc_info=error)
 
 
-def _paths(routes: Sequence[Route], parts: Parts) -> list[BaseRoute]:
+def _paths(routes: Sequence[Route], parts: Parts, recent: RecentWrites) -> list[BaseRoute]:
     """One Starlette route per path, in the order of the table: the hot ones come first."""
     by_path: defaultdict[str, list[Route]] = defaultdict(list)
     for route in routes:
         by_path[route.path].append(route)
-    recent_writes = RecentWrites(parts.events, parts.watermark, now_s=parts.now_s)
-    return [
-        StarletteRoute(path, PathEndpoint(group, parts, recent_writes)) for path, group in by_path.items()
-    ]
+    return [StarletteRoute(path, PathEndpoint(group, parts, recent)) for path, group in by_path.items()]
 
 
 def _mounts(parts: Parts) -> list[BaseRoute]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from api.port import Health, Probe
 from api.route import Answer, Call, Handler, Route, Who
+from api.sockets.live import Live
 
 PROBE_S_MAX = 2.0
 """A part that takes longer to answer is not ready; orchestrators ask every few seconds."""
@@ -24,17 +25,14 @@ class Liveness(msgspec.Struct, frozen=True):
     ok: bool
 
 
-def routes(is_alive: Callable[[], bool], is_draining: Callable[[], bool]) -> tuple[Route, ...]:
-    """is_alive: whether what this process must always run is running."""
-
+def routes(live: Live) -> tuple[Route, ...]:
     async def livez(_: Call[None, None]) -> Answer:
-        alive = is_alive()
-        return Answer(Liveness(alive), status=200 if alive else 503)
+        return Answer(Liveness(not live.ended), status=503 if live.ended else 200)
 
     async def readyz(call: Call[None, None]) -> Answer:
         parts = [
-            Health("live", is_alive(), "" if is_alive() else "the hub is not running"),
-            Health("serving", not is_draining(), "shutting down" if is_draining() else ""),
+            Health("sockets", live.watching, "" if live.watching else "rights are not followed"),
+            Health("serving", not live.draining, "shutting down" if live.draining else ""),
             *await examine(call.parts.probes),
         ]
         note(call, parts)

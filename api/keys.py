@@ -82,7 +82,7 @@ def _parse_key(entry: dict[str, Any], *, source: str) -> Key:
         raise BadKeys(f"{name}: use HS256 (oct), RS256 (RSA), ES256 (EC P-256) or EdDSA (OKP Ed25519)")
     try:
         material = PyJWK({**entry, "alg": expected}).key
-    except (PyJWTError, ValueError, TypeError) as error:
+    except (PyJWTError, KeyError, TypeError, ValueError) as error:
         raise BadKeys(f"{name}: cannot be read as a JWK") from error
     verifier = material.public_key() if hasattr(material, "public_key") else material
     _assert_strong(verifier, name)

@@ -137,6 +137,8 @@ async def _thread_run_by_caller(tid: str, scope: Scope) -> Thread:
     thread = await _thread(tid, scope)
     if scope.caller is None or thread.is_run_by(scope.caller):
         return thread
-    if thread.may_see(scope.caller):
+    contact = scope.ids.contact(scope.realm, scope.caller.uid)
+    own = await scope.load(Subscription, scope.ids.subscription(scope.realm, thread.id, contact))
+    if thread.may_see(scope.caller, subscribed=bool(own and own.active)):
         raise Forbidden("only the thread's owner and admins may change it")
     raise NotFound(f"no thread has the tid {tid!r}", field="tid")

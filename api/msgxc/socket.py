@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.auth import Identity, bearer
 from api.endpoint import REQUEST_ID
+from api.freshness import RecentWrites
 from api.msgxc.receipts import OwnReceipt
 from api.parts import Parts
 from api.problem import MEDIA_TYPE, decoding_error, problem_of
@@ -57,8 +58,8 @@ _decode = msgspec.json.Decoder(Inbound).decode
 class SocketEndpoint:
     """A raw ASGI application: one call is one connection."""
 
-    def __init__(self, parts: Parts, live: Live) -> None:
-        self._parts, self._live = parts, live
+    def __init__(self, parts: Parts, live: Live, recent: RecentWrites) -> None:
+        self._parts, self._live, self._recent = parts, live, recent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -79,9 +80,8 @@ class SocketEndpoint:
             connection.write(error_frame("", error, scope[REQUEST_ID]))
             connection.close(BAD_REQUEST, error.detail)
             return
-        await self._serve(
-            Conversation(self._parts, self._live, connection, scope[REQUEST_ID]), receive, token
-        )
+        conversation = Conversation(self._parts, self._live, self._recent, connection, scope[REQUEST_ID])
+        await self._serve(conversation, receive, token)
 
     async def _serve(self, conversation: Conversation, receive: Receive, token: str) -> None:
         session = conversation.session
@@ -117,8 +117,11 @@ class SocketEndpoint:
 class Conversation:
     """What is said on one socket."""
 
-    def __init__(self, parts: Parts, live: Live, connection: SocketConnection, id: str) -> None:
-        self._parts, self._hub, self._connection, self._id = parts, live.hub, connection, id
+    def __init__(
+        self, parts: Parts, live: Live, recent: RecentWrites, connection: SocketConnection, id: str
+    ) -> None:
+        self._parts, self._hub, self._recent = parts, live.hub, recent
+        self._connection, self._id = connection, id
         self.session = Session(parts, live.hub, connection, Encoding.SOCKET, on_revoked=self._tell_revoked)
         follower = self.session.follower
         connection.on_full = lambda: live.hub.fell_behind(follower)
@@ -165,6 +168,7 @@ class Conversation:
         await self._parts.bus.execute(
             Subscribe(tid=tid, uid=caller.uid), self._context(identity), caller=caller
         )
+        self._recent.note(caller.realm)
         positions = await self._hub.positions()
 
         def greet(head: int) -> None:
@@ -179,6 +183,7 @@ class Conversation:
         identity = self._identity()
         after = await self._position(frame.position)
         if not self.session.threads:
+            await self._recent.seen(identity.caller.realm, ("threads",))
             contact = self._parts.ids.contact(identity.caller.realm, identity.caller.uid)
             rows = await query.of_contact(self._parts.models, identity.caller.realm, contact)
             await self.session.follow([(row["tid"], row["thread"]) for row in rows])

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.auth import bearer
 from api.endpoint import ROUTE, context_of, decode_query, refuse
+from api.freshness import RecentWrites
 from api.msgxc.reading import thread_for
 from api.parts import Parts
 from api.problem import MethodNotAllowed
@@ -114,8 +115,8 @@ class Wish:
 class StreamEndpoint:
     """A raw ASGI application: one call is one stream."""
 
-    def __init__(self, parts: Parts, live: Live) -> None:
-        self._parts, self._live = parts, live
+    def __init__(self, parts: Parts, live: Live, recent: RecentWrites) -> None:
+        self._parts, self._live, self._recent = parts, live, recent
         self._limit = parts.rate_limit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,6 +140,7 @@ class StreamEndpoint:
         call: Call[None, None] = Call(
             self._parts, identity.caller, context_of(scope, identity.caller), {}, None, None
         )
+        await self._recent.seen(identity.caller.realm, ("threads",))
         tids = await _tids(call, query.tid)
         given = _last_event_id(scope["headers"]) or query.position
         after = (await self._live.hub.positions()).take(given) if given else None

@@ -34,23 +34,24 @@ log = structlog.get_logger("msgxc.api")
 
 
 class Live:
+    """watching: rights are followed, so sockets may be let in. ended: run() has come to an end."""
+
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.hub = Hub(parts.feed, parts.metrics)
         self._sessions: dict[object, Session] = {}
         self.draining = False
-        self.running = False
+        self.watching = self.ended = False
 
     async def run(self) -> None:
         """Until cancelled. Raises only for bugs."""
-        self.running = True
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.hub.run())
                 group.create_task(self._obey_the_log(group))
                 group.create_task(self._obey_the_keys())
         finally:
-            self.running = False
+            self.watching, self.ended = False, True
 
     def drain(self) -> None:
         """Tell every connection to go on elsewhere, with its position; take no new ones."""
@@ -77,11 +78,14 @@ class Live:
         """Raises Unavailable when there are as many connections as this process takes, or it shuts down."""
         if self.draining:
             raise Unavailable("this process is shutting down; connect again")
+        if not self.watching:
+            raise Unavailable("this process does not follow the log yet; try again")
         if len(self._sessions) >= self._parts.settings.sockets_max:
             raise Unavailable("this process has no room for another socket; try again soon")
 
     async def _obey_the_log(self, group: asyncio.TaskGroup) -> None:
         async for facts in self._parts.rights.follow():
+            self.watching = True
             for fact in facts:
                 self._obey(fact, group)
 

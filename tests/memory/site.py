@@ -25,8 +25,9 @@ from api.parts import Parts, Settings
 from api.port import Probe
 from api.sockets.live import Live
 from api.sockets.protocol import OPTIONS
+from processes.feed import thread_subject
 from tests.memory.feed import MemoryEvents, MemoryFeed, MemoryReceipts, MemoryRights
-from tests.memory.world import IDS, World, world
+from tests.memory.world import IDS, REALM, World, world
 
 SECRET = b"a secret of thirty-two bytes, or more"
 ROLES = ("project-events", "project-delivery", "dispatcher")
@@ -128,6 +129,12 @@ class Site:
         address = f"ws://127.0.0.1:{self.port}/api/v2/connect/{uuid4()}/{uuid1()}"
         return connect(address, additional_headers=headers, compression=None)
 
+    async def feed_frame(self, tid: str, text: str) -> None:
+        """A frame on a thread's feed, as the dispatcher appends it."""
+        frame = msgspec.json.encode({"msg": text, "mid": text, "slug": f"/thread/{tid}"})
+        subject = thread_subject(IDS.thread(REALM, tid))
+        await self.world.own.log.feed(subject, frame, message=text)
+
     async def settled(self) -> None:
         await self.world.quiet()
 
@@ -151,6 +158,7 @@ async def site(
                     yield it
             else:
                 async with it.app.router.lifespan_context(it.app):
+                    await eventually(lambda: it.live.watching)
                     yield it
         finally:
             pumping.cancel()
@@ -165,7 +173,7 @@ async def _served(it: Site) -> AsyncIterator[None]:
         config = uvicorn.Config(it.app, log_config=None, timeout_graceful_shutdown=2, **OPTIONS)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[bound]))
-        await eventually(lambda: server.started)
+        await eventually(lambda: server.started and it.live.watching)
         try:
             yield
         finally:

@@ -1,0 +1,70 @@
+"""The OpenAPI document and the pages: they say what is served, and load nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+
+from schemathesis.openapi import from_dict
+
+from api.app import all_routes
+from api.msgxc import stream
+from api.problem import every_error
+from tests.memory.site import site
+
+
+async def test_the_document_lists_every_route_and_who_may_call_it() -> None:
+    """OpenAPI 3.1; each operation has a security requirement, a summary, its answers and its errors."""
+    async with site() as it:
+        api = await it.ok("GET", "/openapi.json", by=None)
+        assert api["openapi"] == "3.1.0"
+        listed = {(method.upper(), path) for path, of in api["paths"].items() for method in of}
+        served = {(route.method, route.path) for route in all_routes(it.parts, it.live)}
+        assert listed == served | {("GET", stream.PATH)}
+        ids = [of["operationId"] for methods in api["paths"].values() for of in methods.values()]
+        assert len(ids) == len(set(ids))
+        publish = api["paths"]["/api/v2/publish"]["post"]
+        assert publish["security"] == [{"token": []}]
+        assert set(publish["responses"]) == {"200", "401", "403", "404", "413", "422", "429", "500", "503"}
+        assert "Location" in publish["responses"]["200"]["headers"]
+        assert any(one["name"] == "Idempotency-Key" for one in publish["parameters"])
+        assert api["paths"]["/ping"]["get"]["security"] == []
+        limit = api["paths"]["/api/v2/threads"]["get"]["parameters"][1]
+        assert (limit["name"], limit["schema"]["maximum"], limit["in"]) == ("limit", 500, "query")
+        assert "admin" in api["paths"]["/api/v2/broadcast"]["post"]["description"]
+
+
+async def test_the_document_is_one_that_tools_can_read() -> None:
+    """Every reference leads somewhere, and schemathesis loads all operations."""
+    async with site() as it:
+        text = (await it.call("GET", "/openapi.json", by=None)).text
+        api = await it.ok("GET", "/openapi.json", by=None)
+        for name in re.findall(r'"#/components/schemas/([^"]+)"', text):
+            assert name in api["components"]["schemas"]
+        schema = from_dict(api)
+        operations = [type(result).__name__ for result in schema.get_all_operations()]
+        assert set(operations) == {"Ok"}
+        assert len(operations) == sum(len(methods) for methods in api["paths"].values())
+
+
+async def test_the_pages_run_nothing_but_what_stands_in_them() -> None:
+    """No address of another host; the policy allows the page's own script and style by their hashes."""
+    async with site() as it:
+        for path in ("/docs", "/docs/errors"):
+            got = await it.call("GET", path, by=None)
+            assert got.headers["content-type"] == "text/html; charset=utf-8"
+            assert not re.search(r"(src|href)=[\"']?(https?:)?//", got.text)
+            policy = got.headers["content-security-policy"]
+            assert "unsafe" not in policy
+            for kind, content in re.findall(r"<(script|style)>(.*?)</\1>", got.text, re.DOTALL):
+                digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+                assert f"{kind}-src 'sha256-{digest}'" in policy
+
+
+async def test_every_error_has_its_place_on_the_errors_page() -> None:
+    """A problem's type leads to the words about its code."""
+    async with site() as it:
+        page = (await it.call("GET", "/docs/errors", by=None)).text
+        for error in every_error():
+            assert f'id="{error.code}"' in page

@@ -1,0 +1,134 @@
+"""The feed as server-sent events, over a real uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import httpx
+import msgspec
+
+from api.parts import Settings
+from tests.memory.site import PATIENCE_S, Site, eventually, site, token
+
+OPEN = {"tid": "news", "name": "News", "opens": True}
+
+
+class Event(NamedTuple):
+    kind: str
+    id: str
+    data: Any
+
+
+class Stream:
+    """What comes, event by event, as EventSource would have it."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._lines = response.aiter_lines()
+
+    async def next(self) -> Event:
+        async with asyncio.timeout(PATIENCE_S):
+            fields: dict[str, str] = {}
+            async for line in self._lines:
+                if not line and fields.get("data"):
+                    break
+                name, _, value = line.partition(": ")
+                if name:
+                    fields[name] = value
+        return Event(
+            fields.get("event", "message"), fields.get("id", ""), msgspec.json.decode(fields["data"])
+        )
+
+    async def texts(self, count: int) -> list[str]:
+        return [(await self.next()).data["msg"] for _ in range(count)]
+
+
+@asynccontextmanager
+async def opened(it: Site, uid: str = "ann", query: str = "", **headers: str) -> AsyncIterator[Stream]:
+    sent = {"Authorization": f"Bearer {token(uid)}", **headers}
+    address = f"http://127.0.0.1:{it.port}/api/v2/stream{query}"
+    async with (
+        httpx.AsyncClient(timeout=PATIENCE_S) as client,
+        client.stream("GET", address, headers=sent) as response,
+    ):
+        assert response.status_code == 200, await response.aread()
+        assert response.headers["content-type"].startswith("text/event-stream")
+        yield Stream(response)
+
+
+async def publish(it: Site, text: str) -> None:
+    await it.ok("POST", "/api/v2/publish", {"tid": "news", "msg": text}, by="olga")
+    await it.settled()
+
+
+async def test_the_stream_shows_all_one_is_subscribed_to() -> None:
+    """Threads, messages by name and to everyone; a thread that is joined meanwhile comes too, one that is left goes."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        await it.admin("PUT", "/api/v2/contacts/ann", {})
+        async with opened(it) as stream:
+            assert (await stream.next()).kind == "open"
+            await publish(it, "not yet subscribed")
+            await it.admin("POST", "/api/v2/send", {"uid": "ann", "msg": "to you"})
+            assert await stream.texts(1) == ["to you"]
+            await it.admin("POST", "/api/v2/broadcast", {"msg": "to all"})
+            assert await stream.texts(1) == ["to all"]
+            await it.ok("POST", "/api/v2/subscribe", {"tid": "news"}, by="ann")
+            await eventually(lambda: len(it.feed.followed) == 3)
+            await publish(it, "one")
+            event = await stream.next()
+            assert (event.data["msg"], event.id) == ("one", event.data["position"])
+            await it.ok("POST", "/api/v2/unsubscribe", {"tid": "news"}, by="ann")
+            assert (await stream.next()).kind == "unsubscribed"
+        await eventually(lambda: not it.feed.followed)
+
+
+async def test_last_event_id_brings_what_was_missed() -> None:
+    """From the last event on, in order and once; the first event of a stream is one to go on from, too."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        await it.ok("POST", "/api/v2/subscribe", {"tid": "news"}, by="ann")
+        async with opened(it) as stream:
+            start = (await stream.next()).id
+        for number in range(600):
+            await it.feed_frame("news", f"{number}")
+        async with opened(it, **{"Last-Event-ID": start}) as stream:
+            assert (await stream.next()).id == start
+            assert await stream.texts(600) == [str(number) for number in range(600)]
+            await publish(it, "live")
+            assert await stream.texts(1) == ["live"]
+        async with opened(it, query=f"?position={start}&tid=news") as stream:
+            await stream.next()
+            assert await stream.texts(1) == ["0"]
+
+
+async def test_what_cannot_be_streamed_is_a_problem() -> None:
+    """No token, a bad position, a thread one is not subscribed to or may not see, no room: said before it begins."""
+    async with site(settings=Settings(sockets_max=0)) as it:
+        assert (await it.call("GET", "/api/v2/stream")).status_code == 503
+    async with site() as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        assert (await it.call("GET", "/api/v2/stream", by=None)).status_code == 401
+        bad = await it.call("GET", "/api/v2/stream", headers={"Last-Event-ID": "7"})
+        assert (bad.status_code, bad.json()["field"]) == (422, "position")
+        assert (await it.call("GET", "/api/v2/stream?tid=news")).status_code == 403
+        assert (await it.call("GET", "/api/v2/stream?tid=nowhere")).status_code == 404
+
+
+async def test_draining_ends_a_stream_with_its_position() -> None:
+    """The last event says why, and where to go on."""
+    async with site(served=True) as it, opened(it) as stream:
+        await stream.next()
+        it.live.drain()
+        event = await stream.next()
+        assert (event.kind, event.data["code"]) == ("close", 1001)
+        assert "resume at" in event.data["reason"]
+
+
+async def test_a_stream_ends_with_its_token() -> None:
+    """At exp the stream is closed, as a socket is."""
+    async with site(served=True) as it, opened(it, Authorization=f"Bearer {token('ann', ttl_s=2)}") as stream:
+        await stream.next()
+        assert (await stream.next()).data["code"] == 4401
