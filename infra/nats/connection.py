@@ -19,7 +19,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
-from infra.nats.errors import Disconnected, NoAnswer
+from infra.nats.errors import Denied, Disconnected, NoAnswer
 from infra.nats.frames import Frame, publish_frame, status_of
 
 log = structlog.get_logger()
@@ -31,6 +31,9 @@ RECONNECT_WAIT_S = 0.2
 CONNECT_TIMEOUT_S = 5
 CONNECT_WAIT_S = 5.0
 """How long a request waits for a lost connection to come back before it gives up, unsent."""
+
+OPEN_S_MAX = 10.0
+"""How long the first connection may take; whoever starts us may try again."""
 
 ANSWER_TIMEOUT_S = 5.0
 SWEEP_S = 0.1
@@ -249,6 +252,8 @@ class Connection(Client):
             log.warning("nats-disconnected", unanswered=len(waiting))
 
     async def _on_error(self, error: Exception) -> None:
+        if not self.generation and "authorization" in str(error).lower():
+            raise Denied("the NATS server refuses our token or credentials") from error
         log.debug("nats-error", error=str(error) or type(error).__name__)
 
     async def _attempt_reconnect(self) -> None:
@@ -268,13 +273,14 @@ class Connection(Client):
 
 @contextlib.asynccontextmanager
 async def connected(endpoint: Endpoint) -> AsyncIterator[Connection]:
-    """An open connection, closed at the end. Raises Disconnected if no server answers."""
+    """An open connection, closed at the end. Raises Disconnected if no server answers, or Denied."""
     connection = Connection()
     try:
-        await connection.open(endpoint)
-    except (OSError, nats.errors.Error, TimeoutError) as error:
-        raise Disconnected(f"no NATS server at {endpoint.urls}: {error}") from error
-    try:
+        try:
+            async with asyncio.timeout(OPEN_S_MAX):
+                await connection.open(endpoint)
+        except (OSError, nats.errors.Error, TimeoutError) as error:
+            raise Disconnected(f"no NATS server answers at {endpoint.urls}") from error
         yield connection
     finally:
         await connection.close()

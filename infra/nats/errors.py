@@ -12,6 +12,9 @@ WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 BATCH_INCOMPLETE = frozenset({10176, 10199})
 """The server has dropped the batch (a part was lost, or too many were begun): nothing stored, try again."""
 
+NOT_SERVING = frozenset({10008, 10009, 10076, 10118})
+"""No leader at the moment, or JetStream has not started yet."""
+
 NOT_FOUND = frozenset({10037, 10059, 10014})
 """No message, no stream, no consumer."""
 
@@ -44,6 +47,12 @@ class NotServing(Refused):
     """No leader at the moment, or JetStream is starting: nothing was stored, soon it may be."""
 
 
+class Denied(Unavailable):
+    """The server does not let us in: wrong token or credentials."""
+
+    retryable = False
+
+
 class Disconnected(Unavailable):
     """No connection, and nothing was sent."""
 
@@ -57,6 +66,6 @@ def refusal(failure: ApiFailure) -> Refused:
         return WrongSequence(failure)
     if failure.err_code in BATCH_INCOMPLETE:
         return Incomplete(failure)
-    if failure.code == 503:
+    if failure.err_code in NOT_SERVING:
         return NotServing(failure)
     return Refused(failure)

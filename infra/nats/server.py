@@ -69,6 +69,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     sync: str = "always"
     extra: str = ""
     binary: Path | None = None
+    lock_s_max: float = LOCK_S_MAX
 
 
 def server_binary() -> Path:
@@ -114,7 +115,7 @@ class NatsServer:
         """Return once the server answers. Raises DataFolderInUse or ServerFailed."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._lock is None:
-            self._lock = await _locked(self._folder / "lock")
+            self._lock = await _locked(self._folder / "lock", self.config.lock_s_max)
         try:
             await self._launch()
             async with asyncio.timeout(READY_S_MAX):
@@ -155,8 +156,12 @@ class NatsServer:
         while True:
             code = await self.wait()
             log.error("nats-server-ended", exit_code=code)
-            await asyncio.sleep(RESTART_PAUSE_S)
-            await self.start()
+            while not self.running:
+                await asyncio.sleep(RESTART_PAUSE_S)
+                try:
+                    await self.start()
+                except (ServerFailed, DataFolderInUse) as failure:
+                    log.error("nats-server-not-restarted", reason=str(failure))
             log.info("nats-server-restarted", port=self.port)
 
     async def _launch(self) -> None:
@@ -216,10 +221,10 @@ async def _greets(port: int) -> bool:
         writer.close()
 
 
-async def _locked(path: Path) -> int:
+async def _locked(path: Path, timeout_s: float) -> int:
     """An exclusive lock that lasts until every process holding the descriptor has ended."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + LOCK_S_MAX
+    deadline = time.monotonic() + timeout_s
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
