@@ -37,10 +37,15 @@ def java() -> str:
     return found
 
 
+def fetched(cache: Path = CACHE) -> bool:
+    """Whether `jars` has nothing left to fetch."""
+    return _lib(cache).is_dir()
+
+
 def jars(cache: Path = CACHE) -> list[Path]:
     """Every jar of the class path. The first call fetches them; several processes may ask at once."""
     cache.mkdir(parents=True, exist_ok=True)
-    lib = cache / f"lib-{_version()}"
+    lib = _lib(cache)
     with _locked(cache / "fetch.lock"):
         if not lib.is_dir():
             _fetch(lib)
@@ -65,6 +70,10 @@ def _fetch(lib: Path) -> None:
         said = (done.stdout + done.stderr).strip()[-600:]
         raise NoCassandraError(f"Maven could not fetch Cassandra's jars: {said}")
     partial.rename(lib)
+
+
+def _lib(cache: Path) -> Path:
+    return cache / f"lib-{_version()}"
 
 
 def _version() -> str:

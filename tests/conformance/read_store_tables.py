@@ -1,0 +1,102 @@
+"""Tables and writes for the conformance suite of the read stores."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from hypothesis import strategies as st
+
+from projections.port import Delete, Key, Put, Table, Write
+
+PROJECTION = "samples"
+
+WIDE = Table(
+    projection=PROJECTION,
+    name="wide",
+    partition={"realm": "text", "bucket": "bigint"},
+    clustering={"number": "bigint", "name": "text"},
+    columns={
+        "id": "uuid",
+        "words": "text",
+        "count": "bigint",
+        "share": "double",
+        "open": "boolean",
+        "since": "timestamp",
+        "raw": "blob",
+        "settings": "json",
+    },
+)
+"""A column of each type, oldest first."""
+
+NEWEST = Table(
+    projection=PROJECTION,
+    name="newest",
+    partition={"realm": "text"},
+    clustering={"id": "uuid", "since": "timestamp", "open": "boolean"},
+    columns={"words": "text", "count": "bigint"},
+    newest_first=True,
+)
+
+SINGLE = Table(
+    projection=PROJECTION,
+    name="single",
+    partition={"realm": "text", "id": "uuid", "raw": "blob"},
+    columns={"words": "text", "from": "bigint"},
+)
+"""No clustering: a row is a partition. `from` is a reserved word of both databases."""
+
+TABLES = (WIDE, NEWEST, SINGLE)
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+# Few of each, so that rows meet; among them what sorts differently as bytes, as numbers and by UUID version.
+IDS = [UUID(text * 4) for text in ("00000000", "0fff1fff", "0fff8fff", "ffff1fff", "ffff8fff", "7f00800f")]
+OF_TYPE: dict[str, st.SearchStrategy[Any]] = {
+    "uuid": st.sampled_from(IDS),
+    "text": st.sampled_from(["", "a", "B", "a\u0000b", "é", "\uffff", "\U0001f600", "zz"]),
+    "bigint": st.sampled_from([-(2**63), -1, 0, 1, 255, 256, 2**63 - 1]),
+    "boolean": st.booleans(),
+    "timestamp": st.sampled_from([START + timedelta(milliseconds=ms) for ms in (-1, 0, 1, 86_400_000)]),
+    "blob": st.sampled_from([b"", b"\x00", b"\x7f", b"\x80", b"\xff\x00"]),
+    "double": st.sampled_from([-1.5, -0.0, 0.1, 1e300, float("inf")]),
+    "json": st.sampled_from([[], {"b": 1, "a": [None, 2.5]}, "text", 0, False, {"é": "\u0000"}]),
+}
+POSITIONS = st.integers(1, 40)
+
+
+def value(kind: str) -> st.SearchStrategy[Any]:
+    return st.none() | OF_TYPE[kind]
+
+
+@st.composite
+def keys(draw: st.DrawFn, table: Table, realm: str) -> Key:
+    rest = [*list(table.partition.values())[1:], *table.clustering.values()]
+    return (realm, *(draw(OF_TYPE[kind]) for kind in rest))
+
+
+@st.composite
+def writes(draw: st.DrawFn, realm: str) -> Write:
+    table = draw(st.sampled_from(TABLES))
+    key, position = draw(keys(table, realm)), draw(POSITIONS)
+    if draw(st.integers(0, 5)) == 0:
+        return Delete(table, key, position)
+    names = draw(st.lists(st.sampled_from(sorted(table.columns)), unique=True))
+    return Put(table, key, {name: draw(value(table.columns[name])) for name in names}, position)
+
+
+class History:
+    """What was written: one position gives a cell one value, so a write that would differ becomes the earlier one."""
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[str, Key, int, str], Any] = {}
+        self.writes: list[Write] = []
+
+    def add(self, write: Write) -> Write:
+        if isinstance(write, Put):
+            place = (write.table.name, write.key, write.position)
+            values = {name: self._cells.setdefault((*place, name), new) for name, new in write.values.items()}
+            write = Put(write.table, write.key, values, write.position)
+        self.writes.append(write)
+        return write
