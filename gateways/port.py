@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
 import msgspec
@@ -21,7 +21,9 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """What is sent to every address of a slice.
 
     urgency: 1 (very low) to 4 (high). expires_at: how long the provider may keep it. Whether it is still to be sent at
-    all is the caller's decision, since a time to live of zero means one try at once.
+    all is the caller's decision, since a time to live of zero means one try at once. repeats_since: set when an earlier
+    try may have been sent, at that time or later; where no id of ours lets a repeat replace the first, the gateway asks
+    the provider before it sends again.
     tid: the thread's outside id, None for a message without a thread.
     """
 
@@ -32,6 +34,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     content: Content
     urgency: int
     expires_at: datetime
+    repeats_since: datetime | None = None
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -85,19 +88,6 @@ class Gateway(Protocol):
         ...
 
     async def aclose(self) -> None: ...
-
-
-@runtime_checkable
-class Settling(Protocol):
-    """A gateway whose provider can be asked what became of a send that is Unknown."""
-
-    async def settle(
-        self, notice: Notice, targets: Sequence[Target], *, since: datetime, deadline_s: float
-    ) -> Sequence[Outcome]:
-        """One outcome per target, in order: Accepted where the provider has it, Retry(code="not-found") where it
-        certainly has not, Unknown where it cannot tell. Sends nothing. since: when the unsettled attempt began.
-        """
-        ...
 
 
 class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):

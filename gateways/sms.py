@@ -1,7 +1,7 @@
 """Text messages through Twilio's Programmable Messaging API.
 
 Owns the form Twilio gets and the meaning of its error codes. Twilio knows no idempotency key, so a send whose answer
-was lost is Unknown until Twilio has been asked for it (`settle`): a person's phone rings once.
+was lost is Unknown, and before a repeat Twilio is asked whether it has the first: a person's phone rings once.
 Source: twilio.com/docs, "Messages resource" and "Error and warning dictionary".
 """
 
@@ -33,6 +33,7 @@ from gateways.verdict import (
     retry_after_s,
     seconds_left,
     unanswered,
+    untrusted,
 )
 
 URL = "https://api.twilio.com"
@@ -40,11 +41,8 @@ TEXT_CHARS_MAX = 1_600
 """Twilio refuses longer ones (21617)."""
 VALIDITY_S_MAX = 14_400
 """The longest ValidityPeriod every account may ask for; a message that lives longer is left at Twilio's default."""
-SETTLE_AT_ONCE = 8
-SETTLE_PAGE = 50
-"""Twilio lists the newest first; no number gets more in the time that passes before we ask."""
-SETTLE_AFTER = timedelta(seconds=60)
-"""A message not listed is believed missing only so long after the attempt: Twilio's lists lag."""
+LISTED_MAX = 50
+"""Twilio lists the newest first; no number gets more between two tries."""
 CLOCK_SKEW = timedelta(minutes=2)
 
 OPTED_OUT = frozenset({21610})
@@ -70,7 +68,7 @@ class TwilioConfig(GatewayConfig, frozen=True, kw_only=True):
 
 
 class Asking(Transport, Protocol):
-    async def get(self, path: bytes, *, deadline_s: float) -> Result: ...
+    async def get_many(self, paths: Sequence[bytes], *, deadline_s: float) -> list[Result]: ...
 
 
 class SmsGateway:
@@ -88,30 +86,25 @@ class SmsGateway:
     async def send(
         self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
     ) -> Sequence[Outcome]:
-        now = self._clock()
-        requests = [Request(self._path.encode(), self._form(notice, target, now)) for target in targets]
-        results = await self._transport.post_many(requests, deadline_s=deadline_s)
-        return conclude([judge(result, self._clock()) for result in results])
-
-    async def settle(
-        self, notice: Notice, targets: Sequence[Target], *, since: datetime, deadline_s: float
-    ) -> Sequence[Outcome]:
-        """Look for each message among those Twilio has for the number. See `port.Settling`."""
-        loop = asyncio.get_running_loop()
+        loop, now = asyncio.get_running_loop(), self._clock()
         until = loop.time() + deadline_s
-        outcomes: list[Outcome] = [Unknown("not asked")] * len(targets)
-        todo = iter(range(len(targets)))
+        verdicts: list[Verdict | None] = [None] * len(targets)
+        if notice.repeats_since is not None:
+            verdicts = await self._earlier(notice, targets, notice.repeats_since, deadline_s=deadline_s)
+        unsent = [index for index, verdict in enumerate(verdicts) if verdict is None]
+        requests = [Request(self._path.encode(), self._form(notice, targets[index], now)) for index in unsent]
+        results = await self._transport.post_many(requests, deadline_s=until - loop.time())
+        for index, result in zip(unsent, results, strict=True):
+            verdicts[index] = judge(result, self._clock())
+        return conclude([verdict for verdict in verdicts if verdict is not None])
 
-        async def ask() -> None:
-            for index in todo:
-                path = self._query(targets[index])
-                result = await self._transport.get(path, deadline_s=until - loop.time())
-                outcomes[index] = found_in(result, notice.content.text, since, self._clock())
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(len(targets), SETTLE_AT_ONCE)):
-                group.create_task(ask())
-        return outcomes
+    async def _earlier(
+        self, notice: Notice, targets: Sequence[Target], since: datetime, *, deadline_s: float
+    ) -> list[Verdict | None]:
+        """What became of an earlier try, None where there is none at Twilio."""
+        paths = [self._query(target) for target in targets]
+        results = await self._transport.get_many(paths, deadline_s=deadline_s)
+        return [found_in(result, notice.content.text, since, self._clock()) for result in results]
 
     def check(self, content: Content) -> None:
         if not content.text.strip():
@@ -140,7 +133,7 @@ class SmsGateway:
 
     def _query(self, target: Target) -> bytes:
         """Not by date: what is queued has no date sent yet."""
-        return f"{self._path}?{urlencode({'To': target.address, 'PageSize': SETTLE_PAGE})}".encode()
+        return f"{self._path}?{urlencode({'To': target.address, 'PageSize': LISTED_MAX})}".encode()
 
 
 def callback_url(base: str, notice: Notice, target: Target) -> str:
@@ -181,20 +174,19 @@ def _judge_error(result: Answer, code: int, detail: str, now: datetime) -> Verdi
     return Rejected(name, detail=detail)
 
 
-def found_in(result: Result, text: str, since: datetime, now: datetime) -> Outcome:
-    """What Twilio's list of messages to a number says about one of them."""
+def found_in(result: Result, text: str, since: datetime, now: datetime) -> Verdict | None:
+    """What Twilio's list of messages to a number says of one of them. Where it cannot be asked, nothing is sent."""
     if not isinstance(result, Answer):
-        return Unknown(f"asked: {result.code}")
+        return Halt(result.code, result.detail) if untrusted(result) else Unknown(f"asked: {result.code}")
     messages = at(json_of(result), "messages")
     if result.status != 200 or not isinstance(messages, list):
-        return Unknown(f"asked: {result.status}")
+        refusal = judge(result, now)
+        return refusal if isinstance(refusal, Halt) else Unknown(f"asked: {result.status}")
     recent = [message for message in messages if _created(message) >= since - CLOCK_SKEW]
     for message in recent:
         if at(message, "body") == text:
             return Accepted(provider_id=str(at(message, "sid") or ""), detail="found at Twilio")
-    if len(recent) >= SETTLE_PAGE or now - since < SETTLE_AFTER:
-        return Unknown("asked: not found yet")
-    return Retry("not-found", 0.0)
+    return Unknown("asked: too many to tell") if len(recent) >= LISTED_MAX else None
 
 
 def _created(message: Any) -> datetime:

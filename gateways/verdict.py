@@ -51,9 +51,9 @@ def conclude(verdicts: Sequence[Verdict]) -> list[Outcome]:
     return outcomes
 
 
-def untrusted(result: NotSent) -> bool:
+def untrusted(result: NotSent | NoAnswer) -> bool:
     """The provider could not prove who it is, or does not speak its own protocol."""
-    return result.code in {"tls", "http2"}
+    return isinstance(result, NotSent) and result.code in {"tls", "http2"}
 
 
 def unanswered(result: NotSent | NoAnswer) -> Verdict:

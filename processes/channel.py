@@ -144,8 +144,9 @@ class ChannelProcess:
         except VersionConflict as conflict:
             log.info("dispatch_taken_over", channel=self.channel, dispatch=dispatch.id)
             raise TakenOver from conflict
-        outcomes = await self._send(dispatch, hidden, first, last, now)
-        ended = self._ended(dispatch, attempt, first, outcomes, repeated=progress.repeats is not None)
+        repeated = progress.repeats is not None
+        outcomes = await self._send(dispatch, hidden, first, last, now, repeated=repeated)
+        ended = self._ended(dispatch, attempt, first, outcomes, repeated=repeated)
         await self._record(dispatch, ended, progress)
         progress.last_attempt, progress.first = attempt, last
         if last >= progress.repeats_before:
@@ -171,7 +172,14 @@ class ChannelProcess:
         return position
 
     async def _send(
-        self, dispatch: Dispatch, hidden: Sealed | None, first: int, last: int, now: datetime
+        self,
+        dispatch: Dispatch,
+        hidden: Sealed | None,
+        first: int,
+        last: int,
+        now: datetime,
+        *,
+        repeated: bool,
     ) -> Sequence[Outcome]:
         if hidden is None:
             return [Expired("key-destroyed")] * (last - first)
@@ -187,6 +195,7 @@ class ChannelProcess:
             content=hidden.content,
             urgency=dispatch.urgency,
             expires_at=dispatch.expires_at,
+            repeats_since=dispatch.accepted_at if repeated or dispatch.attempt > 1 else None,
         )
         addresses = hidden.addresses[first:last]
         targets = [

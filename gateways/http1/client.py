@@ -48,22 +48,27 @@ class Http1Transport:
     async def post_many(
         self, requests: Sequence[Request], *, headers: Sequence[Header] = (), deadline_s: float
     ) -> list[Result]:
+        return await self._many("POST", requests, headers, deadline_s)
+
+    async def get_many(self, paths: Sequence[bytes], *, deadline_s: float) -> list[Result]:
+        """As post_many, for questions."""
+        return await self._many("GET", [Request(path, b"") for path in paths], (), deadline_s)
+
+    async def _many(
+        self, method: str, requests: Sequence[Request], headers: Sequence[Header], deadline_s: float
+    ) -> list[Result]:
         deadline = asyncio.get_running_loop().time() + deadline_s
         results: list[Result] = [NotSent("deadline")] * len(requests)
         todo = iter(range(len(requests)))
 
         async def work() -> None:
             for index in todo:
-                results[index] = await self._send("POST", requests[index], headers, deadline)
+                results[index] = await self._send(method, requests[index], headers, deadline)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(len(requests), self._in_flight_max)):
                 group.create_task(work())
         return results
-
-    async def get(self, path: bytes, *, deadline_s: float) -> Result:
-        deadline = asyncio.get_running_loop().time() + deadline_s
-        return await self._send("GET", Request(path, b""), (), deadline)
 
     def set_header(self, name: bytes, value: bytes) -> None:
         self._constants[name] = value
