@@ -6,7 +6,7 @@ see or write which shop. Knows no subject, no stream and no HTTP.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
@@ -55,6 +55,9 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
     basket_total: Amount
 
     def __post_init__(self) -> None:
+        # The first and the last year have no room for a zone.
+        if not MINYEAR < self.create_time.year < MAXYEAR:
+            raise Invalid("this time cannot be", field="create_time")
         _assert_amount("product_price", self.product_price)
         _assert_amount("basket_total", self.basket_total)
 

@@ -8,6 +8,7 @@ from projections.deliveries import Deliveries
 from projections.messages import Messages
 from projections.port import Projection
 from projections.reach import Reach
+from projections.shops import Shops
 from projections.threads import Threads
 
 ALL: tuple[Projection, ...] = (
@@ -17,6 +18,7 @@ ALL: tuple[Projection, ...] = (
     Threads(),
     Messages(),
     Deliveries(),
+    Shops(),
 )
 
 AUDIENCE = ("contacts", "reach", "threads")

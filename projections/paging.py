@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from projections.port import Key, ReadModels, Row, Table
+from projections.port import ColumnType, Key, ReadModels, Row, Table
 
 ROUND = 16
 """Buckets read in one round trip."""
+TYPES: Mapping[ColumnType, type] = {"uuid": UUID, "text": str, "bigint": int}
+"""What the clustering keys of such tables are."""
 
 
 async def walk(
@@ -62,9 +64,8 @@ def _decode(table: Table, cursor: str | None) -> tuple[int, Key | None]:
     """Raises ValueError for a cursor that this function did not make."""
     if cursor is None:
         return 0, None
-    values: list[Any] = msgspec.json.decode(cursor, type=list)
-    kinds = list(table.clustering.values())
-    if len(values) != len(kinds) + 1 or not isinstance(values[0], int):
+    index, *values = msgspec.json.decode(cursor, type=tuple[int, *tuple[Any, ...]])
+    kinds = [TYPES[kind] for kind in table.clustering.values()]
+    if len(values) != len(kinds) or index < 0:
         raise ValueError("not a cursor of this table")
-    after = tuple(UUID(v) if kind == "uuid" else v for v, kind in zip(values[1:], kinds, strict=True))
-    return values[0], after
+    return index, tuple(msgspec.convert(value, kind) for value, kind in zip(values, kinds, strict=True))

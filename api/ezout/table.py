@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.routing import Route as StarletteRoute
 
-from api.ezout import publishing, streams
+from api.ezout import archive, publishing, streams
 from api.parts import Parts
 from api.route import Route
 
-ROUTES: tuple[Route, ...] = (*publishing.ROUTES,)
-DESCRIBED: tuple[Route, ...] = (*ROUTES, streams.ROUTE_OF_EVENTS)
+ROUTES: tuple[Route, ...] = (*publishing.ROUTES, *archive.ROUTES)
+DESCRIBED: tuple[Route, ...] = (*ROUTES, archive.ROUTE_OF_EXPORT, streams.ROUTE_OF_EVENTS)
 
 
 def live_routes(parts: Parts) -> Sequence[BaseRoute]:
@@ -21,5 +21,6 @@ def live_routes(parts: Parts) -> Sequence[BaseRoute]:
         return ()
     return (
         WebSocketRoute(streams.SOCKET_PATH, streams.SocketEndpoint(parts)),
+        StarletteRoute(archive.EXPORT_PATH, archive.ExportEndpoint(parts)),
         StarletteRoute(streams.EVENTS_PATH, streams.EventsEndpoint(parts)),
     )
