@@ -48,11 +48,15 @@ class Exchange:
     watermark: Watermark
 
 
+def stream_settings(session: Session) -> StreamSettings:
+    return StreamSettings(replicas=session.settings.nats.replicas)
+
+
 def log_config(session: Session, endpoint: Endpoint) -> LogConfig:
     nats = session.settings.nats
     return LogConfig(
         endpoint=endpoint,
-        streams=StreamSettings(replicas=nats.replicas),
+        streams=stream_settings(session),
         flushes_each_write=nats.embedded and nats.sync == "always",
     )
 

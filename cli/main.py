@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from cli import backups, events, keys, projections, running, tokens
+from cli import backups, doctor, events, keys, projections, running, tokens
 from cli.console import FAILURE
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ for command in (running.serve, running.api, running.project, running.dispatch, r
 app.command(epilog=tokens.EXAMPLES)(tokens.token)
 app.command(epilog=backups.BACKUP_EXAMPLES)(backups.backup)
 app.command(epilog=backups.RESTORE_EXAMPLES)(backups.restore)
+app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(events.app, name="events")
 app.add_typer(projections.app, name="projections")
 app.add_typer(keys.app, name="keys")

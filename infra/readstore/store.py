@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, Self
@@ -70,6 +70,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 class Reader(ReadModels, Protocol):
     """Reads of one generation."""
+
+    def scan(self, table: Table) -> AsyncIterator[list[Row]]: ...
 
     async def digest(self, table: Table) -> tuple[int, str]: ...
 
@@ -241,6 +243,11 @@ class ReadStore(ABC):
         return await self._ask(
             table.projection, lambda models: models.range_many(table, partitions, limit_each=limit_each)
         )
+
+    async def scan(self, table: Table) -> AsyncIterator[list[Row]]:
+        """As Generation.scan, of the generation that is live at the start."""
+        async for rows in (await self._reader_of(table.projection)).scan(table):
+            yield rows
 
     async def digest(self, table: Table) -> tuple[int, str]:
         """As Generation.digest, of the live generation; exact while nothing is written."""

@@ -1,0 +1,36 @@
+"""`msgxc doctor`: looks at everything an exchange stands on, one line each, and says what to do where it is not well."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from cli.console import FAILURE, print_json
+from cli.examples import examples
+from cli.session import open_session, run_async
+
+EXAMPLES = examples(
+    "msgxc doctor", "msgxc doctor --mend", "msgxc doctor --json | jq '.[] | select(.state != \"ok\")'"
+)
+
+
+def doctor(
+    mend: Annotated[
+        bool, typer.Option("--mend", help="Write schedules that are missing; nothing else is changed.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON.")] = False,
+) -> None:
+    """Check settings, keys, disk, log, read models, work and schedules. Exit code 1 when something must be done."""
+    from cli.checkup import checkup
+
+    findings = run_async(checkup(open_session(), mend=mend))
+    if as_json:
+        print_json([msgspec.to_builtins(finding) for finding in findings])
+    else:
+        for finding in findings:
+            line = f"{finding.state:<5} {finding.about:<12} {finding.detail}"
+            typer.echo(f"{line}\n      {'':<12} -> {finding.advice}" if finding.advice else line)
+    if any(finding.state == "fail" for finding in findings):
+        raise typer.Exit(FAILURE)
