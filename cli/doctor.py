@@ -1,4 +1,4 @@
-"""`msgxc doctor`: looks at everything an exchange stands on, one line each, and says what to do where it is not well."""
+"""`msgxc doctor`: looks at all an exchange stands on, one line each, and says what to do where it is not well."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ EXAMPLES = examples(
 
 
 def doctor(
-    mend: Annotated[
-        bool, typer.Option("--mend", help="Write schedules that are missing; nothing else is changed.")
-    ] = False,
+    mend: Annotated[bool, typer.Option("--mend", help="Write schedules that are missing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON.")] = False,
 ) -> None:
     """Check settings, keys, disk, log, read models, work and schedules. Exit code 1 when something must be done."""
