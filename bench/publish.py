@@ -2,9 +2,9 @@
 
     make bench-publish        or: .venv/bin/python bench/publish.py [--count 20000] [--sync 2m|always]
 
-Each publish is a POST with a checked JWT whose event the stream has acknowledged. The reference answers the same body
-without doing anything, under the same uvicorn settings, in the same run, in turn. With `--sync always` the reference is a bare
-JetStream publish by the same client library, with as many in flight.
+Each publish is a POST with a checked JWT whose event the stream has acknowledged. The reference answers the same
+body without doing anything, under the same uvicorn settings, in the same run, in turn. With `--sync always` the
+reference is a bare JetStream publish, each in a stream of its own, with as many in flight.
 """
 
 from __future__ import annotations
@@ -16,68 +16,83 @@ import platform
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import nats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.http_load import Report, load, post
-from bench.serving import api_alone, bare_route, free_port, token_for
+from bench.http_load import load, post
+from bench.serving import Running, api_alone, bare_route, free_port, token_for
 from infra.nats.server import NatsServer, ServerConfig
 
 ROUNDS = 3
+COUNT_MAX = 200_000
+CONNECTIONS = 128
 TEXT = "x" * 220
 """Makes a body of 300 bytes, as in the measurements this is compared with."""
+BODY = b'{"tid":"bench","msg":"%b","opts":{"sound":"ping.aiff"}}' % TEXT.encode()
 
 
-def body() -> bytes:
-    return b'{"tid":"bench","msg":"%b","opts":{"sound":"ping.aiff"}}' % TEXT.encode()
+class Round(NamedTuple):
+    """cpu_us: processor time of the server for each request."""
+
+    per_second: float
+    cpu_us: float
+    p50_ms: float
+    p99_ms: float
 
 
 async def main() -> None:
     arguments = parse()
-    with tempfile.TemporaryDirectory() as folder:
-        async with running_nats(Path(folder), arguments.sync) as server:
-            async with api_alone(Path(folder), server) as api, bare_route(free_port()) as bare:
-                token = await token_for(Path(folder), "bench")
-                await open_thread(api, token)
-                ours, reference = [], []
-                for number in range(ROUNDS + 1):
-                    a = await load(
-                        api, lambda _: post("/api/v2/publish", body(), token=token), count=arguments.count
-                    )
-                    assert set(a.statuses) == {200}, a.statuses
-                    if arguments.sync == "always":
-                        b = await bare_publishes(server, arguments.count)
-                    else:
-                        b = (
-                            await load(bare, lambda _: post("/bare", body()), count=arguments.count)
-                        ).per_second
-                    if number:
-                        ours.append(a)
-                        reference.append(b)
-    report(arguments.sync, ours, reference)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        async with (
+            running_nats(folder, arguments.sync) as server,
+            api_alone(folder, server) as api,
+            bare_route(free_port()) as bare,
+        ):
+            token = await token_for(folder, "bench")
+            await open_thread(api, token)
+            publish = post("/api/v2/publish", BODY, token=token)
+            ours, reference = [], []
+            for _ in range(ROUNDS + 1):  # the first one warms up
+                ours.append(await one_round(api, lambda _: publish, arguments.count))
+                if arguments.sync == "always":
+                    reference.append(await bare_publishes(server, arguments.count))
+                else:
+                    reference.append(await one_round(bare, lambda _: post("/bare", BODY), arguments.count))
+    report(arguments.sync, ours[1:], reference[1:])
 
 
-def report(sync: str, ours: list[Report], reference: list[float]) -> None:
-    rate = statistics.median(each.per_second for each in ours)
+async def one_round(server: Running, request: Callable[[int], bytes], count: int) -> Round:
+    before_s = server.cpu_s()
+    done = await load(server.port, request, count=count, connections=CONNECTIONS)
+    assert set(done.statuses) == {200}, done.statuses
+    cpu_us = (server.cpu_s() - before_s) / count * 1e6
+    return Round(done.per_second, cpu_us, done.percentile_ms(0.5), done.percentile_ms(0.99))
+
+
+def report(sync: str, ours: list[Round], reference: list[Round]) -> None:
     what = "bare JetStream publish" if sync == "always" else "bare Starlette route"
-    print(
-        f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; sync {sync}"
-    )
-    print(
-        f"publishes accepted: {rate:,.0f}/s (median of {ROUNDS}; p50 {ours[-1].percentile_ms(0.5):.1f} ms, "
-        f"p99 {ours[-1].percentile_ms(0.99):.1f} ms)"
-    )
-    print(f"{what}: {statistics.median(reference):,.0f}/s")
-    print(f"ratio: {rate / statistics.median(reference):.2f}")
+    python = platform.python_version()
+    print(f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {python}; sync {sync}")
+    for name, rounds in (("publishes accepted", ours), (what, reference)):
+        rate = statistics.median(each.per_second for each in rounds)
+        cpu_us = statistics.median(each.cpu_us for each in rounds)
+        last = rounds[-1]
+        print(
+            f"{name}: {rate:,.0f}/s, {cpu_us:.0f} us CPU each, p50 {last.p50_ms:.1f} p99 {last.p99_ms:.1f} ms"
+        )
+    ratios = [a.per_second / b.per_second for a, b in zip(ours, reference, strict=True)]
+    print(f"ratio: {statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
 
 
-async def bare_publishes(server: NatsServer, count: int) -> float:
-    """What one connection can do without us: as many publishes in flight as the load client has connections."""
+async def bare_publishes(server: NatsServer, count: int) -> Round:
+    """What the client library can do without us: as many publishes in flight as there are connections."""
     connection = await nats.connect(server.url, token=server.token)
     jetstream = connection.jetstream()
     await jetstream.add_stream(name="BARE", subjects=["bare.>"])
@@ -85,24 +100,20 @@ async def bare_publishes(server: NatsServer, count: int) -> float:
 
     async def one() -> None:
         for number in left:
-            await jetstream.publish(f"bare.{number}", body())
+            await jetstream.publish(f"bare.{number}", BODY)
 
     loop = asyncio.get_running_loop()
     started = loop.time()
-    await asyncio.gather(*(one() for _ in range(64)))
-    elapsed = loop.time() - started
+    await asyncio.gather(*(one() for _ in range(CONNECTIONS)))
+    elapsed_s = loop.time() - started
     await jetstream.delete_stream("BARE")
     await connection.close()
-    return count / elapsed
+    return Round(count / elapsed_s, 0.0, 0.0, 0.0)
 
 
-async def open_thread(port: int, token: str) -> None:
-    made = await load(
-        port,
-        lambda _: post("/api/v2/threads", b'{"tid":"bench","openp":true}', token=token),
-        count=1,
-        connections=1,
-    )
+async def open_thread(api: Running, token: str) -> None:
+    request = post("/api/v2/threads", b'{"tid":"bench","openp":true}', token=token)
+    made = await load(api.port, lambda _: request, count=1, connections=1)
     assert set(made.statuses) <= {200, 201}, made.statuses
 
 
@@ -125,7 +136,7 @@ def parse() -> argparse.Namespace:
         "--sync", default="2m", help="nats-server's sync_interval: 2m (its default) or always"
     )
     arguments = parser.parse_args()
-    arguments.count = min(arguments.count, 200_000)
+    arguments.count = min(arguments.count, COUNT_MAX)
     return arguments
 
 

@@ -10,12 +10,25 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from infra.nats.server import NatsServer
 
 ROOT = Path(__file__).parents[1]
 READY_S_MAX = 30.0
 STOP_S_MAX = 15.0
+
+
+class Running(NamedTuple):
+    """A child that listens on `port`."""
+
+    port: int
+    pid: int
+
+    def cpu_s(self) -> float:
+        """Processor time that it has used so far, in seconds: says more than the clock on a machine that is shared."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
@@ -32,8 +45,8 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def api_alone(folder: Path, server: NatsServer) -> AsyncIterator[int]:
-    """One API process on the given nats-server, and nothing else; its port."""
+async def api_alone(folder: Path, server: NatsServer) -> AsyncIterator[Running]:
+    """One API process on the given nats-server, and nothing else."""
     port = free_port()
     settings = environment(
         folder,
@@ -42,15 +55,17 @@ async def api_alone(folder: Path, server: NatsServer) -> AsyncIterator[int]:
         MSGXC_NATS_SYNC=server.config.sync,
         MSGXC_RATE_PER_MINUTE="100000000",
     )
-    async with child([sys.executable, "-m", "cli", "api"], settings, port):
-        yield port
+    async with child([sys.executable, "-m", "cli", "api"], settings, port) as pid:
+        yield Running(port, pid)
 
 
 @asynccontextmanager
-async def bare_route(port: int) -> AsyncIterator[int]:
+async def bare_route(port: int) -> AsyncIterator[Running]:
     """A Starlette route that reads its body and answers true, under the same uvicorn settings."""
-    async with child([sys.executable, str(ROOT / "bench" / "bare.py"), str(port)], dict(os.environ), port):
-        yield port
+    async with child(
+        [sys.executable, str(ROOT / "bench" / "bare.py"), str(port)], dict(os.environ), port
+    ) as pid:
+        yield Running(port, pid)
 
 
 @asynccontextmanager
