@@ -23,8 +23,12 @@ from api.ezout.hub import ShopHub
 from api.ezout.parts import Pace, Shops
 from api.parts import Settings
 from api.sockets.protocol import OPTIONS
+from domain.recorded import SHOPS
 from infra.log.log import JetStreamLog, utc_now
 from infra.log.shops import JetStreamShops, open_shops
+from processes.projector import Projector
+from projections.shops import NAME
+from projections.shops import Shops as Projection
 from tests.memory.site import PATIENCE_S, ChangingKeys, Site, eventually, token
 from tests.memory.world import IDS, world
 
@@ -165,11 +169,15 @@ async def market(
             config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=2, **OPTIONS)
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve(sockets=[bound]))
+            generations = [(Projection(), made.models.generation(NAME))]
+            projector = Projector(log, SHOPS, generations, made.watermark)
+            projecting = asyncio.create_task(projector.run())
             await eventually(lambda: server.started)
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
                 try:
                     yield Market(log, shops, hub, keys, client, port, site)
                 finally:
+                    projecting.cancel()
                     hub.drain()
                     server.should_exit = True
                     await serving
