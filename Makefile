@@ -5,7 +5,7 @@ BIN := .venv/bin
 PACKAGES := domain commands projections processes gateways api cli infra
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --quiet
 
-.PHONY: help setup run test test-all lint types contracts format clean
+.PHONY: help setup run test test-all lint types contracts schema format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,9 +33,18 @@ contracts: setup ## Which package may import which, and which libraries are decl
 	@$(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter >.cache/contracts.txt || { cat .cache/contracts.txt; exit 1; }
 	@$(BIN)/deptry . 2>.cache/deptry.txt || { cat .cache/deptry.txt; exit 1; }
 
+schema: setup ## Write schema/ anew from the code (a test checks it)
+	@$(BIN)/msgxc schema apply
+
 format: setup ## Put the code into ruff's format
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format --quiet .
+
+bench-publish: setup ## Publishes accepted per second, beside a bare route (docs/figures.md)
+	@$(BIN)/python bench/publish.py
+
+bench-rebuild: setup ## Events per second of a rebuild, beside a bare consumer
+	@$(BIN)/python bench/rebuild.py
 
 clean: ## Remove .venv and caches; .msgxc (the data) stays
 	rm -rf .venv .uv .cache .pytest_cache .ruff_cache .hypothesis

@@ -2,8 +2,8 @@
 
     make bench-rebuild        or: .venv/bin/python bench/rebuild.py [--events 1000000] [--store sqlite|cassandra]
 
-The log holds contacts, subscriptions and messages in equal parts, appended through the event store. Peak memory is printed at
-each quarter: it has to stay flat.
+The log holds contacts, subscriptions and messages in equal parts, appended through the event store. Peak memory is
+printed at each quarter: it has to stay flat. For Cassandra set MSGXC_CASSANDRA=host:port.
 """
 
 from __future__ import annotations
@@ -132,12 +132,12 @@ async def opened_store(kind: str, folder: Path) -> AsyncIterator[ReadStore]:
         async with SqliteReadStore(folder / "models") as store:
             yield store
         return
-    from infra.readstore.cassandra import CassandraConfig, CassandraReadStore
+    from infra.readstore.cassandra import CassandraReadStore
+    from infra.readstore.config import CassandraConfig
 
-    hosts = os.environ["MSGXC_CASSANDRA"].split(",")
-    async with CassandraReadStore(
-        CassandraConfig(hosts=tuple(hosts), keyspace=f"bench_{os.getpid()}")
-    ) as store:
+    host, _, port = os.environ["MSGXC_CASSANDRA"].partition(":")
+    config = CassandraConfig(hosts=((host, int(port or 9042)),), keyspace=f"bench_{os.getpid()}")
+    async with CassandraReadStore(config) as store:
         yield store
 
 
