@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from cli import backups, doctor, events, keys, projections, running, tokens
+from cli import backups, doctor, events, keys, projections, running, schema, tokens
 from cli.console import FAILURE
 
 app = typer.Typer(
@@ -51,6 +51,7 @@ app.command(epilog=backups.RESTORE_EXAMPLES)(backups.restore)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(events.app, name="events")
 app.add_typer(projections.app, name="projections")
+app.add_typer(schema.app, name="schema")
 app.add_typer(keys.app, name="keys")
 
 

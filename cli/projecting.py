@@ -9,16 +9,16 @@ from collections.abc import Sequence
 
 from cli.bootstrap import Exchange
 from cli.stores import fed_generations
-from domain.recorded import DELIVERY, EVENTS, SHOPS
 from infra.draining import draining
 from infra.pausing import Gate, gated, obeying
 from infra.readstore.store import ReadStore
 from infra.supervisor import Role, Stop, wait_set
 from processes.projector import Projector
 from processes.rebuild import Takeover
+from projections.catalogue import ALL
 from projections.port import Projection
 
-PROJECTED = (EVENTS, DELIVERY, SHOPS)
+PROJECTED = tuple(dict.fromkeys(stream for projection in ALL for stream in projection.streams))
 """Streams that read models are made from."""
 
 OFFER_LOOK_S = 1.0

@@ -1,0 +1,100 @@
+"""`msgxc schema`: the documents in schema/ (event catalogue, AsyncAPI, OpenAPI, CQL, SQLite DDL) and the code they come
+from. They are generated, checked in, and never edited by hand.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from cli.console import FAILURE, note, print_json
+from cli.examples import examples
+from cli.session import read_settings, run_async
+
+if TYPE_CHECKING:
+    from projections.port import Table
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check and write the schemas.")
+
+ROOT = Path(__file__).parents[1] / "schema"
+OPENAPI = "openapi.json"
+
+Folder = Annotated[Path, typer.Option(help="Where the documents are.")]
+
+
+@app.command(epilog=examples("msgxc schema check"))
+def check(
+    folder: Folder = ROOT, as_json: Annotated[bool, typer.Option("--json", help="JSON.")] = False
+) -> None:
+    """Whether the documents are what the code says; exit code 1 and the differing files if not."""
+    wrong = drift(folder)
+    if as_json:
+        print_json(wrong)
+    else:
+        for sentence in wrong:
+            typer.echo(sentence)
+    if wrong:
+        note("msgxc schema apply writes them anew")
+        raise typer.Exit(FAILURE)
+
+
+@app.command(epilog=examples("msgxc schema apply", "MSGXC_CASSANDRA=10.0.0.1 msgxc schema apply"))
+def apply(folder: Folder = ROOT) -> None:
+    """Write the documents anew and, where a read store is reached, make the tables that are missing there.
+
+    Nothing that exists in a store is ever changed: a table that has changed is built anew by a rebuild.
+    """
+    write(folder)
+    note(f"{folder} is as the code says")
+    if read_settings().cassandra.hosts:
+        run_async(_make_tables())
+
+
+def drift(folder: Path) -> list[str]:
+    """One sentence a file."""
+    from infra.eventstore import schemas
+    from infra.readstore import ddl
+
+    wrong = [f"{name} is not what the types give" for name in schemas.drift(folder)]
+    wrong += ddl.drift(folder, _tables())
+    openapi = folder / OPENAPI
+    if not openapi.exists() or openapi.read_bytes() != _openapi():
+        wrong.append(f"{OPENAPI} is not what the routes give")
+    return wrong
+
+
+def write(folder: Path) -> None:
+    from infra.eventstore import schemas
+    from infra.readstore import ddl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    schemas.write(folder)
+    ddl.write(folder, _tables())
+    (folder / OPENAPI).write_bytes(_openapi())
+
+
+def _tables() -> list[Table]:
+    from projections.catalogue import ALL
+
+    return [table for projection in ALL for table in projection.tables]
+
+
+def _openapi() -> bytes:
+    from api.openapi import document
+    from api.table import ROUTES
+
+    text = msgspec.json.encode(document(ROUTES, version=version("msgxc")), order="deterministic")
+    return msgspec.json.format(text, indent=2) + b"\n"
+
+
+async def _make_tables() -> None:
+    from cli.session import open_session
+    from cli.stores import make_missing, open_store
+
+    async with open_store(open_session()) as store:
+        await make_missing(store)
+    note("the read store has its tables")
