@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -64,8 +64,9 @@ def _decode(table: Table, cursor: str | None) -> tuple[int, Key | None]:
     """Raises ValueError for a cursor that this function did not make."""
     if cursor is None:
         return 0, None
-    index, *values = msgspec.json.decode(cursor, type=tuple[int, *tuple[Any, ...]])
+    values = msgspec.json.decode(cursor, type=list[Any])
     kinds = [TYPES[kind] for kind in table.clustering.values()]
-    if len(values) != len(kinds) or index < 0:
+    if len(values) != len(kinds) + 1:
         raise ValueError("not a cursor of this table")
-    return index, tuple(msgspec.convert(value, kind) for value, kind in zip(values, kinds, strict=True))
+    index = msgspec.convert(values[0], Annotated[int, msgspec.Meta(ge=0)])
+    return index, tuple(map(msgspec.convert, values[1:], kinds))

@@ -9,10 +9,12 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from commands.port import VersionConflict
-from domain.recorded import DELIVERY, EVENTS, FEED, SCHEDULES, TRIAGE
+from domain.recorded import DELIVERY, EVENTS, FEED, SCHEDULES, SHOPS, SIGNALS, TRIAGE
 from infra.eventstore.wire import pack_bytes
 from infra.nats.frames import Stored, parse_headers
 from tests.memory.clock import ManualClock
+
+STREAMS = (EVENTS, DELIVERY, FEED, SCHEDULES, SIGNALS, SHOPS, TRIAGE)
 
 
 class Entry(NamedTuple):
@@ -66,7 +68,7 @@ class Streams:
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
-        self.epochs = dict.fromkeys((EVENTS, DELIVERY, FEED, SCHEDULES, TRIAGE), "epoch-1")
+        self.epochs = dict.fromkeys(STREAMS, "epoch-1")
         self.messages: dict[str, list[Stored]] = {name: [] for name in self.epochs}
         self._by_subject: dict[tuple[str, str], list[int]] = {}
         self.durables: dict[str, Durable] = {}

@@ -1,0 +1,269 @@
+"""Read models made of EVENTS: disorder and repetition change nothing, and they say what the aggregates say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.client import Client
+from domain.contact import Contact
+from domain.message import Message
+from domain.recorded import Recorded
+from domain.subscription import Subscription
+from domain.thread import Thread
+from projections import clients, contacts, messages, reach, threads
+from projections.catalogue import ALL
+from projections.reach import Reach
+from tests.memory.clock import START
+from tests.unit.projections.histories import (
+    REALM,
+    TIDS,
+    TOKENS,
+    UIDS,
+    History,
+    client_id,
+    contact_id,
+    histories,
+    projected,
+    thread_id,
+    token_id,
+)
+
+
+@given(histories, st.data())
+def test_order_and_repetition_make_no_difference(history: History, data: st.DataObject) -> None:
+    """Any permutation of the facts, some of them twice, leads to the same rows."""
+    twice = data.draw(st.lists(st.sampled_from(history.facts), max_size=5) if history.facts else st.just([]))
+    shuffled = data.draw(st.permutations(history.facts + twice))
+    assert projected(ALL, shuffled).content() == projected(ALL, history.facts).content()
+
+
+@given(histories)
+async def test_the_checks_find_nothing_wrong(history: History) -> None:
+    """What a projection checks before it is switched in holds for every history."""
+    models = projected(ALL, history.facts)
+    for projection in ALL:
+        assert await projection.check(models.generation(projection.name)) == []
+
+
+def aggregates[A](history: History, kind: type[A]) -> list[A]:
+    return [each for each in history.aggregates.values() if isinstance(each, kind)]
+
+
+@given(histories)
+async def test_contacts_are_listed_with_what_is_known_of_them(history: History) -> None:
+    """Every contact that was not erased, with its addresses and preferences; the erased are gone."""
+    models = projected(ALL, history.facts)
+    for contact in aggregates(history, Contact):
+        row = await contacts.find(models, REALM, contact.id)
+        if contact.erased:
+            assert row is None
+            continue
+        assert row is not None
+        assert row["uid"] == contact.uid
+        assert (row["email"] or "") == contact.addresses.get("email", "")
+        assert (None if row["channels"] is None else tuple(row["channels"])) == contact.channels
+
+
+@given(histories, st.integers(0, 60), st.integers(1, 4))
+async def test_everyone_is_who_was_there_at_the_position(history: History, as_of: int, limit: int) -> None:
+    """A broadcast's audience: created at or before the position, not erased; each once, in pages of any size."""
+    models = projected(ALL, history.facts)
+    created = {
+        fact.body.originator_id for fact in history.facts[:as_of] if isinstance(fact.body, Contact.Created)
+    }
+    erased = {contact.id for contact in aggregates(history, Contact) if contact.erased}
+    found: list[UUID] = []
+    cursor: str | None = None
+    while True:
+        rows, cursor = await contacts.everyone(models, REALM, as_of=as_of, cursor=cursor, limit=limit)
+        assert len(rows) <= limit
+        found += [row["contact"] for row in rows]
+        if cursor is None:
+            break
+    assert len(found) == len(set(found))
+    assert set(found) == created - erased
+
+
+@given(histories)
+async def test_a_contacts_clients_are_those_linked_to_it(history: History) -> None:
+    """By id, each as its aggregate has it."""
+    models = projected(ALL, history.facts)
+    for uid in UIDS:
+        rows = await clients.of_contact(models, REALM, contact_id(uid))
+        linked = [c for c in aggregates(history, Client) if c.contact == contact_id(uid)]
+        assert [row["client"] for row in rows] == sorted(client.id for client in linked)
+        for row in rows:
+            client = history.aggregates[Client, row["client"]]
+            assert (row["uid"], row["properties"]) == (client.uid, client.properties)
+            assert row["token"] == client.token
+            assert bool(row["quarantined"]) == bool(client.quarantined_at)
+
+
+@given(histories)
+async def test_people_are_reached_where_their_aggregates_say(history: History) -> None:
+    """Addresses, preferences, suppression and ownership, as routing needs them."""
+    models = projected(ALL, history.facts)
+    people = await reach.people(models, REALM, [contact_id(uid) for uid in UIDS])
+    for person in people:
+        contact = history.aggregates.get((Contact, person.contact))
+        assert person.known == (contact is not None or _was_stored(models, person.contact))
+        found = {(a.channel, a.address, a.client) for a in person.addresses}
+        assert found == _expected_addresses(history, contact, person.contact)
+        if contact is None:
+            continue
+        assert person.erased == contact.erased
+        if not contact.erased:
+            assert person.channels == contact.channels
+        for address in person.addresses:
+            if address.client is None:
+                assert address.suppressed == contact.suppressed.get(address.channel, "")
+            else:
+                token = address.token
+                assert token is not None
+                assert address.owned == (_owner(history.facts, token) == address.client)
+
+
+def _was_stored(models: Any, contact: UUID) -> bool:
+    return ("main", contact, "") in models.tables.get("reach", {})
+
+
+def _expected_addresses(
+    history: History, contact: Contact | None, id: UUID
+) -> set[tuple[str, str, UUID | None]]:
+    own = {
+        (channel, address, None)
+        for channel, address in (contact.addresses if contact else {}).items()
+        if address
+    }
+    linked = [client for client in aggregates(history, Client) if client.contact == id and client.address]
+    return own | {(client.channel or "", client.address or "", client.id) for client in linked}
+
+
+def _owner(facts: Sequence[Recorded], token: UUID) -> UUID | None:
+    """Naively: who registered the token last and has not given it up since."""
+    holders: list[UUID] = []
+    for fact in facts:
+        event = fact.body
+        if isinstance(event, Client.Registered | Client.AddressSet):
+            previous = getattr(event, "previous_token", None)
+            if event.originator_id in holders and token in (previous, event.token):
+                holders.remove(event.originator_id)
+            if event.token == token:
+                holders.append(event.originator_id)
+        if isinstance(event, Client.AddressRetired) and event.token == token:
+            holders.remove(event.originator_id)
+    return holders[-1] if holders else None
+
+
+@given(histories, st.data())
+async def test_a_token_belongs_to_its_newest_registration(history: History, data: st.DataObject) -> None:
+    """Whatever the order in which the facts arrive."""
+    models = projected([Reach()], data.draw(st.permutations(history.facts)))
+    for token in TOKENS:
+        owner = _owner(history.facts, token_id(token))
+        pairs = [(token_id(token), client_id(device)) for device in ("d1", "d2", "d3")]
+        owned = await reach.owned(models, REALM, pairs)
+        assert owned == [client == owner for _, client in pairs]
+
+
+@given(histories, st.integers(0, 60), st.integers(1, 4))
+async def test_any_past_audience_can_be_asked_for(history: History, as_of: int, limit: int) -> None:
+    """Membership at a position is the fold of the facts up to it, however much came later."""
+    models = projected(ALL, history.facts)
+    for tid in TIDS:
+        found = await _members(models, tid, as_of, limit)
+        assert len(found) == len(set(found))
+        assert set(found) == _fold(history.facts[:as_of], thread_id(tid))
+        now = await _members(models, tid, None, limit)
+        assert set(now) == _fold(history.facts, thread_id(tid))
+
+
+async def _members(models: Any, tid: str, as_of: int | None, limit: int) -> list[UUID]:
+    found: list[UUID] = []
+    cursor: str | None = None
+    while True:
+        rows, cursor = await threads.members(
+            models, REALM, thread_id(tid), as_of=as_of, cursor=cursor, limit=limit
+        )
+        found += [row["contact"] for row in rows]
+        if cursor is None:
+            return found
+
+
+def _fold(facts: Sequence[Recorded], thread: UUID) -> set[UUID]:
+    members: set[UUID] = set()
+    for fact in facts:
+        event = fact.body
+        if isinstance(event, Subscription.Started | Subscription.Resumed) and event.thread == thread:
+            members.add(event.contact)
+        if isinstance(event, Subscription.Ended) and event.thread == thread:
+            members.discard(event.contact)
+    return members
+
+
+@given(histories)
+async def test_memberships_are_the_same_from_both_sides(history: History) -> None:
+    """A contact's threads, with preferences, are those it is an active member of."""
+    models = projected(ALL, history.facts)
+    for uid in UIDS:
+        rows = await threads.of_contact(models, REALM, contact_id(uid))
+        active = {
+            each.thread: each.preferences
+            for each in aggregates(history, Subscription)
+            if each.active and each.contact == contact_id(uid)
+        }
+        assert {row["thread"]: threads.member_channels(row) for row in rows} == active
+        for tid in TIDS:
+            subscribed = await threads.is_subscribed(models, REALM, thread_id(tid), contact_id(uid))
+            assert subscribed == (thread_id(tid) in active)
+
+
+@given(histories)
+async def test_threads_are_listed_until_they_close(history: History) -> None:
+    """Open ones with their settings."""
+    models = projected(ALL, history.facts)
+    rows, cursor = await threads.listed(models, REALM, cursor=None, limit=10)
+    assert cursor is None
+    opened = {each.id: each.settings for each in aggregates(history, Thread) if not each.closed}
+    assert {row["thread"]: threads.settings_of(row) for row in rows} == opened
+
+
+@given(histories, st.integers(1, 5))
+async def test_messages_are_listed_newest_first(history: History, limit: int) -> None:
+    """All of the realm, and all of a thread, page by page, each in its state; scheduled ones soonest first."""
+    models = projected(ALL, history.facts)
+    facts = [fact for fact in history.facts if isinstance(fact.body, Message.Accepted)]
+    newest = [fact.body.originator_id for fact in reversed(facts)]  # type: ignore[union-attr]
+    assert await _recent(models, limit) == newest
+    for message in aggregates(history, Message):
+        row = await messages.find(models, REALM, message.id)
+        assert row is not None
+        assert messages.state_of(row) == _state(message)
+    upcoming = await messages.upcoming(models, REALM, limit=100)
+    waiting = [m for m in aggregates(history, Message) if not m.due and not m.cancelled]
+    waiting.sort(key=lambda m: (m.scheduled_at, m.id))
+    assert [row["message"] for row in upcoming] == [message.id for message in waiting]
+
+
+async def _recent(models: Any, limit: int) -> list[UUID]:
+    found: list[UUID] = []
+    before: int | None = None
+    while True:
+        rows = await messages.recent(models, REALM, since=START, now=START, before=before, limit=limit)
+        found += [row["message"] for row in rows]
+        if len(rows) < limit:
+            return found
+        before = rows[-1]["accepted_at"]
+
+
+def _state(message: Message) -> str:
+    if message.settled:
+        return "settled"
+    if message.cancelled:
+        return "cancelled"
+    return "due" if message.due else "scheduled"
