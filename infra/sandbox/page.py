@@ -9,6 +9,7 @@
     DELETE /sandbox/rules           all of them
     POST   /sandbox/receipts        {"message": id, "event", "error_code", "url"}: what became of an SMS or a mail
     POST   /sandbox/replies         {"cell", "text", "url"}: a person answers an SMS
+    POST   /sandbox/devices         {"os": "ios" | "android"}: mint a phone's push token
     POST   /sandbox/subscriptions   mint a browser's push subscription; {"application_server_key"} may bind it
 
 Owns no state. Never answers anybody but this machine (see guard).
@@ -21,7 +22,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 from starlette.applications import Starlette
@@ -55,6 +56,10 @@ class Shown(Protocol):
 
     async def mint_subscription(self, application_server_key: str = "") -> Any: ...
 
+    async def mint_device(self) -> str: ...
+
+    async def mint_registration(self) -> str: ...
+
 
 class Failure(Exception):
     """Answered as problem+json."""
@@ -77,6 +82,7 @@ def page_app(sandbox: Shown, demo_token: DemoToken | None) -> Starlette:
         Route("/rules", views.clear_rules, methods=["DELETE"]),
         Route("/receipts", views.report, methods=["POST"]),
         Route("/replies", views.reply, methods=["POST"]),
+        Route("/devices", views.mint_device, methods=["POST"]),
         Route("/subscriptions", views.mint, methods=["POST"]),
     ]
     return Starlette(
@@ -142,6 +148,11 @@ class _Views:
         told = await _decoded(request, _Reply)
         return await _posted(self._sandbox.receipts.reply(told.cell, told.text, url=told.url))
 
+    async def mint_device(self, request: Request) -> Response:
+        wish = await _decoded(request, _Phone)
+        mint = self._sandbox.mint_device if wish.os == "ios" else self._sandbox.mint_registration
+        return _json({"os": wish.os, "token": await mint()}, status=201)
+
     async def mint(self, request: Request) -> Response:
         wish = await _decoded(request, _Wish)
         made = await self._sandbox.mint_subscription(wish.application_server_key)
@@ -151,6 +162,10 @@ class _Views:
 
 class _Wish(msgspec.Struct):
     application_server_key: str = ""
+
+
+class _Phone(msgspec.Struct):
+    os: Literal["ios", "android"]
 
 
 class _Report(msgspec.Struct):

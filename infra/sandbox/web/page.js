@@ -60,7 +60,7 @@ function element(tag, options = {}, ...children) {
   return made;
 }
 
-const clock = (iso) => new Date(iso).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const clock = (iso) => new Date(iso).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const when = (iso) => element("time", { datetime: iso, text: clock(iso) });
 const bare = (id) => (id || "").replaceAll("-", "").toLowerCase();
 const readable = (item) => item.body || item.note || "(no text)";
@@ -119,17 +119,20 @@ function put(channel, key, children) {
 
 function count(channel, more) {
   state.totals[channel] = (state.totals[channel] || 0) + more;
-  document.querySelector(`[data-channel="${channel}"] .count`).textContent = state.totals[channel].toLocaleString();
+  document.querySelector(`[data-channel="${channel}"] .count`).textContent = `${state.totals[channel].toLocaleString()} arrived`;
 }
 
 function show(item, isNew) {
   state.log.unshift(item);
-  if (!item.arrived) return;
+  if (!item.arrived) {
+    if (isNew) reached(item.channel, item.message_id, item.body, Date.parse(item.received_at), answerOf(item));
+    return;
+  }
   const replaces = ["apns", "fcm", "webpush"].includes(item.channel) && item.collapse_id;
   put(item.channel, replaces ? `${item.address} ${item.collapse_id}` : "", CARDS[item.channel](item));
   if (isNew) {
     count(item.channel, 1);
-    arrived(item.channel, item.message_id, item.body, Date.parse(item.received_at));
+    reached(item.channel, item.message_id, item.body, Date.parse(item.received_at));
   }
 }
 
@@ -202,14 +205,16 @@ async function publish(event) {
   }
 }
 
-function arrived(channel, mid, text, at) {
+// fault: how the provider refused it, "" when it arrived. A later arrival replaces a refusal: it was tried again.
+function reached(channel, mid, text, at, fault = "") {
   const watched = state.watching;
   const own = watched && (watched.mid && mid ? bare(mid) === watched.mid : text === watched.text && at >= watched.began - 5);
-  if (!own || watched.there[channel] !== undefined) return;
-  watched.there[channel] = Math.max(0, at - watched.began);
+  if (!own || (watched.there[channel] && !watched.there[channel].fault)) return;
+  watched.there[channel] = { ms: Math.max(0, at - watched.began), fault };
   drawRace();
-  if (Object.keys(CHANNELS).every((name) => watched.there[name] !== undefined)) {
-    say(`On all six channels after ${Math.max(...Object.values(watched.there))} ms`);
+  const all = Object.keys(CHANNELS).map((name) => watched.there[name]);
+  if (all.every((one) => one && !one.fault)) {
+    say(`On all six channels after ${Math.max(...all.map((one) => one.ms))} ms`);
     state.watching = null;
   }
 }
@@ -223,15 +228,33 @@ function giveUp(watched) {
 function drawRace(late = false) {
   const { there } = state.watching;
   $("race").replaceChildren(...Object.entries(CHANNELS).map(([channel, name]) => {
-    const took = there[channel];
-    const known = took !== undefined;
-    return element("li", { class: known ? "there" : late ? "late" : "" }, name, element("b", { text: known ? `${took} ms` : late ? "not here" : "…" }));
+    const one = there[channel];
+    const [kind, words] = one?.fault ? ["refused", one.fault] : one ? ["there", `${one.ms} ms`] : late ? ["late", "not here"] : ["", "…"];
+    return element("li", { class: kind }, name, element("b", { text: words }));
   }));
 }
 
 function say(text, bad = false) {
   $("said").textContent = text;
   $("said").className = bad ? "said bad" : "said";
+}
+
+// A device the exchange has retired (410, say) stays retired; a new one enlists as an app or a page would.
+async function enlist(channel) {
+  const kinds = { apns: ["/sandbox/devices", { os: "ios" }], fcm: ["/sandbox/devices", { os: "android" }], webpush: ["/sandbox/subscriptions", {}] };
+  const [path, wish] = kinds[channel];
+  try {
+    const device = (await call(path, { method: "POST", body: JSON.stringify(wish) })).body;
+    const demo = (await call("/sandbox/demo")).body;
+    await call("/api/v2/enlist", {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: `Bearer ${demo.token}` },
+      body: JSON.stringify(device),
+    });
+    say(`Enlisted a new device: ${CHANNELS[channel]}`);
+  } catch (error) {
+    say(`Not enlisted: ${error.message}`, true);
+  }
 }
 
 // The web socket
@@ -247,13 +270,14 @@ async function connect() {
     socket.onmessage = (event) => { state.attempts = 0; hear(event.data); };
     socket.onclose = reconnect;
   } catch (error) {
-    if (error.status === 404) frame("There is no exchange to connect to", "", new Date());
+    if (error.status === 404) $("socket-state").textContent = "This sandbox runs without an exchange";
     else reconnect();
   }
 }
 
 function reconnect() {
   const pause = RECONNECT_MS[Math.min(state.attempts++, RECONNECT_MS.length - 1)];
+  $("socket-state").textContent = "Not connected; trying again";
   setTimeout(connect, pause);
 }
 
@@ -265,9 +289,10 @@ function hear(data) {
   const words = isMessage ? [said.subject, said.msg].filter(Boolean).join(": ")
     : said.data?.action === "subscribed" ? `Subscribed to ${said.data.slug}` : said.error ? "Error" : said.slug || "Frame";
   frame(words, data, now);
+  if (said.data?.action === "subscribed") $("socket-state").textContent = `Connected, follows ${said.data.slug}`;
   if (isMessage) {
     count("websocket", 1);
-    arrived("websocket", said.mid, said.msg, now.getTime());
+    reached("websocket", said.mid, said.msg, now.getTime());
   }
 }
 
@@ -346,7 +371,7 @@ async function refreshRules() {
 
 function tick() {
   const now = new Date();
-  const time = now.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
+  const time = now.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   const day = now.toLocaleDateString([], { weekday: "long", month: "long", day: "numeric" });
   document.querySelectorAll(".clock .time").forEach((node) => { node.textContent = time; });
   document.querySelectorAll(".clock .day").forEach((node) => { node.textContent = day; });
@@ -361,6 +386,7 @@ $("rule-channel").addEventListener("change", offer);
 $("rule").addEventListener("submit", addRule);
 $("clear-rules").addEventListener("click", async () => { await call("/sandbox/rules", { method: "DELETE" }); refreshRules(); });
 $("close-detail").addEventListener("click", () => $("detail").close());
+document.querySelectorAll("[data-enlist]").forEach((button) => button.addEventListener("click", () => enlist(button.dataset.enlist)));
 offer();
 tick();
 setInterval(tick, 5000);

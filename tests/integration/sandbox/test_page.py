@@ -162,6 +162,19 @@ async def test_a_browser_can_be_minted(shown: Sandbox) -> None:
     assert {*made["keys"]} == {"p256dh", "auth"}
 
 
+async def test_a_phone_can_be_minted(shown: Sandbox) -> None:
+    """The answer is what a phone's app would enlist with; another system than these two is told."""
+    async with client(shown) as browser:
+        for os in ("ios", "android"):
+            answer = await browser.post("/sandbox/devices", json={"os": os})
+            assert (answer.status_code, answer.json()["os"], len(answer.json()["token"]) > 60) == (
+                201,
+                os,
+                True,
+            )
+        assert (await browser.post("/sandbox/devices", json={"os": "symbian"})).status_code == 422
+
+
 async def test_the_demos_token_is_for_this_machine(shown: Sandbox) -> None:
     """The token is handed to this machine's own page."""
     async with client(shown) as browser:
