@@ -1,0 +1,303 @@
+"""Every answer of SendGrid and of a mail server has its outcome, and no header says what a sender slipped in."""
+
+from __future__ import annotations
+
+import json
+import time
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from urllib.parse import quote, urlsplit
+from uuid import uuid4, uuid5
+
+import pytest
+from sendgrid.helpers.mail import CustomArg, Header, Mail, Personalization, To
+
+from domain.errors import Invalid, TooLarge
+from domain.message import Content
+from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Unknown
+from gateways.port import ChannelHalted, Target
+from gateways.registry import build
+from infra.sandbox import Hang, Reset, Respond
+from infra.sandbox.rules import Stage
+from tests.fixtures.notices import notice, target
+from tests.integration.gateways.conftest import Providers, Send
+
+
+@pytest.mark.parametrize("provider", ["sendgrid", "smtp"])
+async def test_accepted(provider: str, providers: Providers, send: Send) -> None:
+    """Taken, with the provider's name for it; everyone gets a mail of their own."""
+    message, people = uuid4(), await providers.targets(provider, 3)
+    outcomes = await send(provider, people, "Hallo Wörld", "Títle", message=message)
+    assert all(isinstance(outcome, Accepted) and outcome.provider_id for outcome in outcomes)
+    items, total = await providers.books.messages(message_id=message.hex)
+    assert total == 3
+    assert {(item.title, item.body) for item in items} == {("Títle", "Hallo Wörld")}
+    assert {item.address for item in items} == {person.address for person in people}
+
+
+@pytest.mark.parametrize("provider", ["sendgrid", "smtp"])
+async def test_a_message_without_a_subject(provider: str, providers: Providers, send: Send) -> None:
+    """Gets the exchange's own of old."""
+    [person] = await providers.targets(provider)
+    for tid, subject in (("offers", "New message in thread offers"), (None, "New message")):
+        message = uuid4()
+        await send(provider, [person], "text", "", message=message, tid=tid)
+        [item], _ = await providers.books.messages(message_id=message.hex)
+        assert item.title == subject
+
+
+@pytest.mark.parametrize("provider", ["sendgrid", "smtp"])
+async def test_no_header_is_slipped_in(provider: str, providers: Providers, send: Send) -> None:
+    """Line breaks and NUL end no header: refused before accepting, harmless when they come all the same."""
+    gateway = providers.gateway(provider)
+    for evil in ("a\r\nBcc: x@example.org", "a\nb", "a\0b", "a\x1bb"):
+        with pytest.raises(Invalid):
+            gateway.check(Content("text", evil))
+    message, [person] = uuid4(), await providers.targets(provider)
+    outcomes = await send(provider, [person], "text", "a\r\nBcc: evil@example.org\0", message=message)
+    assert [type(outcome) for outcome in outcomes] == [Accepted]
+    [item], total = await providers.books.messages(message_id=message.hex)
+    assert (item.title.replace("  ", " "), total) == ("a Bcc: evil@example.org", 1)
+    with pytest.raises(TooLarge):
+        gateway.check(Content("text", "x" * 1_000))
+    await gateway.aclose()
+
+
+@pytest.mark.parametrize("provider", ["sendgrid", "smtp"])
+@pytest.mark.parametrize(
+    "address", ["", "nobody", "a@b\r\nRCPT TO:<x@y>", "a b@c.org", "<a@b.org>", "@b.org", "a@"]
+)
+async def test_an_address_that_is_none(address: str, provider: str, providers: Providers, send: Send) -> None:
+    """Refused without harm to the others of the slice."""
+    [person] = await providers.targets(provider)
+    outcomes = await send(provider, [target(address), person])
+    assert outcomes[0] == Rejected("bad-address", quarantine=True)
+    assert isinstance(outcomes[1], Accepted)
+
+
+# SendGrid
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        (Respond(400, "no good"), Rejected("400", detail="no good")),
+        (Respond(413, "too large"), Rejected("413", detail="too large")),
+        (Respond(500, "oops"), Retry("500", None, "oops")),
+        (Respond(503, body="<html>"), Retry("503")),
+        (Respond(302, body="", headers={"location": "https://127.0.0.1:1/"}), Rejected("302")),
+    ],
+)
+async def test_sendgrid_refuses(action: Respond, expected: Outcome, providers: Providers, send: Send) -> None:
+    """A request is refused whole."""
+    people = await providers.targets("sendgrid", 3)
+    providers.tell("sendgrid", action, people[1])
+    assert await send("sendgrid", people) == [expected] * 3
+
+
+async def test_sendgrid_is_too_busy(providers: Providers, send: Send) -> None:
+    """429: again when the limit is lifted, which SendGrid says as a time."""
+    [person] = await providers.targets("sendgrid")
+    reset_at = str(int(time.time()) + 40)
+    providers.tell("sendgrid", Respond(429, headers={"x-ratelimit-reset": reset_at}), person)
+    [outcome] = await send("sendgrid", [person])
+    assert isinstance(outcome, Retry)
+    assert outcome.after_s is not None
+    assert 35 <= outcome.after_s <= 48
+
+
+async def test_one_bad_address_spoils_only_itself(providers: Providers, send: Send) -> None:
+    """SendGrid refuses all for one it dislikes; the others go again without it."""
+    people = [*await providers.targets("sendgrid", 2), target("odd@-.-")]
+    error = {
+        "message": "Does not contain a valid address.",
+        "field": "personalizations.2.to.0.email",
+        "help": None,
+    }
+    providers.tell("sendgrid", Respond(400, body=json.dumps({"errors": [error]})), people[2])
+    assert await send("sendgrid", people) == [
+        Retry("refused-with-others", 0.0),
+        Retry("refused-with-others", 0.0),
+        Rejected("400", quarantine=True, detail="Does not contain a valid address."),
+    ]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_sendgrid_refuses_the_key(status: int, providers: Providers, send: Send) -> None:
+    """Halts the channel."""
+    people = await providers.targets("sendgrid", 2)
+    providers.tell("sendgrid", Respond(status, "no"), people[0])
+    with pytest.raises(ChannelHalted, match=str(status)) as halted:
+        await send("sendgrid", people)
+    assert [type(outcome) for outcome in halted.value.outcomes] == [Retry, Retry]
+
+
+async def test_a_wrong_key(providers: Providers) -> None:
+    """As SendGrid itself finds it."""
+    gateway = providers.gateway("sendgrid", api_key="SG.wrong")
+    with pytest.raises(ChannelHalted, match="401"):
+        await gateway.send(notice(), await providers.targets("sendgrid"), deadline_s=5.0)
+    await gateway.aclose()
+
+
+async def test_an_address_twice(providers: Providers, send: Send) -> None:
+    """Two contacts may share a mailbox; SendGrid takes an address once per request, so there are two requests."""
+    message, [one, other] = uuid4(), await providers.targets("sendgrid", 2)
+    again = Target(one.address.upper().replace("EXAMPLE.ORG", "example.org"), uuid4(), None)
+    outcomes = await send("sendgrid", [one, other, again], message=message)
+    assert [type(outcome) for outcome in outcomes] == [Accepted] * 3
+    assert await providers.arrived(message) == 3
+
+
+async def test_what_a_sendgrid_request_says(providers: Providers, send: Send) -> None:
+    """The same as SendGrid's own library would write, ids and one-click leaving with each person."""
+    message, people = uuid4(), await providers.targets("sendgrid", 2)
+    await send("sendgrid", people, "text", "Sale", message=message)
+    sent = json.loads((await providers.last_request(people[0]))["payload"])
+    mail = Mail(("news@example.org", "Example"), subject="Sale", plain_text_content="text")
+    for person in reversed(people):  # the library puts each before the last
+        assert person.contact is not None
+        assert person.client is not None
+        one = Personalization()
+        one.add_to(To(person.address))
+        ids = {
+            "realm": "main",
+            "message_id": message.hex,
+            "contact": person.contact.hex,
+            "client": person.client.hex,
+        }
+        for name, value in ids.items():
+            one.add_custom_arg(CustomArg(name, value))
+        query = f"realm=main&message_id={message.hex}&contact={person.contact.hex}"
+        one.add_header(Header("List-Unsubscribe", f"<https://exchange.example/leave?{query}>"))
+        one.add_header(Header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"))
+        mail.add_personalization(one)
+    assert sent == mail.get()
+
+
+async def test_a_whole_slice_is_one_request(providers: Providers, send: Send) -> None:
+    """Five hundred people, one POST."""
+    message, people = uuid4(), await providers.targets("sendgrid", 500)
+    outcomes = await send("sendgrid", people, message=message, deadline_s=20.0)
+    assert [type(outcome) for outcome in outcomes] == [Accepted] * 500
+    items, total = await providers.books.messages(message_id=message.hex)
+    assert total == 500
+    assert len({item.request for item in items}) == 1
+
+
+# SMTP
+
+
+@pytest.mark.parametrize(
+    ("stage", "action", "expected"),
+    [
+        ("rcpt", Respond(550, "5.1.1 No such user"), Gone("550", confirm=True, detail="5.1.1 No such user")),
+        ("rcpt", Respond(550, "5.7.1 Not welcome"), Rejected("550", detail="5.7.1 Not welcome")),
+        ("rcpt", Respond(450, "4.2.1 Greylisted"), Retry("450", None, "4.2.1 Greylisted")),
+        ("rcpt", Respond(452, "4.2.2 Mailbox full"), Retry("452", None, "4.2.2 Mailbox full")),
+        ("data", Respond(552, "5.3.4 Too big"), Rejected("552", detail="5.3.4 Too big")),
+        ("data", Respond(451, "4.3.0 Later"), Retry("451", None, "4.3.0 Later")),
+        ("data", Respond(554, "5.7.1 Spam"), Rejected("554", detail="5.7.1 Spam")),
+    ],
+)
+async def test_a_mail_server_refuses(
+    stage: Stage, action: Respond, expected: Outcome, providers: Providers, send: Send
+) -> None:
+    """One person's refusal is that person's; the others' mails go over the same connection."""
+    people = await providers.targets("smtp", 3)
+    providers.tell("smtp", action, people[1], stage=stage)
+    outcomes = await send("smtp", people)
+    assert outcomes[1] == expected
+    assert [type(outcomes[n]) for n in (0, 2)] == [Accepted, Accepted]
+
+
+@pytest.mark.parametrize("action", [Hang(), Reset(connection=True)])
+async def test_a_mail_server_that_fails_in_the_middle(
+    action: Hang | Reset, providers: Providers, send: Send
+) -> None:
+    """What was taken is known, what was under way is Unknown, what comes after was certainly not sent."""
+    people = await providers.targets("smtp", 3)
+    providers.tell("smtp", action, people[1], stage="data")
+    outcomes = await send("smtp", people, deadline_s=1.0)
+    assert [type(outcome) for outcome in outcomes] == [Accepted, Unknown, Retry]
+
+
+@pytest.mark.parametrize("stage", ["connect", "ehlo", "mail"])
+async def test_a_mail_server_that_hangs_early(stage: Stage, providers: Providers, send: Send) -> None:
+    """Before a message has left, nothing has been taken."""
+    people = await providers.targets("smtp", 2)
+    providers.rules.add("email", Hang(), stage=stage)
+    started = time.monotonic()
+    outcomes = await send("smtp", people, deadline_s=0.7)
+    assert time.monotonic() - started < 1.7
+    assert [type(outcome) for outcome in outcomes] == [Retry, Retry]
+
+
+async def test_a_mail_server_that_is_busy(providers: Providers, send: Send) -> None:
+    """421 at the door."""
+    providers.rules.add("email", Respond(421, "4.3.2 Busy"), stage="connect")
+    [outcome] = await send("smtp", await providers.targets("smtp"))
+    assert isinstance(outcome, Retry)
+
+
+async def test_a_wrong_password(providers: Providers) -> None:
+    """Halts the channel."""
+    parts = urlsplit(providers.sandbox.urls.smtp)
+    url = f"smtp://{parts.username}:wrong@{parts.hostname}:{parts.port}"
+    gateway = providers.gateway("smtp", url=url)
+    with pytest.raises(ChannelHalted, match="535") as halted:
+        await gateway.send(notice(), await providers.targets("smtp", 2), deadline_s=5.0)
+    assert [type(outcome) for outcome in halted.value.outcomes] == [Retry, Retry]
+    await gateway.aclose()
+
+
+async def test_what_a_mail_says(providers: Providers) -> None:
+    """Well-formed, from us, the same Message-ID when it is repeated, and a way to leave."""
+    gateway = providers.gateway("smtp", unsubscribe_url="https://exchange.example/leave?l=1")
+    message, [person] = uuid4(), await providers.targets("smtp")
+    told = notice("Grüße\n.\n..\nund 👋" + "x" * 2_000, "Títle 👋", message=message)
+    await gateway.send(told, [person], deadline_s=5.0)
+    mail = message_from_bytes((await providers.last_request(person))["payload"], policy=default)
+    assert isinstance(mail, EmailMessage)
+    assert mail["Subject"] == "Títle 👋"
+    assert mail["From"] == "Example <news@example.org>"
+    assert mail["To"] == person.address
+    assert mail["X-Message-Id"] == message.hex
+    assert person.client is not None
+    assert mail["Message-ID"] == f"<{uuid5(message, person.client.hex)}@example.org>"
+    assert person.contact is not None
+    query = f"l=1&realm=main&message_id={message.hex}&contact={person.contact.hex}"
+    assert mail["List-Unsubscribe"] == f"<https://exchange.example/leave?{query}>"
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert mail["Date"].datetime is not None
+    assert mail.get_content().replace("\r\n", "\n").rstrip("\n") == told.content.text
+    await gateway.aclose()
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("http://mail.example.org", "write smtp://"),
+        ("smtp://", "write smtp://"),
+        ("smtp://u:secret@mail.example.org?starttls=no", "on this machine"),
+    ],
+)
+def test_an_smtp_url_that_cannot_work(url: str, complaint: str) -> None:
+    """Told at the start, in one line without the password."""
+    with pytest.raises(ValueError, match=complaint) as refused:
+        build("email", {"smtp": {"url": url, "sender": "a@example.org"}})
+    assert "secret" not in str(refused.value)
+
+
+def test_a_password_with_odd_signs() -> None:
+    """Percent-encoded in the URL, as itself to the server."""
+    from gateways.smtp import Server
+
+    server = Server.of(f"smtps://user%40host:{quote('p@:/ß', safe='')}@mail.example.org")
+    assert (server.user, server.password, server.port, server.implicit_tls) == (
+        "user@host",
+        "p@:/ß",
+        465,
+        True,
+    )
