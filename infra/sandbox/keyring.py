@@ -120,7 +120,8 @@ class Keyring:
     def _rsa_key(self, file: Path) -> rsa.RSAPrivateKey:
         if not file.exists():
             self._write(file, _private_pem(rsa.generate_private_key(65537, 2048)))
-        key = serialization.load_pem_private_key(file.read_bytes(), None)
+        # We made it: checking its primes again would double the time a start takes.
+        key = serialization.load_pem_private_key(file.read_bytes(), None, unsafe_skip_rsa_key_validation=True)
         assert isinstance(key, rsa.RSAPrivateKey), file.name
         return key
 
