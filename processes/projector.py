@@ -29,12 +29,15 @@ RETRY_WAIT_S_MAX = 10.0
 
 @dataclass(slots=True)
 class Track:
-    """One projection's generation and where it stands in one stream. held: subjects that wait behind poison."""
+    """One projection's generation and where it stands in one stream.
+
+    held: subjects that wait behind a fact that could not be read, with the position of that fact.
+    """
 
     projection: Projection
     generation: Generation
     position: int
-    held: set[str] = field(default_factory=set)
+    held: dict[str, int] = field(default_factory=dict)
 
     @property
     def source(self) -> str:
@@ -107,7 +110,7 @@ class Projector:
     async def _open(self, projection: Projection, generation: Generation) -> tuple[Track, Checkpoint | None]:
         checkpoint = await generation.checkpoint(projection.name, self.stream)
         track = Track(projection, generation, checkpoint.position if checkpoint else 0)
-        track.held = set(await self._log.triaged(track.source))
+        track.held = await self._log.triaged(track.source)
         return track, checkpoint
 
     async def _apply(self, facts: Sequence[Recorded | Poison]) -> None:
@@ -123,29 +126,51 @@ class Projector:
             return
         digest = last.digest if isinstance(last, Recorded) else ""
         checkpoint = Checkpoint(self.stream, last.position, await self._log.epoch(self.stream), digest)
-        writes = await self._writes(track, facts)
-        await _store(track.generation, writes, checkpoint)
+        try:
+            await _store(track.generation, await self._writes(track, facts), checkpoint)
+        except ValueError:
+            await self._store_singly(track, facts, checkpoint)
         track.position = last.position
         self._watermark.advance(track.projection.name, self.stream, last.position)
+
+    async def _store_singly(
+        self, track: Track, facts: Sequence[Recorded | Poison], checkpoint: Checkpoint
+    ) -> None:
+        """Find the fact whose rows can't be stored, and hold it. Rows that are written twice change nothing."""
+        for fact in facts:
+            try:
+                await _store(track.generation, await self._writes(track, [fact]), None)
+            except ValueError as error:
+                await self._hold(track, fact, str(error))
+        await _store(track.generation, [], checkpoint)
 
     async def _writes(self, track: Track, facts: Sequence[Recorded | Poison]) -> list[Write]:
         writes: list[Write] = []
         for fact in facts:
+            held_at = track.held.get(fact.subject, fact.position)
             if fact.position <= track.position:
                 continue
-            if isinstance(fact, Poison) or fact.subject in track.held:
-                await self._hold(track, fact)
-                continue
-            try:
-                writes.extend(track.projection.project(fact))
-            except ValueError as error:
-                await self._hold(track, Poison(self.stream, fact.position, fact.subject, str(error)))
+            if isinstance(fact, Poison):
+                await self._hold(track, fact, fact.reason)
+            elif held_at < fact.position:
+                await self._hold(track, fact, "waits behind an earlier fact")
+            else:
+                writes += await self._project(track, fact)
         return writes
 
-    async def _hold(self, track: Track, fact: Recorded | Poison) -> None:
-        """Later facts of the same aggregate wait behind the poisoned one, in TRIAGE."""
-        reason = fact.reason if isinstance(fact, Poison) else "waits behind an earlier fact"
-        track.held.add(fact.subject)
+    async def _project(self, track: Track, fact: Recorded) -> list[Write]:
+        try:
+            writes = list(track.projection.project(fact))
+        except Exception as error:  # noqa: BLE001  a projection that breaks on one fact goes on with the others
+            await self._hold(track, fact, repr(error))
+            return []
+        if track.held.get(fact.subject) == fact.position:
+            del track.held[fact.subject]  # what could not be read once can be read now
+        return writes
+
+    async def _hold(self, track: Track, fact: Recorded | Poison, reason: str) -> None:
+        """Later facts of the same aggregate wait behind this one, in TRIAGE."""
+        track.held.setdefault(fact.subject, fact.position)
         log.error("fact_held", projection=track.projection.name, position=fact.position, reason=reason)
         await self._log.triage(track.source, fact.subject, reason=reason, body=b"", position=fact.position)
 
@@ -170,11 +195,12 @@ def _earliest(checkpoints: Sequence[Checkpoint | None]) -> Checkpoint | None:
     return min(known, key=lambda checkpoint: checkpoint.position)
 
 
-async def _store(generation: Generation, writes: Sequence[Write], checkpoint: Checkpoint) -> None:
+async def _store(generation: Generation, writes: Sequence[Write], checkpoint: Checkpoint | None) -> None:
     """Apply, waiting for a store that is down; for ever, since there is nothing else to do."""
+    checkpoints = [checkpoint] if checkpoint else []
     async for attempt in stamina.retry_context(
         on=Unavailable, attempts=None, timeout=None, wait_max=RETRY_WAIT_S_MAX
     ):
         with attempt:
-            await generation.apply(writes, [checkpoint])
+            await generation.apply(writes, checkpoints)
     await asyncio.sleep(0)

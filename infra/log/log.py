@@ -204,9 +204,12 @@ class JetStreamLog:
         )
         await self._appenders[TRIAGE].append([Entry(packed.subject, packed.lines, packed.body)])
 
-    async def triaged(self, source: str) -> list[str]:
-        found = await self.js.read(TRIAGE, f"triage.{_token(source)}.*", limit=TRIAGED_MAX)
-        return list(dict.fromkeys(header_text(stored.headers, "Subject") for stored in found))
+    async def triaged(self, source: str) -> dict[str, int]:
+        first: dict[str, int] = {}
+        for stored in await self.js.read(TRIAGE, f"triage.{_token(source)}.*", limit=TRIAGED_MAX):
+            subject, position = header_text(stored.headers, "Subject"), int(stored.headers["Position"])
+            first[subject] = min(position, first.get(subject, position))
+        return first
 
 
 def _instant(at: datetime) -> str:

@@ -158,11 +158,13 @@ class MemoryLog:
         self.streams.aside[source, subject, position] = Aside(source, subject, reason, body, position)
         await self.life.step("triage")
 
-    async def triaged(self, source: str) -> list[str]:
+    async def triaged(self, source: str) -> dict[str, int]:
         await self._asked()
-        return list(
-            dict.fromkeys(each.subject for each in self.streams.aside.values() if each.source == source)
-        )
+        first: dict[str, int] = {}
+        for each in self.streams.aside.values():
+            if each.source == source:
+                first[each.subject] = min(each.position, first.get(each.subject, each.position))
+        return first
 
     async def _append(self, stream: str, entries: Sequence[Entry]) -> list[int]:
         await self._asked()
