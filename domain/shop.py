@@ -121,6 +121,10 @@ def decode(body: bytes) -> ShopMessage:
         raise ValueError(f"{invalid.field}: {invalid.detail}") from None
 
 
+def topic_of(message: ShopMessage) -> str:
+    return "shop.message.v1" if isinstance(message, Addressed) else "shop.update.v1"
+
+
 def plain(amount: Decimal) -> Decimal:
     """The same amount, written without an exponent and without idle zeros."""
     text = format(amount, "f")

@@ -16,10 +16,17 @@ from api.ezout.parts import Shops
 from api.parts import Parts
 from api.route import Answer, Call, Route, Who
 from domain.errors import Forbidden, Invalid, TooLarge, Unavailable
-from domain.shop import Addressed, ShopMessage, Update, assert_addressed_to, assert_may_write, encode
+from domain.shop import (
+    Addressed,
+    ShopMessage,
+    Update,
+    assert_addressed_to,
+    assert_may_write,
+    encode,
+    topic_of,
+)
 
 GROUP = "shops"
-UPDATE_TOPIC, MESSAGE_TOPIC = "shop.update.v1", "shop.message.v1"
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 MESSAGE_BYTES_MAX = 64 * 1024
 """A merchant's page reads it from a socket: more is a document, which has its own address elsewhere."""
@@ -33,19 +40,21 @@ async def publish(call: Call[Update, None]) -> Answer:
     shop = shop_of(call.path)
     assert_may_write(call.caller, shop)
     assert_addressed_to(shop, call.body)
-    return await _send(call, call.body, UPDATE_TOPIC)
+    return await _send(call, call.body)
 
 
 async def send(call: Call[Addressed, None]) -> Answer:
     assert_may_write(call.caller, call.body.shop_id)
-    return await _send(call, call.body, MESSAGE_TOPIC)
+    return await _send(call, call.body)
 
 
-async def _send(call: Call[Any, None], message: ShopMessage, topic: str) -> Answer:
+async def _send(call: Call[Any, None], message: ShopMessage) -> Answer:
     body = encode(message)
     if len(body) > MESSAGE_BYTES_MAX:
         raise TooLarge(f"a shop's message has at most {MESSAGE_BYTES_MAX:,} bytes", field="body")
-    await shops_of(call.parts).log.publish(message.shop_id, body, topic=topic, context=call.context)
+    await shops_of(call.parts).log.publish(
+        message.shop_id, body, topic=topic_of(message), context=call.context
+    )
     return Answer(Sent(f"Message sent to shop ID {message.shop_id}"))
 
 

@@ -1,0 +1,388 @@
+"""Shops for RES gateways: the last updates of a shop as a collection, over a message bus.
+
+Serves the RES service protocol 1.2 (https://resgate.io/docs/specification/res-service-protocol/): get, access, call
+and auth requests for `updates.store.<id>`, add and remove events, and system.reset whenever events may have been
+lost. Answers and events of one shop leave in one order, so only one process may serve at a time. Never decides who
+is who: `admit` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from domain.context import Caller, Context
+from domain.errors import Invalid, MsgxcError, Unavailable
+from domain.recorded import SHOPS, Checkpoint, Recorded
+from domain.shop import (
+    Addressed,
+    ShopMessage,
+    Update,
+    assert_addressed_to,
+    assert_may_read,
+    assert_may_write,
+    encode,
+    topic_of,
+)
+from processes.port import Log, Poison
+from processes.watermark import Watermark
+from projections import shop_queries, shops
+from projections.port import ReadModels
+
+LAST = 50
+"""Updates in a collection: what a merchant's page shows at once; older ones are in the archive."""
+RINGS_MAX = 2_000
+"""Collections kept in memory, about 50 MiB; the one asked for longest ago is given up, and its gateways are told."""
+LOAD_S_MAX = 2.0
+"""Under a gateway's own 3 s."""
+CONNECTIONS_MAX = 50_000
+"""Signed-in connections whose token's end is watched."""
+SWEEP_S = 1.0
+WATCHES = ("get.updates.store.*", "access.updates.store.*", "call.updates.store.*.*", "auth.updates.>")
+_CID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
+
+log = structlog.get_logger(__name__)
+
+Reply = Callable[[bytes], Awaitable[None]]
+Handle = Callable[[str, bytes, Reply], Awaitable[None]]
+Unwatch = Callable[[], Awaitable[None]]
+
+
+class Bus(Protocol):
+    """Core messaging: what is sent while the connection is lost is lost. Sends keep their order.
+
+    Errors: domain.errors.Unavailable.
+    """
+
+    async def watch(self, subject: str, handle: Handle) -> Unwatch:
+        """Have each request handled, a bounded number at a time; once this returns, requests come."""
+        ...
+
+    async def send(self, subject: str, payload: bytes) -> None: ...
+
+    def on_reconnect(self, call: Callable[[], None]) -> Callable[[], None]: ...
+
+
+class Known(Protocol):
+    """Who a token stands for, and until when (seconds since 1970)."""
+
+    @property
+    def caller(self) -> Caller: ...
+    @property
+    def expires_at_s(self) -> float: ...
+
+
+Admit = Callable[[str | None], Awaitable[Known]]
+Publish = Callable[[UUID, bytes, str, Context], Awaitable[int]]
+
+
+class _Token(msgspec.Struct):
+    jwt: str
+
+
+class _Request(msgspec.Struct):
+    """What gateways send; each kind uses some of it."""
+
+    cid: str = ""
+    token: _Token | None = None
+    query: str = ""
+    params: msgspec.Raw = msgspec.Raw(b"null")
+    header: dict[str, list[str]] = {}
+
+
+class _Login(msgspec.Struct):
+    token: str = ""
+
+
+class Refusal(Exception):
+    """A RES error. code: one of the protocol's."""
+
+    def __init__(self, code: str, message: str, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.data = code, message, data
+
+    def encoded(self) -> bytes:
+        error = {"code": self.code, "message": self.message}
+        return _encode({"error": error | ({"data": self.data} if self.data else {})})
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_request = msgspec.json.Decoder(_Request).decode
+_DENIED = Refusal("system.accessDenied", "Access denied")
+_NOT_FOUND = Refusal("system.notFound", "Not found")
+
+
+class Item(NamedTuple):
+    """One value of a collection; sorts as the collection does: by the till's time, then as published."""
+
+    created_us: int
+    position: int
+    body: bytes
+
+    @property
+    def value(self) -> bytes:
+        return b'{"data":' + self.body + b"}"
+
+
+class Ring:
+    """The newest LAST items of one shop. Gateways mirror it as soon as it is loaded."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self.is_loaded = False
+        self.lock = asyncio.Lock()
+
+    def add(self, item: Item) -> list[tuple[str, bytes]]:
+        """Put it in its place; the events that tell so. Once is enough."""
+        index = bisect_left(self.items, item[:2], key=lambda held: held[:2])
+        if index < len(self.items) and self.items[index].position == item.position:
+            return []
+        if index == 0 and len(self.items) == LAST:
+            return []
+        self.items.insert(index, item)
+        events = [("add", b'{"value":' + item.value + b',"idx":%d}' % index)]
+        if len(self.items) > LAST:
+            del self.items[0]
+            events.append(("remove", b'{"idx":0}'))
+        return events
+
+    def result(self) -> bytes:
+        return b'{"result":{"collection":[' + b",".join([item.value for item in self.items]) + b"]}}"
+
+
+class ResService:
+    """run() serves until cancelled. Raises LogMismatch."""
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        events: Log,
+        models: ReadModels,
+        watermark: Watermark,
+        admit: Admit,
+        publish: Publish,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._bus, self._log, self._models, self._watermark = bus, events, models, watermark
+        self._admit, self._publish, self._now_s = admit, publish, now_s
+        self._rings: OrderedDict[UUID, Ring] = OrderedDict()
+        self._ends_s: OrderedDict[str, float] = OrderedDict()
+        self._reset = asyncio.Event()
+        self.position = 0
+
+    async def run(self) -> None:
+        self.position = await self._log.end(SHOPS)
+        start = Checkpoint(SHOPS, self.position, await self._log.epoch(SHOPS))
+        forget = self._bus.on_reconnect(self._reset.set)
+        unwatches = [await self._bus.watch(subject, self.handle) for subject in WATCHES]
+        self._reset.set()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._send_resets())
+                group.create_task(self._end_tokens())
+                async for facts in self._log.follow(SHOPS, start):
+                    for fact in facts:
+                        await self._take(fact)
+        finally:
+            forget()
+            for unwatch in unwatches:
+                await unwatch()
+
+    async def handle(self, subject: str, payload: bytes, reply: Reply) -> None:
+        """One request of a gateway."""
+        kind, *names = subject.split(".")
+        try:
+            request = _decode_request(payload or b"{}")
+            if kind == "get":
+                await self._get(_shop(names), request, reply)
+                return
+            answer = await self._answer(kind, names, request)
+        except Refusal as refusal:
+            answer = refusal.encoded()
+        except msgspec.DecodeError as error:
+            answer = Refusal("system.invalidParams", str(error)).encoded()
+        except MsgxcError as error:
+            answer = _as_refusal(error).encoded()
+        await reply(answer)
+
+    async def _answer(self, kind: str, names: list[str], request: _Request) -> bytes:
+        match kind:
+            case "access":
+                return await self._access(_shop(names), request)
+            case "call":
+                return await self._call(_shop(names[:-1]), names[-1], request)
+            case "auth":
+                return await self._sign_in(names[-1], request)
+            case _:
+                raise _NOT_FOUND
+
+    async def _get(self, shop: UUID, request: _Request, reply: Reply) -> None:
+        if request.query:
+            raise Refusal("system.invalidQuery", "Invalid query")
+        ring = await self._ring(shop)
+        async with ring.lock:
+            if not ring.is_loaded:
+                await self._load(shop, ring)
+            # Within the lock: an event must not overtake the answer that it builds on.
+            await reply(ring.result())
+
+    async def _ring(self, shop: UUID) -> Ring:
+        ring = self._rings.setdefault(shop, Ring())
+        self._rings.move_to_end(shop)
+        if len(self._rings) > RINGS_MAX:
+            given_up, _ = self._rings.popitem(last=False)
+            await self._bus.send("system.reset", _encode({"resources": [_resource(given_up)]}))
+        return ring
+
+    async def _load(self, shop: UUID, ring: Ring) -> None:
+        """What comes meanwhile is put into the ring by `_take`."""
+        try:
+            await self._watermark.passed((shops.NAME,), SHOPS, self.position, timeout_s=LOAD_S_MAX)
+        except TimeoutError:
+            raise Unavailable("the read models are behind") from None
+        newest = shop_queries.Window(newest_first=True)
+        rows, _ = await shop_queries.updates(self._models, shop, newest, place=None, limit=LAST)
+        for row in reversed(rows):
+            ring.add(Item(row["created_us"], row["position"], row["body"].encode()))
+        ring.is_loaded = True
+
+    async def _take(self, fact: Recorded | Poison) -> None:
+        """A new message: into its ring, and to the gateways that mirror it."""
+        if isinstance(fact, Recorded) and isinstance(fact.body, Update | Addressed):
+            await self._show(fact, fact.body)
+        self.position = fact.position
+
+    async def _show(self, fact: Recorded, message: ShopMessage) -> None:
+        ring = self._rings.get(message.shop_id)
+        if ring is None or not fact.subject.endswith(str(message.shop_id)):
+            return
+        created = message.created if isinstance(message, Update) else fact.at
+        item = Item(shops.micros(created), fact.position, encode(message))
+        if not ring.is_loaded:
+            ring.add(item)
+            return
+        async with ring.lock:
+            for event, payload in ring.add(item):
+                await self._send_or_reset(f"event.{_resource(message.shop_id)}.{event}", payload)
+
+    async def _send_or_reset(self, subject: str, payload: bytes) -> None:
+        try:
+            await self._bus.send(subject, payload)
+        except Unavailable:
+            self._reset.set()
+
+    async def _access(self, shop: UUID, request: _Request) -> bytes:
+        caller = (await self._admit(request.token.jwt if request.token else None)).caller
+        result: dict[str, Any] = {}
+        if _may(assert_may_read, caller, shop):
+            result["get"] = True
+        if _may(assert_may_write, caller, shop):
+            result["call"] = "publish,send"
+        if not result:
+            raise _DENIED
+        return _encode({"result": result})
+
+    async def _call(self, shop: UUID, method: str, request: _Request) -> bytes:
+        message: ShopMessage
+        match method:
+            case "publish":
+                message = msgspec.json.decode(request.params, type=Update)
+            case "send":
+                message = msgspec.json.decode(request.params, type=Addressed)
+            case _:
+                raise Refusal("system.methodNotFound", "Method not found")
+        caller = (await self._admit(request.token.jwt if request.token else None)).caller
+        assert_may_write(caller, shop)
+        assert_addressed_to(shop, message)
+        context = Context(realm=caller.realm, actor=caller.uid)
+        await self._publish(shop, encode(message), topic_of(message), context)
+        return _encode({"result": {"status": f"Message sent to shop ID {shop}"}})
+
+    async def _sign_in(self, method: str, request: _Request) -> bytes:
+        """auth.updates.login: params {"token": ...}, or the connection's Authorization header."""
+        if method != "login":
+            raise Refusal("system.methodNotFound", "Method not found")
+        if not _CID.fullmatch(request.cid):
+            raise Refusal("system.invalidParams", "cid is missing")
+        given = (msgspec.json.decode(request.params, type=_Login | None) or _Login()).token
+        headers = request.header.get("Authorization", [])
+        bearer = _BEARER.fullmatch(headers[0]) if headers else None
+        jwt = given or (bearer[1] if bearer else "")
+        known = await self._admit(jwt)
+        self._ends_s.pop(request.cid, None)
+        if len(self._ends_s) >= CONNECTIONS_MAX:
+            await self._sign_out(self._ends_s.popitem(last=False)[0])
+        self._ends_s[request.cid] = known.expires_at_s
+        await self._bus.send(f"conn.{request.cid}.token", _encode({"token": {"jwt": jwt}}))
+        return _encode({"result": None})
+
+    async def _sign_out(self, cid: str) -> None:
+        await self._send_or_reset(f"conn.{cid}.token", _encode({"token": None}))
+
+    async def _end_tokens(self) -> None:
+        """A connection's token is taken back when it expires."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now_s = self._now_s()
+            for cid in [cid for cid, end_s in self._ends_s.items() if end_s <= now_s]:
+                del self._ends_s[cid]
+                await self._sign_out(cid)
+
+    async def _send_resets(self) -> None:
+        """At the start and after a lost connection nobody knows which events came through."""
+        while True:
+            await self._reset.wait()
+            self._reset.clear()
+            every = [_resource_pattern()]
+            try:
+                await self._bus.send("system.reset", _encode({"resources": every, "access": every}))
+            except Unavailable:
+                log.info("res_reset_waits")  # sent when the connection is back
+
+
+def _shop(names: list[str]) -> UUID:
+    """Of updates.store.<id>. Raises Refusal for what is no such resource."""
+    try:
+        shop = UUID(names[-1]) if names[:-1] == ["updates", "store"] else None
+    except ValueError:
+        shop = None
+    if shop is None or str(shop) != names[-1]:
+        raise _NOT_FOUND
+    return shop
+
+
+def _resource(shop: UUID) -> str:
+    return f"updates.store.{shop}"
+
+
+def _resource_pattern() -> str:
+    return "updates.store.>"
+
+
+def _may(assert_may: Callable[[Caller, UUID], None], caller: Caller, shop: UUID) -> bool:
+    try:
+        assert_may(caller, shop)
+    except MsgxcError:
+        return False
+    return True
+
+
+def _as_refusal(error: MsgxcError) -> Refusal:
+    match error:
+        case Invalid():
+            return Refusal("system.invalidParams", error.detail, {"field": error.field})
+        case Unavailable():
+            return Refusal("system.internalError", error.detail)
+        case _:
+            return Refusal(_DENIED.code, error.detail)

@@ -1,0 +1,370 @@
+"""The RES service: the protocol's own messages over NATS, and a stock Resgate with its stock client where they are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+
+from api.auth import Verifier
+from api.ezout.door import JwtDoor
+from domain.context import Context
+from infra.log.opened import open_log
+from infra.nats.connection import Connection, connected
+from infra.nats.frames import Frame
+from infra.nats.requests import request_bus
+from infra.nats.server import NatsServer
+from processes.res import LAST, ResService
+from tests.fixtures.nats import MASTER_KEY, log_config, wipe
+from tests.integration.ezout.market import Market, market, merchant, some_shop, update
+from tests.memory.site import PATIENCE_S, eventually, token
+
+CLIENT = Path(__file__).with_name("res_client.js")
+
+
+@dataclass(slots=True)
+class Gateway:
+    """What a RES gateway does on NATS. events: (subject, payload) as they come."""
+
+    connection: Connection
+    events: asyncio.Queue[tuple[str, Any]]
+
+    async def ask(self, subject: str, **request: Any) -> Any:
+        frame = await self.connection.ask(subject, json.dumps(request).encode())
+        return json.loads(frame.data)
+
+    async def event(self) -> tuple[str, Any]:
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.events.get()
+
+    async def collection(self, shop: UUID) -> list[int]:
+        """product_id of a shop's collection."""
+        answer = await self.ask(f"get.updates.store.{shop}")
+        return [value["data"]["product_id"] for value in answer["result"]["collection"]]
+
+
+@asynccontextmanager
+async def gateway(server: NatsServer) -> AsyncIterator[Gateway]:
+    """A connection of its own, that hears all events."""
+    async with connected(log_config(server).endpoint) as connection:
+        made = Gateway(connection, asyncio.Queue())
+
+        def on_event(frame: Frame) -> None:
+            made.events.put_nowait((frame.subject.decode(), json.loads(frame.data)))
+
+        for subject in ("event.>", "conn.>", "system.>"):
+            await connection.route_surely(subject, on_event)
+        yield made
+
+
+@asynccontextmanager
+async def serving(fair: Market) -> AsyncIterator[ResService]:
+    """The service over the market's log and read models."""
+    door = JwtDoor(Verifier(fair.keys, now_s=time.time))
+
+    async def publish(shop: UUID, body: bytes, topic: str, context: Context) -> int:
+        return await fair.shops.publish(shop, body, topic=topic, context=context)
+
+    async with request_bus(fair.log.js.connection) as bus:
+        service = ResService(
+            bus=bus,
+            events=fair.log,
+            models=fair.site.world.models,
+            watermark=fair.site.world.watermark,
+            admit=lambda jwt: door.admit(jwt, ""),
+            publish=publish,
+        )
+        running = asyncio.create_task(service.run())
+        try:
+            yield service
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+
+
+@dataclass(slots=True)
+class Scene:
+    fair: Market
+    service: ResService
+    gateway: Gateway
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def whole(nats_server: NatsServer) -> AsyncIterator[Scene]:
+    await wipe(nats_server)
+    async with (
+        open_log(log_config(nats_server), master_key=MASTER_KEY) as log,
+        market(log) as fair,
+        gateway(nats_server) as heard,
+        serving(fair) as service,
+    ):
+        assert await heard.event() == (
+            "system.reset",
+            {"resources": ["updates.store.>"], "access": ["updates.store.>"]},
+        )
+        yield Scene(fair, service, heard)
+
+
+@pytest.fixture
+def scene(whole: Scene) -> Scene:
+    """Nothing heard yet."""
+    while not whole.gateway.events.empty():
+        whole.gateway.events.get_nowait()
+    return whole
+
+
+async def test_a_collection_is_the_last_updates_in_order(scene: Scene) -> None:
+    """A get answers a collection of data values, the newest last, each as it was published."""
+    shop = some_shop()
+    await scene.fair.sent(3, shop=shop)
+    answer = await scene.gateway.ask(f"get.updates.store.{shop}")
+    values = answer["result"]["collection"]
+    assert [value["data"]["product_id"] for value in values] == [0, 1, 2]
+    assert values[0]["data"] == update(
+        shop_id=str(shop), product_id=0, create_time="2023-12-18 10:30:00+00:00"
+    )
+
+
+async def test_new_updates_are_added_at_the_end_and_the_oldest_removed(scene: Scene) -> None:
+    """After a get, every update is an add event; a full collection loses its first value."""
+    shop = some_shop()
+    await scene.fair.sent(LAST - 1, shop=shop)
+    mirror = await scene.gateway.collection(shop)
+    await scene.fair.sent(3, shop=shop, start=LAST - 1)
+    for _ in range(5):
+        subject, payload = await scene.gateway.event()
+        if subject == f"event.updates.store.{shop}.add":
+            mirror.insert(payload["idx"], payload["value"]["data"]["product_id"])
+        else:
+            assert subject == f"event.updates.store.{shop}.remove"
+            del mirror[payload["idx"]]
+    assert mirror == list(range(2, LAST + 2))
+    assert mirror == await scene.gateway.collection(shop)
+
+
+async def test_a_late_update_of_an_earlier_time_stands_where_it_belongs(scene: Scene) -> None:
+    """A till that was offline adds in the past: the event's idx says where."""
+    shop = some_shop()
+    await scene.fair.sent(2, shop=shop)
+    assert await scene.gateway.collection(shop) == [0, 1]
+    await scene.fair.sent(1, shop=shop, start=9, create_time="2020-01-01T00:00:00Z")
+    assert (await scene.gateway.event())[1]["idx"] == 0
+    assert await scene.gateway.collection(shop) == [9, 0, 1]
+
+
+async def test_answers_and_events_build_on_each_other(scene: Scene) -> None:
+    """Whoever gets while updates pour in and then applies the events has what is there, however they interleave."""
+    shop = some_shop()
+    await scene.fair.sent(1, shop=shop)
+    order: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+    connection = scene.gateway.connection
+
+    def on_frame(frame: Frame) -> None:
+        order.put_nowait((frame.subject.decode(), json.loads(frame.data)))
+
+    mine = [
+        await connection.route_surely(subject, on_frame)
+        for subject in (f"event.updates.store.{shop}.*", "answers")
+    ]
+    from infra.nats.frames import publish_frame
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(scene.fair.sent(30, shop=shop, start=1))
+        for _ in range(10):
+            await connection.send(publish_frame(f"get.updates.store.{shop}", b"", reply="answers"))
+            await asyncio.sleep(0.003)
+    await eventually(lambda: order.qsize() >= 10)
+    await scene.gateway.collection(shop)
+    mirror: list[int] | None = None
+    while not order.empty():
+        subject, payload = order.get_nowait()
+        if subject == "answers":
+            seen = [value["data"]["product_id"] for value in payload["result"]["collection"]]
+            assert mirror is None or mirror == seen
+            mirror = seen
+        elif mirror is not None:
+            mirror.insert(payload["idx"], payload["value"]["data"]["product_id"])
+    assert mirror == list(range(31))
+    for subscription in mine:
+        await connection.unroute(subscription)
+
+
+async def test_a_shop_nobody_knows_is_an_empty_collection(scene: Scene) -> None:
+    """A merchant's page may be opened before the first update."""
+    assert await scene.gateway.collection(some_shop()) == []
+
+
+@pytest.mark.parametrize("name", ["7", "nonsense", "7F6C2B8E-1D7A-4A55-9A3B-0C9F3C1D2E4F"])
+async def test_what_is_no_shop_is_not_found(scene: Scene, name: str) -> None:
+    """Only UUIDs as they are written on subjects are resources."""
+    for kind in ("get", "access"):
+        answer = await scene.gateway.ask(f"{kind}.updates.store.{name}")
+        assert answer["error"]["code"] == "system.notFound"
+
+
+async def test_a_query_is_refused(scene: Scene) -> None:
+    """Collections take no query."""
+    answer = await scene.gateway.ask(f"get.updates.store.{some_shop()}", query="a=b")
+    assert answer["error"]["code"] == "system.invalidQuery"
+
+
+async def test_access_is_by_the_connections_token(scene: Scene) -> None:
+    """Who may get, who may call, who neither; without a token nobody may do anything."""
+    shop, other = some_shop(), some_shop()
+    cases: list[tuple[str | None, Any]] = [
+        (None, None),
+        ("x.y.z", None),
+        (merchant(other), None),
+        (token(), None),
+        (merchant(shop), {"get": True, "call": "publish,send"}),
+        (merchant(shop, role="merchant"), {"get": True}),
+        (merchant(shop, role="till"), {"call": "publish,send"}),
+        (token(role="admin"), {"get": True, "call": "publish,send"}),
+        (merchant(shop, realm="other"), None),
+    ]
+    for jwt, result in cases:
+        request: dict[str, Any] = {"cid": "c1"} | ({"token": {"jwt": jwt}} if jwt else {})
+        answer = await scene.gateway.ask(f"access.updates.store.{shop}", **request)
+        if result is None:
+            assert answer["error"]["code"] == "system.accessDenied"
+        else:
+            assert answer == {"result": result}
+
+
+async def test_a_connection_signs_in_and_its_token_ends(scene: Scene) -> None:
+    """auth.updates.login hands the connection its token before it answers, and takes it back when it expires."""
+    brief = merchant(some_shop(), exp=int(time.time()) + 2)
+    answer = await scene.gateway.ask("auth.updates.login", cid="c2", params={"token": brief})
+    assert answer == {"result": None}
+    assert await scene.gateway.event() == ("conn.c2.token", {"token": {"jwt": brief}})
+    assert await scene.gateway.event() == ("conn.c2.token", {"token": None})
+    header = {"Authorization": [f"Bearer {merchant(some_shop())}"]}
+    assert await scene.gateway.ask("auth.updates.login", cid="c3", header=header) == {"result": None}
+    for request in ({"cid": "c4"}, {"cid": "c4", "params": {"token": "x"}}):
+        refused = await scene.gateway.ask("auth.updates.login", **request)
+        assert refused["error"]["code"] == "system.accessDenied"
+    for cid in ("", "a.b", "*"):
+        refused = await scene.gateway.ask("auth.updates.login", cid=cid, params={"token": brief})
+        assert refused["error"]["code"] == "system.invalidParams"
+
+
+async def test_calls_publish_as_the_api_does(scene: Scene) -> None:
+    """Call ... publish and send: stored and acknowledged, with the same checks and errors that name the field."""
+    shop, other = some_shop(), some_shop()
+    subject = f"call.updates.store.{shop}"
+    by = {"token": {"jwt": merchant(shop)}}
+    answer = await scene.gateway.ask(f"{subject}.publish", **by, params=update(shop_id=str(shop)))
+    assert answer == {"result": {"status": f"Message sent to shop ID {shop}"}}
+    answer = await scene.gateway.ask(f"{subject}.send", **by, params={"shop_id": str(shop), "data": 1})
+    assert answer == {"result": {"status": f"Message sent to shop ID {shop}"}}
+    assert len(await scene.fair.shops.since(shop, 0, 10)) == 2
+    cases = [
+        ("publish", by, update(shop_id=str(shop), product_price=-1), "system.invalidParams"),
+        ("publish", by, update(shop_id=str(other)), "system.invalidParams"),
+        ("publish", by, None, "system.invalidParams"),
+        ("publish", {}, update(shop_id=str(shop)), "system.accessDenied"),
+        ("publish", {"token": {"jwt": merchant(other)}}, update(shop_id=str(shop)), "system.accessDenied"),
+        ("delete", by, {}, "system.methodNotFound"),
+    ]
+    for method, who, params, code in cases:
+        refused = await scene.gateway.ask(f"{subject}.{method}", **who, params=params)
+        assert refused["error"]["code"] == code, refused
+    assert len(await scene.fair.shops.since(shop, 0, 10)) == 2
+
+
+async def test_requests_that_are_no_json_are_answered(scene: Scene) -> None:
+    """A broken request gets an error, and the service goes on."""
+    frame = await scene.gateway.connection.ask(f"access.updates.store.{some_shop()}", b"{")
+    assert json.loads(frame.data)["error"]["code"] == "system.invalidParams"
+    assert await scene.gateway.collection(some_shop()) == []
+
+
+async def test_a_lost_connection_resets_what_gateways_hold(own_server: NatsServer) -> None:
+    """After the log was away, nobody relies on having heard everything: system.reset, and a get has it all."""
+    async with (
+        open_log(log_config(own_server), master_key=MASTER_KEY) as log,
+        market(log) as fair,
+        serving(fair),
+        gateway(own_server) as heard,
+    ):
+        shop = some_shop()
+        await fair.sent(1, shop=shop)
+        assert await heard.collection(shop) == [0]
+        await own_server.kill()
+        await own_server.start()
+        await heard.connection.wait_up()
+        async with asyncio.timeout(PATIENCE_S):
+            while (await heard.event())[0] != "system.reset":
+                pass
+        await fair.sent(1, shop=shop, start=1)
+        async with asyncio.timeout(PATIENCE_S):
+            while (await heard.event())[0] != f"event.updates.store.{shop}.add":
+                pass
+        assert await heard.collection(shop) == [0, 1]
+
+
+def _stock() -> tuple[str, str, str]:
+    """Resgate, node, and the folder with resclient and ws in it."""
+    resgate = os.environ.get("MSGXC_TEST_RESGATE") or shutil.which("resgate")
+    modules = os.environ.get("MSGXC_TEST_RESCLIENT", "")
+    node = shutil.which("node")
+    if not resgate or not modules or not node:
+        pytest.skip(
+            "A STOCK RESGATE WAS NOT TRIED: set MSGXC_TEST_RESGATE to its binary and MSGXC_TEST_RESCLIENT to a "
+            "node_modules folder with resclient and ws"
+        )
+    return resgate, node, modules
+
+
+async def test_a_stock_resgate_and_its_client_show_a_shop_live(scene: Scene, nats_server: NatsServer) -> None:
+    """Resgate in front, resclient behind: sign in, get the collection, hear add and remove; no other shop."""
+    resgate, node, modules = _stock()
+    shop, other = some_shop(), some_shop()
+    await scene.fair.sent(LAST, shop=shop)
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+    nats_url = nats_server.url.replace("nats://", f"nats://{nats_server.token}@")
+    command = (resgate, "--nats", nats_url, "--addr", "127.0.0.1", "--port", str(port))
+    gate = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        await eventually(lambda: _listens(port))
+        client = await asyncio.create_subprocess_exec(
+            *(node, str(CLIENT), f"ws://127.0.0.1:{port}", str(shop), str(other), merchant(shop)),
+            env={**os.environ, "NODE_PATH": modules},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert client.stdout is not None
+        async with asyncio.timeout(30):
+            begun = json.loads(await client.stdout.readline())
+            assert begun == {"before": "system.accessDenied", "other": "system.accessDenied", "length": LAST}
+            await scene.fair.sent(1, shop=shop, start=LAST)
+            assert json.loads(await client.stdout.readline()) == {
+                "added": {"product_id": LAST, "UPC": "0012345678905", "product_price": 3.5},
+                "removed": 0,
+                "length": LAST,
+            }
+            assert json.loads(await client.stdout.readline()) == {"called": f"Message sent to shop ID {shop}"}
+            await client.wait()
+    finally:
+        gate.terminate()
+        await gate.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as trying:
+        return trying.connect_ex(("127.0.0.1", port)) == 0
