@@ -57,7 +57,7 @@ def log_config(session: Session, endpoint: Endpoint) -> LogConfig:
     return LogConfig(
         endpoint=endpoint,
         streams=stream_settings(session),
-        flushes_each_write=nats.embedded and nats.sync == "always",
+        flushes_each_write=nats.sync == "always",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from enum import StrEnum
@@ -88,6 +87,8 @@ async def _rotate_master(session: Session) -> None:
 
 
 async def _erase(session: Session, uid: str, realm: str) -> None:
+    import asyncio
+
     from cli.bootstrap import open_exchange
     from cli.endpoints import any_endpoint
     from commands.contacts import EraseContact

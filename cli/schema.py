@@ -4,7 +4,6 @@ from. They are generated, checked in, and never edited by hand.
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,6 +83,8 @@ def _tables() -> list[Table]:
 
 
 def _openapi() -> bytes:
+    from importlib.metadata import version
+
     from api.openapi import document
     from api.table import ROUTES
 

@@ -1,0 +1,155 @@
+"""The command line: every command explains itself, usage errors end with 2, failures with 1 and one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jwt
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+
+COMMANDS = (
+    "serve",
+    "api",
+    "project",
+    "dispatch",
+    "gateway",
+    "token",
+    "events tail",
+    "events show",
+    "events export",
+    "projections list",
+    "projections lag",
+    "projections rebuild",
+    "projections verify",
+    "projections rollback",
+    "schema check",
+    "schema apply",
+    "keys list",
+    "keys rotate",
+    "keys erase",
+    "backup",
+    "restore",
+    "doctor",
+)
+
+START_S_MAX = 0.3
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to be in, and no setting from outside."""
+    for name in os.environ:
+        if name.startswith("MSGXC_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """As a shell would run it, exit code and streams included."""
+    return subprocess.run(
+        [sys.executable, "-m", "cli", *arguments],
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str) -> None:
+    """--help says what the command does, and nothing is loaded or made for it."""
+    result = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert result.exit_code == 0
+    assert f"Usage: msgxc {command}" in result.output.replace("root", "msgxc")
+    assert not Path(".msgxc").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [c for c in COMMANDS if c not in {"serve", "api", "project", "dispatch", "gateway"}],
+)
+def test_help_shows_examples(command: str) -> None:
+    """Commands with options are shown in use, one line each, unbroken."""
+    result = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert "Examples:\n" in result.output
+    assert f"msgxc {command}" in result.output.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["bogus"], ["token"], ["events", "tail", "--lines", "many"], ["gateway"]]
+)
+def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
+    """A command line that cannot be meant is refused before anything is done."""
+    assert CliRunner().invoke(app, arguments).exit_code == 2
+    assert not Path(".msgxc").exists()
+
+
+def test_a_wrong_setting_ends_with_2_and_one_line() -> None:
+    """The line names the setting and what to write."""
+    done = _run("token", "--uid", "ann", environment={"MSGXC_HTTP_PORT": "eighty"})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "msgxc: MSGXC_HTTP_PORT=eighty: write a whole number from 0 to 65535, like 8000\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["events", "tail"], "there is no log in"),
+        (["project"], "nothing serves from"),
+        (["restore", "nowhere"], "nowhere holds no whole backup"),
+        (["events", "export", "--format", "parquet"], "add --out FOLDER"),
+        (["projections", "verify", "nonsense"], "there is no log in"),
+    ],
+)
+def test_a_failure_ends_with_1_and_one_line(arguments: list[str], says: str) -> None:
+    """No traceback: one line on standard error that says what to do."""
+    done = _run(*arguments)
+    assert says in done.stderr
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (1, 1, "")
+
+
+def test_the_version_is_one_line() -> None:
+    """`msgxc --version` names the program and its version."""
+    assert CliRunner().invoke(app, ["--version"]).output.startswith("msgxc 0.")
+
+
+def test_a_token_is_printed_alone() -> None:
+    """Nothing but the token on standard output; it says whom it stands for, and for how long."""
+    done = _run(
+        "token", "--uid", "ann", "--role", "admin", "--role", "ops", "--realm", "acme", "--ttl", "30m"
+    )
+    token = done.stdout.removesuffix("\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert (claims["sub"], claims["roles"], claims["realm"]) == ("ann", ["admin", "ops"], "acme")
+    assert claims["exp"] - claims["iat"] == 1800
+
+
+@pytest.mark.parametrize("ttl", ["", "1", "h", "0m", "-1h", "1w", "1.5h"])
+def test_a_time_to_live_that_is_none_is_refused(ttl: str) -> None:
+    """The refusal says how a time is written."""
+    result = CliRunner().invoke(app, ["token", "--uid", "ann", f"--ttl={ttl}"])
+    assert result.exit_code == 2
+    assert "write 90s, 30m, 1h or 7d" in " ".join(result.output.split())
+
+
+def test_help_answers_at_once() -> None:
+    """Start-up stays under 0.3 s, measured beside a bare interpreter's so that a loaded machine does not fail it."""
+    bare = min(_seconds("-c", "import typer") for _ in range(3))
+    asked = min(_seconds("-m", "cli", "--help") for _ in range(3))
+    assert asked < max(START_S_MAX, 3 * bare)
+
+
+def _seconds(*arguments: str) -> float:
+    began_s = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=True, timeout=60)
+    return time.perf_counter() - began_s

@@ -1,0 +1,84 @@
+"""Exports into files: resumed where they stopped, whatever was half written, and never mixed with another log's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+from cli.console import Failure
+from cli.export import JsonLines, Output, ParquetParts
+
+
+def _rows(first: int, last: int) -> list[dict[str, object]]:
+    return [
+        {"stream": "EVENTS", "position": n, "topic": "t.v1", "data": {"n": n}} for n in range(first, last + 1)
+    ]
+
+
+def _write(output: Output, first: int, last: int) -> None:
+    output.write(_rows(first, last), last)
+    output.end()
+
+
+def _lines(path: Path) -> list[int]:
+    return [json.loads(line)["position"] for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_lines_go_on_where_they_stopped(tmp_path: Path) -> None:
+    """A later export starts behind the last position; what was written without its note is cut off."""
+    path = tmp_path / "events.jsonl"
+    first = JsonLines(path)
+    assert first.begin("EVENTS", "e1") == 0
+    _write(first, 1, 3)
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"position": 4, "half')
+    second = JsonLines(path)
+    assert second.begin("EVENTS", "e1") == 3
+    _write(second, 4, 5)
+    assert _lines(path) == [1, 2, 3, 4, 5]
+
+
+def test_parts_go_on_where_they_stopped(tmp_path: Path) -> None:
+    """Each part appears whole and names its positions; a later export adds parts."""
+    first = ParquetParts(tmp_path)
+    assert first.begin("EVENTS", "e1") == 0
+    _write(first, 1, 3)
+    second = ParquetParts(tmp_path)
+    assert second.begin("EVENTS", "e1") == 3
+    _write(second, 4, 5)
+    parts = sorted(tmp_path.glob("*.parquet"))
+    assert [part.name for part in parts] == [
+        "EVENTS-000000000001-000000000003.parquet",
+        "EVENTS-000000000004-000000000005.parquet",
+    ]
+    rows = [row for part in parts for row in parquet.read_table(part).to_pylist()]
+    assert [row["position"] for row in rows] == [1, 2, 3, 4, 5]
+    assert json.loads(rows[4]["data"]) == {"n": 5}
+
+
+@pytest.mark.parametrize("made", [lambda folder: JsonLines(folder / "a.jsonl"), ParquetParts])
+def test_another_log_is_never_mixed_in(tmp_path: Path, made: type[ParquetParts]) -> None:
+    """An output of another epoch or stream is refused."""
+    output = made(tmp_path)
+    output.begin("EVENTS", "e1")
+    _write(output, 1, 2)
+    for stream, epoch in (("EVENTS", "e2"), ("DELIVERY", "e1")):
+        with pytest.raises(Failure, match="choose another --out"):
+            made(tmp_path).begin(stream, epoch)
+
+
+@pytest.mark.parametrize(
+    ("made", "note"),
+    [(lambda folder: JsonLines(folder / "a.jsonl"), "a.jsonl.position"), (ParquetParts, "position.json")],
+)
+def test_an_output_without_its_note_is_refused(tmp_path: Path, made: type[ParquetParts], note: str) -> None:
+    """Nobody knows how far it is: it is neither doubled nor lost."""
+    output = made(tmp_path)
+    output.begin("EVENTS", "e1")
+    _write(output, 1, 2)
+    (tmp_path / note).unlink()
+    with pytest.raises(Failure, match="not known how far"):
+        made(tmp_path).begin("EVENTS", "e1")
