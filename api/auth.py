@@ -114,14 +114,18 @@ class Verifier:
 
 
 def bearer(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The token of an Authorization header. Raises Unauthenticated when there is none."""
-    for name, value in headers:
-        if name == b"authorization":
-            scheme, _, token = value.partition(b" ")
-            if scheme.lower() != b"bearer" or not token:
-                raise Unauthenticated("send the token as Authorization: Bearer <token>")
-            return token.strip().decode("latin-1")
-    raise Unauthenticated("send a token as Authorization: Bearer <token>")
+    """The token of an Authorization header among these. Raises Unauthenticated when there is none."""
+    return token_of(next((value for name, value in headers if name == b"authorization"), None))
+
+
+def token_of(authorization: bytes | None) -> str:
+    """The token in an Authorization header's value. Raises Unauthenticated when there is none."""
+    if authorization is None:
+        raise Unauthenticated("send a token as Authorization: Bearer <token>")
+    scheme, _, token = authorization.partition(b" ")
+    if scheme.lower() != b"bearer" or not token:
+        raise Unauthenticated("send the token as Authorization: Bearer <token>")
+    return token.strip().decode("latin-1")
 
 
 def _name(claims: dict[str, Any], fields: tuple[str, ...]) -> str:

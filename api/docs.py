@@ -45,7 +45,7 @@ def routes(served: tuple[Route, ...], *, version: str) -> tuple[Route, ...]:
 
 def _html(page: str) -> Answer:
     policy = content_policy(page)
-    headers = ((b"content-security-policy", policy.encode()),)
+    headers = ((b"content-security-policy", policy.encode()), (b"referrer-policy", b"no-referrer"))
     return Answer(page.encode(), media_type="text/html; charset=utf-8", headers=headers)
 
 

@@ -5,38 +5,32 @@ Knows nothing of any contract. Every failure leaves as a problem; unexpected one
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from api.auth import Identity, bearer
+from api.auth import Identity, token_of
+from api.body import BodyReader, ClientGone
 from api.freshness import RecentWrites
-from api.limits import LimitExceeded, assert_body_fits
+from api.limits import LimitExceeded
 from api.parts import Parts
 from api.problem import MEDIA_TYPE, MethodNotAllowed, decoding_error, headers_of, problem_of
 from api.route import Answer, Call, Header, Route, Who, assert_may_call
 from domain.context import Caller, Context
 from domain.errors import Invalid, MsgxcError
 
-BODY_WAIT_S_MAX = 20.0
-"""Until the whole body is there: a caller that dribbles holds a connection no longer."""
-REQUEST_ID = "msgxc.request_id"
-ROUTE = "msgxc.route"
-"""Scope keys between the frame and the endpoints."""
+REQUEST_ID, ROUTE, STATUS = "msgxc.request_id", "msgxc.route", "msgxc.status"
+HEADERS, ADDED = "msgxc.headers", "msgxc.added_headers"
+"""Scope keys between the frame and the endpoints. HEADERS: the request's, by name. ADDED: for every answer."""
 
 NOBODY = Caller(uid="")
 _JSON_TYPE = (b"content-type", b"application/json")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _encode = msgspec.json.Encoder().encode
-
-
-class ClientGone(Exception):
-    """The caller hung up while sending: nobody is left to answer."""
 
 
 class PathEndpoint:
@@ -52,7 +46,7 @@ class PathEndpoint:
         if endpoint is not None:
             await endpoint(scope, receive, send)
         elif scope["method"] == "OPTIONS":
-            await respond(send, 204, [(b"allow", ", ".join(self.allowed()).encode())], b"")
+            await respond(scope, send, 204, [(b"allow", ", ".join(self.allowed()).encode())], b"")
         else:
             await refuse(scope, send, MethodNotAllowed(self.allowed()))
 
@@ -67,6 +61,7 @@ class Endpoint:
         self._route, self._parts, self._recent_writes = route, parts, recent_writes
         self._decode = msgspec.json.Decoder(route.body).decode if route.body is not None else None
         self._limit = parts.rate_limit()
+        self._body = BodyReader()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._route
@@ -82,7 +77,7 @@ class Endpoint:
                 assert_may_call(route.who, caller)
             body = None
             if self._decode is not None:
-                body = decode_body(self._decode, await read_body(scope, receive))
+                body = decode_body(self._decode, await self._body.read(scope[HEADERS], receive))
             call = self._call(scope, caller, body)
             if route.reads:
                 await self._recent_writes.seen(caller.realm, route.reads)
@@ -101,7 +96,7 @@ class Endpoint:
     async def _identify(self, scope: Scope) -> Identity:
         if self._route.admit is not None:
             return await self._route.admit(self._parts, scope)
-        return self._parts.verifier.verify(bearer(scope["headers"]))
+        return self._parts.verifier.verify(token_of(scope[HEADERS].get(b"authorization")))
 
     def _call(self, scope: Scope, caller: Caller, body: Any) -> Call[Any, Any]:
         route = self._route
@@ -112,11 +107,13 @@ class Endpoint:
             path=scope.get("path_params", {}),
             query=decode_query(route.query, scope["query_string"]) if route.query else None,
             body=body,
-            idempotency_key=idempotency_key(scope["headers"]) if route.idempotent else "",
+            idempotency_key=idempotency_key(scope[HEADERS]) if route.idempotent else "",
         )
 
     async def _answer(self, scope: Scope, send: Send, answer: Answer, headers: list[Header]) -> None:
-        headers = [*headers, *answer.headers]
+        if answer.headers:
+            headers.extend(answer.headers)
+            scope[ADDED] = without(answer.headers, scope[ADDED])
         if isinstance(answer.value, bytes):
             content = answer.value
             headers.append((b"content-type", answer.media_type.encode()))
@@ -125,46 +122,11 @@ class Endpoint:
             headers.append(_JSON_TYPE)
         if answer.location is not None:
             headers.append((b"location", answer.location.encode()))
-        await respond(send, answer.status, headers, content, head=scope["method"] == "HEAD")
+        await respond(scope, send, answer.status, headers, content)
 
 
 def context_of(scope: Scope, caller: Caller) -> Context:
     return Context(realm=caller.realm, actor=caller.uid, correlation=scope.get(REQUEST_ID, ""))
-
-
-async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """The whole body. Raises TooLarge as soon as it is known to be, Invalid when it does not come, ClientGone."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            assert_body_fits(int(value))
-    try:
-        async with asyncio.timeout(BODY_WAIT_S_MAX):
-            message = await receive()
-            content: bytes = _piece(message)
-            if not message.get("more_body"):
-                assert_body_fits(len(content))
-                return content
-            return await _read_on(content, receive)
-    except TimeoutError:
-        raise Invalid(f"the body did not arrive within {BODY_WAIT_S_MAX:.0f} s", field="body") from None
-
-
-async def _read_on(first: bytes, receive: Receive) -> bytes:
-    pieces = bytearray(first)
-    more = True
-    while more:
-        message = await receive()
-        pieces += _piece(message)
-        assert_body_fits(len(pieces))
-        more = message.get("more_body", False)
-    return bytes(pieces)
-
-
-def _piece(message: MutableMapping[str, Any]) -> bytes:
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    piece: bytes = message.get("body", b"")
-    return piece
 
 
 def decode_body(decode: Any, content: bytes) -> Any:
@@ -192,15 +154,15 @@ def decode_query[Q: msgspec.Struct](type: type[Q], query: bytes) -> Q:
         raise Invalid("the query cannot be read; percent-encode it", field="query") from None
 
 
-def idempotency_key(headers: Iterable[Header]) -> str:
+def idempotency_key(headers: Mapping[bytes, bytes]) -> str:
     """The Idempotency-Key, "" when there is none. Raises Invalid for one that cannot be."""
-    for name, value in headers:
-        if name == b"idempotency-key":
-            key = value.decode("latin-1").strip('"')
-            if not _KEY.fullmatch(key):
-                raise Invalid("use 1 to 255 visible ASCII characters", field="Idempotency-Key")
-            return key
-    return ""
+    value = headers.get(b"idempotency-key")
+    if value is None:
+        return ""
+    key = value.decode("latin-1").strip('"')
+    if not _KEY.fullmatch(key):
+        raise Invalid("use 1 to 255 visible ASCII characters", field="Idempotency-Key")
+    return key
 
 
 async def refuse(scope: Scope, send: Send, error: MsgxcError, headers: Iterable[Header] = ()) -> None:
@@ -210,12 +172,19 @@ async def refuse(scope: Scope, send: Send, error: MsgxcError, headers: Iterable[
     if error.status == 413:
         # The rest of the body is not read: the connection cannot be used again.
         extra.append((b"connection", b"close"))
-    await respond(send, error.status, extra, _encode(problem), head=scope.get("method") == "HEAD")
+    await respond(scope, send, error.status, extra, _encode(problem))
 
 
-async def respond(
-    send: Send, status: int, headers: list[Header], content: bytes, *, head: bool = False
-) -> None:
+async def respond(scope: Scope, send: Send, status: int, headers: list[Header], content: bytes) -> None:
+    """Answer, with what the frame adds to every answer; an answer to HEAD leaves the content out."""
+    scope[STATUS] = status
     headers.append((b"content-length", b"%d" % len(content)))
+    headers.extend(scope[ADDED])
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if head else content})
+    await send({"type": "http.response.body", "body": content if scope["method"] != "HEAD" else b""})
+
+
+def without(own: Iterable[Header], added: Iterable[Header]) -> list[Header]:
+    """What is added, but for fields that the answer has already."""
+    names = {name for name, _ in own}
+    return [header for header in added if header[0] not in names]

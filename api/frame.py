@@ -6,129 +6,104 @@ a body or a token.
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.endpoint import REQUEST_ID, ROUTE, respond
+from api.endpoint import ADDED, HEADERS, REQUEST_ID, ROUTE, STATUS, respond, without
 from api.parts import Parts
 from api.route import Header
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:=+/-]{1,128}")
 _SECURITY: tuple[Header, ...] = (
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-frame-options", b"DENY"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
 )
+"""For every answer; pages bring a policy of their own."""
 _EXPOSED = b"Location, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id"
 _METHODS = b"GET, POST, PUT, DELETE, HEAD, OPTIONS"
 _PREFLIGHT_S = b"86400"
-
-ADDED = "msgxc.added_headers"
 
 log = structlog.get_logger("msgxc.api")
 
 
 class Frame:
-    def __init__(self, app: ASGIApp, parts: Parts) -> None:
-        self._app, self._metrics = app, parts.metrics
+    """One for the application. `direct` is for our own endpoints, `wrapped` for whatever else answers."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._metrics = parts.metrics
         self._access_log = parts.settings.access_log
         self._origins = frozenset(origin.encode() for origin in parts.settings.cors_origins)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        origin = self._read_headers(scope)
-        if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
-            return
-        scope[ADDED] = added = self._headers_for(scope, origin)
-        began_s, status = time.perf_counter(), 500
+    async def direct(self, endpoint: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Around an endpoint that answers by api.endpoint.respond, which adds our headers itself."""
+        preflight = self.open(scope)
+        began_s = time.perf_counter()
+        try:
+            if preflight:
+                await respond(scope, send, 204, [], b"")
+            else:
+                await endpoint(scope, receive, send)
+        finally:
+            self._note(scope, scope.get(STATUS, 500), time.perf_counter() - began_s)
+
+    async def wrapped(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Around any ASGI application."""
 
         async def send_framed(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = with_defaults(message.get("headers", ()), added)
+                scope[STATUS] = message["status"]
+                own = list(message.get("headers", ()))
+                message["headers"] = own + without(own, scope[ADDED])
             await send(message)
 
-        try:
-            if origin and _is_preflight(scope):
-                await respond(send_framed, 204, [], b"")
-            else:
-                await self._app(scope, receive, send_framed)
-        finally:
-            self._note(scope, status, time.perf_counter() - began_s)
+        async def framed(scope: Scope, receive: Receive, _: Send) -> None:
+            await app(scope, receive, send_framed)
 
-    def _read_headers(self, scope: Scope) -> bytes:
-        """Put the request's id into the scope; the origin that may read the answer, if any."""
-        request_id = origin = b""
-        for name, value in scope["headers"]:
-            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-                request_id = value
-            elif name == b"origin" and self._may_read(value):
-                origin = value
-        scope[REQUEST_ID] = request_id.decode("ascii") or secrets.token_hex(16)
-        return origin
+        await self.direct(framed, scope, receive, send)
 
-    def _may_read(self, origin: bytes) -> bool:
-        return b"*" in self._origins or origin in self._origins
+    def open(self, scope: Scope) -> bool:
+        """Put what the endpoints need into the scope. Whether this is a preflight of CORS, to be answered at once."""
+        headers = scope[HEADERS] = dict(scope["headers"])
+        request_id = headers.get(b"x-request-id", b"")
+        if not _REQUEST_ID.fullmatch(request_id):
+            request_id = os.urandom(16).hex().encode()
+        scope[REQUEST_ID] = request_id.decode("ascii")
+        scope[ADDED] = [*_SECURITY, (b"x-request-id", request_id)]
+        return bool(self._origins) and self._allow_origin(scope, headers)
 
-    def _headers_for(self, scope: Scope, origin: bytes) -> list[Header]:
-        added = [*_SECURITY, (b"x-request-id", scope[REQUEST_ID].encode())]
-        if self._origins:
-            added.append((b"vary", b"Origin"))
-        if origin:
-            added.append((b"access-control-allow-origin", origin))
-            added.append((b"access-control-expose-headers", _EXPOSED))
-            if _is_preflight(scope):
-                added.append((b"access-control-allow-methods", _METHODS))
-                added.append((b"access-control-allow-headers", _requested_headers(scope)))
-                added.append((b"access-control-max-age", _PREFLIGHT_S))
-        return added
+    def _allow_origin(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+        """Let the origins that are set read the answer. Whether this asks only what is allowed."""
+        added = scope[ADDED]
+        added.append((b"vary", b"Origin"))
+        origin = headers.get(b"origin")
+        if origin is None or not (b"*" in self._origins or origin in self._origins):
+            return False
+        added.append((b"access-control-allow-origin", origin))
+        added.append((b"access-control-expose-headers", _EXPOSED))
+        if scope.get("method") != "OPTIONS" or b"access-control-request-method" not in headers:
+            return False
+        asked = headers.get(b"access-control-request-headers", b"Authorization, Content-Type")
+        added.append((b"access-control-allow-methods", _METHODS))
+        added.append((b"access-control-allow-headers", asked))
+        added.append((b"access-control-max-age", _PREFLIGHT_S))
+        return True
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        method, route = scope["method"], scope.get(ROUTE, "(none)")
-        self._metrics.note_request(method if route != "(none)" else "(any)", route, status, seconds)
-        if self._access_log == "all" or (self._access_log == "failures" and status >= 400):
+        route = scope.get(ROUTE)
+        method = scope["method"] if route else "(any)"
+        self._metrics.requests.note(method, route or "(none)", status, seconds)
+        if self._access_log == "all" or (status >= 400 and self._access_log == "failures"):
             log.info(
                 "http_request",
                 method=method,
-                route=route,
+                route=route or "(none)",
                 status=status,
                 ms=round(seconds * 1000, 2),
                 request_id=scope[REQUEST_ID],
             )
-
-
-def added_headers(scope: Scope) -> list[Header]:
-    """What the frame adds; for answers that are given outside of it, after an unexpected error."""
-    return list(scope.get(ADDED, ()))
-
-
-def with_defaults(headers: Iterable[Header], added: Iterable[Header]) -> list[Header]:
-    """The answer's own headers win over those we would add."""
-    own = list(headers)
-    names = {name for name, _ in own}
-    own.extend(header for header in added if header[0] not in names)
-    return own
-
-
-def _is_preflight(scope: Scope) -> bool:
-    return scope["method"] == "OPTIONS" and any(
-        name == b"access-control-request-method" for name, _ in scope["headers"]
-    )
-
-
-def _requested_headers(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"access-control-request-headers":
-            return bytes(value)
-    return b"Authorization, Content-Type"

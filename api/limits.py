@@ -26,18 +26,25 @@ class RateLimit:
     window_s: int = 60
 
     def take(self, key: str) -> list[Header]:
-        """The RateLimit fields for the answer (IETF httpapi-ratelimit-headers). Raises LimitExceeded."""
-        now_s = self.now_s()
-        window, passed_s = divmod(now_s, self.window_s)
-        count = self.counter.add(key, int(window))
-        reset_s = max(1, self.window_s - int(passed_s))
-        fields: list[Header] = [
-            (b"ratelimit-policy", b'"token";q=%d;w=%d' % (self.quota, self.window_s)),
-            (b"ratelimit", b'"token";r=%d;t=%d' % (max(0, self.quota - count), reset_s)),
-        ]
+        """The RateLimit fields for the answer (IETF httpapi-ratelimit-headers), once half the quota is used.
+
+        Raises LimitExceeded.
+        """
+        now_s = int(self.now_s())
+        count = self.counter.add(key, now_s // self.window_s)
+        if count * 2 <= self.quota:
+            return []
+        reset_s = self.window_s - now_s % self.window_s
+        fields = self._fields(max(0, self.quota - count), reset_s)
         if count > self.quota:
             raise LimitExceeded(self, fields, reset_s=reset_s)
         return fields
+
+    def _fields(self, left: int, reset_s: int) -> list[Header]:
+        return [
+            (b"ratelimit-policy", b'"token";q=%d;w=%d' % (self.quota, self.window_s)),
+            (b"ratelimit", b'"token";r=%d;t=%d' % (left, reset_s)),
+        ]
 
 
 class LimitExceeded(TooMany):

@@ -1,0 +1,92 @@
+"""Reading a request's body: bounded in bytes and in time.
+
+Time is watched over all bodies at once, since a timer for each would cost more than reading most of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+from starlette.types import Receive
+
+from api.limits import BODY_BYTES_MAX, assert_body_fits
+from domain.errors import Invalid
+
+BODY_WAIT_S_MAX = 20.0
+"""Until the whole body is there: a caller that dribbles holds a connection no longer."""
+LOOK_S = 1.0
+
+
+class ClientGone(Exception):
+    """The caller hung up while sending: nobody is left to answer."""
+
+
+class BodyReader:
+    """For the event loop it is first used in. wait_s: how long a whole body may take, to the second."""
+
+    def __init__(self, *, wait_s: float = BODY_WAIT_S_MAX) -> None:
+        self._wait_s = wait_s
+        self._since: dict[asyncio.Task[Any], float] = {}
+        self._overdue: set[asyncio.Task[Any]] = set()
+        self._looking = False
+
+    async def read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        """Raises TooLarge as soon as it is known to be, Invalid when it does not come in time, ClientGone."""
+        announced = headers.get(b"content-length", b"")
+        if announced.isdigit():
+            assert_body_fits(int(announced))
+        task = asyncio.current_task()
+        assert task is not None
+        self._begin(task)
+        try:
+            return await _read(receive)
+        except asyncio.CancelledError:
+            if task not in self._overdue:
+                raise
+            task.uncancel()
+            raise Invalid(f"the body did not arrive within {self._wait_s:.0f} s", field="body") from None
+        finally:
+            self._since.pop(task, None)
+            self._overdue.discard(task)
+
+    def _begin(self, task: asyncio.Task[Any]) -> None:
+        loop = asyncio.get_running_loop()
+        self._since[task] = loop.time()
+        if not self._looking:
+            self._looking = True
+            loop.call_later(min(LOOK_S, self._wait_s), self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Interrupt those that have waited too long; look again as long as anyone waits."""
+        end = loop.time() - self._wait_s
+        for task in [task for task, since in self._since.items() if since <= end]:
+            del self._since[task]
+            self._overdue.add(task)
+            task.cancel()
+        self._looking = bool(self._since)
+        if self._looking:
+            loop.call_later(min(LOOK_S, self._wait_s), self._look, loop)
+
+
+async def _read(receive: Receive) -> bytes:
+    message = await receive()
+    first = _piece(message)
+    if not message.get("more_body"):
+        if len(first) > BODY_BYTES_MAX:
+            assert_body_fits(len(first))
+        return first
+    pieces = bytearray(first)
+    while message.get("more_body"):
+        message = await receive()
+        pieces += _piece(message)
+        assert_body_fits(len(pieces))
+    return bytes(pieces)
+
+
+def _piece(message: MutableMapping[str, Any]) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    piece: bytes = message.get("body", b"")
+    return piece
