@@ -220,7 +220,12 @@ def _nats(env: Environment) -> Nats:
     return Nats(
         url=",".join(urls),
         creds=env.file("NATS_CREDS"),
-        sync=env.text("NATS_SYNC", "always", like=r"always|[1-9]\d*(?:ms|s|m)", example="always, or 2m"),
+        sync=env.text(
+            "NATS_SYNC",
+            "2m" if urls else "always",
+            like=r"always|[1-9]\d*(?:ms|s|m)",
+            example="always, or 2m",
+        ),
         replicas=env.number("NATS_REPLICAS", 1, least=1, most=5),
     )
 
