@@ -35,8 +35,14 @@ def serve(
 def project(with_parent: WithParent = 0) -> None:
     """Keep the read models up to date."""
     from cli.projecting import projecting
+    from cli.shops import res_service
 
-    _run_alone("project", lambda exchange: [projecting(exchange)], with_parent, projecting=True)
+    _run_alone(
+        "project",
+        lambda exchange: [projecting(exchange), res_service(exchange)],
+        with_parent,
+        projecting=True,
+    )
 
 
 def dispatch(with_parent: WithParent = 0) -> None:

@@ -25,6 +25,7 @@ from cli.endpoints import Serving, announce, configured_endpoint, embedded_serve
 from cli.lifetime import settle_memory, stop_on_signals
 from cli.projecting import projecting
 from cli.session import Session
+from cli.shops import res_service
 from cli.tokens import sign
 from cli.webserver import address, listening_socket
 from domain.recorded import EVENTS
@@ -100,7 +101,12 @@ async def run_roles(on: Ground, stop: Stop, *, processes: bool) -> None:
 
 
 def here(exchange: Exchange) -> list[Role]:
-    return [projecting(exchange), *roles.dispatching(exchange), *roles.gateways(exchange)]
+    return [
+        projecting(exchange),
+        res_service(exchange),
+        *roles.dispatching(exchange),
+        *roles.gateways(exchange),
+    ]
 
 
 async def make_demo(on: Ground, exchange: Exchange) -> None:

@@ -1,9 +1,11 @@
-"""The EzOut contract's parts, from the settings: the shops' log, who may come in, who watches."""
+"""The EzOut contract's parts, from the settings: the shops' log, who may come in, who watches; and the RES role."""
 
 from __future__ import annotations
 
 import json
 import time
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from api.auth import Verifier
 from api.ezout.door import Door, FirebaseDoor, JwtDoor, OpenDoor
@@ -11,8 +13,16 @@ from api.ezout.firebase import FirebaseVerifier
 from api.ezout.hub import ShopHub
 from api.ezout.parts import Shops
 from cli.bootstrap import Exchange
-from infra.firebase import KEYS_URL, FirebaseKeys, FirebaseRevocations
+from cli.jwks import FileKeys
+from domain.context import Context
+from infra.draining import draining
+from infra.nats.requests import request_bus
 from infra.settings import Settings, SettingsError
+from infra.supervisor import Role, Stop
+from processes.res import ResService
+
+if TYPE_CHECKING:
+    from infra.firebase import FirebaseRevocations
 
 
 def shops_of(exchange: Exchange, verifier: Verifier) -> Shops:
@@ -31,7 +41,31 @@ def make_door(settings: Settings, verifier: Verifier) -> Door:
             return FirebaseDoor(_firebase(settings))
 
 
+def res_service(exchange: Exchange) -> Role:
+    """Shops for RES gateways. One process serves it: the one that projects."""
+    settings, log = exchange.session.settings, exchange.log
+    door = make_door(settings, Verifier(FileKeys(exchange.session.keyring.jwt), now_s=time.time))
+
+    async def publish(shop: UUID, body: bytes, topic: str, context: Context) -> int:
+        return await exchange.shops.publish(shop, body, topic=topic, context=context)
+
+    async def run(stop: Stop) -> None:
+        async with request_bus(log.js.connection) as bus:
+            await ResService(
+                bus=bus,
+                events=draining(log, stop),
+                models=exchange.store,
+                watermark=exchange.watermark,
+                admit=lambda token: door.admit(token, ""),
+                publish=publish,
+            ).run()
+
+    return Role("res-service", run)
+
+
 def _firebase(settings: Settings) -> FirebaseVerifier:
+    from infra.firebase import KEYS_URL, FirebaseKeys
+
     ezout = settings.ezout
     return FirebaseVerifier(
         FirebaseKeys(ezout.firebase_keys_url or KEYS_URL, ca_file=settings.ca_file),
@@ -42,6 +76,8 @@ def _firebase(settings: Settings) -> FirebaseVerifier:
 
 
 def _revocations(settings: Settings) -> FirebaseRevocations | None:
+    from infra.firebase import FirebaseRevocations
+
     path = settings.ezout.firebase_credentials_file
     if path is None:
         return None

@@ -161,7 +161,7 @@ class Ring:
 
 
 class ResService:
-    """run() serves until cancelled. Raises LogMismatch."""
+    """run() serves until cancelled, or until the log is drained. Raises LogMismatch."""
 
     def __init__(
         self,
@@ -189,11 +189,12 @@ class ResService:
         self._reset.set()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._send_resets())
-                group.create_task(self._end_tokens())
+                beside = [group.create_task(self._send_resets()), group.create_task(self._end_tokens())]
                 async for facts in self._log.follow(SHOPS, start):
                     for fact in facts:
                         await self._take(fact)
+                for task in beside:
+                    task.cancel()
         finally:
             forget()
             for unwatch in unwatches:
