@@ -125,8 +125,9 @@ class ApnsGateway:
         self._announce(self._token.at(now))
         verdicts: list[Verdict] = [Rejected("BadDeviceToken", quarantine=True)] * len(targets)
         sent = [index for index, target in enumerate(targets) if _DEVICE_TOKEN.fullmatch(target.address)]
+        ids = [repeat_id(notice.message, target) for target in targets]
         results = await self._transport.post_many(
-            [_request(notice.message, targets[index], body) for index in sent],
+            [_request(targets[index].address, ids[index], body) for index in sent],
             headers=(
                 (b"apns-expiration", _expiration(notice, now)),
                 (b"apns-priority", PRIORITY[notice.urgency]),
@@ -134,7 +135,7 @@ class ApnsGateway:
             deadline_s=deadline_s,
         )
         for index, result in zip(sent, results, strict=True):
-            verdicts[index] = judge(result, notice.message, targets[index])
+            verdicts[index] = judge(result, ids[index])
         return conclude(self._after_expired_token(verdicts))
 
     def check(self, content: Content) -> None:
@@ -182,19 +183,18 @@ def _expiration(notice: Notice, now: datetime) -> bytes:
     return b"%d" % int(notice.expires_at.timestamp()) if notice.expires_at > now else b"0"
 
 
-def _request(message: UUID, target: Target, body: bytes) -> Request:
+def _request(token: str, id: str, body: bytes) -> Request:
     """apns-id tells a repeat to us, apns-collapse-id to the device: it replaces what it shows."""
-    id = str(repeat_id(message, target)).encode()
-    return Request(
-        b"/3/device/" + target.address.encode(), body, ((b"apns-id", id), (b"apns-collapse-id", id))
-    )
+    same = id.encode()
+    return Request(b"/3/device/" + token.encode(), body, ((b"apns-id", same), (b"apns-collapse-id", same)))
 
 
-def judge(result: Result, message: UUID, target: Target) -> Verdict:
+def judge(result: Result, id: str) -> Verdict:
+    """id: the apns-id we gave, which is Apple's name for the notification too."""
     if not isinstance(result, Answer):
         return unanswered(result)
     if result.status == 200:
-        return Accepted(provider_id=str(repeat_id(message, target)))
+        return Accepted(provider_id=id)
     problem = json_of(result)
     reason = str(at(problem, "reason") or result.status)
     return _judge_reason(result.status, reason, at(problem, "timestamp"))

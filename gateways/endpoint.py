@@ -18,8 +18,9 @@ import msgspec
 from gateways.http2.dial import DialFailed, Origin
 
 ENDPOINT_CHARS_MAX = 2_048
+HOST_CHARS_MAX = 253
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
-_HOST = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*|[0-9a-f:.]+")
+_HOST = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})*|[0-9a-f:.]+")
 _ENTRY = re.compile(r"(?:\*\.)?[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::\d{1,5})?|\[[0-9a-f:.]+\]:\d{1,5}")
 
 
@@ -62,7 +63,13 @@ class AllowedHosts:
             host, port = (parts.hostname or "").rstrip("."), 443 if parts.port is None else parts.port
         except ValueError:
             raise EndpointRefused("not a URL") from None
-        if parts.scheme != "https" or not _HOST.fullmatch(host) or "@" in parts.netloc or parts.fragment:
+        if (
+            parts.scheme != "https"
+            or not _HOST.fullmatch(host)
+            or len(host) > HOST_CHARS_MAX
+            or "@" in parts.netloc
+            or parts.fragment
+        ):
             raise EndpointRefused("not https, or more than host and path")
         if not (self._named(host, port) or (host, port) in self._places):
             raise EndpointRefused("its host is not on the list")

@@ -1,4 +1,4 @@
-"""Tokens signed with a P-256 key (RFC 7518, ES256), as Apple and web push want them.
+"""P-256 keys, and tokens signed with them (RFC 7518, ES256), as Apple wants them.
 
 Deterministic (RFC 6979): the same claims give the same bytes, in every process.
 """

@@ -157,7 +157,7 @@ class Template:
         self._body = encode_json({"message": message})
 
     def body(self, message: UUID, target: Target) -> bytes:
-        id = repeat_id(message, target).hex.encode()
+        id = repeat_id(message, target).encode()
         return self._body.replace(self._id, id).replace(self._token, encode_json(target.address))
 
 

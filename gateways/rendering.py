@@ -6,9 +6,9 @@ Pure. How a provider wants it said is each gateway's business.
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from hashlib import sha256
+from hashlib import sha1, sha256
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import msgspec
 
@@ -24,9 +24,16 @@ TID_CHARS_ASSUMED = 36
 encode_json = msgspec.json.Encoder(enc_hook=str).encode
 
 
-def repeat_id(message: UUID, target: Target) -> UUID:
-    """The same message to the same target has the same id, however often it is sent: UUIDv5(message, client)."""
-    return uuid5(message, (target.client or target.contact or message).hex)
+def repeat_id(message: UUID, target: Target) -> str:
+    """The same message to the same target has the same id, however often it is sent: UUIDv5(message, client).
+
+    Written out, since `uuid.uuid5` took half of a notification's time.
+    """
+    named = message.bytes + (target.client or target.contact or message).hex.encode()
+    raw = bytearray(sha1(named, usedforsecurity=False).digest()[:16])
+    raw[6], raw[8] = raw[6] & 0x0F | 0x50, raw[8] & 0x3F | 0x80
+    digits = raw.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def topic_of(message: UUID, target: Target) -> str:

@@ -236,6 +236,8 @@ def _shortened(answer: Answer, notice: Notice, now: datetime) -> str:
 
 
 def build(config: WebPushConfig) -> Gateway:
+    from gateways.either import EitherTransport
+    from gateways.http1 import Http1Transport
     from gateways.http2 import Http2Transport
 
     if not _SUBJECT.fullmatch(config.subject):
@@ -244,8 +246,10 @@ def build(config: WebPushConfig) -> Gateway:
     constants = ((b"content-encoding", b"aes128gcm"), (b"content-type", b"application/octet-stream"))
 
     def connect(origin: Origin) -> Transport:
-        return Http2Transport(
-            origin.url, ca_file=config.ca_file, constants=constants, resolve=allowed.resolve
+        url, ca_file, resolve = origin.url, config.ca_file, allowed.resolve
+        newer = Http2Transport(url, ca_file=ca_file, constants=constants, resolve=resolve)
+        return EitherTransport(
+            newer, lambda: Http1Transport(url, ca_file=ca_file, constants=constants, resolve=resolve)
         )
 
     return WebPushGateway(allowed, Vapid(config.vapid_private_key_pem, config.subject, now_utc), connect)

@@ -89,7 +89,7 @@ class Http1Transport:
                 await self._exchange(method, request, headers, told)
         except TimeoutError:
             return _incomplete(told, "deadline", "")
-        except aiohttp.ClientConnectorCertificateError as error:
+        except aiohttp.ClientSSLError as error:
             return NotSent("tls", str(error))
         except aiohttp.ClientConnectorError as error:
             refusal = error.os_error

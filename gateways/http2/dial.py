@@ -87,7 +87,7 @@ async def dial(
                     failure = refused
     except TimeoutError:
         failure = DialFailed("connect", "timed out")
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be asked for
         failure = DialFailed("dns", str(error))
     raise failure
 
@@ -101,14 +101,15 @@ async def _dial_address(
             open_connection, address, origin.port, ssl=tls, server_hostname=origin.host
         )
     except ssl.SSLError as error:
-        raise DialFailed("tls", error.reason or str(error)) from None
+        reason = error.reason or str(error)
+        raise DialFailed("http2" if "APPLICATION_PROTOCOL" in reason else "tls", reason) from None
     except OSError as error:
         raise DialFailed("connect", str(error)) from None
     try:
-        reason = await asyncio.shield(connection.ready)
+        refusal = await asyncio.shield(connection.ready)
     except asyncio.CancelledError:
         connection.close("too slow to begin")
         raise
-    if reason is not None:
-        raise DialFailed("http2", reason)
+    if refusal is not None:
+        raise DialFailed("http2", refusal)
     return connection

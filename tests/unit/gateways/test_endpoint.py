@@ -83,6 +83,8 @@ def test_listed_endpoints(url: str, host: str, port: int, path: str) -> None:
         "https://fcm。googleapis。com/",
         " https://fcm.googleapis.com/",
         "https://fcm.googleapis.com/" + "x" * 3_000,
+        "https://" + "x" * 64 + ".push.apple.com/",
+        "https://" + "x." * 150 + "push.apple.com/",
     ],
 )
 def test_everything_else_is_refused(url: str) -> None:

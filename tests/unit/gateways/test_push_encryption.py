@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import http_ece  # type: ignore[import-untyped]
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -72,9 +73,13 @@ def test_keys_that_are_none(p256dh: str, auth: str) -> None:
 
 
 def test_vapid_verifies() -> None:
-    """py_vapid, which pywebpush signs with, accepts the header."""
+    """The header is what push services verify: token and key fit, audience and subject are ours."""
     vapid = Vapid(PEM, "mailto:push@example.org", lambda: datetime.now(UTC))
-    assert Vapid02.verify(vapid.header("https://push.example"))
+    header = vapid.header("https://push.example")
+    assert Vapid02.verify(header)
+    token = header.removeprefix("vapid t=").partition(",k=")[0]
+    claims = jwt.decode(token, KEY.public_key(), algorithms=["ES256"], audience="https://push.example")
+    assert claims["sub"] == "mailto:push@example.org"
 
 
 def test_vapid_is_renewed_long_before_it_ends() -> None:
