@@ -62,11 +62,6 @@ class Server:
         return web.Response(status=201, body=body, headers={"X-Thing": "1"})
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates(tmp_path_factory.mktemp("known"), "localhost", "push.example")
-
-
 @pytest.fixture
 async def server(certificates: Certificates) -> AsyncIterator[Server]:
     server, app = Server(), web.Application(client_max_size=2**22)
