@@ -111,13 +111,10 @@ class Appender:
     async def _try(self, attempt: _Attempt) -> int | None:
         """The position; None when it has to be tried again."""
         try:
-            await self._guard.assert_same(self.stream)
-            if attempt.sent:
-                found = await self._find(attempt)
+            if attempt.sent or not self._guard.is_checked(self.stream):
+                found = await self._look_first(attempt)
                 if found is not None:
                     return found
-                if attempt.refused:
-                    raise VersionConflict("somebody else appended first")
         except (NoAnswer, Disconnected, NotServing) as failure:
             attempt.failure = failure
             return None
@@ -133,11 +130,20 @@ class Appender:
             attempt.failure = failure
         return None
 
+    async def _look_first(self, attempt: _Attempt) -> int | None:
+        """Whether it is the same log, and holds what a former try has sent. Raises VersionConflict."""
+        await self._guard.assert_same(self.stream)
+        found = await self._find(attempt) if attempt.sent else None
+        if found is None and attempt.refused:
+            raise VersionConflict("somebody else appended first")
+        return found
+
     def assert_fits(self, entries: Sequence[Entry]) -> None:
         """Raises TooLarge for a message that the server would cut the connection for."""
         limit = self._js.connection.max_payload - _HEADER_BYTES_MAX
-        if any(len(entry.body) > limit for entry in entries):
-            raise TooLarge(f"more than the log's {limit} bytes a message")
+        for entry in entries:
+            if len(entry.body) > limit:
+                raise TooLarge(f"more than the log's {limit} bytes a message")
         if len(entries) > BATCH_MESSAGES_MAX:
             raise TooLarge(f"more than {BATCH_MESSAGES_MAX} messages at once")
 

@@ -8,6 +8,7 @@ split until the stale one stands alone. Each save stays all or nothing and gets 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -23,8 +24,12 @@ BATCH_MESSAGES = 300
 BATCH_BYTES = 4 << 20
 """One write, and one answer to wait for: bounded in bytes as well."""
 
-SINGLES_MAX = 8
-"""So few single events are faster side by side than as a batch: a flush is 0.3 ms, a batch 5."""
+BATCH_S, SINGLE_S = 0.005, 0.0004
+"""What a batch and a single append cost on a quiet disk; what they cost here is learnt from each commit."""
+
+LEARNING_RATE = 0.2
+TRY_OTHER_WAY_EVERY = 64
+"""Commits after which the way that seemed dearer is tried again, in case that the disk has changed."""
 
 WAITING_MAX = 20_000
 """Saves waiting for their commit; more than that is a queue nobody waits out."""
@@ -35,6 +40,26 @@ class _Save(msgspec.Struct):
     done: asyncio.Future[int]
 
 
+class Costs:
+    """Whether a number of single appends is cheaper side by side or as one batch, from what they last cost."""
+
+    def __init__(self) -> None:
+        self._batch_s, self._single_s, self._turn = BATCH_S, SINGLE_S, 0
+
+    def prefer_batch(self, singles: int) -> bool:
+        self._turn += 1
+        side_by_side_s = singles * self._single_s
+        cheaper = side_by_side_s > self._batch_s
+        close = self._batch_s / 4 < side_by_side_s < self._batch_s * 4
+        return cheaper != (close and self._turn % TRY_OTHER_WAY_EVERY == 0)
+
+    def learn_batch(self, elapsed_s: float) -> None:
+        self._batch_s += (elapsed_s - self._batch_s) * LEARNING_RATE
+
+    def learn_singles(self, singles: int, elapsed_s: float) -> None:
+        self._single_s += (elapsed_s / singles - self._single_s) * LEARNING_RATE
+
+
 class Committer:
     """Shares commits to one stream. `run` must be running."""
 
@@ -43,6 +68,7 @@ class Committer:
         self._appender, self._share_singles = appender, share_singles
         self._waiting: deque[_Save] = deque()
         self._arrived = asyncio.Event()
+        self._costs = Costs()
         self._under_way: list[_Save] = []
 
     @property
@@ -110,12 +136,14 @@ class Committer:
     async def _commit(self, saves: list[_Save]) -> None:
         if not saves:
             return
-        if len(saves) <= SINGLES_MAX and all(len(save.entries) == 1 for save in saves):
-            await asyncio.gather(*(self._commit_one(save) for save in saves))
-        elif len(saves) == 1:
+        began = time.monotonic()
+        if len(saves) == 1:
             await self._commit_one(saves[0])
-        else:
+        elif any(len(save.entries) > 1 for save in saves) or self._costs.prefer_batch(len(saves)):
             await self._commit_together(saves)
+        else:
+            await asyncio.gather(*(self._commit_one(save) for save in saves))
+            self._costs.learn_singles(len(saves), time.monotonic() - began)
 
     async def _commit_one(self, save: _Save) -> None:
         try:
@@ -126,6 +154,7 @@ class Committer:
     async def _commit_together(self, saves: list[_Save]) -> None:
         entries = [entry for save in saves for entry in save.entries]
         assert len(entries) <= BATCH_MESSAGES_MAX
+        began = time.monotonic()
         try:
             position = await self._appender.append(entries) - len(entries)
         except VersionConflict:
@@ -136,6 +165,7 @@ class Committer:
             for save in saves:
                 _fail(save, error)
         else:
+            self._costs.learn_batch(time.monotonic() - began)
             for save in saves:
                 position += len(save.entries)
                 _settle(save, position)

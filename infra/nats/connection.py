@@ -21,6 +21,7 @@ from nats.aio.subscription import Subscription
 
 from infra.nats.errors import Denied, Disconnected, NoAnswer
 from infra.nats.frames import Frame, publish_frame, status_of
+from infra.nats.parser import Route, RoutingParser
 
 log = structlog.get_logger()
 
@@ -41,8 +42,6 @@ SWEEP_S = 0.1
 
 OUTBOUND_BYTES_MAX = 8 << 20
 """Beyond this, senders wait for the socket."""
-
-Route = Callable[[Frame], None]
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +90,7 @@ class Connection(Client):
         super().__init__()
         self.generation = 0
         self._routes: dict[int, Route] = {}
+        self._ps = RoutingParser(self, self._routes)
         self._waiting: dict[str, Waiting] = {}
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
         self._tokens = 0
@@ -215,12 +215,15 @@ class Connection(Client):
         with contextlib.suppress(nats.errors.Error):
             await subscription.unsubscribe()
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
+    ) -> None:
+        # Where the parser's short way was not open: nats-py had begun to read the message.
         route = self._routes.get(sid)
         if route is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
+            await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]
         else:
-            route(Frame(subject, reply, headers or b"", data))
+            route(Frame(bytes(subject), bytes(reply), headers or b"", data))
 
     def _on_answer(self, frame: Frame) -> None:
         token = frame.subject.rpartition(b".")[2].decode()

@@ -54,6 +54,11 @@ class Guard:
         if known is not None and position > known.position:
             known.position, known.body = position, body
 
+    def is_checked(self, stream: str) -> bool:
+        """Whether `assert_same` has nothing to ask."""
+        known = self._known.get(stream)
+        return known is None or known.checked == self._js.connection.generation
+
     async def assert_same(self, stream: str) -> None:
         """Raises OtherLog."""
         known = self._known.get(stream)
