@@ -13,7 +13,6 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 
 # One setup at a time. A lock left by a killed setup names a process that is gone.
 take_turn() {
-    mkdir -p .cache
     lock=$root/.cache/setup.lock
     waited=0
     until ln -s "$$" "$lock" 2>/dev/null; do
@@ -84,6 +83,7 @@ get_uv() {
     exit 1
 }
 
+mkdir -p .cache
 if fits; then exit 0; fi
 take_turn
 if fits; then exit 0; fi
