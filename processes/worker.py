@@ -68,8 +68,10 @@ async def _one(events: Log, post: Post, handler: Handler, task: Task, places: as
     except Unavailable as error:
         if not error.retryable:
             raise
-        # Not even a word about it reaches the log: the fact comes back by itself.
+        # What became of it could not be recorded: it comes back, at the latest when nobody says that it is kept.
         log.warning("fact_left", durable=post.durable, position=task.position, error=repr(error))
+        with contextlib.suppress(Unavailable):
+            await task.give_back(delay_s=post.ack_wait_s)
     finally:
         heart.cancel()
         places.release()

@@ -10,6 +10,7 @@ from domain.delivery import AudiencePage, Dispatch, OutcomeSlice
 from domain.message import Message
 from domain.outcome import TERMINAL, Expired, Outcome, Retry, Suppressed, Unknown
 from domain.recorded import DELIVERY, EVENTS
+from domain.retry import HALTED
 from domain.routing import MOVED
 from projections import deliveries
 from tests.memory.world import REALM, World
@@ -119,6 +120,9 @@ class Ledger:
 
 
 def _is_of_our_own(ended: OutcomeSlice, outcome: Outcome) -> bool:
-    """Whether no provider was asked: no try was left, or no time, or no address."""
-    moved = isinstance(outcome, Suppressed) and outcome.code == MOVED
-    return "-end" in ended.dispatch or moved or isinstance(outcome, Expired)
+    """Whether no provider was asked: no try was left, or no time, no address, no right to."""
+    match outcome:
+        case Suppressed(code=code) | Retry(code=code) if code in (MOVED, HALTED):
+            return True
+        case _:
+            return "-end" in ended.dispatch or isinstance(outcome, Expired)

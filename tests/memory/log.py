@@ -26,6 +26,11 @@ class MemoryTask:
         self.raw, self.deliveries = stored.data, deliveries
         self.done = asyncio.Event()
 
+    def is_kept(self) -> bool:
+        """The heart of a worker beats in seconds of the world; here time jumps, and it beats as long as it could."""
+        life = self._log.life
+        return self._log.keeps and life.awake.is_set() and not life.dead.is_set() and not self.done.is_set()
+
     @property
     def fact(self) -> Recorded:
         return self._log.unpack(self.stream, self._stored)
@@ -47,12 +52,12 @@ class MemoryTask:
 
 
 class MemoryLog:
-    """down: every call fails, as long as it is set."""
+    """down: every call fails, as long as it is set. keeps: facts at work here are not handed out again meanwhile."""
 
     def __init__(self, streams: Streams, keys: MemoryKeyStore, *, life: Lifeline | None = None) -> None:
         self.streams, self._keys = streams, keys
         self.life = life or Lifeline()
-        self.down = False
+        self.down, self.keeps = False, True
 
     def unpack(self, stream: str, stored: Stored) -> Recorded:
         """Raises ValueError for a message that is no fact."""
@@ -108,6 +113,7 @@ class MemoryLog:
                 await self.streams.changed()
                 continue
             task = MemoryTask(self, shared, *taken)
+            shared.pending[task.position].is_kept = task.is_kept
             out.append(task)
             yield task
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -46,10 +46,11 @@ class Planned(NamedTuple):
 
 @dataclass(slots=True)
 class Pending:
-    """A message that was handed out and not acknowledged."""
+    """A message that was handed out and not acknowledged. is_kept: whether its worker lives, and says so in time."""
 
     again_at: datetime
     deliveries: int
+    is_kept: Callable[[], bool] = lambda: False
 
 
 @dataclass(slots=True)
@@ -109,6 +110,8 @@ class Streams:
     def take(self, durable: Durable) -> tuple[Stored, int] | None:
         """The next message for a worker, and how often it was handed out by now."""
         for position, pending in durable.pending.items():
+            if pending.again_at <= self.clock.now and pending.is_kept():
+                pending.again_at = self.clock.now + timedelta(seconds=durable.ack_wait_s)
             if pending.again_at <= self.clock.now:
                 return self._hand_out(durable, position, pending.deliveries + 1)
         log = self.messages[durable.stream]
