@@ -79,7 +79,7 @@ class ProviderToken:
 
     def at(self, now: datetime) -> str:
         window = int(now.timestamp() - TOKEN_SKEW_S) // TOKEN_S * TOKEN_S
-        if window > self._issued_at:
+        if window > self._issued_at and now.timestamp() - self._forced_at >= TOKEN_AGAIN_S:
             self._sign(window)
         return self._token
 
@@ -203,11 +203,11 @@ def judge(result: Result, id: str) -> Verdict:
 def _judge_reason(status: int, reason: str, timestamp_ms: Any) -> Verdict:
     match status:
         case 410:
-            # Final: Apple forgets the token for good. Without a time it holds from now on.
+            # Final: Apple forgets the token for good. Without a time it could be older than the registration.
             since = (
                 datetime.fromtimestamp(timestamp_ms / 1000, UTC) if isinstance(timestamp_ms, int) else None
             )
-            return Gone(reason, since)
+            return Gone(reason, since, confirm=since is None)
         case 400 if reason in _WRONG_APP:
             return Rejected(reason, quarantine=True)
         case 400 | 413 if reason in _OUR_BUG or status == 413:

@@ -6,6 +6,7 @@ messages that name the token do. Source: firebase.google.com, "FCM error codes" 
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -89,7 +90,8 @@ class FcmGateway:
         now = self._clock()
         if payload_size(notice.content, notice.message, notice.tid) > PAYLOAD_BYTES_MAX:
             return [Rejected("PayloadTooLarge")] * len(targets)
-        started = now.timestamp()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + deadline_s
         try:
             self._announce(await self._token.get(timeout_s=deadline_s))
         except TokenUnavailable as trouble:
@@ -100,7 +102,7 @@ class FcmGateway:
         template = Template(notice, now)
         results = await self._transport.post_many(
             [Request(self._path, template.body(notice.message, target)) for target in targets],
-            deadline_s=deadline_s - (self._clock().timestamp() - started),
+            deadline_s=until - loop.time(),
         )
         verdicts = [self._judge(result, notice) for result in results]
         if any(isinstance(verdict, Halt) for verdict in verdicts):

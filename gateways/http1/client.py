@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +15,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from gateways.http2.dial import DialFailed, Resolve
+from gateways.http2.dial import DialFailed, Resolve, tls_context
 from gateways.transport import Answer, Header, NoAnswer, NotSent, Request, Result
 
 IN_FLIGHT_MAX = 32
@@ -40,7 +39,7 @@ class Http1Transport:
         resolve: Resolve | None = None,
     ) -> None:
         self._url = url.rstrip("/")
-        self._tls = ssl.create_default_context(cafile=ca_file)
+        self._tls = tls_context(ca_file, "http/1.1")
         self._constants = dict(constants)
         self._in_flight_max, self._resolve = in_flight_max, resolve
         self._session: aiohttp.ClientSession | None = None

@@ -55,13 +55,14 @@ class Http2Transport:
         ca_file: str | None = None,
         constants: Sequence[Header] = (),
         connections_max: int = 1,
+        waiting_max: int = WAITING_MAX,
         resolve: Resolve = resolve_any,
         keepalive: Keepalive | None = None,
     ) -> None:
         self.origin = Origin.of(url)
-        self._tls, self._resolve = tls_context(ca_file), resolve
+        self._tls, self._resolve = tls_context(ca_file, "h2"), resolve
         self._constants = dict(constants)
-        self._connections_max = connections_max
+        self._connections_max, self._waiting_max = connections_max, waiting_max
         self._connections: list[Connection] = []
         self._waiting: Waiting = deque()
         self._backoff = Backoff()
@@ -74,7 +75,7 @@ class Http2Transport:
     ) -> list[Result]:
         if not requests:
             return []
-        if self._closing or len(self._waiting) + len(requests) > WAITING_MAX:
+        if self._closing or len(self._waiting) + len(requests) > self._waiting_max:
             refusal = NotSent("closing" if self._closing else "overloaded")
             return [refusal] * len(requests)
         batch = Batch(requests, headers)

@@ -9,6 +9,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import msgspec
@@ -54,11 +55,12 @@ class Origin(msgspec.Struct, frozen=True):
         return cls(parts.hostname, parts.port or 443)
 
 
-def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
-    """The system's authorities, or only those of `ca_file`."""
+@lru_cache(32)
+def tls_context(ca_file: str | None, protocol: str) -> ssl.SSLContext:
+    """The system's authorities, or only those of `ca_file`. Shared, since reading them takes tens of milliseconds."""
     context = ssl.create_default_context(cafile=ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
+    context.set_alpn_protocols([protocol])
     return context
 
 

@@ -43,7 +43,7 @@ async def test_accepted(providers: Providers, send: Send) -> None:
             Respond(410, body=f'{{"reason":"ExpiredToken","timestamp":{int(DIED_AT.timestamp() * 1000)}}}'),
             Gone("ExpiredToken", DIED_AT),
         ),
-        (Respond(410, body=""), Gone("410")),
+        (Respond(410, body=""), Gone("410", confirm=True)),
         (Respond(413, "PayloadTooLarge"), Rejected("PayloadTooLarge")),
         (Respond(400, "PayloadEmpty"), Rejected("PayloadEmpty")),
         (Respond(429, "TooManyRequests"), Retry("TooManyRequests")),

@@ -208,7 +208,7 @@ async def test_what_a_message_says(
     await send("fcm", [phone], "Hallo", "Títle", opts, message=message, urgency=urgency, ttl_s=900, tid="t1")
     sent = json.loads((await providers.last_request(phone))["payload"])["message"]
     assert phone.client is not None
-    id = uuid5(message, phone.client.hex).hex
+    id = str(uuid5(message, phone.client.hex))
     assert sent["token"] == phone.address
     assert sent["notification"] == {"title": "Títle", "body": "Hallo"}
     assert sent["data"] == {"order": "7", "name": "Zoë", "message_id": message.hex, "tid": "t1"}
@@ -229,7 +229,7 @@ async def test_firebase_admin_would_say_the_same(providers: Providers, send: Sen
     await send("fcm", [phone], "Hallo", "Title", message=message, ttl_s=0, tid=None)
     sent: dict[str, Any] = json.loads((await providers.last_request(phone))["payload"])["message"]
     assert phone.client is not None
-    id = uuid5(message, phone.client.hex).hex
+    id = str(uuid5(message, phone.client.hex))
     same = messaging.Message(
         token=phone.address,
         notification=messaging.Notification("Title", "Hallo"),

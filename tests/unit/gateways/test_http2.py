@@ -9,7 +9,6 @@ import pytest
 import uvloop
 
 from gateways.http2 import Http2Transport
-from gateways.http2 import client as client_module
 from gateways.transport import Answer, NoAnswer, NotSent, Result
 from tests.fixtures.certificates import Certificates
 from tests.fixtures.h2_server import H2Server, Setting, serving
@@ -204,13 +203,11 @@ async def test_further_connections_open_when_all_are_full(certificates: Certific
         assert await sending == [Answer(200)] * 20
 
 
-async def test_what_the_queue_cannot_hold_is_refused(
-    transport: Http2Transport, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_the_queue_cannot_hold_is_refused(server: H2Server, certificates: Certificates) -> None:
     """A bounded queue: more is certainly not sent, and said so at once."""
-    monkeypatch.setattr(client_module, "WAITING_MAX", 10)
-    assert await post(transport, *(f"ok-{n}" for n in range(11))) == [NotSent("overloaded")] * 11
-    assert await post(transport, *(f"ok-{n}" for n in range(10))) == [Answer(200)] * 10
+    async with client(server, certificates, waiting_max=10) as transport:
+        assert await post(transport, *(f"ok-{n}" for n in range(11))) == [NotSent("overloaded")] * 11
+        assert await post(transport, *(f"ok-{n}" for n in range(10))) == [Answer(200)] * 10
 
 
 def test_the_same_on_uvloop(certificates: Certificates) -> None:
