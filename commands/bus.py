@@ -44,6 +44,7 @@ HANDLERS: dict[type[msgspec.Struct], Handler] = {
     contacts.EraseContact: contacts.erase_contact,
     contacts.FindContactAddressGone: contacts.find_contact_address_gone,
     contacts.SuppressChannel: contacts.suppress_channel,
+    contacts.DoubtContactAddress: contacts.doubt_contact_address,
     contacts.RestoreChannel: contacts.restore_channel,
     contacts.EndSubscription: contacts.end_subscription,
     clients.Enlist: clients.enlist,

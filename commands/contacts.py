@@ -43,14 +43,30 @@ class FindContactAddressGone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SuppressChannel(msgspec.Struct, frozen=True, kw_only=True):
+    """address: only while it is the contact's, for what was said of that address; "": whatever it is."""
+
     contact: UUID
     channel: str
     code: str
+    address: str = ""
+
+
+class DoubtContactAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """report: the provider's name for the message that did not arrive; each counts once."""
+
+    contact: UUID
+    channel: str
+    code: str
+    address: str
+    report: str
 
 
 class RestoreChannel(msgspec.Struct, frozen=True, kw_only=True):
+    """address: as for SuppressChannel."""
+
     contact: UUID
     channel: str
+    address: str = ""
 
 
 class EndSubscription(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +86,8 @@ async def put_contact(command: PutContact, scope: Scope) -> bool:
         contact = Contact.create(id=id, at=scope.now, uid=command.uid)
     for channel, address in ((EMAIL, command.email), (SMS, command.cell)):
         if address is not msgspec.UNSET:
-            contact.set_address(at=scope.now, channel=channel, address=address)
+            token = scope.ids.token(scope.realm, channel, address)
+            contact.set_address(at=scope.now, channel=channel, address=address, token=token)
     contact.set_preferences(
         at=scope.now,
         channels=contact.channels if command.channels is msgspec.UNSET else command.channels,
@@ -97,13 +114,27 @@ async def find_contact_address_gone(command: FindContactAddressGone, scope: Scop
 
 async def suppress_channel(command: SuppressChannel, scope: Scope) -> None:
     contact = await _contact(command.contact, scope)
-    contact.suppress(at=scope.now, channel=command.channel, code=command.code)
+    token = _token(command.channel, command.address, scope)
+    contact.suppress(at=scope.now, channel=command.channel, code=command.code, token=token)
+    await scope.save(contact)
+
+
+async def doubt_contact_address(command: DoubtContactAddress, scope: Scope) -> None:
+    contact = await _contact(command.contact, scope)
+    contact.doubt_address(
+        at=scope.now,
+        channel=command.channel,
+        code=command.code,
+        token=_token(command.channel, command.address, scope),
+        report=command.report,
+    )
     await scope.save(contact)
 
 
 async def restore_channel(command: RestoreChannel, scope: Scope) -> None:
     contact = await _contact(command.contact, scope)
-    contact.restore(at=scope.now, channel=command.channel)
+    token = _token(command.channel, command.address, scope)
+    contact.restore(at=scope.now, channel=command.channel, token=token)
     await scope.save(contact)
 
 
@@ -113,6 +144,10 @@ async def end_subscription(command: EndSubscription, scope: Scope) -> None:
     if subscription is not None:
         subscription.end(at=scope.now)
         await scope.save(subscription)
+
+
+def _token(channel: str, address: str, scope: Scope) -> UUID | None:
+    return scope.ids.token(scope.realm, channel, address) if address else None
 
 
 async def _contact(id: UUID, scope: Scope) -> Contact:

@@ -11,6 +11,9 @@ from domain.aggregate import Created as BaseCreated
 from domain.aggregate import Event as BaseEvent
 from domain.errors import Conflict
 
+STRIKES_MAX = 3
+"""Reports that a message did not reach the phone: the first may be chance, this many are not."""
+
 
 class Contact(Aggregate):
     """uid is the caller's word for the person, unique in the realm."""
@@ -28,16 +31,22 @@ class Contact(Aggregate):
 
     @dataclass(frozen=True, kw_only=True)
     class AddressSet(Event):
-        """A phone number (E.164) or e-mail address; an empty one takes it away."""
+        """A phone number (E.164) or e-mail address; an empty one takes it away.
+
+        token: the address's digest, to find the person by who only has the address; None when it is taken away.
+        """
 
         TOPIC = "contact.address-set.v1"
         SEALED = ("address",)
         channel: str
         address: str | None
+        token: UUID | None
 
         def apply(self, aggregate: Contact) -> None:
             aggregate.addresses[self.channel] = self.address or ""
+            aggregate.tokens[self.channel] = self.token
             aggregate.address_times[self.channel] = self.timestamp
+            aggregate.strikes.pop(self.channel, None)
 
     @dataclass(frozen=True, kw_only=True)
     class PreferencesSet(Event):
@@ -64,8 +73,20 @@ class Contact(Aggregate):
             aggregate.addresses.pop(self.channel, None)
 
     @dataclass(frozen=True, kw_only=True)
+    class AddressDoubted(Event):
+        """A provider took a message and could not bring it (code: its reason, report: its name for the message)."""
+
+        TOPIC = "contact.address-doubted.v1"
+        channel: str
+        code: str
+        report: str
+
+        def apply(self, aggregate: Contact) -> None:
+            aggregate.strikes.setdefault(self.channel, []).append(self.report)
+
+    @dataclass(frozen=True, kw_only=True)
     class ChannelSuppressed(Event):
-        """The person said stop, or complained (code: the provider's reason)."""
+        """The person said stop, or complained, or can't be reached (code: the provider's reason)."""
 
         TOPIC = "contact.channel-suppressed.v1"
         channel: str
@@ -83,6 +104,7 @@ class Contact(Aggregate):
 
         def apply(self, aggregate: Contact) -> None:
             aggregate.suppressed.pop(self.channel, None)
+            aggregate.strikes.pop(self.channel, None)
 
     @dataclass(frozen=True, kw_only=True)
     class Erased(Event):
@@ -97,7 +119,9 @@ class Contact(Aggregate):
     def __init__(self, uid: str) -> None:
         self.uid, self.erased = uid, False
         self.addresses: dict[str, str] = {}
+        self.tokens: dict[str, UUID | None] = {}
         self.address_times: dict[str, datetime] = {}
+        self.strikes: dict[str, list[str]] = {}
         self.suppressed: dict[str, str] = {}
         self.channels: tuple[str, ...] | None = None
         self.locale = self.time_zone = ""
@@ -107,22 +131,40 @@ class Contact(Aggregate):
         contact: Contact = cls._open(cls.Created, id=id, at=at, uid=uid)
         return contact
 
-    def set_address(self, *, at: datetime, channel: str, address: str) -> None:
+    def set_address(self, *, at: datetime, channel: str, address: str, token: UUID | None) -> None:
         self._assert_present()
         if address != self.addresses.get(channel, ""):
-            self.trigger_event(self.AddressSet, timestamp=at, channel=channel, address=address)
+            self.trigger_event(
+                self.AddressSet,
+                timestamp=at,
+                channel=channel,
+                address=address,
+                token=token if address else None,
+            )
 
     def retire_address(self, *, at: datetime, channel: str, code: str, since: datetime) -> None:
         """Give up a dead address, unless it was set after the provider found it dead."""
         if self.addresses.get(channel) and self.address_times[channel] <= since:
             self.trigger_event(self.AddressRetired, timestamp=at, channel=channel, code=code)
 
-    def suppress(self, *, at: datetime, channel: str, code: str) -> None:
-        if channel not in self.suppressed:
+    def suppress(self, *, at: datetime, channel: str, code: str, token: UUID | None = None) -> None:
+        """Send nothing more there. token: only if that is still the address, for what is said of an address alone."""
+        if channel not in self.suppressed and self._has(channel, token):
             self.trigger_event(self.ChannelSuppressed, timestamp=at, channel=channel, code=code)
 
-    def restore(self, *, at: datetime, channel: str) -> None:
-        if channel in self.suppressed:
+    def doubt_address(
+        self, *, at: datetime, channel: str, code: str, token: UUID | None, report: str
+    ) -> None:
+        """Count a report against an address, each once; the last one that is borne suppresses the channel."""
+        seen = self.strikes.get(channel, [])
+        if report in seen or channel in self.suppressed or not self._has(channel, token):
+            return
+        self.trigger_event(self.AddressDoubted, timestamp=at, channel=channel, code=code, report=report)
+        if len(self.strikes[channel]) >= STRIKES_MAX:
+            self.suppress(at=at, channel=channel, code=code)
+
+    def restore(self, *, at: datetime, channel: str, token: UUID | None = None) -> None:
+        if channel in self.suppressed and self._has(channel, token):
             self.trigger_event(self.ChannelRestored, timestamp=at, channel=channel)
 
     def set_preferences(
@@ -141,6 +183,9 @@ class Contact(Aggregate):
     def erase(self, *, at: datetime) -> None:
         if not self.erased:
             self.trigger_event(self.Erased, timestamp=at)
+
+    def _has(self, channel: str, token: UUID | None) -> bool:
+        return token is None or self.tokens.get(channel) == token
 
     def _assert_present(self) -> None:
         if self.erased:

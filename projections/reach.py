@@ -1,6 +1,7 @@
 """How each contact can be reached: what they allow, and every address, in one partition a contact.
 
-Also who owns a push token: the newest registration wins, whatever the order of events.
+Also who owns a push token (the newest registration wins, whatever the order of events), and which contacts have had a
+phone number or mail address, by its digest.
 """
 
 from __future__ import annotations
@@ -42,6 +43,18 @@ TOKENS = Table(
     columns={"set_at": "bigint", "cleared_at": "bigint"},
 )
 
+HOLDERS = Table(
+    projection="reach",
+    name="holders",
+    partition={"realm": "text", "token": "uuid"},
+    clustering={"contact": "uuid"},
+    columns={"channel": "text"},
+)
+"""Who has ever had the address with this digest as their own; who has it now, their events say."""
+
+HOLDERS_MAX = 50
+"""Contacts that share one phone or mailbox."""
+
 SLOTS_MAX = 200
 """Addresses of one contact that are looked at; nobody has more devices in use."""
 
@@ -49,9 +62,9 @@ SLOTS_MAX = 200
 class Reach:
     """The projection."""
 
-    name, version = "reach", 1
+    name, version = "reach", 2
     streams = (EVENTS,)
-    tables = (REACH, TOKENS)
+    tables = (REACH, TOKENS, HOLDERS)
 
     def project(self, fact: Recorded) -> Iterable[Write]:
         match fact.body:
@@ -78,18 +91,31 @@ def _contact_writes(fact: Recorded, event: Contact.Event) -> Iterable[Write]:
             yield put("", uid=event.uid)
         case Contact.PreferencesSet():
             yield put("", channels=event.channels)
-        case Contact.AddressSet():
-            yield put(event.channel, channel=event.channel, address=event.address or None)
-        case Contact.AddressRetired():
-            yield put(event.channel, address=None)
-        case Contact.ChannelSuppressed():
-            yield put(event.channel, channel=event.channel, suppressed=event.code)
-        case Contact.ChannelRestored():
-            yield put(event.channel, suppressed=None)
+        case Contact.AddressDoubted():
+            return
         case Contact.Erased():
             yield put("", erased_at=fact.position, channels=None)
             for channel in sorted(OF_CONTACT):
                 yield put(channel, address=None)
+        case _:
+            values = _own_slot(event)
+            yield put(values.pop("slot"), **values)
+            if isinstance(event, Contact.AddressSet) and event.token is not None:
+                holder = (fact.realm, event.token, contact)
+                yield Put(HOLDERS, holder, {"channel": event.channel}, fact.position)
+
+
+def _own_slot(event: Contact.Event) -> dict[str, Any]:
+    """What changes in which slot of the contact's own addresses."""
+    match event:
+        case Contact.AddressSet():
+            return {"slot": event.channel, "channel": event.channel, "address": event.address or None}
+        case Contact.AddressRetired():
+            return {"slot": event.channel, "address": None}
+        case Contact.ChannelSuppressed():
+            return {"slot": event.channel, "channel": event.channel, "suppressed": event.code}
+        case Contact.ChannelRestored():
+            return {"slot": event.channel, "suppressed": None}
         case _:
             raise ValueError(f"no rule for {type(event).__qualname__}")
 
@@ -196,6 +222,12 @@ def owner_of(claims: Sequence[Row]) -> UUID | None:
     live = [row for row in claims if (row["set_at"] or 0) > (row["cleared_at"] or 0)]
     owner: UUID | None = max(live, key=lambda row: row["set_at"])["client"] if live else None
     return owner
+
+
+async def holders(models: ReadModels, realm: str, token: UUID) -> list[UUID]:
+    """Contacts that have, or once had, the address with this digest as their own."""
+    rows = await models.range(HOLDERS, (realm, token), limit=HOLDERS_MAX)
+    return [row["contact"] for row in rows]
 
 
 async def owned(models: ReadModels, realm: str, pairs: Sequence[tuple[UUID, UUID]]) -> list[bool]:

@@ -37,6 +37,17 @@ CREATE TABLE IF NOT EXISTS "tokens" (
     PRIMARY KEY ("realm", "token", "client")
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS "holders" (
+    "realm" TEXT NOT NULL,
+    "token" BLOB NOT NULL,
+    "contact" BLOB NOT NULL,
+    "channel" TEXT,
+    "channel__at" INTEGER NOT NULL DEFAULT 0,
+    row__at INTEGER NOT NULL DEFAULT 0,
+    row__gone INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY ("realm", "token", "contact")
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS checkpoints (
     stream TEXT PRIMARY KEY,
     position INTEGER NOT NULL,

@@ -117,7 +117,7 @@ async def test_one_of_eight_racing_writers_wins_each_version(
 async def test_an_address_is_sealed_and_comes_back(log: JetStreamLog) -> None:
     """The address is nowhere on the log in the clear, and whoever has the keys reads it."""
     contact = Contact.create(id=uuid4(), at=AT, uid="u1")
-    contact.set_address(at=AT, channel="sms", address="+34600000001")
+    contact.set_address(at=AT, channel="sms", address="+34600000001", token=None)
     await log.events.save(contact, context=CONTEXT)
     raw = await log.js.direct_get(EVENTS, "evt.>")
     assert not any(b"+34600000001" in stored.data for stored in raw)
@@ -129,7 +129,7 @@ async def test_an_address_is_sealed_and_comes_back(log: JetStreamLog) -> None:
 async def test_what_a_destroyed_key_sealed_reads_none(log: JetStreamLog, nats_server: NatsServer) -> None:
     """After an erasure no process reads the address again, nor can anything new be sealed for that person."""
     contact = Contact.create(id=uuid4(), at=AT, uid="u1")
-    contact.set_address(at=AT, channel="sms", address="+34600000001")
+    contact.set_address(at=AT, channel="sms", address="+34600000001", token=None)
     await log.events.save(contact, context=CONTEXT)
     async with open_log(log_config(nats_server), master_key=MASTER_KEY) as other:
         seen = await other.events.load(Contact, contact.id)
@@ -140,6 +140,6 @@ async def test_what_a_destroyed_key_sealed_reads_none(log: JetStreamLog, nats_se
             while (seen := await other.events.load(Contact, contact.id)) and seen.addresses["sms"]:
                 await asyncio.sleep(0)
         assert seen is not None
-        seen.set_address(at=AT, channel="sms", address="+34600000002")
+        seen.set_address(at=AT, channel="sms", address="+34600000002", token=None)
         with pytest.raises(Conflict):
             await other.events.save(seen, context=CONTEXT)

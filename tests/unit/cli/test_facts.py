@@ -19,7 +19,7 @@ PHONE = "+34600000000"
 
 def _fact() -> Recorded:
     contact = Contact.create(id=ID, at=AT, uid="ann")
-    contact.set_address(at=AT, channel="sms", address=PHONE)
+    contact.set_address(at=AT, channel="sms", address=PHONE, token=ID)
     event = contact.collect_events()[-1]
     return Recorded(
         stream=EVENTS,
@@ -37,7 +37,7 @@ def _fact() -> Recorded:
 def test_what_is_personal_is_hidden() -> None:
     """An address shows as hidden in every form, and whole only when asked for."""
     hidden = shown(_fact(), personal=False)
-    assert hidden["data"] == {"channel": "sms", "address": "(hidden)"}
+    assert hidden["data"] == {"channel": "sms", "address": "(hidden)", "token": str(ID)}
     assert PHONE not in line(hidden)
     assert PHONE not in str(cloud_event(hidden, "e1"))
     assert shown(_fact(), personal=True)["data"]["address"] == PHONE

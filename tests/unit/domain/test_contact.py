@@ -11,7 +11,7 @@ from domain.contact import Contact
 from domain.errors import Conflict
 from tests.unit.domain.story import Story, at, given
 
-ID = UUID(int=1)
+ID, TOKEN, OTHER = UUID(int=1), UUID(int=2), UUID(int=3)
 
 
 def ann() -> Contact:
@@ -20,7 +20,7 @@ def ann() -> Contact:
 
 def with_mail() -> Story[Contact]:
     return given(ann()).and_then(
-        lambda c: c.set_address(at=at(1), channel="email", address="ann@example.org")
+        lambda c: c.set_address(at=at(1), channel="email", address="ann@example.org", token=TOKEN)
     )
 
 
@@ -30,13 +30,13 @@ def erased() -> Story[Contact]:
 
 def test_an_address_is_set_changed_and_taken_away() -> None:
     """Each change is an event; an empty address takes it away."""
-    given(ann()).when(lambda c: c.set_address(at=at(1), channel="sms", address="+491")).then(
+    given(ann()).when(lambda c: c.set_address(at=at(1), channel="sms", address="+491", token=TOKEN)).then(
         Contact.AddressSet, channel="sms", address="+491"
     )
-    with_mail().when(lambda c: c.set_address(at=at(2), channel="email", address="new@example.org")).then(
-        Contact.AddressSet, address="new@example.org"
-    )
-    with_mail().when(lambda c: c.set_address(at=at(2), channel="email", address="")).then(
+    with_mail().when(
+        lambda c: c.set_address(at=at(2), channel="email", address="new@example.org", token=TOKEN)
+    ).then(Contact.AddressSet, address="new@example.org")
+    with_mail().when(lambda c: c.set_address(at=at(2), channel="email", address="", token=TOKEN)).then(
         Contact.AddressSet, address=""
     )
 
@@ -44,9 +44,11 @@ def test_an_address_is_set_changed_and_taken_away() -> None:
 def test_the_same_address_changes_nothing() -> None:
     """An address told again, or taken away where none is."""
     with_mail().when(
-        lambda c: c.set_address(at=at(2), channel="email", address="ann@example.org")
+        lambda c: c.set_address(at=at(2), channel="email", address="ann@example.org", token=TOKEN)
     ).then_nothing()
-    given(ann()).when(lambda c: c.set_address(at=at(2), channel="sms", address="")).then_nothing()
+    given(ann()).when(
+        lambda c: c.set_address(at=at(2), channel="sms", address="", token=TOKEN)
+    ).then_nothing()
 
 
 @pytest.mark.parametrize(("since_s", "retires"), [(0, False), (1, True), (5, True)])
@@ -68,7 +70,7 @@ def test_there_is_nothing_to_retire_twice() -> None:
         contact.retire_address(at=at(9), channel="email", code="no-mailbox", since=at(8))
 
     with_mail().and_then(retire).when(retire).then_nothing()
-    with_mail().and_then(lambda c: c.set_address(at=at(2), channel="email", address="")).when(
+    with_mail().and_then(lambda c: c.set_address(at=at(2), channel="email", address="", token=TOKEN)).when(
         retire
     ).then_nothing()
     given(ann()).when(retire).then_nothing()
@@ -88,6 +90,41 @@ def test_suppressing_and_restoring_a_channel() -> None:
     given(ann()).when(lambda c: c.restore(at=at(2), channel="email")).then_nothing()
 
 
+def test_what_is_said_of_an_address_holds_for_that_address() -> None:
+    """A bounce of a mailbox that the person has left behind stops nothing, and its return restores nothing."""
+
+    def bounced(token: UUID) -> Callable[[Contact], None]:
+        return lambda c: c.suppress(at=at(2), channel="email", code="bounce", token=token)
+
+    with_mail().when(bounced(OTHER)).then_nothing()
+    with_mail().when(bounced(TOKEN)).then(Contact.ChannelSuppressed, channel="email", code="bounce")
+    with_mail().and_then(bounced(TOKEN)).when(
+        lambda c: c.restore(at=at(3), channel="email", token=OTHER)
+    ).then_nothing()
+
+
+def test_doubts_add_up_to_a_suppression() -> None:
+    """Three different reports, each counted once; a new address begins anew."""
+
+    def doubt(report: str) -> Callable[[Contact], None]:
+        return lambda c: c.doubt_address(at=at(2), channel="email", code="30003", token=TOKEN, report=report)
+
+    once = with_mail().and_then(doubt("1"))
+    once.when(doubt("1")).then_nothing()
+    once.when(doubt("2")).then(Contact.AddressDoubted, code="30003", report="2")
+    thrice = once.and_then(doubt("2")).and_then(doubt("3"))
+    assert thrice.aggregate.suppressed == {"email": "30003"}
+    thrice.when(doubt("4")).then_nothing()
+    anew = (
+        with_mail()
+        .and_then(doubt("1"))
+        .and_then(doubt("2"))
+        .and_then(lambda c: c.set_address(at=at(3), channel="email", address="new@example.org", token=TOKEN))
+        .and_then(doubt("3"))
+    )
+    assert anew.aggregate.suppressed == {}
+
+
 def test_preferences_are_set_once() -> None:
     """The same preferences again are no event; none are the default."""
 
@@ -105,7 +142,9 @@ def test_erasure_is_final() -> None:
     with_mail().when(lambda c: c.erase(at=at(2))).then(Contact.Erased)
     erased().when(lambda c: c.erase(at=at(3))).then_nothing()
     assert erased().aggregate.addresses == {}
-    erased().when(lambda c: c.set_address(at=at(3), channel="sms", address="+491")).then_refused(Conflict)
+    erased().when(lambda c: c.set_address(at=at(3), channel="sms", address="+491", token=TOKEN)).then_refused(
+        Conflict
+    )
     erased().when(
         lambda c: c.set_preferences(at=at(3), channels=None, locale="de", time_zone="")
     ).then_refused(Conflict)

@@ -74,7 +74,7 @@ class History:
     def _mail(self, uid: str, address: str) -> Contact | None:
         contact = self._contact(uid)
         if not contact.erased:
-            contact.set_address(at=self._now(), channel="email", address=address)
+            contact.set_address(at=self._now(), channel="email", address=address, token=token_id(address))
         return contact
 
     def _prefer(self, uid: str, channel: str) -> Contact:

@@ -86,7 +86,12 @@ def test_any_changed_byte_changes_the_digest(event: Event, data: st.DataObject) 
 
 def an_address(key: bytes = KEY) -> tuple[Stored, str]:
     event = Contact.AddressSet(
-        originator_id=UUID(int=7), originator_version=2, timestamp=AT, channel="sms", address="+34600000001"
+        originator_id=UUID(int=7),
+        originator_version=2,
+        timestamp=AT,
+        channel="sms",
+        address="+34600000001",
+        token=None,
     )
     return stored(pack_event(event, Context(), prev="", key=key)), key_name(event)
 
