@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -19,6 +20,7 @@ ALGORITHM_OF = {"OKP": "EdDSA", "EC": "ES256", "RSA": "RS256", "oct": "HS256"}
 EXAMPLES = examples(
     "msgxc token --uid ann",
     'curl -H "Authorization: Bearer $(msgxc token --uid ops --role admin)" localhost:8000/api/v2/threads',
+    "msgxc token --uid till-1 --role till --shop 7f6c2b8e-1d7a-4a55-9a3b-0c9f3c1d2e4f",
 )
 
 
@@ -29,6 +31,9 @@ def token(
     ] = None,
     realm: Annotated[str, typer.Option(help="The tenant it belongs to.")] = DEFAULT_REALM,
     ttl: Annotated[str, typer.Option(help="How long it is good for: 90s, 30m, 1h, 7d.")] = "1h",
+    shop: Annotated[
+        list[UUID] | None, typer.Option(help="A shop it is for, by its UUID; may be repeated.")
+    ] = None,
     service: Annotated[
         bool, typer.Option("--service", help="A service's token: it may publish to any thread.")
     ] = False,
@@ -38,6 +43,8 @@ def token(
         raise typer.BadParameter("a uid has at least one character", param_hint="--uid")
     seconds = int(duration(ttl).total_seconds())
     claims = _claims(uid, role or (), realm, seconds, service=service)
+    if shop:
+        claims["shops"] = [str(each) for each in shop]
     typer.echo(_signed(claims, dict(signing_key(open_session().keyring.jwt))))
 
 
