@@ -84,6 +84,17 @@ get_uv() {
 }
 
 mkdir -p .cache
+# What is downloaded and built is shown, the list of a hundred packages is not.
+sync() {
+    status=.cache/setup.status
+    { "$uv" sync --frozen --compile-bytecode --python-preference system 2>&1; echo $? >"$status"; } |
+        { grep -v '^ [-+~] ' || true; } >&2
+    [ "$(cat "$status")" = 0 ] || {
+        say "uv could not make .venv: its message is above"
+        exit 1
+    }
+}
+
 if fits; then exit 0; fi
 take_turn
 if fits; then exit 0; fi
@@ -92,10 +103,7 @@ PATH=$PATH$(pyenv_folders)
 export PATH
 say "making .venv from uv.lock with $("$uv" --version)"
 rm -f "$stamp"
-"$uv" sync --frozen --python-preference system >&2 || {
-    say "uv could not make .venv: its message is above"
-    exit 1
-}
+sync
 # Compiled once here rather than at each first import.
 .venv/bin/python -m compileall -q -j 2 cli api infra processes commands projections gateways domain >/dev/null || true
 printf '%s\n' "$fingerprint" >"$stamp"
