@@ -86,10 +86,11 @@ get_uv() {
 mkdir -p .cache
 # What is downloaded and built is shown, the list of a hundred packages is not.
 sync() {
-    status=.cache/setup.status
-    { "$uv" sync --frozen --compile-bytecode --python-preference system 2>&1; echo $? >"$status"; } |
+    failed=.cache/setup.failed
+    rm -f "$failed"
+    { "$uv" sync --frozen --compile-bytecode --python-preference system 2>&1 || : >"$failed"; } |
         { grep -v '^ [-+~] ' || true; } >&2
-    [ "$(cat "$status")" = 0 ] || {
+    [ ! -e "$failed" ] || {
         say "uv could not make .venv: its message is above"
         exit 1
     }
