@@ -40,6 +40,9 @@ RETRY_PAUSE_S = 0.05
 BATCH_MESSAGES_MAX = 1000
 """The server's own limit for one atomic batch."""
 
+FIND_MESSAGES_MAX = 1000
+"""Messages on one subject that are looked at to find our own; others rarely append to the same one."""
+
 _HEADER_BYTES_MAX = 4096
 """Left free for headers below the server's limit for a message."""
 
@@ -70,10 +73,11 @@ _ack = msgspec.json.Decoder(_Ack)
 class _Attempt:
     """One append on its way: what has been tried, and how long it may still take."""
 
-    __slots__ = ("deadline", "entries", "failure", "msg_id", "refused", "sent")
+    __slots__ = ("after", "deadline", "entries", "failure", "msg_id", "refused", "sent")
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self.entries = entries
+    def __init__(self, entries: Sequence[Entry], after: int) -> None:
+        """after: a position that was there before."""
+        self.entries, self.after = entries, after
         alone = entries[0] if len(entries) == 1 else None
         named = alone is not None and alone.expect is None and alone.deduplicate
         self.msg_id = uuid.uuid4().hex if named else ""
@@ -101,7 +105,7 @@ class Appender:
         Raises VersionConflict or Unavailable (nothing stored), OutcomeUnknown, TooLarge (nothing sent).
         """
         self.assert_fits(entries)
-        attempt = _Attempt(entries)
+        attempt = _Attempt(entries, self._guard.position(self.stream))
         while (position := await self._try(attempt)) is None:
             attempt.assert_time_left()
             await asyncio.sleep(RETRY_PAUSE_S)
@@ -172,14 +176,16 @@ class Appender:
     async def _find(self, attempt: _Attempt) -> int | None:
         """Where ours is, from the leader; None if it is not there."""
         first = attempt.entries[0]
-        if first.expect is None:
-            found = await self._js.leader_get(self.stream, last_by_subj=first.subject)
-        else:
-            after = first.expect + 1
-            found = await self._js.leader_get(self.stream, seq=after, next_by_subj=first.subject)
-        if found is None or not _is(found, first, attempt.msg_id):
-            return None
-        return found.sequence + len(attempt.entries) - 1
+        # What follows the expected message is ours or another's; without expectation ours is somewhere after.
+        start = attempt.after + 1 if first.expect is None else first.expect + 1
+        for _ in range(FIND_MESSAGES_MAX if first.expect is None else 1):
+            found = await self._js.leader_get(self.stream, seq=start, next_by_subj=first.subject)
+            if found is None:
+                return None
+            if _is(found, first, attempt.msg_id):
+                return found.sequence + len(attempt.entries) - 1
+            start = found.sequence + 1
+        return None
 
 
 def _batch(entries: Sequence[Entry]) -> tuple[bytes, bytes]:

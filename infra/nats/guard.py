@@ -48,6 +48,11 @@ class Guard:
     def epoch(self, stream: str) -> str:
         return self._known[stream].epoch
 
+    def position(self, stream: str) -> int:
+        """The furthest position that was acknowledged to us; 0 if none was yet."""
+        known = self._known.get(stream)
+        return 0 if known is None else known.position
+
     def saw(self, stream: str, position: int, body: bytes) -> None:
         """An append was acknowledged at this position."""
         known = self._known.get(stream)

@@ -62,12 +62,14 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     port: 0 takes a free one at the first start and keeps it over restarts. sync: "always" flushes each write
     to the disk before it is acknowledged; else a duration such as "2m". extra: further lines of configuration.
+    authorization: a block that says who may do what, instead of the one token that may do everything.
     """
 
     folder: Path
     port: int = 0
     sync: str = "always"
     extra: str = ""
+    authorization: str = ""
     binary: Path | None = None
     lock_s_max: float = LOCK_S_MAX
 
@@ -261,7 +263,7 @@ log_file: {quoted(str(config.folder / "nats.log"))}
 logfile_size_limit: 16MB
 logfile_max_num: 3
 max_payload: {MESSAGE_BYTES_MAX}
-authorization {{ token: {quoted(token)} }}
+{config.authorization or f"authorization {{ token: {quoted(token)} }}"}
 jetstream {{
   store_dir: {quoted(str(config.folder))}  # in its subfolder jetstream
   sync_interval: {config.sync}

@@ -86,6 +86,23 @@ async def test_what_was_missed_is_read_in_order_over_several_subjects(log: JetSt
     assert await reader.epoch() == await log.epoch(FEED)
 
 
+async def test_frames_that_share_a_commit_reach_their_sockets_one_by_one(own_server: NatsServer) -> None:
+    """Three hundred at once on a server that flushes each write: all of them, in order, each with its position."""
+    seen: list[tuple[int, int, str, bytes]] = []
+    async with open_log(log_config(own_server), master_key=MASTER_KEY) as log:
+        for n in range(3):
+            await log.feed_reader.subscribe(f"feed.thread.{n}", lambda *frame: seen.append(frame))
+        frames = [log.feed(f"feed.thread.{n % 3}", b"%d" % n, message="m") for n in range(300)]
+        positions = await asyncio.gather(*frames)
+        await until(lambda: reached(seen, 300))
+    assert sorted(positions) == list(range(1, 301))
+    assert [position for position, *_ in seen] == list(range(1, 301))
+    assert {frame for *_, frame in seen} == {b"%d" % n for n in range(300)}
+    for position, previous, subject, _ in seen:
+        former = [each[0] for each in seen if each[2] == subject and each[0] < position]
+        assert previous == max(former, default=0)
+
+
 async def test_an_empty_feed_has_bounds(log: JetStreamLog) -> None:
     first, last = await log.feed_reader.bounds()
     assert (first, last) == (1, 0)

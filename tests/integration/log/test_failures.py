@@ -169,6 +169,21 @@ async def test_an_append_with_any_expectation_is_stored_once_though_its_answer_i
         assert await log.end(DELIVERY) == 1
 
 
+async def test_a_lost_answer_is_found_behind_what_others_appended(
+    log: JetStreamLog, nats_server: NatsServer
+) -> None:
+    """Two records in one append, without expectation; others follow on the same subject before we can look."""
+    async with through_a_proxy(nats_server) as (proxy, proxied):
+        proxy.hold_answers()
+        appends = [Append("outcome.apns.d1", an_attempt("d1", n)) for n in (0, 5)]
+        appending = asyncio.create_task(proxied.append(*appends))
+        await until(lambda: reaches(log, DELIVERY, 2))
+        await log.append(Append("outcome.apns.d1", an_attempt("d1", 10)))
+        proxy.cut()
+        assert await appending == [1, 2]
+        assert await log.end(DELIVERY) == 3
+
+
 async def test_an_unreachable_log_is_unavailable_and_stores_nothing_later(
     log: JetStreamLog, nats_server: NatsServer
 ) -> None:
