@@ -1,4 +1,4 @@
-"""APNs and FCM gateways: requests a second and CPU time of each, with aioapns as the reference in the same run.
+"""Push gateways: sends a second and CPU time of each, with aioapns as the reference in the same run.
 
     .venv/bin/python bench/push_transport.py                                    # against the project's sandbox
     .venv/bin/python bench/push_transport.py --fakes BINARY                     # `BINARY gencert|serve`, a fast peer
@@ -22,15 +22,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
 import uvloop
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -53,6 +57,7 @@ class Peer:
 
     apns_url: str
     fcm_url: str
+    webpush_url: str
     ca_file: str
     apns: dict[str, str]
     service_account: dict[str, Any]
@@ -141,23 +146,55 @@ async def through_aioapns(peer: Peer, addresses: list[Target]) -> int:
 
 
 async def measure(peer: Peer, count: int, rounds: int) -> list[Figures]:
-    apns = build("apns", {**peer.apns, "url": peer.apns_url, "ca_file": peer.ca_file})
-    fcm = build(
-        "fcm", {"credentials_info": peer.service_account, "url": peer.fcm_url, "ca_file": peer.ca_file}
-    )
-    devices, registrations = targets(count, "{:064x}"), targets(count, "fcm{:09d}:APA91b" + "x" * 134)
+    runs = {
+        "apns": (build("apns", apns_config(peer)), targets(count, "{:064x}")),
+        "fcm": (build("fcm", fcm_config(peer)), targets(count, "fcm{:09d}:APA91b" + "x" * 134)),
+        "webpush": (build("webpush", webpush_config(peer)), browsers(peer, count // 4)),
+    }
     best: dict[str, Figures] = {}
     try:
-        for gateway, addresses in ((apns, devices), (fcm, registrations)):
+        for name, (gateway, addresses) in runs.items():
             await through(gateway, addresses[:100])  # connected, tokens fetched
             for _ in range(rounds):
-                keep(best, await timed(gateway.channel, count, lambda g=gateway, a=addresses: through(g, a)))
-        some = devices[: max(1, count // 10)]
+                sending = partial(through, gateway, addresses)
+                keep(best, await timed(name, len(addresses), sending))
+        some = targets(max(1, count // 10), "{:064x}")
         keep(best, await timed("aioapns", len(some), lambda: through_aioapns(peer, some)))
     finally:
-        await apns.aclose()
-        await fcm.aclose()
+        for gateway, _ in runs.values():
+            await gateway.aclose()
     return list(best.values())
+
+
+def apns_config(peer: Peer) -> dict[str, Any]:
+    return {**peer.apns, "url": peer.apns_url, "ca_file": peer.ca_file}
+
+
+def fcm_config(peer: Peer) -> dict[str, Any]:
+    return {"credentials_info": peer.service_account, "url": peer.fcm_url, "ca_file": peer.ca_file}
+
+
+def webpush_config(peer: Peer) -> dict[str, Any]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return {
+        "vapid_private_key_pem": key.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        ).decode(),
+        "subject": "mailto:bench@example.org",
+        "allowed_hosts": [peer.webpush_url.removeprefix("https://")],
+        "ca_file": peer.ca_file,
+    }
+
+
+def browsers(peer: Peer, count: int) -> list[Target]:
+    """Subscriptions with keys of their own; a peer that cannot decrypt takes them as well."""
+    form = '{{"endpoint":"{}/push/{}","keys":{{"p256dh":"{}","auth":"AAAAAAAAAAAAAAAAAAAAAA"}}}}'
+    made = []
+    for n in range(count):
+        public = ec.generate_private_key(ec.SECP256R1()).public_key()
+        point = urlsafe_b64encode(public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)).decode()
+        made.append(Target(form.format(peer.webpush_url, n, point), None, uuid5(MESSAGE, str(n))))
+    return made
 
 
 def keep(best: dict[str, Figures], figures: Figures) -> None:
@@ -185,7 +222,7 @@ def fakes(binary: str, folder: Path) -> Iterator[Peer]:
 def peer_of(url: str, ca_file: Path, folder: Path) -> Peer:
     apns = {"key_pem": (folder / "apns.p8").read_text(), "key_id": "ABC123DEFG", "team_id": "DEF123GHIJ"}
     account = json.loads((folder / "fcm-sa.json").read_text())
-    return Peer(url, url, str(ca_file), {**apns, "topic": "org.example.app"}, account)
+    return Peer(url, url, url, str(ca_file), {**apns, "topic": "org.example.app"}, account)
 
 
 SANDBOX = """
@@ -221,7 +258,9 @@ def sandbox(folder: Path) -> Iterator[Peer]:
             "topic": told["MSGXC_APNS_TOPIC"],
         }
         account = json.loads(Path(told["MSGXC_FCM_CREDENTIALS_FILE"]).read_text())
-        yield Peer(told["MSGXC_APNS_URL"], told["MSGXC_FCM_URL"], told["MSGXC_CA_FILE"], apns, account)
+        webpush = f"https://{told['MSGXC_WEBPUSH_HOSTS']}"
+        urls = (told["MSGXC_APNS_URL"], told["MSGXC_FCM_URL"], webpush)
+        yield Peer(*urls, told["MSGXC_CA_FILE"], apns, account)
     finally:
         process.stdin.close()
         process.wait(START_S)

@@ -216,3 +216,23 @@ async def test_a_whole_slice(providers: Providers, send: Send) -> None:
     outcomes = await send("apns", devices, message=message, deadline_s=20.0)
     assert [type(outcome) for outcome in outcomes] == [Gone if n % 50 == 0 else Accepted for n in range(500)]
     assert await providers.arrived(message) == 490
+
+
+def test_a_token_signed_again_is_left_its_twenty_minutes() -> None:
+    """Apple counts updates: after signing anew, the next window's token waits, and no token grows older than an hour."""
+    token, updates = ProviderToken(make_key(), "ABC", "TEAM"), []
+    start = datetime(2026, 1, 1, 0, 39, tzinfo=UTC)  # three minutes before a window's token is due
+    token.at(start)
+    assert token.sign_again(start)
+    assert not token.sign_again(start + timedelta(minutes=1))
+    last = token.at(start)
+    for second in range(0, 7_200, 10):
+        now = start + timedelta(seconds=second)
+        current = token.at(now)
+        issued_at = jwt.decode(current, options={"verify_signature": False})["iat"]
+        assert now.timestamp() - issued_at < 3_600
+        if current != last:
+            updates.append(second)
+            last = current
+    assert all(later - earlier >= 1_200 for earlier, later in zip([0, *updates], updates, strict=False))
+    assert updates
