@@ -16,7 +16,7 @@ from domain.contact import Contact
 from domain.recorded import EVENTS, Recorded
 from domain.routing import Address, Channels, Person
 from projections.checks import count
-from projections.port import Generation, Put, ReadModels, Row, Table, Write
+from projections.port import Delete, Generation, Put, ReadModels, Row, Table, Write
 
 REACH = Table(
     projection="reach",
@@ -124,21 +124,28 @@ def _client_writes(fact: Recorded, event: Client.Event) -> Iterable[Write]:
     client = event.originator_id
     for contact, values in _addresses(event):
         if contact is not None:
-            yield Put(REACH, (fact.realm, contact, client.hex), values, fact.position)
+            key = (fact.realm, contact, client.hex)
+            if values is None:
+                yield Delete(REACH, key, fact.position)
+            else:
+                yield Put(REACH, key, values, fact.position)
     for token, column in _tokens(event):
         if token is not None:
             yield Put(TOKENS, (fact.realm, token, client), {column: fact.position}, fact.position)
 
 
-def _addresses(event: Client.Event) -> Iterable[tuple[UUID | None, dict[str, Any]]]:
-    """(contact, what changes in the client's slot with that contact)."""
+def _addresses(event: Client.Event) -> Iterable[tuple[UUID | None, dict[str, Any] | None]]:
+    """(contact, what is in the client's slot with that contact; None empties it).
+
+    Emptied slots are deleted: a contact's rows stay as few as the devices in use, however many came and went.
+    """
     match event:
         case Client.Registered() | Client.AddressSet():
             yield event.contact, _slot(event)
         case Client.AddressRetired():
-            yield event.contact, {"address": None}
+            yield event.contact, None
         case Client.ContactLinked():
-            yield event.previous, {"address": None}
+            yield event.previous, None
             yield event.contact, _slot(event)
         case Client.PropertiesChanged() | Client.AddressQuarantined():
             return
@@ -146,7 +153,9 @@ def _addresses(event: Client.Event) -> Iterable[tuple[UUID | None, dict[str, Any
             raise ValueError(f"no rule for {type(event).__qualname__}")
 
 
-def _slot(event: Client.Registered | Client.AddressSet | Client.ContactLinked) -> dict[str, Any]:
+def _slot(event: Client.Registered | Client.AddressSet | Client.ContactLinked) -> dict[str, Any] | None:
+    if event.address is None:
+        return None
     return {"channel": event.channel, "address": event.address, "token": event.token}
 
 
@@ -185,9 +194,10 @@ def _person(
 ) -> Person:
     self_row: Row = next((row for row in rows if row["slot"] == ""), {})
     channels = self_row.get("channels")
+    stopped = {row["slot"]: row["suppressed"] for row in rows if row["suppressed"]}
     return Person(
         contact,
-        tuple(_address(row, owners) for row in rows if row["slot"] and row["address"]),
+        tuple(_address(row, owners, stopped) for row in rows if row["slot"] and row["address"]),
         channels=None if channels is None else tuple(channels),
         thread_channels=thread_channels,
         known=bool(self_row),
@@ -195,7 +205,8 @@ def _person(
     )
 
 
-def _address(row: Row, owners: dict[UUID, UUID]) -> Address:
+def _address(row: Row, owners: dict[UUID, UUID], stopped: dict[str, str]) -> Address:
+    """stopped: the contact's suppressed channels; that holds for devices as for the contact's own addresses."""
     token = row["token"]
     client = None if row["slot"] in OF_CONTACT else UUID(row["slot"])
     return Address(
@@ -204,7 +215,7 @@ def _address(row: Row, owners: dict[UUID, UUID]) -> Address:
         client=client,
         token=token,
         owned=token is None or owners.get(token) == client,
-        suppressed=row["suppressed"] or "",
+        suppressed=stopped.get(row["channel"], ""),
     )
 
 

@@ -96,7 +96,7 @@ class Ledger:
             shown = await deliveries.totals(self.world.models, REALM, event.originator_id)
             assert shown["open"] == 0
             rows, _ = await deliveries.of_message(
-                self.world.models, REALM, event.originator_id, cursor=None, limit=1000
+                self.world.models, REALM, event.originator_id, cursor=None, limit=100_000
             )
             by_status = Counter(row["status"] for row in rows)
             left_out = event.totals.get("left_out", 0)

@@ -53,6 +53,7 @@ class MemoryReadModels:
 
     def __init__(self) -> None:
         self.tables: dict[str, dict[Key, Cells]] = {}
+        self._partitions: dict[tuple[str, Key], set[Key]] = {}
         self.checkpoints: dict[tuple[str, str], Checkpoint] = {}
         self.down = False
 
@@ -79,8 +80,9 @@ class MemoryReadModels:
     ) -> list[Row]:
         self._assert_up()
         width, down = len(table.partition), table.newest_first != backwards
-        found = [key for key, cells in self._rows(table).items() if cells.visible]
-        keys = sorted((key for key in found if key[:width] == tuple(partition)), reverse=down)
+        rows = self._rows(table)
+        found = self._partitions.get((table.name, tuple(partition)), set())
+        keys = sorted((key for key in found if rows[key].visible), reverse=down)
 
         def beyond(key: Key, bound: Key) -> bool:
             part = key[width : width + len(bound)]
@@ -92,7 +94,7 @@ class MemoryReadModels:
 
         keys = [key for key in keys if after is None or beyond(key, after)]
         keys = [key for key in keys if before is None or short_of(key, before)]
-        return [_row(table, key, self._rows(table)[key]) for key in keys[:limit]]
+        return [_row(table, key, rows[key]) for key in keys[:limit]]
 
     async def range_many(
         self, table: Table, partitions: Sequence[Key], *, limit_each: int = 500
@@ -122,7 +124,10 @@ class MemoryReadModels:
             for name, value in write.values.items() if isinstance(write, Put) else ():
                 cell = (write.table.name, write.key, write.position, name)
                 assert given.setdefault(cell, value) == value, f"one fact gives {cell} two values"
-            self._rows(write.table).setdefault(_key(write.table, write.key), Cells()).apply(write)
+            key = _key(write.table, write.key)
+            self._rows(write.table).setdefault(key, Cells()).apply(write)
+            partition = key[: len(write.table.partition)]
+            self._partitions.setdefault((write.table.name, partition), set()).add(key)
 
     def _rows(self, table: Table) -> dict[Key, Cells]:
         return self.tables.setdefault(table.name, {})

@@ -1,0 +1,364 @@
+"""The dispatcher: pages written once, the audience decided by position, and shared work without gaps."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from commands.clients import Enlist
+from commands.contacts import EraseContact, PutContact, SuppressChannel
+from commands.messaging import Broadcast, Cancel, Draft, FallDue, Multicast, Publish, Send
+from commands.threads import OpenThread, Subscribe, Unsubscribe
+from domain.delivery import AudiencePage, Dispatch
+from domain.errors import Conflict
+from domain.message import Message
+from domain.recorded import DELIVERY, EVENTS, FEED
+from domain.thread import Settings
+from processes.audience import PAGE_CONTACTS
+from processes.feed import contact_subject, system_thread, thread_subject
+from tests.memory.ledger import Ledger
+from tests.memory.lifeline import Fault, Lifeline
+from tests.memory.people import enlist, open_thread, publish, subscribe
+from tests.memory.streams import Planned
+from tests.memory.world import IDS, REALM, ROLES, World, world
+
+CROWD = 2 * PAGE_CONTACTS + 50
+OTHERS = tuple(role for role in ROLES if role != "dispatcher")
+
+
+def pages(made: World) -> list[AudiencePage]:
+    return [fact.body for fact in made.facts(DELIVERY) if isinstance(fact.body, AudiencePage)]
+
+
+def dispatches(made: World) -> list[Dispatch]:
+    return [fact.body for fact in made.facts(DELIVERY) if isinstance(fact.body, Dispatch)]
+
+
+def reached(made: World) -> dict[str, tuple[str, ...]]:
+    """Channels, or the reason why none, by uid."""
+    names = {IDS.contact(REALM, uid): uid for uid in ("ann", "bob", "cem", "dan", "nobody")}
+    return {
+        names[entry.contact]: entry.channels or (entry.suppressed,)
+        for page in pages(made)
+        for entry in page.entries
+    }
+
+
+async def crowd(made: World) -> None:
+    await open_thread(made)
+    await asyncio.gather(*(_member(made, f"p{number}") for number in range(CROWD)))
+    await made.quiet()
+
+
+async def _member(made: World, uid: str) -> None:
+    await made.do(Subscribe(tid="news", uid=uid))
+    await made.do(Enlist(uid=uid, channel="apns", identity=uid, address=uid))
+
+
+def assert_everybody_once(made: World) -> None:
+    """Each member is decided on once, over pages in order, and gets one dispatch; the books agree."""
+    contacts = [entry.contact for page in pages(made) for entry in page.entries]
+    assert len(contacts) == len(set(contacts)) == CROWD
+    assert [page.page for page in pages(made)] == list(range(len(pages(made))))
+    assert [page.cursor is None for page in pages(made)][-1:] == [True]
+    assert sorted(made.provider("apns").sends().values()) == [1] * CROWD
+    [dispatched] = [f.body for f in made.facts(EVENTS) if isinstance(f.body, Message.Dispatched)]
+    assert (dispatched.pages, dispatched.contacts, dispatched.sends) == (len(pages(made)), CROWD, CROWD)
+    assert {each.lane for each in dispatches(made)} == {"bulk"}
+
+
+async def test_a_large_audience_is_paged() -> None:
+    """Every member is on one page, every address in one dispatch of at most 500, on the bulk lane."""
+    async with world("apns", slice_size=500) as made:
+        await crowd(made)
+        await publish(made)
+        await made.rest()
+        assert len(pages(made)) == 3
+        assert_everybody_once(made)
+        await Ledger(made).assert_balanced()
+
+
+@pytest.mark.parametrize("fault", [Fault.DEATH, Fault.PAUSE, Fault.LOST_ANSWER])
+@pytest.mark.parametrize("step", [3, 4, 5, 6])
+async def test_a_dispatcher_may_fail_between_any_pages(step: int, fault: Fault) -> None:
+    """Its successor goes on behind the last page that was written; a page is never written twice."""
+    async with world("apns", roles=OTHERS, slice_size=500) as made:
+        await crowd(made)
+        life = Lifeline(fault, step)
+        await publish(made)
+        made.start("dispatcher", life)
+        await made.quiet()
+        if fault is Fault.PAUSE:
+            made.start("dispatcher")
+            made.clock.advance(13)
+            await made.quiet()
+            life.awake.set()
+        await made.rest()
+        assert_everybody_once(made)
+        await Ledger(made).assert_balanced()
+
+
+async def test_who_is_subscribed_when_it_becomes_due_gets_it() -> None:
+    """Subscribed before the message's position: in; after it: out; however late the dispatcher looks."""
+    async with world(roles=OTHERS) as made:
+        await open_thread(made)
+        await subscribe(made, "ann", "bob")
+        await made.do(Unsubscribe(tid="news", uid="bob"))
+        await publish(made)
+        await made.do(Subscribe(tid="news", uid="bob"))
+        await made.do(Subscribe(tid="news", uid="cem"))
+        await made.do(Unsubscribe(tid="news", uid="ann"))
+        made.start("dispatcher")
+        await made.rest()
+        assert reached(made) == {"ann": ("websocket",)}
+
+
+async def test_an_unsubscribe_race_has_one_answer() -> None:
+    """Publish and unsubscribe at once, many times: who left before the message's position is never in its audience."""
+    async with world() as made:
+        await open_thread(made)
+        for number in range(12):
+            await subscribe(made, "ann")
+            calls = [made.do(Unsubscribe(tid="news", uid="ann")), publish(made)]
+            await asyncio.gather(*(calls if number % 2 else reversed(calls)))
+            await made.rest()
+            left = made.facts(EVENTS, "evt.subscription.>")[-1].position
+            page = pages(made)[-1]
+            assert bool(page.entries) == (left > page.as_of)
+
+
+async def test_a_scheduled_message_goes_to_who_is_there_when_it_falls_due() -> None:
+    """Not to who was there when it was accepted."""
+    async with world() as made:
+        await open_thread(made)
+        await subscribe(made, "ann")
+        await publish(made, scheduled_at=made.clock.now + timedelta(hours=1))
+        await made.quiet()
+        await made.do(Unsubscribe(tid="news", uid="ann"))
+        await subscribe(made, "bob")
+        await made.rest()
+        assert reached(made) == {"bob": ("websocket",)}
+        [page] = pages(made)
+        [due] = [fact for fact in made.facts(EVENTS) if isinstance(fact.body, Message.Due)]
+        assert page.as_of == due.position
+
+
+async def test_enlist_then_publish_always_reaches_the_device() -> None:
+    """The dispatcher waits until the read models have passed the message's position."""
+    async with world(roles=[role for role in OTHERS if role != "project-events"]) as made:
+        await open_thread(made)
+        made.start("dispatcher")
+        await subscribe(made, "ann", phone=True)
+        await publish(made)
+        await made.quiet()
+        assert pages(made) == []
+        made.start("project-events")
+        await made.rest()
+        assert reached(made) == {"ann": ("websocket", "apns")}
+
+
+async def test_everyone_is_reached_by_a_broadcast() -> None:
+    """Every contact of the realm but the erased; newcomers of later don't get it."""
+    async with world() as made:
+        for uid in ("ann", "bob", "cem"):
+            await made.do(PutContact(uid=uid, email=f"{uid}@example.org"))
+        await made.do(EraseContact(uid="cem"))
+        await made.do(Broadcast(draft=Draft(text="hello")))
+        await made.do(PutContact(uid="dan"))
+        await made.rest()
+        assert reached(made) == {"ann": ("websocket", "email"), "bob": ("websocket", "email")}
+
+
+async def test_named_contacts_each_have_a_decision() -> None:
+    """Unknown, erased and switched-off ones are left out with the reason; the others are sent to."""
+    async with world("email") as made:
+        await made.do(PutContact(uid="ann", email="ann@example.org"))
+        await made.do(PutContact(uid="bob", channels=()))
+        await made.do(PutContact(uid="cem"))
+        await made.do(EraseContact(uid="cem"))
+        await made.do(PutContact(uid="dan"))
+        draft = Draft(text="hello", channels=("email",))
+        await made.do(Multicast(uids=("ann", "bob", "cem", "dan", "nobody"), draft=draft))
+        await made.rest()
+        assert reached(made) == {
+            "ann": ("email",),
+            "bob": ("switched-off",),
+            "cem": ("erased",),
+            "dan": ("no-address",),
+            "nobody": ("unknown-contact",),
+        }
+        await Ledger(made).assert_balanced()
+
+
+async def test_preferences_of_the_subscription_count() -> None:
+    """A member who chose channels for this thread gets it on those alone."""
+    async with world() as made:
+        await open_thread(made)
+        await subscribe(made, "ann", phone=True, mail=True)
+        await made.do(Subscribe(tid="news", uid="ann", channels=("email",)))
+        await publish(made)
+        await made.rest()
+        assert reached(made) == {"ann": ("email",)}
+
+
+async def test_a_suppressed_channel_is_not_used() -> None:
+    """Also one of the contact's devices' channels, when the contact said stop to it."""
+    async with world() as made:
+        await open_thread(made)
+        await subscribe(made, "ann", phone=True, mail=True)
+        await publish(made)
+        await made.quiet()
+        for channel in ("email", "apns"):
+            command = SuppressChannel(contact=IDS.contact(REALM, "ann"), channel=channel, code="stop")
+            await made.do(command)
+            await publish(made)
+            await made.quiet()
+        found = [page.entries[0].channels for page in pages(made)]
+        assert found == [("websocket", "apns", "email"), ("websocket", "apns"), ("websocket",)]
+
+
+@pytest.mark.parametrize("kind", ["thread", "contacts", "everyone"])
+async def test_open_sockets_get_one_frame(kind: str) -> None:
+    """On the thread's, the contacts' or the system's subject, in the contract's form; none if sockets are excluded."""
+    async with world() as made:
+        await open_thread(made)
+        await subscribe(made, "ann")
+        draft = Draft(text="hello", opts={"sound": "x"})
+        commands: dict[str, Any] = {
+            "thread": (
+                Publish(tid="news", draft=draft),
+                thread_subject(IDS.thread(REALM, "news")),
+                "/thread/news",
+            ),
+            "contacts": (
+                Send(uid="ann", draft=draft),
+                contact_subject(IDS.contact(REALM, "ann")),
+                "/contact",
+            ),
+            "everyone": (
+                Broadcast(draft=draft),
+                thread_subject(system_thread(IDS, REALM)),
+                "/broadcast/system",
+            ),
+        }
+        command, subject, slug = commands[kind]
+        accepted = await made.do(command)
+        without = msgspec.structs.replace(draft, channels=("email",))
+        await made.do(msgspec.structs.replace(command, draft=without))
+        await made.rest()
+        [stored] = made.streams.messages[FEED]
+        assert stored.subject == subject
+        assert stored.headers["Message"] == accepted.message.hex
+        shown = msgspec.json.decode(stored.data)
+        assert (shown["msg"], shown["slug"], shown["opts"]) == ("hello", slug, {"sound": "x"})
+        assert (shown["mid"], shown["ok"], shown["sender"]) == (str(accepted.message), True, {"uid": "test"})
+
+
+async def test_more_addresses_than_fit_a_dispatch_are_split() -> None:
+    """A page whose contacts have many devices becomes several dispatches on the channel, each at most 500."""
+    async with world("apns", slice_size=500) as made:
+        await open_thread(made)
+        await subscribe(made, *(f"p{number}" for number in range(30)))
+        for number in range(30):
+            for device in range(20):
+                await enlist(made, f"p{number}", f"t-{number}-{device}")
+        await publish(made)
+        await made.rest()
+        assert [(d.page, len(d.recipients)) for d in dispatches(made)] == [("0", 500), ("0x1", 100)]
+        await Ledger(made).assert_balanced()
+
+
+async def test_addresses_are_hidden_on_the_log() -> None:
+    """A dispatch shows neither content nor address without the day's key."""
+    async with world("apns") as made:
+        await open_thread(made)
+        await subscribe(made, "ann", phone=True)
+        await publish(made, text="a secret")
+        await made.rest()
+        assert not any(
+            b"t-ann" in each.data or b"secret" in each.data for each in made.streams.messages[DELIVERY]
+        )
+
+
+async def test_a_confidential_message_is_delivered() -> None:
+    """Its content is sealed on the log, and opened for who sends it."""
+    async with world("apns") as made:
+        await made.do(OpenThread(tid="news", settings=Settings(owner="boss", confidential=True)))
+        await subscribe(made, "ann", phone=True)
+        await publish(made, text="a secret")
+        await made.rest()
+        assert list(made.provider("apns").sends().values()) == [1]
+        assert not any(b"secret" in each.data for each in made.streams.messages[EVENTS])
+
+
+async def test_a_schedule_that_fires_twice_starts_one_message() -> None:
+    """And so does one that fires after the message was started by hand."""
+    async with world("apns") as made:
+        await open_thread(made)
+        await subscribe(made, "ann", phone=True)
+        for by_hand in (False, True):
+            accepted = await publish(made, scheduled_at=made.clock.now + timedelta(hours=1))
+            await made.quiet()
+            [(id, planned)] = made.streams.schedules.items()
+            if by_hand:
+                await made.do(FallDue(message=accepted.message))  # type: ignore[arg-type]
+            await made.rest()
+            made.streams.schedule(id, planned)
+            await made.rest()
+        assert sum(1 for fact in made.facts(EVENTS) if isinstance(fact.body, Message.Due)) == 2
+        assert sorted(made.provider("apns").sends().values()) == [1, 1]
+        await Ledger(made).assert_balanced()
+
+
+async def test_a_cancelled_message_is_never_sent() -> None:
+    """Its schedule is taken back; should it fire all the same, nothing comes of it."""
+    async with world("apns") as made:
+        await open_thread(made)
+        await subscribe(made, "ann", phone=True)
+        accepted = await publish(made, scheduled_at=made.clock.now + timedelta(hours=1))
+        await made.quiet()
+        [(id, planned)] = made.streams.schedules.items()
+        assert accepted.message is not None
+        await made.do(Cancel(message=accepted.message))
+        await made.quiet()
+        assert made.streams.schedules == {}
+        made.streams.schedule(id, planned)
+        await made.rest()
+        assert made.provider("apns").sends() == {}
+        assert pages(made) == []
+
+
+async def test_cancelling_in_the_last_moment_has_one_answer() -> None:
+    """Cancel while the schedule fires: cancelled and not sent, or refused and sent."""
+    for order in (False, True):
+        async with world("apns") as made:
+            await open_thread(made)
+            await subscribe(made, "ann", phone=True)
+            accepted = await publish(made, scheduled_at=made.clock.now + timedelta(hours=1))
+            await made.quiet()
+            assert accepted.message is not None
+            made.clock.advance(3600)
+            if order:
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            try:
+                await made.do(Cancel(message=accepted.message))
+                cancelled = True
+            except Conflict:
+                cancelled = False
+            await made.rest()
+            assert bool(made.provider("apns").sends()) != cancelled
+
+
+async def test_a_due_schedule_without_its_message_is_put_aside() -> None:
+    """Nothing can be started; the schedule is in TRIAGE with the reason."""
+    async with world() as made:
+        target = f"due.message.{REALM}.{IDS.message(REALM, 'never').hex}"
+        made.streams.schedule("x", Planned(made.clock.now, target, b""))
+        await made.rest()
+        [aside] = made.streams.aside.values()
+        assert (aside.source, aside.subject) == ("due-messages", target)
