@@ -17,8 +17,8 @@ def _all(kind: type[MsgxcError]) -> set[tuple[str, int]]:
 
 def test_every_error_code_is_documented_with_its_status() -> None:
     """docs/errors.md lists each code and status that a caller can see, and no others."""
-    assert api.problem.MethodNotAllowed
-    assert commands.port.VersionConflict
+    assert api.problem.MethodNotAllowed.code
+    assert commands.port.VersionConflict.code
     rows = re.findall(r"^\| `([a-z-]+)` \| (\d{3}) \|", (DOCS / "errors.md").read_text(), re.MULTILINE)
     listed = {(code, int(status)) for code, status in rows}
     assert _all(MsgxcError) - listed == set()
