@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncGenerator, Callable
 from typing import assert_never
 
 import msgspec
@@ -9,7 +11,7 @@ import msgspec
 from domain.message import Audience, ToContacts, ToEveryone, ToThread
 from domain.routing import Person
 from projections import contacts, reach, threads
-from projections.port import ReadModels
+from projections.port import ReadModels, Row
 
 PAGE_CONTACTS = 400
 """Contacts decided on together; with an address or so each, their dispatches stay within one page of 500."""
@@ -22,29 +24,45 @@ class AudienceSlice(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
-async def slice_of(
+async def slices_of(
     models: ReadModels, realm: str, audience: Audience, *, as_of: int, cursor: str | None
-) -> AudienceSlice:
-    """The next contacts of an audience. The read models must have passed `as_of`."""
+) -> AsyncGenerator[AudienceSlice]:
+    """The contacts of an audience after a cursor; at least one slice. The read models must have passed `as_of`."""
     match audience:
         case ToThread(thread=thread):
-            rows, after = await threads.members(
-                models, realm, thread, as_of=as_of, cursor=cursor, limit=PAGE_CONTACTS
-            )
-            prefer = {row["contact"]: threads.member_channels(row) for row in rows}
-            people = await reach.people(models, realm, list(prefer), thread_channels=prefer)
-            return AudienceSlice(people, after)
+            members = threads.all_members(models, realm, thread, cursor=cursor, chunk=PAGE_CONTACTS)
+            pages = _pages(members, lambda row: threads.is_member(row, as_of), threads.member_cursor)
+            async for rows, after in pages:
+                prefer = {row["contact"]: threads.member_channels(row) for row in rows}
+                people = await reach.people(models, realm, list(prefer), thread_channels=prefer)
+                yield AudienceSlice(people, after)
         case ToContacts(contacts=named):
-            start = int(cursor or "0")
-            page = named[start : start + PAGE_CONTACTS]
-            end = start + len(page)
-            people = await reach.people(models, realm, page)
-            return AudienceSlice(people, str(end) if end < len(named) else None)
+            for start in range(int(cursor or "0"), len(named), PAGE_CONTACTS):
+                end = start + PAGE_CONTACTS
+                people = await reach.people(models, realm, named[start:end])
+                yield AudienceSlice(people, str(end) if end < len(named) else None)
         case ToEveryone():
-            rows, after = await contacts.everyone(
-                models, realm, as_of=as_of, cursor=cursor, limit=PAGE_CONTACTS
-            )
-            people = await reach.people(models, realm, [row["contact"] for row in rows])
-            return AudienceSlice(people, after)
+            everyone = contacts.everyone(models, realm, cursor=cursor, chunk=PAGE_CONTACTS)
+            async for rows, after in _pages(
+                everyone, lambda row: contacts.existed(row, as_of), contacts.cursor_of
+            ):
+                people = await reach.people(models, realm, [row["contact"] for row in rows])
+                yield AudienceSlice(people, after)
         case _:
             assert_never(audience)
+
+
+async def _pages(
+    rows: AsyncGenerator[Row], belongs: Callable[[Row], bool], cursor_of: Callable[[Row], str]
+) -> AsyncGenerator[tuple[list[Row], str | None]]:
+    """Rows that belong, a page at a time, each with the cursor after it; the last one, perhaps empty, with None."""
+    page: list[Row] = []
+    async with contextlib.aclosing(rows):
+        async for row in rows:
+            if not belongs(row):
+                continue
+            if len(page) == PAGE_CONTACTS:
+                yield page, cursor_of(page[-1])
+                page = []
+            page.append(row)
+    yield page, None

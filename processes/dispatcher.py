@@ -6,6 +6,7 @@ on. It never sends and never waits for a provider.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
@@ -29,7 +30,8 @@ from domain.ids import Ids
 from domain.message import Content, Message
 from domain.recorded import DELIVERY, EVENTS, Recorded
 from domain.routing import Address, Decision, route
-from processes.audience import slice_of
+from processes.ahead import ahead
+from processes.audience import AudienceSlice, slices_of
 from processes.feed import show
 from processes.port import Append, Log, Task
 from processes.sealing import day_key, seal
@@ -106,8 +108,8 @@ class Dispatcher:
         if last is None:
             await show(self._log, self._ids, fact.realm, message, fact.correlation)
         while last is None or last.cursor is not None:
-            last = await self._next_page(message, fact, tally.pages, last.cursor if last else None)
-            tally.add(last)
+            last = await self._write_on(message, fact, tally, last.cursor if last else None)
+            assert last is not None, "an audience has at least one slice"
         await self._bus.execute(
             NoteDispatched(
                 message=message.id,
@@ -130,11 +132,25 @@ class Dispatcher:
                 tally.add(last)
         return tally, last
 
-    async def _next_page(
-        self, message: Message, fact: Recorded, number: int, cursor: str | None
+    async def _write_on(
+        self, message: Message, fact: Recorded, tally: Tally, cursor: str | None
+    ) -> AudiencePage | None:
+        """Write pages from a cursor on, as far as they are ours; the last one that stands."""
+        page: AudiencePage | None = None
+        slices = slices_of(self._models, fact.realm, message.audience, as_of=fact.position, cursor=cursor)
+        async with contextlib.aclosing(ahead(slices)) as parts:
+            async for part in parts:
+                page = await self._write_page(message, fact, tally.pages, part)
+                tally.add(page)
+                if page.cursor != part.cursor:
+                    # A faster dispatcher's page: what follows starts where that one ended.
+                    break
+        return page
+
+    async def _write_page(
+        self, message: Message, fact: Recorded, number: int, part: AudienceSlice
     ) -> AudiencePage:
-        """Decide on the next contacts and write the page; the page that stands, ours or a faster dispatcher's."""
-        part = await slice_of(self._models, fact.realm, message.audience, as_of=fact.position, cursor=cursor)
+        """Decide on a slice's contacts and write the page; the page that stands, ours or a faster dispatcher's."""
         decisions = [route(person, message.channels) for person in part.people]
         page = AudiencePage(
             realm=fact.realm,

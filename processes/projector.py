@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import stamina
@@ -16,6 +16,7 @@ import structlog
 
 from domain.errors import Unavailable
 from domain.recorded import Checkpoint, Recorded
+from processes.ahead import ahead
 from processes.port import Log, Poison
 from processes.watermark import Watermark
 from projections.port import Generation, Projection, Write
@@ -78,7 +79,7 @@ class Projector:
         if until is not None and self.position >= until:
             return
         following = self._log.follow(self.stream, start, batch=BATCH)
-        async with contextlib.aclosing(_ahead(following)) as batches:
+        async with contextlib.aclosing(ahead(following)) as batches:
             async for facts in batches:
                 async with self._applying:
                     await self._apply(facts)
@@ -173,18 +174,6 @@ class Projector:
         track.held.setdefault(fact.subject, fact.position)
         log.error("fact_held", projection=track.projection.name, position=fact.position, reason=reason)
         await self._log.triage(track.source, fact.subject, reason=reason, body=b"", position=fact.position)
-
-
-async def _ahead[T](items: AsyncIterator[T]) -> AsyncGenerator[T]:
-    """The items; while the caller works on one, the next is on its way. Hot path: decoding beside storing."""
-    coming = asyncio.ensure_future(anext(items, None))
-    try:
-        while (item := await coming) is not None:
-            coming = asyncio.ensure_future(anext(items, None))
-            yield item
-    finally:
-        coming.cancel()
-        await asyncio.wait((coming,))
 
 
 def _earliest(checkpoints: Sequence[Checkpoint | None]) -> Checkpoint | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,8 +10,8 @@ from domain.contact import Contact
 from domain.ids import PARTITIONS, partition
 from domain.recorded import EVENTS, Recorded
 from projections.checks import count
-from projections.paging import walk
-from projections.port import Delete, Generation, Put, ReadModels, Row, Table, Write
+from projections.paging import cursor_after, stream
+from projections.port import Delete, Generation, Key, Put, ReadModels, Row, Table, Write
 
 BUCKETS = tuple(f"{number:02x}" for number in range(PARTITIONS))
 
@@ -107,10 +107,19 @@ async def uids(models: ReadModels, realm: str, contacts: Sequence[UUID]) -> dict
     return {row["contact"]: row["uid"] for row in rows if row is not None}
 
 
-async def everyone(
-    models: ReadModels, realm: str, *, as_of: int, cursor: str | None, limit: int
-) -> tuple[list[Row], str | None]:
-    """A page of the contacts that existed at a position, and the cursor of the next one (None: the end)."""
-    partitions = [(realm, bucket) for bucket in BUCKETS]
-    rows, cursor = await walk(models, CONTACTS, partitions, cursor=cursor, limit=limit)
-    return [row for row in rows if (row["created_at"] or 0) <= as_of], cursor
+def everyone(models: ReadModels, realm: str, *, cursor: str | None, chunk: int) -> AsyncGenerator[Row]:
+    """Every contact, in a fixed order."""
+    return stream(models, CONTACTS, _partitions(realm), cursor=cursor, chunk=chunk)
+
+
+def cursor_of(row: Row) -> str:
+    """Where `everyone` goes on after a row."""
+    return cursor_after(CONTACTS, _partitions(row["realm"]), row)
+
+
+def existed(row: Row, as_of: int) -> bool:
+    return row["created_at"] is not None and row["created_at"] <= as_of
+
+
+def _partitions(realm: str) -> list[Key]:
+    return [(realm, bucket) for bucket in BUCKETS]

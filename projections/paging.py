@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -20,44 +21,64 @@ async def walk(
     models: ReadModels, table: Table, partitions: Sequence[Key], *, cursor: str | None, limit: int
 ) -> tuple[list[Row], str | None]:
     """Up to `limit` rows in the order of `partitions`, and the cursor after them (None: there are no more)."""
-    index, after = _decode(table, cursor)
     found: list[Row] = []
-    while index < len(partitions) and len(found) < limit:
-        if after is None:
-            rows, index = await _round(models, table, partitions, index, limit - len(found))
-            found += rows
-            if len(found) >= limit and rows:
-                index = partitions.index(_partition(table, rows[-1]))
-                return found, _encode(table, index, rows[-1])
-            continue
-        rows = await models.range(table, partitions[index], after=after, limit=limit - len(found))
-        found += rows
-        if len(found) >= limit:
-            return found, _encode(table, index, rows[-1])
-        index, after = index + 1, None
+    async with contextlib.aclosing(stream(models, table, partitions, cursor=cursor, chunk=limit)) as rows:
+        async for row in rows:
+            found.append(row)
+            if len(found) == limit:
+                return found, cursor_after(table, partitions, row)
     return found, None
 
 
-async def _round(
-    models: ReadModels, table: Table, partitions: Sequence[Key], index: int, limit: int
-) -> tuple[list[Row], int]:
-    """Rows of the next few partitions; stops inside them once `limit` rows are there."""
-    names = partitions[index : index + ROUND]
-    by_partition = await models.range_many(table, names, limit_each=limit)
-    rows: list[Row] = []
-    for name in names:
-        rows += by_partition.get(tuple(name), [])
-        if len(rows) >= limit:
-            return rows[:limit], index
-    return rows, index + len(names)
+async def stream(
+    models: ReadModels, table: Table, partitions: Sequence[Key], *, cursor: str | None, chunk: int
+) -> AsyncGenerator[Row]:
+    """All rows after the cursor, in order. chunk: rows of a partition that are read at a time.
+
+    The first chunks of several partitions come in one round trip, since most of them are small.
+    """
+    start, after = _decode(table, cursor)
+    if after is not None:
+        async for row in _rest(models, table, partitions[start], after, chunk):
+            yield row
+        start += 1
+    for first in range(start, len(partitions), ROUND):
+        names = partitions[first : first + ROUND]
+        chunks = await models.range_many(table, names, limit_each=chunk)
+        for name in names:
+            rows = chunks.get(tuple(name), [])
+            for row in rows:
+                yield row
+            if len(rows) == chunk:
+                async for row in _rest(models, table, name, _clustering(table, rows[-1]), chunk):
+                    yield row
+
+
+async def _rest(
+    models: ReadModels, table: Table, partition: Key, after: Key, chunk: int
+) -> AsyncGenerator[Row]:
+    """The rows of one partition after a clustering key."""
+    while True:
+        rows = await models.range(table, partition, after=after, limit=chunk)
+        for row in rows:
+            yield row
+        if len(rows) < chunk:
+            return
+        after = _clustering(table, rows[-1])
+
+
+def cursor_after(table: Table, partitions: Sequence[Key], row: Row) -> str:
+    """Where to go on after a row of `partitions`."""
+    index = partitions.index(_partition(table, row))
+    return msgspec.json.encode([index, *_clustering(table, row)]).decode()
+
+
+def _clustering(table: Table, row: Row) -> Key:
+    return tuple(row[name] for name in table.clustering)
 
 
 def _partition(table: Table, row: Row) -> Key:
     return tuple(row[name] for name in table.partition)
-
-
-def _encode(table: Table, index: int, row: Row) -> str:
-    return msgspec.json.encode([index, *(row[name] for name in table.clustering)]).decode()
 
 
 def _decode(table: Table, cursor: str | None) -> tuple[int, Key | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +14,8 @@ from domain.routing import Channels
 from domain.subscription import Subscription
 from domain.thread import Settings, Thread
 from projections.checks import count
-from projections.paging import walk
-from projections.port import Generation, Put, ReadModels, Row, Table, Write
+from projections.paging import cursor_after, stream, walk
+from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
 
 THREAD_BUCKETS = tuple(f"{number:02x}" for number in range(PARTITIONS))
 MEMBER_BUCKETS = 16
@@ -153,9 +153,24 @@ async def members(
     models: ReadModels, realm: str, thread: UUID, *, as_of: int | None, cursor: str | None, limit: int
 ) -> tuple[list[Row], str | None]:
     """Who was subscribed at a position (None: now), a page at a time."""
-    partitions = [(realm, thread, bucket) for bucket in range(MEMBER_BUCKETS)]
-    rows, cursor = await walk(models, MEMBERS, partitions, cursor=cursor, limit=limit)
+    rows, cursor = await walk(models, MEMBERS, _member_partitions(realm, thread), cursor=cursor, limit=limit)
     return [row for row in rows if is_member(row, as_of)], cursor
+
+
+def all_members(
+    models: ReadModels, realm: str, thread: UUID, *, cursor: str | None, chunk: int
+) -> AsyncGenerator[Row]:
+    """Every interval of membership there ever was, in a fixed order."""
+    return stream(models, MEMBERS, _member_partitions(realm, thread), cursor=cursor, chunk=chunk)
+
+
+def member_cursor(row: Row) -> str:
+    """Where `all_members` goes on after a row."""
+    return cursor_after(MEMBERS, _member_partitions(row["realm"], row["thread"]), row)
+
+
+def _member_partitions(realm: str, thread: UUID) -> list[Key]:
+    return [(realm, thread, bucket) for bucket in range(MEMBER_BUCKETS)]
 
 
 def is_member(row: Row, as_of: int | None) -> bool:

@@ -80,11 +80,13 @@ async def test_everyone_is_who_was_there_at_the_position(history: History, as_of
     found: list[UUID] = []
     cursor: str | None = None
     while True:
-        rows, cursor = await contacts.everyone(models, REALM, as_of=as_of, cursor=cursor, limit=limit)
-        assert len(rows) <= limit
-        found += [row["contact"] for row in rows]
-        if cursor is None:
+        everyone = contacts.everyone(models, REALM, cursor=cursor, chunk=limit)
+        row = await anext(everyone, None)
+        await everyone.aclose()
+        if row is None:
             break
+        cursor = contacts.cursor_of(row)
+        found += [row["contact"]] if contacts.existed(row, as_of) else []
     assert len(found) == len(set(found))
     assert set(found) == created - erased
 
