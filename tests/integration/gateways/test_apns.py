@@ -219,7 +219,7 @@ async def test_a_whole_slice(providers: Providers, send: Send) -> None:
 
 
 def test_a_token_signed_again_is_left_its_twenty_minutes() -> None:
-    """Apple counts updates: after signing anew, the next window's token waits, and no token grows older than an hour."""
+    """Apple counts updates: after signing anew the next window's token waits, and none grows older than an hour."""
     token, updates = ProviderToken(make_key(), "ABC", "TEAM"), []
     start = datetime(2026, 1, 1, 0, 39, tzinfo=UTC)  # three minutes before a window's token is due
     token.at(start)
