@@ -1,0 +1,149 @@
+"""One thread that many sockets follow: from a publish over REST to the frame, and what it costs.
+
+    make bench-sockets        or: .venv/bin/python bench/sockets.py [--sockets 1000] [--rate 50] [--seconds 10]
+
+`msgxc serve` runs as a newcomer runs it, in one process beside its nats-server: accepting, dispatching and showing
+included. The reference is a plain Starlette server that sends to each socket by itself and stores nothing. Load and
+servers share the machine; every socket must get every message once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid1, uuid4
+
+import msgspec
+import uvloop
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.http_load import load, post
+from bench.serving import ROOT, Running, child, environment, free_port, token_for
+from bench.socket_load import Listener, Seen, listeners, mark, tally
+
+SOCKETS_MAX, RATE_MAX, SECONDS_MAX = 10_000, 500, 60
+CONTACTS = 20
+"""Whose sockets they are; each has its share."""
+PADDING = b"x" * 150
+STRAGGLERS_S_MAX = 15.0
+
+
+class Run(NamedTuple):
+    seen: Seen
+    cpu_us: float
+    """Of the server, for each frame that it wrote."""
+
+
+async def main() -> None:
+    arguments = parse()
+    with tempfile.TemporaryDirectory() as folder:
+        ours = await of_ours(Path(folder), arguments)
+    naive = await of_naive(arguments)
+    python = platform.python_version()
+    print(f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {python}")
+    print(f"{arguments.sockets:,} sockets on one thread, {arguments.rate} messages a second")
+    for name, run in (("msgxc serve, from publish to frame", ours), ("naive server", naive)):
+        seen = run.seen
+        print(
+            f"{name}: p50 {seen.percentile_ms(0.5):.0f} p99 {seen.percentile_ms(0.99):.0f} ms, "
+            f"{run.cpu_us:.1f} us CPU a frame, missing {seen.missing}, twice {seen.repeated}"
+        )
+    ratio = naive.seen.percentile_ms(0.99) / max(ours.seen.percentile_ms(0.99), 0.001)
+    print(f"ratio of p99: {ratio:.1f}")
+    assert (ours.seen.missing, ours.seen.repeated) == (0, 0), "every socket gets every message once"
+
+
+async def of_ours(folder: Path, arguments: argparse.Namespace) -> Run:
+    port = free_port()
+    settings = environment(folder, MSGXC_HTTP_PORT=str(port), MSGXC_RATE_PER_MINUTE="100000000")
+    async with child([sys.executable, "-m", "cli", "serve"], settings, port) as pid:
+        tokens = [await token_for(folder, f"u{number}") for number in range(CONTACTS)]
+        token = tokens[0]
+        opened = await ask(port, "/api/v2/threads", b'{"tid":"bench","openp":true}', token=token)
+        assert opened in (200, 201), opened
+
+        def hello(number: int) -> bytes:
+            jwt = tokens[number % CONTACTS]
+            return msgspec.json.encode({"slug": "/api/v2/subscribe/thread", "tid": "bench", "jwt": jwt})
+
+        def body(number: int) -> bytes:
+            return b'{"tid":"bench","msg":"%b %b"}' % (mark(number), PADDING)
+
+        def path(_: int) -> str:
+            return f"/api/v2/connect/{uuid4()}/{uuid1()}"
+
+        sockets = await listeners(port, arguments.sockets, path, hello)
+        return await measure(Running(port, pid), sockets, "/api/v2/publish", body, arguments, token=token)
+
+
+async def of_naive(arguments: argparse.Namespace) -> Run:
+    port = free_port()
+    command = [sys.executable, str(ROOT / "bench" / "naive_sockets.py"), str(port)]
+    async with child(command, dict(os.environ), port) as pid:
+        sockets = await listeners(
+            port, arguments.sockets, lambda number: f"/connect/{number}", lambda _: b"hello"
+        )
+        return await measure(
+            Running(port, pid), sockets, "/publish", lambda n: mark(n) + PADDING, arguments, token=""
+        )
+
+
+async def measure(
+    server: Running,
+    sockets: list[Listener],
+    path: str,
+    body: Callable[[int], bytes],
+    arguments: argparse.Namespace,
+    *,
+    token: str,
+) -> Run:
+    """Publish at an even rate, whether or not answers keep up, and wait for the stragglers."""
+    count = arguments.rate * arguments.seconds
+    loop = asyncio.get_running_loop()
+    before_s, began_s = server.cpu_s(), loop.time()
+    async with asyncio.TaskGroup() as group:
+        for number in range(count):
+            await asyncio.sleep(max(0.0, began_s + number / arguments.rate - loop.time()))
+            group.create_task(ask(server.port, path, body(number), token=token))
+    end_s = loop.time() + STRAGGLERS_S_MAX
+    while any(len(socket.got) < count for socket in sockets) and loop.time() < end_s:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    cpu_us = (server.cpu_s() - before_s) / max(1, count * len(sockets)) * 1e6
+    seen = tally(sockets, count)
+    for socket in sockets:
+        if socket.transport is not None:
+            socket.transport.abort()
+    return Run(seen, cpu_us)
+
+
+async def ask(port: int, path: str, body: bytes, *, token: str) -> int:
+    """One POST; the status of its answer."""
+    done = await load(port, lambda _: post(path, body, token=token), count=1, connections=1)
+    [status] = done.statuses
+    return status
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sockets", type=int, default=1_000)
+    parser.add_argument("--rate", type=int, default=50, help="messages a second")
+    parser.add_argument("--seconds", type=int, default=10)
+    arguments = parser.parse_args()
+    arguments.sockets = min(arguments.sockets, SOCKETS_MAX)
+    arguments.rate = min(arguments.rate, RATE_MAX)
+    arguments.seconds = min(arguments.seconds, SECONDS_MAX)
+    return arguments
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
