@@ -45,8 +45,8 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def api_alone(folder: Path, server: NatsServer) -> AsyncIterator[Running]:
-    """One API process on the given nats-server, and nothing else."""
+async def api_alone(folder: Path, server: NatsServer, **further: str) -> AsyncIterator[Running]:
+    """One API process on the given nats-server, and nothing else. further: settings."""
     port = free_port()
     settings = environment(
         folder,
@@ -54,6 +54,7 @@ async def api_alone(folder: Path, server: NatsServer) -> AsyncIterator[Running]:
         MSGXC_NATS_URL=f"nats://{server.token}@{server.url.partition('//')[2]}",
         MSGXC_NATS_SYNC=server.config.sync,
         MSGXC_RATE_PER_MINUTE="100000000",
+        **further,
     )
     async with child([sys.executable, "-m", "cli", "api"], settings, port) as pid:
         yield Running(port, pid)

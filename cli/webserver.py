@@ -69,11 +69,18 @@ class _Server(uvicorn.Server):
 
 
 async def serve_http(
-    app: ASGIApp, bound: socket.socket, stop: Stop, *, options: Mapping[str, Any], ready: Ready
+    app: ASGIApp,
+    bound: socket.socket,
+    stop: Stop,
+    *,
+    options: Mapping[str, Any],
+    ready: Ready,
+    drain: Callable[[], None],
 ) -> None:
     """Serve until `stop`, then stop accepting, finish what is under way and return.
 
-    options: further uvicorn settings. ready: awaited once requests are answered.
+    options: further uvicorn settings. ready: awaited once requests are answered. drain: called at the stop, to send
+    away what would not end by itself.
     """
     config = uvicorn.Config(
         app,
@@ -98,6 +105,7 @@ async def serve_http(
             await ready()
         await _first(serving, stop.wait())
     finally:
+        drain()
         server.should_exit = True
         await asyncio.wait((serving,))
     serving.result()

@@ -88,7 +88,7 @@ class Watch:
     ) -> None:
         """Show messages until the stream ends, which raises Ended; `beat` gets the position to resume from."""
         loop = asyncio.get_running_loop()
-        said_s = loop.time()
+        said_s = checked_s = loop.time()
 
         async def write(frames: Sequence[Frame]) -> None:
             nonlocal said_s
@@ -98,8 +98,10 @@ class Watch:
                 await self.in_time(show(shown))
 
         async def tick() -> None:
-            nonlocal said_s
-            await self._assert_still_admitted()
+            nonlocal said_s, checked_s
+            if loop.time() - checked_s >= self.pace.tick_s:
+                checked_s = loop.time()
+                await self._assert_still_admitted()
             if loop.time() - said_s >= self.pace.beat_s:
                 said_s = loop.time()
                 await self.in_time(beat(following.position))
