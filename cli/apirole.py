@@ -40,7 +40,9 @@ class Api:
         return Role("api", self._run, drain_s=DRAIN_S + AFTER_DRAIN_S)
 
     async def _run(self, stop: Stop) -> None:
-        await serve_http(build(self._parts()), self._bound, stop, options=OPTIONS, ready=self.ready)
+        app = build(self._parts())
+        drain = app.state.live.drain
+        await serve_http(app, self._bound, stop, options=OPTIONS, ready=self.ready, drain=drain)
 
     def _parts(self) -> Parts:
         exchange = self._exchange

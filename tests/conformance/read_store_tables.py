@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -63,7 +64,7 @@ OF_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "double": st.sampled_from([-1.5, -0.0, 0.1, 1e300, float("inf")]),
     "json": st.sampled_from([[], {"b": 1, "a": [None, 2.5]}, "text", 0, False, {"é": "\u0000"}]),
 }
-POSITIONS = st.integers(1, 40)
+POSITIONS = st.integers(1, 12)
 
 
 def value(kind: str) -> st.SearchStrategy[Any]:
@@ -77,10 +78,23 @@ def keys(draw: st.DrawFn, table: Table, realm: str) -> Key:
 
 
 @st.composite
-def writes(draw: st.DrawFn, realm: str) -> Write:
+def pools(draw: st.DrawFn, table: Table, realm: str) -> list[Key]:
+    """A few keys in one or two partitions, so that writes meet in rows and rows in partitions."""
+    width = len(table.partition)
+    partitions = draw(st.lists(keys(table, realm), min_size=1, max_size=2))
+    rests = draw(st.lists(keys(table, realm), min_size=1, max_size=4))
+    return [
+        (*one[:width], *other[width:])
+        for one in (partitions if table.clustering else rests)
+        for other in rests
+    ]
+
+
+@st.composite
+def writes(draw: st.DrawFn, pool: Mapping[str, list[Key]]) -> Write:
     table = draw(st.sampled_from(TABLES))
-    key, position = draw(keys(table, realm)), draw(POSITIONS)
-    if draw(st.integers(0, 5)) == 0:
+    key, position = draw(st.sampled_from(pool[table.name])), draw(POSITIONS)
+    if draw(st.integers(0, 4)) == 0:
         return Delete(table, key, position)
     names = draw(st.lists(st.sampled_from(sorted(table.columns)), unique=True))
     return Put(table, key, {name: draw(value(table.columns[name])) for name in names}, position)

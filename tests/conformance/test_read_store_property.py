@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from infra.readstore.config import CassandraConfig, read_store
 from infra.readstore.store import ReadStore
-from projections.port import Generation, Table
-from tests.conformance.read_store_tables import PROJECTION, TABLES, History, keys, writes
+from projections.port import Generation, Key, Table
+from tests.conformance.read_store_tables import PROJECTION, TABLES, History, keys, pools, writes
 from tests.memory.read_models import MemoryReadModels
 
 
@@ -55,10 +55,15 @@ class ReadStoreMachine(RuleBasedStateMachine):
 
     stores: ClassVar[Stores]
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(data=st.data())
+    def begin(self, data: st.DataObject) -> None:
         self.realm = f"realm {next(self.stores.realms)}"
+        self.pool = {table.name: data.draw(pools(table, self.realm)) for table in TABLES}
         self.history = History()
+
+    def keys(self, table: Table) -> st.SearchStrategy[Key]:
+        """Mostly keys that were written."""
+        return st.sampled_from(self.pool[table.name]) | keys(table, self.realm)
 
     def apply(self, page: Any) -> None:
         for generation in self.stores.generations.values():
@@ -67,7 +72,7 @@ class ReadStoreMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def write(self, data: st.DataObject) -> None:
         """Positions come in no order, and may be older than what is there."""
-        page = data.draw(st.lists(writes(self.realm), min_size=1, max_size=12))
+        page = data.draw(st.lists(writes(self.pool), min_size=1, max_size=20))
         self.apply([self.history.add(write) for write in page])
 
     @rule(random=st.randoms(use_true_random=False), part=st.floats(0, 1))
@@ -78,18 +83,18 @@ class ReadStoreMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), table=st.sampled_from(TABLES))
     def get(self, data: st.DataObject, table: Table) -> None:
-        wanted = data.draw(st.lists(keys(table, self.realm), min_size=1, max_size=8))
+        wanted = data.draw(st.lists(self.keys(table), min_size=1, max_size=8))
         rows = self.stores.all_agree(lambda models: models.get_many(table, wanted))
         assert self.stores.all_agree(lambda models: models.get(table, wanted[0])) == rows[0]
 
     @rule(data=st.data(), table=st.sampled_from(TABLES))
     def range(self, data: st.DataObject, table: Table) -> None:
-        key = data.draw(keys(table, self.realm))
+        key = data.draw(self.keys(table))
         width = len(table.partition)
         prefixes: st.SearchStrategy[Any] = st.none()
         if table.clustering:
             prefixes |= st.integers(1, len(table.clustering)).flatmap(
-                lambda size: keys(table, self.realm).map(lambda other: other[width : width + size])
+                lambda size: self.keys(table).map(lambda other: other[width : width + size])
             )
         after, before = data.draw(prefixes), data.draw(prefixes)
         limit, backwards = data.draw(st.integers(1, 6)), data.draw(st.booleans())
@@ -102,7 +107,7 @@ class ReadStoreMachine(RuleBasedStateMachine):
     @rule(data=st.data(), table=st.sampled_from(TABLES))
     def range_many(self, data: st.DataObject, table: Table) -> None:
         width = len(table.partition)
-        some = data.draw(st.lists(keys(table, self.realm).map(lambda key: key[:width]), max_size=4))
+        some = data.draw(st.lists(self.keys(table).map(lambda key: key[:width]), max_size=4))
         limit = data.draw(st.integers(1, 6))
         self.stores.all_agree(lambda models: models.range_many(table, some, limit_each=limit))
 
@@ -135,7 +140,7 @@ def run(stores: Stores, *, examples: int) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples, stateful_step_count=12, deadline=None, suppress_health_check=checks
+            max_examples=examples, stateful_step_count=15, deadline=None, suppress_health_check=checks
         ),
     )
     digests = stores.all_agree(_digests)
