@@ -32,16 +32,18 @@ class BodyReader:
         self._overdue: set[asyncio.Task[Any]] = set()
         self._looking = False
 
-    async def read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    async def read(
+        self, headers: Mapping[bytes, bytes], receive: Receive, *, bytes_max: int = BODY_BYTES_MAX
+    ) -> bytes:
         """Raises TooLarge as soon as it is known to be, Invalid when it does not come in time, ClientGone."""
         announced = headers.get(b"content-length", b"")
         if announced.isdigit():
-            assert_body_fits(int(announced))
+            assert_body_fits(int(announced), bytes_max)
         task = asyncio.current_task()
         assert task is not None
         self._begin(task)
         try:
-            return await _read(receive)
+            return await _read(receive, bytes_max)
         except asyncio.CancelledError:
             if task not in self._overdue:
                 raise
@@ -70,18 +72,18 @@ class BodyReader:
             loop.call_later(min(LOOK_S, self._wait_s), self._look, loop)
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, bytes_max: int) -> bytes:
     message = await receive()
     first = _piece(message)
     if not message.get("more_body"):
-        if len(first) > BODY_BYTES_MAX:
-            assert_body_fits(len(first))
+        if len(first) > bytes_max:
+            assert_body_fits(len(first), bytes_max)
         return first
     pieces = bytearray(first)
     while message.get("more_body"):
         message = await receive()
         pieces += _piece(message)
-        assert_body_fits(len(pieces))
+        assert_body_fits(len(pieces), bytes_max)
     return bytes(pieces)
 
 

@@ -19,7 +19,7 @@ from api.freshness import RecentWrites
 from api.limits import LimitExceeded
 from api.parts import Parts
 from api.problem import MEDIA_TYPE, MethodNotAllowed, decoding_error, headers_of, problem_of
-from api.route import Answer, Call, Header, Route, Who, assert_may_call
+from api.route import Answer, Call, Header, Raw, Route, assert_may_call
 from domain.context import Caller, Context
 from domain.errors import Invalid, MsgxcError
 
@@ -61,7 +61,7 @@ class Endpoint:
         self._route, self._parts, self._recent_writes = route, parts, recent_writes
         self._decode = msgspec.json.Decoder(route.body).decode if route.body is not None else None
         self._limit = parts.rate_limit()
-        self._body = BodyReader()
+        self._body, self._is_open = BodyReader(), route.is_open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._route
@@ -69,7 +69,7 @@ class Endpoint:
         headers: list[Header] = []
         try:
             caller = NOBODY
-            if route.who is not Who.ANYONE:
+            if not self._is_open:
                 identity = await self._identify(scope)
                 caller = identity.caller
                 if identity.key:
@@ -79,6 +79,8 @@ class Endpoint:
             if self._decode is not None:
                 body = decode_body(self._decode, await self._body.read(scope[HEADERS], receive))
             call = self._call(scope, caller, body)
+            if route.raw_bytes_max:
+                call.raw = await self._raw(scope, receive)
             if route.reads:
                 await self._recent_writes.seen(caller.realm, route.reads)
             answer = await route.handler(call)
@@ -109,6 +111,11 @@ class Endpoint:
             body=body,
             idempotency_key=idempotency_key(scope[HEADERS]) if route.idempotent else "",
         )
+
+    async def _raw(self, scope: Scope, receive: Receive) -> Raw:
+        content = await self._body.read(scope[HEADERS], receive, bytes_max=self._route.raw_bytes_max)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope[HEADERS].items()}
+        return Raw(content, headers, scope["query_string"].decode("latin-1"))
 
     async def _answer(self, scope: Scope, send: Send, answer: Answer, headers: list[Header]) -> None:
         if answer.headers:

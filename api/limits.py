@@ -75,7 +75,7 @@ class LocalCounter:
         return count
 
 
-def assert_body_fits(size: int) -> None:
-    """Raises TooLarge over BODY_BYTES_MAX."""
-    if size > BODY_BYTES_MAX:
-        raise TooLarge(f"a body has at most {BODY_BYTES_MAX:,} bytes", field="body")
+def assert_body_fits(size: int, bytes_max: int = BODY_BYTES_MAX) -> None:
+    """Raises TooLarge."""
+    if size > bytes_max:
+        raise TooLarge(f"a body has at most {bytes_max:,} bytes", field="body")

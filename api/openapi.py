@@ -83,7 +83,7 @@ def _operation(route: Route, schema_of: Mapping[str, Any]) -> dict[str, Any]:
         "tags": [route.group],
         "parameters": _parameters(route),
         "responses": _responses(route, schema_of),
-        "security": [] if route.who is Who.ANYONE else [{"token": []}],
+        "security": [] if route.is_open else [{"token": []}],
     }
     if route.body is not None:
         content = {"application/json": {"schema": schema_of[_key(route.body)]}}
@@ -136,7 +136,7 @@ def _responses(route: Route, schema_of: Mapping[str, Any]) -> dict[str, Any]:
 def _errors(route: Route) -> list[type[MsgxcError]]:
     """What any route of this kind can answer, and what this one declares."""
     found: list[type[MsgxcError]] = list(route.errors)
-    if route.who is not Who.ANYONE:
+    if not route.is_open:
         found += [Unauthenticated, TooMany]
     if route.who is Who.ADMIN:
         found.append(Forbidden)

@@ -15,6 +15,7 @@ from api.ezout.parts import Shops
 from api.limits import LocalCounter, RateLimit
 from api.metrics import Metrics
 from api.port import EventReader, FeedReader, Probe, RateCounter, ReceiptSink, RightsWatch
+from api.providers import Providers
 from commands.bus import Bus
 from domain.ids import Ids
 from processes.watermark import Watermark
@@ -40,7 +41,7 @@ class Settings:
 class Parts:
     """clock: now, in UTC. now_s: the same in seconds since 1970. sandbox: served under /sandbox when there is one.
 
-    shops: the EzOut contract is served where it is there.
+    shops: the EzOut contract is served where it is there. providers: whose reports are believed.
     """
 
     bus: Bus
@@ -60,6 +61,7 @@ class Parts:
     settings: Settings = field(default_factory=Settings)
     sandbox: ASGIApp | None = None
     shops: Shops | None = None
+    providers: Providers = field(default_factory=Providers)
 
     def rate_limit(self) -> RateLimit:
         """The limit of calls per token; all that count with this `counter` share it."""

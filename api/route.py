@@ -31,7 +31,17 @@ class Who(enum.Enum):
         "tokens that name the shop in their claim `shops` (a till's role only writes, a merchant's only reads), "
         "and admins; where MSGXC_EZOUT_AUTH is none, anyone on this machine"
     )
+    PROVIDER = "the provider, by its signature over the whole request"
     ADMIN = "tokens with the role admin or msgxc_admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A request as it came, for those whose signature covers it. headers: by name in lower case."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    query: str
 
 
 @dataclass(slots=True)
@@ -45,6 +55,7 @@ class Call[Body, Query]:
     query: Query
     body: Body
     idempotency_key: str = ""
+    raw: Raw | None = None
 
 
 @dataclass(slots=True)
@@ -70,6 +81,7 @@ class Route:
     reads: projections that the answer comes from; writes of a moment ago are waited for.
     idempotent: takes an Idempotency-Key. errors: beside those every route of its kind can give.
     statuses: of success, the first being the usual one. admit: where a contract has tokens of its own kind.
+    raw_bytes_max: the handler takes the request as it came, with a body of so many bytes at most; 0: it does not.
     """
 
     method: str
@@ -88,6 +100,12 @@ class Route:
     idempotent: bool = False
     location: bool = False
     admit: Admit | None = None
+    raw_bytes_max: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is served without a token."""
+        return self.who in {Who.ANYONE, Who.PROVIDER}
 
 
 def assert_may_call(who: Who, caller: Caller) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.msgxc import clients, contacts, messages, receipts, reports, threads
+from api.providers import routes as providers
 from api.route import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -14,4 +15,5 @@ ROUTES: tuple[Route, ...] = (
     *contacts.ROUTES,
     *clients.ROUTES,
     *reports.ROUTES,
+    *providers.ROUTES,
 )

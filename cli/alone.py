@@ -44,7 +44,8 @@ async def run_api(session: Session) -> None:
     endpoint = needed_endpoint(session, name="msgxc api")
     with bound, stop_on_signals(stop):
         async with open_exchange(session, endpoint, _configs(session), projecting=False) as exchange:
-            api = Api(exchange, bound, None)
+            serving = running(session)
+            api = Api(exchange, bound, None, environment=serving.sandbox if serving else None)
             api.supervisor = Supervisor([api.role(), directory(exchange)])
             settle_memory()
             await api.supervisor.run(stop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 
 from starlette.types import ASGIApp
@@ -15,6 +15,7 @@ from api.metrics import Metrics
 from api.parts import Parts, Settings
 from api.sockets.protocol import OPTIONS
 from cli.bootstrap import Exchange
+from cli.channels import providers_of
 from cli.jwks import FileKeys
 from cli.ports import EventsByPosition, ReceiptsToLog, RightsFromLog
 from cli.probes import LogProbe, ModelsProbe, RolesProbe
@@ -29,10 +30,17 @@ AFTER_DRAIN_S = 4.0
 
 
 class Api:
-    """supervisor is set once the roles are known: its probe looks at all of them."""
+    """supervisor is set once the roles are known: its probe looks at all of them. environment: the sandbox's."""
 
-    def __init__(self, exchange: Exchange, bound: socket.socket, sandbox: ASGIApp | None) -> None:
-        self._exchange, self._bound, self._sandbox = exchange, bound, sandbox
+    def __init__(
+        self,
+        exchange: Exchange,
+        bound: socket.socket,
+        sandbox: ASGIApp | None,
+        *,
+        environment: Mapping[str, str] | None,
+    ) -> None:
+        self._exchange, self._bound, self._sandbox, self._environment = exchange, bound, sandbox, environment
         self.supervisor: Supervisor | None = None
         self.ready: Callable[[], Awaitable[None]] = _nothing
 
@@ -70,6 +78,7 @@ class Api:
             ),
             sandbox=self._sandbox,
             shops=shops_of(exchange, verifier),
+            providers=providers_of(exchange.session.settings, sandbox=self._environment),
         )
 
 

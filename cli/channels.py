@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
+from api.providers import Providers
+from api.providers.routes import STATUS_PATH
 from domain.channel import APNS, BUILT_IN, EMAIL, FCM, SMS, WEBPUSH, WEBSOCKET
 from domain.message import Content
 from gateways.port import Gateway
@@ -26,6 +28,9 @@ SANDBOXED: Final = {
     EMAIL: ("MSGXC_SENDGRID_",),
 }
 """By channel, the settings that point its gateway at the sandbox. Mail goes by SendGrid's interface there."""
+
+LOCAL_URL: Final = "MSGXC_PUBLIC_URL"
+"""In the sandbox's environment: our own address, since it posts to this machine only."""
 
 SANDBOX_SENDER: Final = "MSGXC <msgxc@example.org>"
 
@@ -87,6 +92,7 @@ class GatewayChecks:
 
 def _sandbox_settings(settings: Settings, environment: Mapping[str, str], channel: str) -> Settings:
     variables = {name: value for name, value in environment.items() if name.startswith(SANDBOXED[channel])}
+    variables |= {LOCAL_URL: environment[LOCAL_URL]} if LOCAL_URL in environment else {}
     variables["MSGXC_CA_FILE"] = environment["MSGXC_CA_FILE"]
     variables["MSGXC_VAPID_SUBJECT"] = settings.webpush.subject
     variables["MSGXC_MAIL_FROM"] = settings.mail.sender or SANDBOX_SENDER
@@ -135,6 +141,26 @@ def _sms(settings: Settings, _keyring: Keyring) -> Config:
         account_sid=twilio.account_sid,
         auth_token=twilio.auth_token.reveal(),
         sender=twilio.sender,
+        **_reported(settings),
+    )
+
+
+def _reported(settings: Settings) -> Config:
+    """Where Twilio tells us what became of a message; nowhere when it can't reach us."""
+    url = settings.http.public_url
+    return {"status_callback_url": url.rstrip("/") + STATUS_PATH} if url else {}
+
+
+def providers_of(settings: Settings, *, sandbox: Mapping[str, str] | None) -> Providers:
+    """Whose reports are believed: the providers' by their settings, the sandbox's where it stands in for one."""
+    by_channel = with_sandbox(settings, sandbox) if sandbox else dict.fromkeys(SANDBOXED, settings)
+    sms, mail = by_channel[SMS], by_channel[EMAIL].mail
+    token = sms.twilio.auth_token
+    believed = token is not None and sms.http.public_url
+    return Providers(
+        public_url=sms.http.public_url,
+        twilio_auth_token=token.reveal() if token is not None and believed else "",
+        sendgrid_key=mail.sendgrid_webhook_key,
     )
 
 

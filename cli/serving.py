@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 import typer
 
+from api.providers.routes import EVENTS_PATH, REPLIES_PATH
 from cli import demo, roles
 from cli.apirole import Api
 from cli.bootstrap import Exchange, open_exchange
-from cli.channels import Config, gateway_configs, sandboxed_channels
+from cli.channels import LOCAL_URL, Config, gateway_configs, sandboxed_channels
 from cli.children import child_roles
 from cli.endpoints import Serving, announce, configured_endpoint, embedded_server, local_endpoint, withdraw
 from cli.lifetime import settle_memory, stop_on_signals
@@ -38,12 +39,13 @@ NAME = "msgxc serve"
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What all roles stand on. sandbox None: every channel has its provider."""
+    """What all roles stand on. sandbox None: every channel has its provider. environment: the sandbox's settings."""
 
     session: Session
     bound: socket.socket
     endpoint: Endpoint
     sandbox: Sandbox | None
+    environment: Mapping[str, str]
     configs: Mapping[str, Config]
 
     @property
@@ -76,15 +78,22 @@ async def ground(session: Session) -> AsyncIterator[Ground]:
         if sandboxed_channels(session.settings):
             token = DemoTokens(session, bound)
             sandbox = await opened.enter_async_context(Sandbox(session.folder.sandbox, demo_token=token))
-        environment = sandbox.environment() if sandbox else None
+        environment = _reporting(sandbox, address(bound)) if sandbox else {}
         configs = gateway_configs(session.settings, session.keyring, sandbox=environment)
-        yield Ground(session, bound, endpoint, sandbox, configs)
+        yield Ground(session, bound, endpoint, sandbox, environment, configs)
+
+
+def _reporting(sandbox: Sandbox, url: str) -> Mapping[str, str]:
+    """Have the sandbox report to us, as set in the providers' consoles; its environment."""
+    sandbox.receipts.replies_url, sandbox.receipts.sendgrid_url = url + REPLIES_PATH, url + EVENTS_PATH
+    return {**sandbox.environment(), LOCAL_URL: url}
 
 
 async def run_roles(on: Ground, stop: Stop, *, processes: bool) -> None:
     """The API here, with the sandbox's page; the other roles beside it, or each in a process of its own."""
     async with open_exchange(on.session, on.endpoint, on.configs, projecting=not processes) as exchange:
-        api = Api(exchange, on.bound, on.sandbox.app if on.sandbox else None)
+        page = on.sandbox.app if on.sandbox else None
+        api = Api(exchange, on.bound, page, environment=on.environment)
         others = child_roles(on.configs) if processes else here(exchange)
         supervisor = Supervisor([api.role(), roles.directory(exchange), *others])
         api.supervisor = supervisor
@@ -175,5 +184,4 @@ def _command() -> str:
 
 
 def _announce(on: Ground) -> None:
-    environment = on.sandbox.environment() if on.sandbox else {}
-    announce(on.session, Serving(os.getpid(), on.address, on.endpoint.urls, environment))
+    announce(on.session, Serving(os.getpid(), on.address, on.endpoint.urls, dict(on.environment)))

@@ -86,7 +86,7 @@ async def put_contact(command: PutContact, scope: Scope) -> bool:
         contact = Contact.create(id=id, at=scope.now, uid=command.uid)
     for channel, address in ((EMAIL, command.email), (SMS, command.cell)):
         if address is not msgspec.UNSET:
-            token = scope.ids.token(scope.realm, channel, address)
+            token = scope.ids.own_token(scope.realm, channel, address)
             contact.set_address(at=scope.now, channel=channel, address=address, token=token)
     contact.set_preferences(
         at=scope.now,
@@ -147,7 +147,7 @@ async def end_subscription(command: EndSubscription, scope: Scope) -> None:
 
 
 def _token(channel: str, address: str, scope: Scope) -> UUID | None:
-    return scope.ids.token(scope.realm, channel, address) if address else None
+    return scope.ids.own_token(scope.realm, channel, address) if address else None
 
 
 async def _contact(id: UUID, scope: Scope) -> Contact:

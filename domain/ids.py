@@ -64,3 +64,7 @@ class Ids:
     def token(self, realm: str, channel: str, address: str) -> UUID:
         """A key to look an address up by, without storing or showing it."""
         return self.derive(realm, "token", f"{channel}|{address}")
+
+    def own_token(self, realm: str, channel: str, address: str) -> UUID:
+        """The same for a contact's own phone or mailbox, which providers may give back in other letters."""
+        return self.token(realm, channel, address.casefold())

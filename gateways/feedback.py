@@ -32,7 +32,8 @@ Standing = Literal["", "strike", "suppress", "restore"]
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One fact about one person.
 
-    receipt: of which message, None when no id of ours came back (a reply to an SMS). address: phone or mailbox it is
+    receipt: of which message, None when it is about none (a reply to an SMS). contact: whose it is in the realm, None
+    when no id of ours came back. address: phone or mailbox it is
     about. outcome: what the send came to after all, when that is now final. standing: strike, to be counted and
     suppressed when it repeats; suppress, at once; restore, the person wants it again. provider_id: the provider's name
     for the message. dedupe: equal for the same fact told twice.
@@ -41,6 +42,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     channel: str
     address: str
     dedupe: str
+    realm: str = ""
+    contact: UUID | None = None
     provider_id: str = ""
     code: str = ""
     receipt: Receipt | None = None
@@ -88,6 +91,8 @@ def twilio_status(
             channel=channel.SMS,
             address=form.get("To", ""),
             dedupe=f"twilio:{sid}:{status}",
+            realm=query.get("realm", ""),
+            contact=_uuid(query.get("contact")),
             provider_id=sid,
             code=code,
             receipt=_receipt(channel.SMS, query, kind, received_at, code or status),
@@ -196,6 +201,8 @@ def _sendgrid_event(event: Any) -> Report | None:
         channel=channel.EMAIL,
         address=str(event.get("email") or ""),
         dedupe=f"sendgrid:{event.get('sg_event_id') or ''}",
+        realm=str(event.get("realm") or ""),
+        contact=_uuid(event.get("contact")),
         provider_id=str(event.get("sg_message_id") or "").partition(".")[0],
         code=name,
         receipt=None if kind is None else _receipt(channel.EMAIL, event, kind, _time(event), reason or code),

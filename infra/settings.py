@@ -94,9 +94,10 @@ class Twilio(msgspec.Struct, frozen=True):
 
 
 class Mail(msgspec.Struct, frozen=True):
-    """SendGrid or an SMTP server, not both."""
+    """SendGrid or an SMTP server, not both. sendgrid_webhook_key: the public one SendGrid signs its events with."""
 
     sendgrid_api_key: Secret | None
+    sendgrid_webhook_key: str
     sendgrid_url: str
     smtp_url: Secret | None
     sender: str
@@ -306,6 +307,11 @@ def _twilio(env: Environment) -> Twilio:
 def _mail(env: Environment) -> Mail:
     mail = Mail(
         sendgrid_api_key=env.secret("SENDGRID_API_KEY"),
+        sendgrid_webhook_key=env.text(
+            "SENDGRID_WEBHOOK_KEY",
+            like=r"[A-Za-z0-9+/]{80,}={0,2}",
+            example="the verification key of SendGrid's event webhook, a line of base64",
+        ),
         sendgrid_url=env.url("SENDGRID_URL", schemes=_HTTP, example="https://api.sendgrid.com"),
         smtp_url=env.secret(
             "SMTP_URL", check=_is_smtp_url, example="smtp://user:password@mail.example.org:587"

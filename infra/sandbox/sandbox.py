@@ -122,6 +122,7 @@ class Sandbox:
             "MSGXC_TWILIO_FROM": kept.twilio_sender,
             "MSGXC_TWILIO_URL": self.urls.twilio,
             "MSGXC_SENDGRID_API_KEY": kept.sendgrid_api_key,
+            "MSGXC_SENDGRID_WEBHOOK_KEY": self.sendgrid.events_public_key,
             "MSGXC_SENDGRID_URL": self.urls.sendgrid,
             "MSGXC_SMTP_URL": self.urls.smtp,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,8 @@ import httpx
 import jwt
 import msgspec
 import uvicorn
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection, connect
@@ -23,6 +26,7 @@ from api.auth import Verifier
 from api.keys import Key, KeySet
 from api.parts import Parts, Settings
 from api.port import Probe
+from api.providers import Providers
 from api.sockets.live import Live
 from api.sockets.protocol import OPTIONS
 from processes.feed import thread_subject
@@ -31,6 +35,10 @@ from tests.memory.world import IDS, REALM, World, world
 
 SECRET = b"a secret of thirty-two bytes, or more"
 ROLES = ("project-events", "project-delivery", "dispatcher")
+EVENTS_KEY = ec.generate_private_key(ec.SECP256R1())
+"""What SendGrid signs with."""
+PUBLIC_URL = "https://msgxc.example.org"
+TWILIO_TOKEN = "twilio-token"
 PATIENCE_S = 5.0
 """Until a test that waits for something fails."""
 
@@ -62,6 +70,13 @@ def token(
     return jwt.encode(said, secret, algorithm="HS256", headers={"kid": "k1"})
 
 
+def _providers() -> Providers:
+    key = EVENTS_KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return Providers(
+        public_url=PUBLIC_URL, twilio_auth_token=TWILIO_TOKEN, sendgrid_key=b64encode(key).decode()
+    )
+
+
 class Site:
     """client: an HTTP client without a token. feed, keys: what a test makes go wrong."""
 
@@ -90,6 +105,7 @@ class Site:
             settings=settings,
             sandbox=sandbox,
             probes=probes,
+            providers=_providers(),
         )
         self.app: Starlette = build(self.parts)
         self.live: Live = self.app.state.live

@@ -58,6 +58,8 @@ def test_an_sms_that_arrived(said: str) -> None:
         channel="sms",
         address="+15550001111",
         dedupe=f"twilio:SM1:{said}",
+        realm="main",
+        contact=CONTACT,
         provider_id="SM1",
         receipt=receipt("sms", said, NOW, said),
     )
