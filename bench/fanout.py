@@ -18,7 +18,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,19 +78,18 @@ async def run(folder: Path, server: NatsServer, peer: Peer, count: int) -> None:
         exchange = await opened.enter_async_context(
             open_exchange(open_session(), endpoint, {}, projecting=False)
         )
-        await opened.enter_async_context(role("project", settings))
-        await opened.enter_async_context(role("dispatch", settings))
-        gateways = {
-            channel: await opened.enter_async_context(role(f"gateway {channel}", settings))
-            for channel in CHANNELS
+        roles = {
+            name: await opened.enter_async_context(role(name, settings))
+            for name in ("project", "dispatch", *(f"gateway {channel}" for channel in CHANNELS))
         }
         await enlist(exchange, count)
-        before = {channel: gateway.cpu_s() for channel, gateway in gateways.items()}
+        before = {name: each.cpu_s() for name, each in roles.items()}
         started = datetime.now().astimezone()
         await publish(exchange)
         sent = [await outcomes_of(exchange, channel, count) for channel in CHANNELS]
-        used = {channel: gateways[channel].cpu_s() - before[channel] for channel in CHANNELS}
-        report(sent, used, count, (datetime.now().astimezone() - started).total_seconds())
+        seconds = (datetime.now().astimezone() - started).total_seconds()
+        used = {name: each.cpu_s() - before[name] for name, each in roles.items()}
+        report(sent, used, count, seconds)
 
 
 def settings_of(folder: Path, server: NatsServer, peer: Peer) -> dict[str, str]:
@@ -158,6 +157,7 @@ async def outcomes_of(exchange: Exchange, channel: str, count: int) -> Sent:
     subjects = (f"attempt.{channel}.>", f"outcome.{channel}.>")
     found: Counter[str] = Counter()
     first: datetime | None = None
+    last = datetime.min.replace(tzinfo=UTC)
     async with asyncio.timeout(WAIT_S_MAX):
         async for facts in exchange.log.follow(DELIVERY, None, subjects=subjects):
             for fact in facts:
@@ -179,10 +179,12 @@ def report(sent: list[Sent], used: Mapping[str, float], count: int, seconds: flo
         f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {python}; {count:,} addresses a channel"
     )
     for channel, outcomes, took in sent:
-        cpu_us = used[channel] / count * 1e6
+        cpu_us = used[f"gateway {channel}"] / count * 1e6
         print(
             f"{channel}: {count / took:,.0f}/s, {cpu_us:.0f} us CPU each in the gateway process, {dict(outcomes)}"
         )
+    for name in ("dispatch", "project"):
+        print(f"{name}: {used[name] / count / 2 * 1e6:.0f} us CPU for each notification")
     print(f"from the publish to the last outcome on the log: {seconds:.1f} s for {2 * count:,} notifications")
     assert all(outcomes == {"Accepted": count} for _, outcomes, _ in sent), "not all accepted exactly once"
 

@@ -40,7 +40,13 @@ from processes.worker import Post, work
 from projections.catalogue import AUDIENCE
 from projections.port import ReadModels
 
-POST = Post(EVENTS, "dispatcher", ("evt.message.>",), in_flight=16)
+POST = Post(
+    EVENTS,
+    "dispatcher",
+    ("evt.message.>",),
+    in_flight=16,
+    topics=(Message.Accepted.TOPIC, Message.Due.TOPIC),
+)
 
 
 PAGES_MAX = 1_000_000

@@ -15,7 +15,7 @@ from processes.worker import Post, work
 from projections import clients, threads
 from projections.port import ReadModels
 
-POST = Post(EVENTS, "erasure", ("evt.contact.>",), in_flight=4)
+POST = Post(EVENTS, "erasure", ("evt.contact.>",), in_flight=4, topics=(Contact.Erased.TOPIC,))
 
 
 class Erasure:

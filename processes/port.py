@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -88,8 +88,12 @@ class Log(Protocol):
         subjects: Sequence[str],
         ack_wait_s: float = 30.0,
         in_flight: int = 8,
+        topics: Collection[str] = (),
     ) -> AsyncIterator[Task]:
-        """Facts handed out among all processes that name the same durable, each until acknowledged."""
+        """Facts handed out among all processes that name the same durable, each until acknowledged.
+
+        topics: only these are handed out, the others are passed over (none: all).
+        """
         ...
 
     async def append(self, *records: Append) -> list[int]:

@@ -16,7 +16,12 @@ from domain.recorded import EVENTS, SCHEDULES
 from processes.port import Log, Task
 from processes.worker import Post, work
 
-ACCEPTED = Post(EVENTS, "scheduler", ("evt.message.>",))
+ACCEPTED = Post(
+    EVENTS,
+    "scheduler",
+    ("evt.message.>",),
+    topics=(Message.Accepted.TOPIC, Message.Cancelled.TOPIC),
+)
 DUE = Post(SCHEDULES, "due-messages", ("due.message.>",))
 
 

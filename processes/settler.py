@@ -18,7 +18,9 @@ from projections import deliveries, messages
 from projections.port import ReadModels
 
 OUTCOMES = Post(DELIVERY, "settler-outcomes", ("outcome.>",), in_flight=256)
-DISPATCHED = Post(EVENTS, "settler-messages", ("evt.message.>",), in_flight=64)
+DISPATCHED = Post(
+    EVENTS, "settler-messages", ("evt.message.>",), in_flight=64, topics=(Message.Dispatched.TOPIC,)
+)
 
 GATHER_S = 0.25
 """Outcomes of one message that arrive within this time are looked at together: large messages have many."""

@@ -35,6 +35,7 @@ class Post:
     durable: str
     subjects: Sequence[str]
     in_flight: int = 8
+    topics: Sequence[str] = ()
     ack_wait_s: float = 12.0
     """What a dead process had in hand is handed out again after this; a living one says that it goes on."""
 
@@ -56,6 +57,7 @@ async def work(events: Log, post: Post, handler: Handler) -> None:
             subjects=post.subjects,
             ack_wait_s=post.ack_wait_s,
             in_flight=post.in_flight,
+            topics=post.topics,
         ):
             await places.acquire()
             group.create_task(_one(events, post, handler, task, places))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -115,6 +115,7 @@ class JetStreamLog:
         subjects: Sequence[str],
         ack_wait_s: float = 30.0,
         in_flight: int = 8,
+        topics: Collection[str] = (),
     ) -> AsyncGenerator[Task]:
         work = Work(
             self.js,
@@ -125,6 +126,7 @@ class JetStreamLog:
             subjects=subjects,
             ack_wait_s=ack_wait_s,
             in_flight=in_flight,
+            topics=topics,
         )
         end_keeping = self._background.start(work.keep_alive())
         try:

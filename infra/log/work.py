@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Any
 
 import structlog
@@ -25,6 +25,9 @@ from infra.nats.streams import NS
 from processes.port import LogMismatch
 
 log = structlog.get_logger()
+
+PASSED_OVER_AHEAD = 200
+"""Messages fetched ahead where most of them are of topics that are passed over."""
 
 UNACKNOWLEDGED_MAX = 20_000
 """Of all processes of a role together; the server holds further messages back."""
@@ -94,9 +97,11 @@ class Work:
         subjects: Sequence[str],
         ack_wait_s: float,
         in_flight: int,
+        topics: Collection[str],
     ) -> None:
         self._js, self._guard, self._facts = js, guard, facts
         self._stream, self._durable, self._subjects = stream, durable, list(subjects)
+        self._topics = frozenset(topics)
         self._ack_wait_s, self._in_flight = ack_wait_s, in_flight
         self._buffer: deque[Delivery] = deque()
         self._changed = asyncio.Event()
@@ -136,12 +141,15 @@ class Work:
             puller = None
         if puller is None:
             puller = await self._begin()
-        room = 2 * self._in_flight - self._handed_out - len(self._buffer) - puller.outstanding
+        ahead = max(2 * self._in_flight, PASSED_OVER_AHEAD if self._topics else 0)
+        room = ahead - self._handed_out - len(self._buffer) - puller.outstanding
         if room >= max(1, self._in_flight // 2):
             await puller.ask_for(room)
 
     async def _next(self) -> LogTask | None:
         """The next task, with the keys to read it; None if there is none."""
+        while self._buffer and self._is_passed_over(self._buffer[0]):
+            await _tell(self._js.connection, self._buffer.popleft().reply, ACK)
         if not self._buffer:
             return None
         delivery = self._buffer[0]
@@ -151,6 +159,9 @@ class Work:
         self._buffer.popleft()
         self._handed_out += 1
         return LogTask(self._stream, delivery, read, self._js.connection, self._on_done)
+
+    def _is_passed_over(self, delivery: Delivery) -> bool:
+        return bool(self._topics) and delivery.stored.headers.get("Topic") not in self._topics
 
     async def _begin(self) -> Puller:
         await self._assert_same_log()

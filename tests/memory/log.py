@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 
 from domain.errors import Unavailable
@@ -101,6 +101,7 @@ class MemoryLog:
         subjects: Sequence[str],
         ack_wait_s: float = 30.0,
         in_flight: int = 8,
+        topics: Collection[str] = (),
     ) -> AsyncIterator[Task]:
         shared = self.streams.durables.setdefault(durable, Durable(stream, subjects, ack_wait_s))
         assert (shared.stream, list(shared.subjects)) == (stream, list(subjects)), "a durable is one thing"
@@ -114,6 +115,9 @@ class MemoryLog:
                 continue
             task = MemoryTask(self, shared, *taken)
             shared.pending[task.position].is_kept = task.is_kept
+            if topics and task.fact.topic not in topics:
+                await task.ack()
+                continue
             out.append(task)
             yield task
 
