@@ -123,10 +123,12 @@ def test_a_sealed_field_stays_sealed_through_an_upcaster() -> None:
 
 
 def test_a_topic_nobody_knows_is_refused() -> None:
+    """Its reader is told the topic, and can put the event aside."""
     with pytest.raises(UnknownTopic):
         unpack_event(on_the_log("parcel.lost.v1", b"{}"), PARCELS, {})
 
 
 def test_the_newest_form_is_what_is_written() -> None:
+    """An old event that is appended anew gets today's topic."""
     event = unpack_event(on_the_log("parcel.sent.v1", b'{"to":"A, B","weight_kg":1}'), PARCELS, {})
     assert b"Topic: parcel.sent.v3\r\n" in pack_event(event, Context(), prev="").lines

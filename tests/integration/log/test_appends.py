@@ -72,6 +72,7 @@ async def reached(seen: list[tuple[int, int, str, bytes]], count: int) -> bool:
 
 
 async def test_what_was_missed_is_read_in_order_over_several_subjects(log: JetStreamLog) -> None:
+    """From a position on, as many as asked for, each subject's last position by itself."""
     for n in range(9):
         await log.feed(f"feed.thread.{'abc'[n % 3]}", b"%d" % n, message="m")
     reader = log.feed_reader
@@ -104,6 +105,7 @@ async def test_frames_that_share_a_commit_reach_their_sockets_one_by_one(own_ser
 
 
 async def test_an_empty_feed_has_bounds(log: JetStreamLog) -> None:
+    """The first position is behind the last."""
     first, last = await log.feed_reader.bounds()
     assert (first, last) == (1, 0)
 

@@ -40,6 +40,7 @@ async def test_what_was_saved_is_loaded(log: JetStreamLog) -> None:
 
 
 async def test_nothing_pending_is_nothing_saved(log: JetStreamLog) -> None:
+    """The answer is 0, and the log is not even asked."""
     thread = a_thread()
     await log.events.save(thread, context=CONTEXT)
     assert await log.events.save(thread, context=CONTEXT) == 0
@@ -74,6 +75,7 @@ async def test_a_loaded_aggregate_is_the_callers_own(log: JetStreamLog) -> None:
 
 
 async def test_a_claim_is_read_back_with_its_position(log: JetStreamLog) -> None:
+    """From the leader, off the aggregate's first event."""
     thread = a_thread()
     assert await log.events.claim_of(Thread, thread.id) is None
     await log.events.save(thread, context=CONTEXT, claim="hash of parameters")

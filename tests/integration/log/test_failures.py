@@ -159,6 +159,7 @@ async def test_a_lost_answer_to_a_batch_is_settled_for_all_its_saves(
 async def test_an_append_with_any_expectation_is_stored_once_though_its_answer_is_lost(
     log: JetStreamLog, nats_server: NatsServer
 ) -> None:
+    """Its own id finds it again, or has the server drop the repetition."""
     async with through_a_proxy(nats_server) as (proxy, proxied):
         proxy.hold_answers()
         append = Append("outcome.apns.d1", an_attempt("d1"))

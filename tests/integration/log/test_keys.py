@@ -65,6 +65,7 @@ async def test_a_destroyed_key_is_gone_for_ever_and_everywhere(
 
 
 async def test_a_name_can_be_destroyed_before_it_has_a_key(log: JetStreamLog) -> None:
+    """Nobody gets one afterwards."""
     await log.keys.destroy("day.2026-01-02")
     assert await log.keys.key("day.2026-01-02", create=True) is None
 
@@ -108,6 +109,7 @@ async def test_keys_are_wrapped_anew_and_the_former_wrapping_is_gone(
 
 
 async def test_a_name_that_could_be_another_subject_is_refused(log: JetStreamLog) -> None:
+    """No wildcard, no other bucket, no empty name."""
     for name in ("contact.>", "contact.*", "contact", "contact.a b", "../x.y", ""):
         with pytest.raises(ValueError, match="no name"):
             await log.keys.key(name, create=True)

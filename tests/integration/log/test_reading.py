@@ -47,6 +47,7 @@ async def test_a_reader_gets_everything_after_its_checkpoint_in_order(log: JetSt
 
 
 async def test_a_reader_can_choose_subjects(log: JetStreamLog) -> None:
+    """And gets only those, wherever they are in the stream."""
     threads = [a_thread(f"{n}") for n in range(4)]
     for thread in threads:
         await log.events.save(thread, context=CONTEXT)
@@ -133,6 +134,7 @@ async def test_no_more_is_handed_out_than_may_be_in_flight(log: JetStreamLog) ->
 
 
 async def test_a_task_given_back_comes_again_after_its_delay(log: JetStreamLog) -> None:
+    """Not sooner, and it says that it comes a second time."""
     await log.append(Append("attempt.apns.d1", an_attempt("d1"), 0))
     tasks = log.work(DELIVERY, "w", subjects=["attempt.>"])
     async with asyncio.timeout(15):

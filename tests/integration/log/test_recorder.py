@@ -77,6 +77,7 @@ class TestApplicationRecorder(OnItsOwnStream, ApplicationRecorderTestCase[Applic
         return self.factory.application_recorder()
 
     def test_insert_subscribe(self) -> None:
+        """The library's optional case: a subscription sees what is inserted after it began."""
         self.optional_test_insert_subscribe()
 
 

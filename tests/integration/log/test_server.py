@@ -24,6 +24,7 @@ from tests.integration.log.scenes import CONTEXT, a_thread, everything, until
 
 
 async def test_a_server_starts_within_a_second_and_stops_cleanly(tmp_path: Path) -> None:
+    """On a port of its own choice; nothing of it is left behind."""
     server = NatsServer(ServerConfig(folder=tmp_path / "nats"))
     before = time.monotonic()
     await server.start()
@@ -134,6 +135,7 @@ async def test_a_server_ends_with_its_parent_however_that_ends(tmp_path: Path) -
 
 
 async def test_a_server_that_cannot_start_says_where_to_look(tmp_path: Path) -> None:
+    """And does not pretend to run."""
     server = NatsServer(ServerConfig(folder=tmp_path / "nats", extra="no such setting {"))
     with pytest.raises(ServerFailed, match="see"):
         await server.start()
@@ -153,6 +155,7 @@ async def test_streams_are_as_the_architecture_says(log: JetStreamLog) -> None:
 
 
 async def test_a_stream_that_differs_is_reported_and_left_alone(log: JetStreamLog) -> None:
+    """By stream, setting, and both values."""
     info = await log.js.info("DELIVERY")
     assert info is not None
     await log.js.api("STREAM.UPDATE.DELIVERY", {**info.config, "max_age": 3600 * 10**9})

@@ -21,6 +21,7 @@ def test_the_files_are_as_the_types_would_have_them() -> None:
 
 @pytest.mark.parametrize("topic", [*CATALOGUE.types, *DELIVERY_TOPICS])
 def test_every_topic_has_an_example_that_its_type_reads(topic: str) -> None:
+    """And writes again the same way."""
     schema = msgspec.json.decode((SCHEMA / f"events/{topic}.json").read_bytes())
     (example,) = schema["examples"]
     assert set(schema.get("required", [])) <= set(example)
@@ -35,6 +36,7 @@ def test_every_topic_has_an_example_that_its_type_reads(topic: str) -> None:
 
 
 def test_asyncapi_names_every_topic_and_only_subjects_that_a_stream_takes() -> None:
+    """Each with its schema."""
     document = msgspec.json.decode((SCHEMA / "asyncapi.json").read_bytes())
     assert document["asyncapi"].startswith("3.")
     named: set[str] = set()
@@ -53,6 +55,7 @@ def test_asyncapi_names_every_topic_and_only_subjects_that_a_stream_takes() -> N
 
 
 def test_references_within_the_documents_lead_somewhere() -> None:
+    """Every $ref of every file."""
     for name, content in generate(CATALOGUE).items():
         document = msgspec.json.decode(content)
         for reference in references(document):

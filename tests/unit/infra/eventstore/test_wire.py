@@ -37,6 +37,7 @@ def stored(packed: Packed) -> Stored:
 
 @given(any_event, contexts, st.text("0123456789abcdef", max_size=64))
 def test_an_event_and_its_envelope_read_back_equal(event: Event, context: Context, prev: str) -> None:
+    """Any event, any context, with the server's own headers in between."""
     packed = pack_event(event, context, prev=prev, claim="c")
     message = stored(packed)
     fact = unpack(message, EVENTS, CATALOGUE, {})
@@ -72,6 +73,7 @@ def test_sealed_fields_open_with_their_key_alone(event: Event) -> None:
 
 @given(any_event, st.data())
 def test_any_changed_byte_changes_the_digest(event: Event, data: st.DataObject) -> None:
+    """Of body, subject, or any of our headers."""
     message = stored(pack_event(event, Context(actor="u"), prev=""))
     place = data.draw(st.integers(0, max(len(message.data) - 1, 0)))
     body = bytearray(message.data)
@@ -132,11 +134,13 @@ def test_what_is_no_event_is_a_value_error() -> None:
 
 
 def test_a_name_that_is_no_name_is_refused() -> None:
+    """A header is no place for a document."""
     with pytest.raises(Invalid):
         pack_event(an_event(), Context(actor="x" * 2000), prev="")
 
 
 def test_a_time_without_a_zone_is_refused() -> None:
+    """It would mean another instant elsewhere."""
     with pytest.raises(ValueError, match="zone"):
         pack_event(dataclasses.replace(an_event(), timestamp=AT.replace(tzinfo=None)), Context(), prev="")
 
@@ -174,6 +178,7 @@ thread_steps = st.lists(st.one_of(settings, st.just("close")), max_size=8)
 def test_a_replayed_thread_equals_the_one_that_was_changed(
     first: Settings, steps: list[Settings | str]
 ) -> None:
+    """Whatever was done to it, through the bytes of its events."""
     thread = Thread.open(id=UUID(int=1), at=AT, tid="t", settings=first)
     for step in steps:
         if isinstance(step, Settings):
@@ -200,6 +205,7 @@ client_steps = st.lists(
 
 @given(client_steps)
 def test_a_replayed_client_equals_the_one_that_was_changed(steps: list[tuple[str, Any]]) -> None:
+    """Whatever was done to it, sealed addresses included."""
     client = Client.register(
         id=UUID(int=1), at=AT, app="a", client_id="c", contact=None, uid=None,
         channel=None, address=None, token=None, properties={},

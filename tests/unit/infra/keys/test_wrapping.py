@@ -11,6 +11,7 @@ keys = st.binary(min_size=32, max_size=32)
 
 @given(keys, keys, st.text(max_size=20))
 def test_a_key_comes_back_under_its_master_and_name_alone(master: bytes, key: bytes, name: str) -> None:
+    """Another name or master key opens nothing."""
     wrapped = MasterKeys(master).wrap(key, name)
     assert key not in wrapped
     assert MasterKeys(master).unwrap(wrapped, name) == key
@@ -31,10 +32,12 @@ def test_former_master_keys_still_open(former: bytes, current: bytes, key: bytes
 
 
 def test_a_wrapped_key_is_never_taken_for_a_destroyed_one() -> None:
+    """They differ in the first byte."""
     assert not MasterKeys(bytes(32)).wrap(bytes(32), "n").startswith(DESTROYED[:1])
 
 
 def test_a_master_key_has_its_size() -> None:
+    """And unwraps only what has the form of a wrapped key."""
     with pytest.raises(ValueError, match="32"):
         MasterKeys(b"short")
     with pytest.raises(WrongMasterKey):

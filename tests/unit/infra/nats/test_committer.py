@@ -8,6 +8,7 @@ def choices(costs: Costs, singles: int, turns: int) -> list[bool]:
 
 
 def test_few_go_side_by_side_and_many_together() -> None:
+    """Before anything was learnt."""
     costs = Costs()
     assert not costs.prefer_batch(2)
     assert costs.prefer_batch(200)

@@ -33,6 +33,7 @@ def test_headers_of_others_are_read_leniently() -> None:
 
 
 def test_the_status_line_is_read() -> None:
+    """With and without a description; a block without a status has 0."""
     assert status_of(b"NATS/1.0 404 No Messages\r\n\r\n") == 404
     assert description_of(b"NATS/1.0 404 No Messages\r\n\r\n") == "No Messages"
     assert status_of(b"NATS/1.0 503\r\n\r\n") == 503
