@@ -11,7 +11,6 @@ from cli.bootstrap import Exchange, open_exchange
 from cli.channels import Config, gateway_configs
 from cli.endpoints import needed_endpoint, running
 from cli.lifetime import settle_memory, stop_on_signals, stop_with_parent
-from cli.roles import directory
 from cli.session import Session
 from cli.webserver import listening_socket
 from infra.supervisor import Role, Stop, Supervisor
@@ -46,7 +45,7 @@ async def run_api(session: Session) -> None:
         async with open_exchange(session, endpoint, _configs(session), projecting=False) as exchange:
             serving = running(session)
             api = Api(exchange, bound, None, environment=serving.sandbox if serving else None)
-            api.supervisor = Supervisor([api.role(), directory(exchange)])
+            api.supervisor = Supervisor(api.roles())
             settle_memory()
             await api.supervisor.run(stop)
 

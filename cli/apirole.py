@@ -22,6 +22,7 @@ from cli.probes import LogProbe, ModelsProbe, RolesProbe
 from cli.session import now
 from cli.shops import shops_of
 from cli.webserver import DRAIN_S, serve_http
+from infra.rates import SharedCounter
 from infra.supervisor import Role, Stop, Supervisor
 from infra.telemetry import process_registry
 
@@ -41,11 +42,23 @@ class Api:
         environment: Mapping[str, str] | None,
     ) -> None:
         self._exchange, self._bound, self._sandbox, self._environment = exchange, bound, sandbox, environment
+        self._counter = SharedCounter(exchange.log.js.connection)
         self.supervisor: Supervisor | None = None
         self.ready: Callable[[], Awaitable[None]] = _nothing
 
-    def role(self) -> Role:
-        return Role("api", self._run, drain_s=DRAIN_S + AFTER_DRAIN_S)
+    def roles(self) -> list[Role]:
+        """The API, and what it needs running beside it."""
+        return [
+            Role("api", self._run, drain_s=DRAIN_S + AFTER_DRAIN_S),
+            Role("rates", self._count, drain_s=0.0),
+            Role("directory", self._follow_threads, drain_s=0.0),
+        ]
+
+    async def _count(self, _stop: Stop) -> None:
+        await self._counter.run()
+
+    async def _follow_threads(self, _stop: Stop) -> None:
+        await self._exchange.threads.run()
 
     async def _run(self, stop: Stop) -> None:
         app = build(self._parts())
@@ -68,6 +81,7 @@ class Api:
             receipts=ReceiptsToLog(exchange.log),
             verifier=verifier,
             clock=now,
+            counter=self._counter,
             probes=(LogProbe(exchange), ModelsProbe(exchange), RolesProbe(self.supervisor)),
             metrics=Metrics(process_registry(version("msgxc"), "api")),
             settings=Settings(

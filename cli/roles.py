@@ -29,15 +29,6 @@ def role(name: str, exchange: Exchange, make: Made) -> Role:
     return Role(name, run)
 
 
-def directory(exchange: Exchange) -> Role:
-    """Threads' rights from memory: for every process that takes publishes."""
-
-    async def run(_stop: Stop) -> None:
-        await exchange.threads.run()
-
-    return Role("directory", run, drain_s=0.0)
-
-
 def dispatching(exchange: Exchange) -> list[Role]:
     """Everything between an accepted message and the gateways, and back."""
     e = exchange

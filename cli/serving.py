@@ -95,7 +95,7 @@ async def run_roles(on: Ground, stop: Stop, *, processes: bool) -> None:
         page = on.sandbox.app if on.sandbox else None
         api = Api(exchange, on.bound, page, environment=on.environment)
         others = child_roles(on.configs) if processes else here(exchange)
-        supervisor = Supervisor([api.role(), roles.directory(exchange), *others])
+        supervisor = Supervisor([*api.roles(), *others])
         api.supervisor = supervisor
 
         async def ready() -> None:

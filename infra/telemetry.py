@@ -117,3 +117,5 @@ def _route_stdlib(formatter: logging.Formatter, out: TextIO, level: str) -> None
     root.setLevel(_LEVELS[level])
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(max(_LEVELS[level], logging.WARNING))
+    # It passes the server's advice on prepared statements on, once for each of them.
+    logging.getLogger("cassandra.protocol").setLevel(logging.ERROR)

@@ -1,0 +1,110 @@
+"""Counts of calls that several API processes share: each tells the others its own, twice a second, over core NATS.
+
+Nothing is stored: a count lives for its window. While NATS is away each process goes on with what it knows, so a
+limit is then a limit per process; it never refuses a call because of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Final
+
+import msgspec
+import structlog
+
+from domain.errors import Unavailable
+from infra.nats.connection import Connection
+from infra.nats.frames import Frame
+
+log = structlog.get_logger()
+
+SUBJECT: Final = "ctl.rates"
+TELL_S: Final = 0.5
+"""Others know of a call at most a second later."""
+
+KEYS_MAX: Final = 100_000
+"""Tokens counted at a time; beyond that new ones are not, rather than memory being used without end."""
+KEYS_TOLD_MAX: Final = 5_000
+"""Of one message, about 250 kB; the rest follows with the next."""
+
+
+class Told(msgspec.Struct, array_like=True):
+    """One process's counts of a window, those that changed."""
+
+    process: str
+    window: int
+    counts: dict[str, int]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(Told)
+
+
+class SharedCounter:
+    """api.port.RateCounter. `run` must be running; without it, it counts for its own process."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._process = secrets.token_hex(8)
+        self._window = 0
+        self._own: dict[str, int] = {}
+        self._changed: set[str] = set()
+        self._told: dict[tuple[str, str], int] = {}
+        self._others: dict[str, int] = {}
+
+    def add(self, key: str, window: int) -> int:
+        if window > self._window:
+            self._begin(window)
+        count = self._own.get(key, 0) + 1
+        if count > 1 or len(self._own) < KEYS_MAX:
+            self._own[key] = count
+            self._changed.add(key)
+        return count + self._others.get(key, 0)
+
+    async def run(self) -> None:
+        """Tell and listen, for ever."""
+        subscription = await self._connection.route(SUBJECT, self._take)
+        try:
+            while True:
+                await asyncio.sleep(TELL_S)
+                await self._tell()
+        finally:
+            await self._connection.unroute(subscription)
+
+    async def _tell(self) -> None:
+        keys = [self._changed.pop() for _ in range(min(len(self._changed), KEYS_TOLD_MAX))]
+        if not keys:
+            return
+        told = Told(self._process, self._window, {key: self._own[key] for key in keys})
+        try:
+            await self._connection.tell(SUBJECT, _encode(told))
+        except Unavailable:
+            self._changed.update(keys)
+
+    def _take(self, frame: Frame) -> None:
+        try:
+            told = _decoder.decode(frame.data)
+        except msgspec.DecodeError as error:
+            log.warning("rates-unreadable", reason=str(error))
+            return
+        if told.process == self._process or told.window < self._window:
+            return
+        if told.window > self._window:
+            self._begin(told.window)
+        for key, count in told.counts.items():
+            self._learn(told.process, key, count)
+
+    def _learn(self, process: str, key: str, count: int) -> None:
+        if len(self._told) >= KEYS_MAX and (process, key) not in self._told:
+            return
+        before = self._told.get((process, key), 0)
+        self._told[process, key] = count
+        self._others[key] = self._others.get(key, 0) + count - before
+
+    def _begin(self, window: int) -> None:
+        self._window = window
+        self._own.clear()
+        self._changed.clear()
+        self._told.clear()
+        self._others.clear()

@@ -1,0 +1,63 @@
+"""Counts that several API processes share over NATS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+import pytest_asyncio
+
+from infra.nats.connection import Connection, connected
+from infra.nats.server import NatsServer
+from infra.rates import SharedCounter
+from tests.fixtures.nats import log_config
+
+PATIENCE_S = 5.0
+
+
+@pytest_asyncio.fixture
+async def connections(nats_server: NatsServer) -> AsyncIterator[tuple[Connection, Connection]]:
+    async with AsyncExitStack() as opened:
+        endpoint = log_config(nats_server).endpoint
+        first = await opened.enter_async_context(connected(endpoint))
+        yield first, await opened.enter_async_context(connected(endpoint))
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+async def test_calls_at_another_process_count(connections: tuple[Connection, Connection]) -> None:
+    """Two processes that see the same token count it together, each call once, and other tokens apart."""
+    first, second = (SharedCounter(connection) for connection in connections)
+    running = [asyncio.create_task(counter.run()) for counter in (first, second)]
+    assert [first.add("ann", 1) for _ in range(3)] == [1, 2, 3]
+    await _until(lambda: second._others.get("ann") == 3)
+    assert second.add("ann", 1) == 4
+    assert second.add("bob", 1) == 1
+    await _until(lambda: first._others.get("ann") == 1)
+    assert first.add("ann", 1) == 5
+    for task in running:
+        task.cancel()
+
+
+async def test_a_new_window_begins_at_nothing(connections: tuple[Connection, Connection]) -> None:
+    """Counts of an earlier window are forgotten, and late news of it are not taken for this one's."""
+    first, second = (SharedCounter(connection) for connection in connections)
+    running = [asyncio.create_task(counter.run()) for counter in (first, second)]
+    first.add("ann", 1)
+    assert second.add("ann", 2) == 1
+    await _until(lambda: not first._changed)
+    assert second.add("ann", 2) == 2
+    assert first.add("ann", 2) >= 1
+    for task in running:
+        task.cancel()
+
+
+async def test_without_the_others_it_counts_alone(connections: tuple[Connection, Connection]) -> None:
+    """A counter that is not running (or cut off) still limits its own process."""
+    counter = SharedCounter(connections[0])
+    assert [counter.add("ann", 7) for _ in range(2)] == [1, 2]
