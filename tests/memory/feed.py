@@ -23,7 +23,7 @@ class MemoryFeed:
 
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
-        self._callbacks: dict[str, list[FeedCallback]] = {}
+        self._callbacks: dict[str, list[tuple[int, FeedCallback]]] = {}
         self._last: dict[str, int] = {}
         self._told = 0
         self.lose = 0
@@ -42,8 +42,9 @@ class MemoryFeed:
         if self.lose and stored.subject in self._callbacks:
             self.lose -= 1
             return
-        for callback in list(self._callbacks.get(stored.subject, ())):
-            callback(stored.sequence, previous, stored.subject, stored.data)
+        for start, callback in list(self._callbacks.get(stored.subject, ())):
+            if stored.sequence > start:
+                callback(stored.sequence, previous, stored.subject, stored.data)
 
     async def epoch(self) -> str:
         await self._asked()
@@ -71,10 +72,11 @@ class MemoryFeed:
 
     async def subscribe(self, subject: str, callback: FeedCallback) -> Unsubscribe:
         await self._asked()
-        self._callbacks.setdefault(subject, []).append(callback)
+        entry = (len(self._streams.messages[FEED]), callback)
+        self._callbacks.setdefault(subject, []).append(entry)
 
         async def unsubscribe() -> None:
-            self._callbacks[subject].remove(callback)
+            self._callbacks[subject].remove(entry)
             if not self._callbacks[subject]:
                 del self._callbacks[subject]
 
