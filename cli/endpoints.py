@@ -63,7 +63,9 @@ def configured_endpoint(session: Session, *, name: str) -> Endpoint | None:
     if nats.embedded:
         return None
     creds = str(nats.creds) if nats.creds else None
-    return Endpoint(urls=nats.url, creds_file=creds, name=name)
+    # An authority of our own is for what speaks TLS; nats-py asks every server for it once it is given one.
+    ca_file = session.settings.ca_file if nats.url.startswith("tls://") else None
+    return Endpoint(urls=nats.url, creds_file=creds, ca_file=str(ca_file) if ca_file else None, name=name)
 
 
 def remote_endpoint(session: Session, *, name: str) -> Endpoint | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
@@ -45,13 +46,17 @@ OUTBOUND_BYTES_MAX = 8 << 20
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where NATS is and how to log in. urls: one or more, separated by commas."""
+    """Where NATS is and how to log in. urls: one or more, separated by commas.
+
+    ca_file: authorities to trust instead of the system's, for servers that speak TLS.
+    """
 
     urls: str
     token: str | None = None
     user: str | None = None
     password: str | None = None
     creds_file: str | None = None
+    ca_file: str | None = None
     name: str = "msgxc"
 
 
@@ -106,6 +111,7 @@ class Connection(Client):
             user=endpoint.user,
             password=endpoint.password,
             user_credentials=endpoint.creds_file,
+            tls=ssl.create_default_context(cafile=endpoint.ca_file) if endpoint.ca_file else None,
             allow_reconnect=True,
             max_reconnect_attempts=-1,
             reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # seconds; fractions work

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
@@ -33,6 +34,19 @@ def test_a_signal_ends_all_of_it(exchange: RunningExchange, number: signal.Signa
     assert time.monotonic() - began_s < 5.0 * _slack()
     assert len(exchange.family()) > 1
     assert exchange.stop(number) == 0
+
+
+def test_a_second_signal_ends_it_at_once(exchange: RunningExchange) -> None:
+    """With a log that does not answer, draining takes its time; whoever asks twice need not wait for it."""
+    exchange.start()
+    assert exchange.process is not None
+    (nats,) = [pid for pid in exchange.family() if "nats-server" in exchange.program(pid)]
+    os.kill(nats, signal.SIGSTOP)
+    exchange.process.send_signal(signal.SIGTERM)
+    exchange.wait(lambda: '"stopping"' in exchange.output.read_text(), 5.0, "word of stopping")
+    exchange.process.send_signal(signal.SIGTERM)
+    assert exchange.process.wait(3) == 128 + signal.SIGTERM
+    os.kill(nats, signal.SIGKILL)
 
 
 def test_a_second_exchange_is_refused(served: RunningExchange) -> None:
