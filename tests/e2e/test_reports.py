@@ -70,10 +70,10 @@ def test_stop_and_start_by_phone(exchange: Served) -> None:
     """STOP suppresses the person's SMS and nothing else; START brings them back."""
     cell = booked(exchange, "sms", publish(exchange, "Before"))["address"]
     reasons: dict[str, dict[str, str]] = {"STOP": {"sms": "STOP"}, "START": {}}
-    for text in reasons:
+    for text, expected in reasons.items():
         answer = exchange.http.post("/sandbox/replies", json={"cell": cell, "text": text})
         assert answer.json()["status"] == 200, answer.text
-        exchange.until(partial(_is_suppressed, exchange, reasons[text]), 10)
+        exchange.until(partial(_is_suppressed, exchange, expected), 10)
         mid = publish(exchange, f"After {text}")
         states = {row["channel"]: row["state"] for row in exchange.deliveries(mid)}
         assert (states.get("sms") == "accepted") is (text == "START"), states
