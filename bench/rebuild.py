@@ -26,6 +26,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from cli.lifetime import settle_memory
 from domain.aggregate import Aggregate
 from domain.contact import Contact
 from domain.context import Context
@@ -152,6 +153,7 @@ async def main() -> None:
             endpoint = Endpoint(urls=server.url, token=server.token, name="bench")
             async with open_log(LogConfig(endpoint=endpoint), master_key=b"m" * 32) as log:
                 await fill(log, count)
+                settle_memory()
                 async with opened_store(arguments.store, folder) as store:
                     await measure(log, store, arguments, count)
         finally:

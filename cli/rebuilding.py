@@ -11,6 +11,7 @@ from typing import Any
 from cli.bootstrap import opened_log
 from cli.console import Advance, Failure, note, progress
 from cli.endpoints import any_endpoint
+from cli.lifetime import settle_memory
 from cli.session import Session
 from cli.stores import make_missing, open_store
 from infra.log.log import JetStreamLog
@@ -79,6 +80,7 @@ async def lags(session: Session) -> list[Row]:
 async def rebuild(session: Session, names: Sequence[str]) -> None:
     wanted = _chosen(names)
     async with opened(session) as (log, store):
+        settle_memory()
         for projection in wanted:
             with progress(projection.name) as advance:
                 try:
