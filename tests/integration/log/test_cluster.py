@@ -43,21 +43,27 @@ async def test_what_one_saved_another_decides_on(pair: tuple[JetStreamLog, JetSt
     """Under load: after every save the other process sees it at once by a fresh load, a claim, the end, `passed`."""
     one, two = pair
     noise = asyncio.gather(*(write_on(one) for _ in range(4)))
-    for turn in range(ROUNDS):
-        thread = a_thread(f"{turn}")
-        position = await one.events.save(thread, context=CONTEXT, claim="c")
-        assert await two.events.claim_of(Thread, thread.id) == (position, "c")
-        assert await two.end(EVENTS) >= position
-        subject = f"evt.thread.*.{thread.id.hex}"
-        assert not await two.passed(EVENTS, subject, position, position - 1)
-        seen = await two.events.load(Thread, thread.id, fresh=True)
-        assert seen is not None
-        seen.change(at=AT, settings=Settings(name="by two"))
-        await two.events.save(seen, context=CONTEXT)
-        again = await one.events.load(Thread, thread.id, fresh=True)
-        assert again is not None
-        assert again.settings.name == "by two"
-    noise.cancel()
+    try:
+        for turn in range(ROUNDS):
+            await hand_over(a_thread(f"{turn}"), one, two)
+    finally:
+        noise.cancel()
+        await asyncio.wait([noise])
+
+
+async def hand_over(thread: Thread, one: JetStreamLog, two: JetStreamLog) -> None:
+    """One saves, the other sees it and changes it, the first sees that."""
+    position = await one.events.save(thread, context=CONTEXT, claim="c")
+    assert await two.events.claim_of(Thread, thread.id) == (position, "c")
+    assert await two.end(EVENTS) >= position
+    assert not await two.passed(EVENTS, f"evt.thread.*.{thread.id.hex}", position, position - 1)
+    seen = await two.events.load(Thread, thread.id, fresh=True)
+    assert seen is not None
+    seen.change(at=AT, settings=Settings(name="by two"))
+    await two.events.save(seen, context=CONTEXT)
+    again = await one.events.load(Thread, thread.id, fresh=True)
+    assert again is not None
+    assert again.settings.name == "by two"
 
 
 async def test_a_stale_load_is_refused_at_the_save(pair: tuple[JetStreamLog, JetStreamLog]) -> None:
