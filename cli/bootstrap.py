@@ -16,6 +16,7 @@ from cli.session import Session, now
 from cli.stores import make_missing, open_store
 from commands.bus import Bus
 from domain.ids import Ids
+from domain.recorded import EVENTS
 from gateways.port import Gateway
 from gateways.registry import build
 from infra.directory import FollowedThreads
@@ -24,8 +25,9 @@ from infra.log.log import JetStreamLog
 from infra.log.opened import LogConfig, open_log
 from infra.log.shops import JetStreamShops, open_shops
 from infra.nats.connection import Endpoint
-from infra.nats.streams import StreamSettings
+from infra.nats.streams import StreamSettings, id_key_of
 from infra.readstore.store import ReadStore
+from infra.secrets import SecretsError, key_id
 from processes.watermark import Watermark
 
 NONCE_BYTES = 16
@@ -58,6 +60,7 @@ def log_config(session: Session, endpoint: Endpoint) -> LogConfig:
         endpoint=endpoint,
         streams=stream_settings(session),
         flushes_each_write=nats.sync == "always",
+        id_key=key_id(session.keyring.id_key),
     )
 
 
@@ -68,8 +71,19 @@ def master_keys(session: Session) -> MasterKeys:
 
 @contextlib.asynccontextmanager
 async def opened_log(session: Session, endpoint: Endpoint) -> AsyncIterator[JetStreamLog]:
+    """Raises SecretsError where the log's ids come from another key than ours."""
     async with open_log(log_config(session, endpoint), master_key=master_keys(session)) as log:
+        await _assert_same_ids(log, key_id(session.keyring.id_key))
         yield log
+
+
+async def _assert_same_ids(log: JetStreamLog, ours: str) -> None:
+    events = await log.js.info(EVENTS)
+    theirs = id_key_of(events) if events is not None else ""
+    if theirs and theirs != ours:
+        raise SecretsError(
+            f"the log's ids come from the id key {theirs}, ours is {ours}: set MSGXC_ID_KEY to the one it began with"
+        )
 
 
 @contextlib.asynccontextmanager

@@ -38,11 +38,13 @@ class LogConfig(msgspec.Struct, frozen=True, kw_only=True):
     """endpoint: where NATS is. streams: settings of streams that are to be made.
 
     flushes_each_write: the server runs with `sync_interval: always`, so that appends are worth sharing.
+    id_key: the name of the key that ids come from, kept with streams that are made.
     """
 
     endpoint: Endpoint
     streams: StreamSettings = StreamSettings()
     flushes_each_write: bool = False
+    id_key: str = ""
 
 
 @contextlib.asynccontextmanager
@@ -58,7 +60,7 @@ async def open_log(
     failure: BaseException | None = None
     async with connected(config.endpoint) as connection, asyncio.TaskGroup() as tasks:
         js = JetStream(connection)
-        for drift in await ensure(js, config.streams):
+        for drift in await ensure(js, config.streams, id_key=config.id_key):
             log.warning("stream-differs", stream=drift.stream, setting=drift.setting, detail=str(drift))
         guard = Guard(js)
         await guard.begin(STREAMS)

@@ -22,6 +22,9 @@ KEYS_STREAM = f"KV_{KEYS_BUCKET}"
 EPOCH = "msgxc-epoch"
 """Key in a stream's metadata: which life of the log this is. Made with the stream, renewed by a restore."""
 
+ID_KEY = "msgxc-id-key"
+"""Key in a stream's metadata: the name of the key that all its ids come from. Another key would make other ids."""
+
 NS = 1_000_000_000
 DAY_S = 86_400
 _EXISTS = 10058
@@ -100,23 +103,27 @@ def stream_configs(settings: StreamSettings) -> list[dict[str, Any]]:
 
 
 async def ensure(
-    js: JetStream, settings: StreamSettings, *, only: Iterable[str] | None = None
+    js: JetStream, settings: StreamSettings, *, only: Iterable[str] | None = None, id_key: str = ""
 ) -> list[Drift]:
-    """Make the streams that are missing; what differs in those that exist. Nothing existing is changed."""
+    """Make the streams that are missing; what differs in those that exist. Nothing existing is changed.
+
+    id_key: the name of the id key, kept with the streams that are made.
+    """
     wanted = set(only) if only is not None else None
     drifts: list[Drift] = []
     for config in stream_configs(settings):
         if wanted is None or config["name"] in wanted:
-            drifts += await _ensure_one(js, config)
+            drifts += await _ensure_one(js, config, id_key)
     return drifts
 
 
-async def _ensure_one(js: JetStream, config: Mapping[str, Any]) -> list[Drift]:
+async def _ensure_one(js: JetStream, config: Mapping[str, Any], id_key: str) -> list[Drift]:
     name = config["name"]
     found = await js.info(name)
     if found is None:
+        metadata = {EPOCH: new_epoch(), ID_KEY: id_key} if id_key else {EPOCH: new_epoch()}
         try:
-            await js.api(f"STREAM.CREATE.{name}", {**config, "metadata": {EPOCH: new_epoch()}})
+            await js.api(f"STREAM.CREATE.{name}", {**config, "metadata": metadata})
         except Refused as refused:  # another process made it just now
             if refused.failure.err_code != _EXISTS:
                 raise
@@ -137,8 +144,17 @@ def drift_of(wanted: Mapping[str, Any], found: StreamInfo) -> list[Drift]:
 
 
 def epoch_of(info: StreamInfo) -> str:
+    return _mark_of(info, EPOCH)
+
+
+def id_key_of(info: StreamInfo) -> str:
+    """The name of the key that the stream's ids come from; "" where nobody has said."""
+    return _mark_of(info, ID_KEY)
+
+
+def _mark_of(info: StreamInfo, name: str) -> str:
     metadata = info.config.get("metadata") or {}
-    return str(metadata.get(EPOCH, ""))
+    return str(metadata.get(name, ""))
 
 
 def new_epoch() -> str:

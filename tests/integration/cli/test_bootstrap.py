@@ -1,0 +1,82 @@
+"""The object graph on a real server: the right keys for the log, TLS where it is asked for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from cli.bootstrap import open_exchange, opened_log
+from cli.endpoints import configured_endpoint
+from cli.session import Session
+from domain.errors import Unavailable
+from infra.datafolder import DataFolder
+from infra.nats.connection import Endpoint, connected
+from infra.nats.server import NatsServer, ServerConfig
+from infra.secrets import SecretsError, open_keyring
+from infra.settings import load
+from tests.fixtures.certificates import Certificates
+from tests.fixtures.nats import wipe
+
+
+def _session(folder: Path, **variables: str) -> Session:
+    settings = load(
+        {"MSGXC_DATA_DIR": str(folder), **{f"MSGXC_{name}": value for name, value in variables.items()}}
+    )
+    data = DataFolder(settings.data_dir).prepare()
+    return Session(settings, data, open_keyring(data, settings.keys, now=datetime(2026, 1, 1, tzinfo=UTC)))
+
+
+async def test_a_log_of_another_id_key_is_refused(nats_server: NatsServer, tmp_path: Path) -> None:
+    """On a cluster, too: with another key every person would be somebody else. The error says what to set."""
+    await wipe(nats_server)
+    endpoint = Endpoint(urls=nats_server.url, token=nats_server.token)
+    async with opened_log(_session(tmp_path / "a"), endpoint):
+        pass
+    async with opened_log(_session(tmp_path / "a"), endpoint):
+        pass
+    with pytest.raises(SecretsError, match="set MSGXC_ID_KEY to the one it began with"):
+        async with opened_log(_session(tmp_path / "b"), endpoint):
+            pass
+    await wipe(nats_server)
+
+
+async def test_an_exchange_closes_what_it_opened(nats_server: NatsServer, tmp_path: Path) -> None:
+    """Opened with a gateway and a store, and closed again, twice on the same data."""
+    await wipe(nats_server)
+    endpoint = Endpoint(urls=nats_server.url, token=nats_server.token)
+    session = _session(tmp_path)
+    sms = {"account_sid": "AC" + "0" * 32, "auth_token": "t", "sender": "+15005550006"}
+    for _ in range(2):
+        async with open_exchange(session, endpoint, {"sms": sms}, projecting=True) as exchange:
+            assert set(exchange.gateways) == {"sms"}
+            assert await exchange.store.live("contacts") == 1
+    await wipe(nats_server)
+
+
+async def test_nats_by_tls_with_an_authority_of_our_own(tmp_path: Path) -> None:
+    """tls:// and MSGXC_CA_FILE: the server's certificate is checked against it, and against nothing else."""
+    certificates = Certificates(tmp_path / "good")
+    stranger = Certificates(tmp_path / "other")
+    chain = tmp_path / "good" / "chain.pem"
+    tls = f'tls {{ cert_file: "{chain}", key_file: "{chain}", timeout: 5 }}'
+    server = NatsServer(ServerConfig(folder=tmp_path / "nats", sync="2m", extra=tls))
+    await server.start()
+    try:
+        url = f"tls://{server.token}@127.0.0.1:{server.port}"
+        endpoint = configured_endpoint(
+            _session(tmp_path / "a", NATS_URL=url, CA_FILE=certificates.ca_file), name="t"
+        )
+        assert endpoint is not None
+        async with connected(endpoint) as connection:
+            assert connection.is_connected
+        wrong = configured_endpoint(
+            _session(tmp_path / "b", NATS_URL=url, CA_FILE=stranger.ca_file), name="t"
+        )
+        assert wrong is not None
+        with pytest.raises(Unavailable):
+            async with connected(wrong):
+                pass
+    finally:
+        await server.stop()
