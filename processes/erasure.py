@@ -1,4 +1,8 @@
-"""Carries an erasure through: the contact's devices and memberships end, then its key is destroyed for good."""
+"""Carries an erasure through: the contact's key is destroyed for good, then its devices and memberships end.
+
+In this order, since without the key nothing more can be stored for the contact: what was decided just before the
+erasure and written just after it is found among the devices, too.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +37,11 @@ class Erasure:
         if not isinstance(fact.body, Contact.Erased):
             return
         contact = fact.body.originator_id
-        await self._watermark.passed(("clients", "threads"), EVENTS, fact.position)
+        await self._keys.destroy(f"contact.{contact.hex}")
+        await self._watermark.passed(("clients", "threads"), EVENTS, await self._log.end(EVENTS))
         context = Context(fact.realm, "erasure", f"{EVENTS}:{fact.position}", fact.correlation)
         for row in await clients.of_contact(self._models, fact.realm, contact):
             await self._bus.execute(Unlink(client=row["client"], contact=contact), context)
         for row in await threads.of_contact(self._models, fact.realm, contact):
             command = EndSubscription(thread=row["thread"], contact=contact)
             await self._bus.execute(command, context)
-        await self._keys.destroy(f"contact.{contact.hex}")

@@ -13,6 +13,7 @@ from domain.recorded import DELIVERY, EVENTS
 from domain.retry import HALTED
 from domain.routing import MOVED
 from projections import deliveries
+from projections.catalogue import ALL
 from tests.memory.world import REALM, World
 
 
@@ -112,8 +113,15 @@ class Ledger:
         counts["left_out"] += self.left_out[message]
         return {state: count for state, count in counts.items() if count}
 
+    async def assert_read_models_hold(self) -> None:
+        """What the projections check of themselves."""
+        for projection in ALL:
+            generation = self.world.models.generation(projection.name)
+            assert await projection.check(generation) == []
+
     async def assert_balanced(self) -> None:
         assert self.world.streams.next_due() is None, "work is left"
+        await self.assert_read_models_hold()
         self.assert_each_ended_once()
         self.assert_sent_as_recorded()
         await self.assert_settled()
