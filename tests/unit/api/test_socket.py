@@ -95,6 +95,7 @@ async def test_frames_are_answered_as_the_original_answers_them() -> None:
         (str(uuid4()), "x", "sid"),
         (str(uuid4()), str(UUID("13814000-1dd2-11b2-8000-000000000000")), "sid"),
     ],
+    ids=["vid is no uuid", "sid is of no time", "sid is no uuid", "sid is too old"],
 )
 async def test_a_bad_address_gets_an_error_frame_and_a_close(vid: str, sid: str, field: str) -> None:
     """The vid is a UUID, the sid one of version 1 and not older than 48 hours."""

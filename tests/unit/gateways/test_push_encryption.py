@@ -65,6 +65,7 @@ def test_no_two_records_are_alike() -> None:
         (base64(KEY.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)), KEYS["auth"]),
         ("ü", KEYS["auth"]),
     ],
+    ids=["no key", "no secret", "cut off", "no point", "compressed", "no base64"],
 )
 def test_keys_that_are_none(p256dh: str, auth: str) -> None:
     """Points off the curve and secrets of another length are refused, not crashed upon."""
@@ -96,7 +97,7 @@ def test_vapid_is_renewed_long_before_it_ends() -> None:
     assert urlsplit("https://a.example").netloc == "a.example"
 
 
-@pytest.mark.parametrize("pem", ["", "nonsense", PEM[:100]])
+@pytest.mark.parametrize("pem", ["", "nonsense", PEM[:100]], ids=["empty", "no PEM", "cut off"])
 def test_a_key_that_is_none(pem: str) -> None:
     """The complaint says what to write and shows nothing of the key."""
     with pytest.raises(ValueError, match="write this") as refused:
