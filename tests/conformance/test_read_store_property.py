@@ -134,6 +134,10 @@ def both(tmp_path: Path, cassandra: CassandraConfig) -> Iterator[Stores]:
     stores.close()
 
 
+SHRINKS_S_MAX = 400
+"""A failure is shrunk before it is told."""
+
+
 def run(stores: Stores, *, examples: int) -> None:
     machine = type("Machine", (ReadStoreMachine,), {"stores": stores})
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -151,17 +155,20 @@ async def _digests(generation: Generation) -> list[tuple[int, str]]:
     return [await generation.digest(table) for table in TABLES]
 
 
+@pytest.mark.timeout(SHRINKS_S_MAX)
 def test_sqlite_reads_like_the_model(sqlite_only: Stores) -> None:
     """Last write wins cell by cell, whatever the order and however often, on SQLite."""
     run(sqlite_only, examples=60)
 
 
+@pytest.mark.timeout(SHRINKS_S_MAX)
 @pytest.mark.cassandra
 def test_cassandra_sqlite_and_the_model_read_alike(both: Stores) -> None:
     """The same writes give the same reads and digests on Cassandra, SQLite and in memory."""
     run(both, examples=30)
 
 
+@pytest.mark.timeout(SHRINKS_S_MAX)
 @pytest.mark.long
 @pytest.mark.cassandra
 def test_many_histories_read_alike(both: Stores) -> None:

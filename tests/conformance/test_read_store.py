@@ -1,0 +1,428 @@
+"""What every read store promises, example by example: pages, generations, switches, checkpoints, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from domain.errors import Conflict, NotFound, Unavailable
+from domain.recorded import DELIVERY, EVENTS, Checkpoint
+from infra.readstore.config import read_store
+from infra.readstore.shape import ROWS_MAX
+from infra.readstore.store import ReadStore
+from projections.port import Delete, Generation, Key, Put, ReadModels, Table
+from tests.conformance.read_store_tables import START
+
+BACKENDS = ("sqlite", pytest.param("cassandra", marks=pytest.mark.cassandra))
+
+_names = count(1)
+
+Connect = Callable[[], ReadStore]
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def connect(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Connect:
+    """Another opening of the same store each time, as another process would have it."""
+    folder: Path = tmp_path_factory.mktemp("read")
+    cassandra = request.getfixturevalue("cassandra") if request.param == "cassandra" else None
+    return lambda: read_store(folder, cassandra)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def store(connect: Connect) -> AsyncIterator[ReadStore]:
+    async with connect() as opened:
+        yield opened
+
+
+@pytest.fixture
+def table() -> Table:
+    """Of a projection that has no generation yet."""
+    number = next(_names)
+    return Table(
+        projection=f"projection{number}",
+        name=f"table{number}",
+        partition={"realm": "text"},
+        clustering={"day": "text", "number": "bigint"},
+        columns={"words": "text", "count": "bigint", "settings": "json"},
+    )
+
+
+async def begun(store: ReadStore, *tables: Table, version: int = 1) -> Generation:
+    number = await store.begin(tables[0].projection, version)
+    return await store.generation(tables[0].projection, number, tables)
+
+
+async def live(store: ReadStore, *tables: Table) -> Generation:
+    generation = await begun(store, *tables)
+    await store.switch(tables[0].projection, generation.number)
+    return generation
+
+
+async def filled(generation: Generation, table: Table, rows: int) -> list[Key]:
+    """Rows in one partition, three a day; their clustering keys in order."""
+    keys = [(f"day {number // 3:03d}", number) for number in range(rows)]
+    puts = [Put(table, ("main", *key), {"count": key[1]}, 1 + key[1]) for key in keys]
+    await generation.apply(puts, [])
+    return list(keys)
+
+
+def counts(rows: list[dict[str, Any]]) -> list[int]:
+    return [row["count"] for row in rows]
+
+
+# Rows
+
+
+async def test_a_row_has_all_its_columns(store: ReadStore, table: Table) -> None:
+    """A read brings key and value columns; what was never put or was cleared is None."""
+    generation = await live(store, table)
+    key = ("main", "monday", 1)
+    await generation.apply([Put(table, key, {"words": "hello", "settings": {"b": [1]}}, 3)], [])
+    await generation.apply([Put(table, key, {"words": None}, 4)], [])
+    expected = {"realm": "main", "day": "monday", "number": 1, "words": None, "count": None}
+    assert await store.get(table, key) == {**expected, "settings": {"b": [1]}}
+    assert await store.get(table, ("main", "monday", 2)) is None
+
+
+async def test_times_are_kept_to_the_millisecond(store: ReadStore) -> None:
+    """A time with a zone comes back in UTC, rounded down to milliseconds; one without a zone is refused."""
+    number = next(_names)
+    table = Table(
+        projection=f"projection{number}",
+        name=f"table{number}",
+        partition={"realm": "text"},
+        columns={"at": "timestamp"},
+    )
+    generation = await live(store, table)
+    await generation.apply([Put(table, ("main",), {"at": START.replace(microsecond=1999)}, 1)], [])
+    row = await store.get(table, ("main",))
+    assert row == {"realm": "main", "at": START.replace(microsecond=1000)}
+    with pytest.raises(ValueError, match="timestamp"):
+        await generation.apply([Put(table, ("main",), {"at": START.replace(tzinfo=None)}, 2)], [])
+
+
+async def test_get_many_answers_each_key_in_order(store: ReadStore, table: Table) -> None:
+    """A key asked twice is answered twice, a missing one by None, over partitions and beyond a request's size."""
+    generation = await live(store, table)
+    keys = await filled(generation, table, 250)
+    await generation.apply([Put(table, ("other", "day", 1), {"count": 7}, 1)], [])
+    asked = [("main", *key) for key in reversed(keys)]
+    asked += [("other", "day", 1), ("other", "day", 2), ("main", *keys[0])]
+    rows = await store.get_many(table, asked)
+    assert [row and row["count"] for row in rows] == [*reversed(range(250)), 7, None, 0]
+    assert await store.get_many(table, []) == []
+
+
+async def test_any_text_is_kept(store: ReadStore, table: Table) -> None:
+    """Text of any script and length, empty or with a NUL inside; half a surrogate pair becomes a question mark."""
+    generation = await live(store, table)
+    texts = ["", "a\0b", "日本語 \U0001f600", "x" * 200_000, "half \ud83d"]
+    puts = [Put(table, ("main", "d", n), {"words": text}, n) for n, text in enumerate(texts, 1)]
+    await generation.apply(puts, [])
+    rows = await store.range(table, ("main",))
+    assert [row["words"] for row in rows] == [*texts[:-1], "half ?"]
+
+
+async def test_a_long_page_is_stored_whole(store: ReadStore, table: Table) -> None:
+    """Thousands of writes over many partitions, puts and deletes mixed, are all there after one apply."""
+    generation = await live(store, table)
+    puts = [
+        Put(table, (f"realm {n % 300}", "d", n), {"words": "w" * 100, "count": n}, n + 1) for n in range(3000)
+    ]
+    gone = [Delete(table, put.key, put.position + 1) for put in puts[::3]]
+    await generation.apply([*gone, *puts], [])
+    assert (await generation.digest(table))[0] == 2000
+    rows = await store.range_many(table, [(f"realm {n}",) for n in range(300)])
+    assert sum(len(each) for each in rows.values()) == 2000
+
+
+# Ranges
+
+
+async def test_pages_follow_one_another(store: ReadStore, table: Table) -> None:
+    """Reading on after the last key of a page brings every row once, forwards and backwards."""
+    generation = await live(store, table)
+    await filled(generation, table, 25)
+    for backwards in (False, True):
+        found: list[int] = []
+        after = None
+        while rows := await store.range(table, ("main",), after=after, limit=7, backwards=backwards):
+            found += counts(rows)
+            after = (rows[-1]["day"], rows[-1]["number"])
+        assert found == sorted(range(25), reverse=backwards)
+
+
+async def test_a_prefix_bounds_a_range(store: ReadStore, table: Table) -> None:
+    """After a prefix means after all rows that begin with it; before it, before them all."""
+    generation = await live(store, table)
+    await filled(generation, table, 12)
+    between = await store.range(table, ("main",), after=("day 000",), before=("day 003",))
+    assert counts(between) == [3, 4, 5, 6, 7, 8]
+    mixed = await store.range(table, ("main",), after=("day 000", 1), before=("day 001",))
+    assert counts(mixed) == [2]
+    back = await store.range(table, ("main",), after=("day 002",), before=("day 000",), backwards=True)
+    assert counts(back) == [5, 4, 3]
+
+
+async def test_newest_first_is_the_order_of_reading(store: ReadStore, table: Table) -> None:
+    """A table that is newest first is read from its greatest key; after and before follow the reading."""
+    newest = msgspec.structs.replace(table, newest_first=True)
+    generation = await live(store, newest)
+    await filled(generation, newest, 9)
+    assert counts(await store.range(newest, ("main",), limit=4)) == [8, 7, 6, 5]
+    assert counts(await store.range(newest, ("main",), after=("day 001",))) == [2, 1, 0]
+    assert counts(await store.range(newest, ("main",), before=("day 001",))) == [8, 7, 6]
+    assert counts(await store.range(newest, ("main",), limit=4, backwards=True)) == [0, 1, 2, 3]
+
+
+async def test_a_read_is_bounded(store: ReadStore, table: Table) -> None:
+    """Nobody reads without a limit, or with a bound that is no clustering key."""
+    await live(store, table)
+    for limit in (0, ROWS_MAX + 1):
+        with pytest.raises(ValueError, match="rows"):
+            await store.range(table, ("main",), limit=limit)
+    with pytest.raises(ValueError, match="clustering"):
+        await store.range(table, ("main",), after=("day", 1, 2))
+
+
+# Refusals: nothing of the page is stored
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"words": 1}, "text"),
+        ({"count": 2**63}, "bigint"),
+        ({"count": "1"}, "bigint"),
+        ({"settings": object()}, "json"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+async def test_what_no_store_can_hold_is_refused(
+    store: ReadStore, table: Table, change: dict[str, Any], said: str
+) -> None:
+    """A value of the wrong type or an unknown column is a ValueError, and the whole page is left out."""
+    generation = await live(store, table)
+    good = Put(table, ("main", "d", 1), {"words": "good"}, 1)
+    with pytest.raises(ValueError, match=said):
+        await generation.apply([good, Put(table, ("main", "d", 2), change, 2)], [])
+    assert (await generation.digest(table))[0] == 0
+
+
+async def test_a_key_is_whole(store: ReadStore, table: Table) -> None:
+    """A key with a part too few or without a value is refused."""
+    generation = await live(store, table)
+    for key in (("main", "d"), ("main", "d", None)):
+        with pytest.raises(ValueError, match="key"):
+            await generation.apply([Put(table, key, {"count": 1}, 1)], [])
+
+
+async def test_one_fact_gives_a_cell_one_value(store: ReadStore, table: Table) -> None:
+    """Two values for a cell at one position are refused: the stores would not agree which of them stays."""
+    generation = await live(store, table)
+    one, two = (Put(table, ("main", "d", 1), {"count": value}, 5) for value in (1, 2))
+    with pytest.raises(ValueError, match="two values"):
+        await generation.apply([one, two], [])
+    await generation.apply([one, Put(table, ("main", "d", 1), {"words": "w"}, 5), one], [])
+    row = await store.get(table, ("main", "d", 1))
+    assert row is not None
+    assert (row["count"], row["words"]) == (1, "w")
+
+
+# Checkpoints
+
+
+async def test_checkpoints_are_kept_per_stream_and_generation(store: ReadStore, table: Table) -> None:
+    """Each generation knows where it stands in each stream; the store answers for the live one."""
+    assert await store.checkpoint(table.projection, EVENTS) is None
+    first = await live(store, table)
+    here = Checkpoint(EVENTS, 5, "epoch", "abc")
+    await first.apply([], [here, Checkpoint(DELIVERY, 7, "epoch")])
+    await first.apply([], [Checkpoint(DELIVERY, 9, "epoch")])
+    second = await begun(store, table)
+    assert await second.checkpoint(table.projection, EVENTS) is None
+    assert await store.checkpoint(table.projection, EVENTS) == here
+    assert await first.checkpoint(table.projection, DELIVERY) == Checkpoint(DELIVERY, 9, "epoch")
+
+
+# Generations
+
+
+async def test_nothing_is_read_before_there_is_a_live_generation(store: ReadStore, table: Table) -> None:
+    """Reads of a projection that was never built say so; one being built is not read by others."""
+    with pytest.raises(Unavailable, match="not built"):
+        await store.get(table, ("main", "d", 1))
+    building = await begun(store, table)
+    await filled(building, table, 1)
+    assert len(await building.range(table, ("main",))) == 1
+    with pytest.raises(Unavailable, match="not built"):
+        await store.range(table, ("main",))
+
+
+async def test_an_unfinished_generation_goes_on(store: ReadStore, connect: Connect, table: Table) -> None:
+    """Beginning again after a crash gives the same generation with its rows and checkpoints; a new version, another."""
+    first = await begun(store, table)
+    await first.apply([Put(table, ("main", "d", 1), {"count": 1}, 1)], [Checkpoint(EVENTS, 1, "e")])
+    assert await store.begin(table.projection, 1) == first.number
+    await store.offer(table.projection, first.number)  # lets go of it
+    async with connect() as other:
+        again = await other.generation(table.projection, first.number, [table])
+        assert await again.checkpoint(table.projection, EVENTS) == Checkpoint(EVENTS, 1, "e")
+        assert (await again.digest(table))[0] == 1
+    assert await store.begin(table.projection, 2) != first.number
+
+
+async def test_the_life_of_a_generation(store: ReadStore, table: Table) -> None:
+    """building, offered, live, retired: one is live at a time, and an old one can be offered again."""
+
+    async def states() -> list[str]:
+        return [info.state for info in await store.generations(table.projection)]
+
+    first, second = await live(store, table), await begun(store, table)
+    assert await states() == ["live", "building"]
+    await store.offer(table.projection, second.number)
+    assert await states() == ["live", "offered"]
+    assert await store.offered(table.projection) == second.number
+    await store.switch(table.projection, second.number)
+    assert await states() == ["retired", "live"]
+    assert (await store.live(table.projection), await store.offered(table.projection)) == (
+        second.number,
+        None,
+    )
+    await store.offer(table.projection, first.number)
+    await store.switch(table.projection, first.number)
+    assert await states() == ["live", "retired"]
+    await store.offer(table.projection, first.number)
+    assert await store.offered(table.projection) is None
+
+
+async def test_only_one_generation_is_offered(store: ReadStore, table: Table) -> None:
+    """A second offer takes the place of the first."""
+    await live(store, table)
+    first = await begun(store, table)
+    await store.offer(table.projection, first.number)
+    second = await begun(store, table)
+    await store.offer(table.projection, second.number)
+    assert await store.offered(table.projection) == second.number
+
+
+async def test_a_generation_keeps_its_tables(store: ReadStore, connect: Connect, table: Table) -> None:
+    """Opening it with other tables is refused; the order of columns says nothing."""
+    first = await begun(store, table)
+    await store.offer(table.projection, first.number)
+    changed = msgspec.structs.replace(table, columns={**table.columns, "more": "text"})
+    turned = msgspec.structs.replace(table, columns=dict(reversed(list(table.columns.items()))))
+    async with connect() as other:
+        with pytest.raises(Conflict, match="other tables"):
+            await other.generation(table.projection, first.number, [changed])
+        await other.generation(table.projection, first.number, [turned])
+
+
+async def test_newer_code_reads_what_older_code_built(store: ReadStore, table: Table) -> None:
+    """Until the rebuild is done a new column is read as None, and a new table is not there yet."""
+    generation = await live(store, table)
+    await filled(generation, table, 1)
+    newer = msgspec.structs.replace(table, columns={**table.columns, "more": "text"})
+    added = msgspec.structs.replace(table, name=f"{table.name}_more")
+    assert (await store.range(newer, ("main",)))[0]["more"] is None
+    with pytest.raises(Unavailable, match="rebuilt"):
+        await store.range(added, ("main",))
+
+
+async def test_a_switch_is_seen_everywhere(store: ReadStore, connect: Connect, table: Table) -> None:
+    """Readers in other processes go over to the new generation within a second, without a failed read."""
+    first = await live(store, table)
+    await first.apply([Put(table, ("main", "d", 1), {"count": 1}, 1)], [])
+    second = await begun(store, table)
+    await second.apply([Put(table, ("main", "d", 1), {"count": 2}, 1)], [])
+
+    async def reads(models: ReadModels) -> float:
+        """Read until the second generation shows; when it did."""
+        while (row := await models.get(table, ("main", "d", 1))) is not None and row["count"] == 1:
+            await asyncio.sleep(0.005)
+        assert row is not None
+        return asyncio.get_running_loop().time()
+
+    async with connect() as other:
+        reading = [asyncio.create_task(reads(models)) for models in (store, other)]
+        await other.get(table, ("main", "d", 1))
+        await store.switch(table.projection, second.number)
+        switched = asyncio.get_running_loop().time()
+        async with asyncio.timeout(10):
+            seen = await asyncio.gather(*reading)
+    assert max(seen) - switched < 1.5
+
+
+async def test_a_dropped_generation_is_gone(store: ReadStore, connect: Connect, table: Table) -> None:
+    """A reader that still held the old one reads the new one; the number can be used again, and is empty then."""
+    first = await live(store, table)
+    await first.apply([Put(table, ("main", "d", 1), {"count": 1}, 1)], [Checkpoint(EVENTS, 4, "e")])
+    second = await begun(store, table)
+    async with connect() as other:
+        await other.get(table, ("main", "d", 1))
+        await store.switch(table.projection, second.number)
+        await store.drop(table.projection, first.number)
+        async with asyncio.timeout(5):
+            while await other.get(table, ("main", "d", 1)) is not None:
+                await asyncio.sleep(0.01)
+    with pytest.raises(NotFound):
+        await store.generation(table.projection, first.number, [table])
+    third = await begun(store, table)
+    await store.drop(table.projection, third.number)
+    again = await begun(store, table)
+    assert again.number == third.number
+    assert (await again.digest(table), await again.checkpoint(table.projection, EVENTS)) == (
+        (0, "0" * 64),
+        None,
+    )
+
+
+async def test_what_is_live_is_not_dropped(store: ReadStore, table: Table) -> None:
+    """The live generation stays; one that is not there is dropped already."""
+    generation = await live(store, table)
+    with pytest.raises(Conflict, match="live"):
+        await store.drop(table.projection, generation.number)
+    await store.drop(table.projection, generation.number + 1)
+
+
+async def test_digests_compare_two_builds(store: ReadStore, table: Table) -> None:
+    """The same rows give the same digest, in whatever order they were written; one other cell gives another."""
+    first, second = await live(store, table), await begun(store, table)
+    puts = [Put(table, ("main", "d", n), {"count": n}, n + 1) for n in range(1500)]
+    await first.apply(puts, [])
+    await second.apply(puts[::-1], [])
+    assert await first.digest(table) == await second.digest(table)
+    assert (await first.digest(table))[0] == 1500
+    scanned = [row["number"] async for page in first.scan(table) for row in page]
+    assert sorted(scanned) == list(range(1500))
+    await second.apply([Put(table, ("main", "d", 1), {"count": 9}, 9000)], [])
+    assert await first.digest(table) != await second.digest(table)
+
+
+async def test_a_store_says_that_it_answers(store: ReadStore) -> None:
+    """`ready` returns while the database is up."""
+    await store.ready()
+
+
+async def test_ids_sort_by_their_bytes(store: ReadStore) -> None:
+    """Within a partition ids of any version are in the order of their hex digits."""
+    number = next(_names)
+    table = Table(
+        projection=f"projection{number}",
+        name=f"table{number}",
+        partition={"realm": "text"},
+        clustering={"id": "uuid"},
+        columns={"count": "bigint"},
+    )
+    generation = await live(store, table)
+    ids = [UUID(int=n * 0x1234_5678_9ABC_DEF0_1357_9BDF_0246_8ACE % 2**128) for n in range(40)]
+    await generation.apply([Put(table, ("main", id), {"count": 1}, 1) for id in ids], [])
+    assert [row["id"] for row in await store.range(table, ("main",))] == sorted(ids)
