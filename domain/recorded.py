@@ -24,6 +24,11 @@ EVENTS, DELIVERY, FEED, SIGNALS, SCHEDULES, SHOPS, TRIAGE = (
 DeliveryRecord = AudiencePage | Dispatch | Attempt | OutcomeSlice | Receipt
 
 
+def kind_of(topic: str) -> str:
+    """A topic without its version: "message.accepted" of "message.accepted.v1"."""
+    return topic.rpartition(".v")[0]
+
+
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """One message of a stream. `position` with the log's epoch is the only clock that decides order.
 

@@ -92,7 +92,8 @@ class Log(Protocol):
     ) -> AsyncIterator[Task]:
         """Facts handed out among all processes that name the same durable, each until acknowledged.
 
-        topics: only these are handed out, the others are passed over (none: all).
+        topics: only these are handed out, in whatever version they were written; the others are passed over (none:
+        all).
         """
         ...
 

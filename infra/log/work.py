@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from domain.errors import Unavailable
-from domain.recorded import Recorded
+from domain.recorded import Recorded, kind_of
 from infra.log.facts import FactReader
 from infra.log.pulls import HEARTBEAT_S, Delivery, Puller
 from infra.nats.connection import Connection
@@ -101,7 +101,7 @@ class Work:
     ) -> None:
         self._js, self._guard, self._facts = js, guard, facts
         self._stream, self._durable, self._subjects = stream, durable, list(subjects)
-        self._topics = frozenset(topics)
+        self._kinds = frozenset(map(kind_of, topics))
         self._ack_wait_s, self._in_flight = ack_wait_s, in_flight
         self._buffer: deque[Delivery] = deque()
         self._changed = asyncio.Event()
@@ -141,7 +141,7 @@ class Work:
             puller = None
         if puller is None:
             puller = await self._begin()
-        ahead = max(2 * self._in_flight, PASSED_OVER_AHEAD if self._topics else 0)
+        ahead = max(2 * self._in_flight, PASSED_OVER_AHEAD if self._kinds else 0)
         room = ahead - self._handed_out - len(self._buffer) - puller.outstanding
         if room >= max(1, self._in_flight // 2):
             await puller.ask_for(room)
@@ -161,7 +161,7 @@ class Work:
         return LogTask(self._stream, delivery, read, self._js.connection, self._on_done)
 
     def _is_passed_over(self, delivery: Delivery) -> bool:
-        return bool(self._topics) and delivery.stored.headers.get("Topic") not in self._topics
+        return bool(self._kinds) and kind_of(delivery.stored.headers.get("Topic", "")) not in self._kinds
 
     async def _begin(self) -> Puller:
         await self._assert_same_log()

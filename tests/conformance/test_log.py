@@ -224,6 +224,46 @@ async def test_what_is_no_fact_says_so(doors: Doors) -> None:
         await task.ack()
 
 
+async def test_a_worker_gets_the_topics_it_asks_for(doors: Doors) -> None:
+    """In whatever version they were written; the others, and what has no topic, it never sees."""
+    opened, closed = await thread(doors), await thread(doors)
+    closed.close(at=AT)
+    await doors.store.save(closed, context=CONTEXT)
+    await doors.put("evt.thread.00.x", "", b"none of ours")
+    await doors.put("evt.thread.00.y", "thread.closed-by-hand.v1", b"{}")
+    await doors.put("evt.thread.00.z", "thread.closed.v17", b"of the future")
+    work = doors.log.work(
+        EVENTS, "tester", subjects=("evt.thread.>",), ack_wait_s=ACK_WAIT_S, topics=("thread.closed.v1",)
+    )
+    async with closing(work) as tasks:
+        first = await taken(tasks, doors)
+        assert isinstance(first.fact.body, Thread.Closed)
+        await first.ack()
+        second = await taken(tasks, doors)
+        assert (second.raw, second.position) == (b"of the future", 6)
+        await second.ack()
+        opened.close(at=AT)
+        await doors.store.save(opened, context=CONTEXT)
+        assert (await taken(tasks, doors, after_s=ACK_WAIT_S)).position == 7
+
+
+async def test_what_can_not_be_read_is_poison_in_its_place(doors: Doors) -> None:
+    """A reader gets it with the reason, and everything after it."""
+    await thread(doors)
+    await doors.put("evt.thread.00.x", "", b"none of ours")
+    await doors.put("evt.thread.00.y", "thread.never-heard-of.v1", b"{}")
+    await thread(doors)
+    found: list[Recorded | Poison] = []
+    async with closing(doors.log.follow(EVENTS, None)) as reading, asyncio.timeout(WAIT_S_MAX):
+        while len(found) < 4:
+            found += await anext(reading)
+    assert [type(each) for each in found] == [Recorded, Poison, Poison, Recorded]
+    poison = found[1]
+    assert isinstance(poison, Poison)
+    assert (poison.stream, poison.position, poison.subject) == (EVENTS, 2, "evt.thread.00.x")
+    assert poison.reason
+
+
 async def test_schedules_fire_once_replace_themselves_and_can_be_taken_back(doors: Doors) -> None:
     """The body comes on the target when it is due; what is long past, at once; what never was can be taken back."""
     now = doors.now()

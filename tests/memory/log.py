@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 
 from domain.errors import Unavailable
-from domain.recorded import DELIVERY, FEED, Checkpoint, Recorded
+from domain.recorded import DELIVERY, FEED, Checkpoint, Recorded, kind_of
 from infra.eventstore.wire import digest_of, pack_bytes, pack_delivery, unpack
 from infra.nats.frames import Stored
 from processes.port import Append, LogMismatch, Poison, Task
@@ -113,11 +113,11 @@ class MemoryLog:
             if taken is None:
                 await self.streams.changed()
                 continue
+            if topics and kind_of(taken[0].headers.get("Topic", "")) not in map(kind_of, topics):
+                self.streams.acknowledge(shared, taken[0].sequence)
+                continue
             task = MemoryTask(self, shared, *taken)
             shared.pending[task.position].is_kept = task.is_kept
-            if topics and task.fact.topic not in topics:
-                await task.ack()
-                continue
             out.append(task)
             yield task
 
