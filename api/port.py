@@ -38,6 +38,10 @@ class FeedReader(Protocol):
         """
         ...
 
+    async def kept_per_subject(self) -> int:
+        """How many frames of one subject are kept at least; older ones may make room. 0: there is no bound."""
+        ...
+
     async def since(self, subjects: Sequence[str], after: int, limit: int) -> list[FeedEntry]:
         """The first `limit` frames on the subjects with a position over `after`, oldest first."""
         ...

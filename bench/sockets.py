@@ -54,7 +54,8 @@ async def main() -> None:
         seen = run.seen
         print(
             f"{name}: p50 {seen.percentile_ms(0.5):.0f} p99 {seen.percentile_ms(0.99):.0f} ms, "
-            f"{run.cpu_us:.1f} us CPU a frame, missing {seen.missing}, twice {seen.repeated}, out of order {seen.disordered}"
+            f"{run.cpu_us:.1f} us CPU a frame, "
+            f"missing {seen.missing}, twice {seen.repeated}, out of order {seen.disordered}"
         )
     ratio = naive.seen.percentile_ms(0.99) / max(ours.seen.percentile_ms(0.99), 0.001)
     print(f"ratio of p99: {ratio:.1f}")

@@ -124,6 +124,7 @@ class Conversation:
         self._connection, self._id = connection, id
         self.session = Session(parts, live.hub, connection, Encoding.SOCKET, on_revoked=self._tell_revoked)
         follower = self.session.follower
+        follower.on_incomplete = self._tell_incomplete
         connection.on_full = lambda: live.hub.fell_behind(follower)
         self._limit = parts.rate_limit()
         self._rate_key = f"socket-{secrets.token_hex(8)}"
@@ -210,6 +211,9 @@ class Conversation:
     def _tell_revoked(self, tid: str) -> None:
         data = {"slug": f"/thread/{tid}", "action": "unsubscribed", "ok": True}
         self._say({"slug": "/api/v2/unsubscribe/thread", "data": data, "ok": True})
+
+    def _tell_incomplete(self) -> None:
+        self._say({"slug": "/api/v2/resume", "data": {"complete": False}, "ok": True})
 
     def _say(self, value: Any) -> None:
         self._connection.write(reply(value))

@@ -157,6 +157,7 @@ class StreamEndpoint:
             follows_all=wish.follows_all,
             on_revoked=lambda tid: connection.write(_notice("unsubscribed", tid)),
         )
+        session.follower.on_incomplete = lambda: connection.write(b"event: incomplete\ndata: {}\n\n")
         connection.on_full = lambda: self._live.hub.fell_behind(session.follower)
         async with self._live.admitted(session, "stream"), asyncio.TaskGroup() as group:
             helpers = [

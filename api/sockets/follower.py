@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 from uuid import UUID
 
@@ -49,6 +49,7 @@ class Follower:
 
     following: for each subject the position after which everything has been, or will be, written. floors: for each
     the position up to which live frames are passed over, since they were read from the log; floor: the highest.
+    on_incomplete: called when some of what it missed is not kept any more.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Follower:
         "following",
         "held",
         "lock",
+        "on_incomplete",
         "state",
     )
 
@@ -78,6 +80,7 @@ class Follower:
         self.cursor = 0
         self.lock = asyncio.Lock()
         self.caught_up = asyncio.Event()
+        self.on_incomplete: Callable[[], None] = _nothing
 
     def raise_floors(self, subjects: Iterable[str], position: int) -> None:
         """Live frames of these subjects begin after a position."""
@@ -87,3 +90,7 @@ class Follower:
     def is_above(self, frame: Frame) -> bool:
         """Whether a live frame is still to be written."""
         return frame.position > self.floors.get(frame.subject, 0)
+
+
+def _nothing() -> None:
+    """Nobody is to be told."""

@@ -8,7 +8,7 @@ Never waits for a connection and never keeps frames: one that does not keep up i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,18 +17,12 @@ import structlog
 
 from api.metrics import Metrics
 from api.port import FeedReader
-from api.sockets.feed import Feed, remember
+from api.sockets.feed import Feed
 from api.sockets.follower import Follower, State
+from api.sockets.past import PAGE, Past, Span
 from api.sockets.rounds import Round, by_position
 from api.sockets.wire import Frame, Positions, joined
 from domain.errors import Invalid, Unavailable
-
-PAGE = 250
-"""Frames read from the log at once."""
-LOOK_BACK = 256
-"""Positions before a resume's start that are looked through for messages that were appended twice."""
-SHOWN_MAX = 10_000
-"""Message ids remembered while one follower is filled."""
 
 SLOW, TRY_AGAIN = 4008, 1013
 """Close codes: ours for a reader that does not keep up; RFC 6455's registry for a server that has trouble."""
@@ -62,6 +56,7 @@ class Hub:
     def __init__(self, reader: FeedReader, metrics: Metrics, limits: Limits | None = None) -> None:
         self._reader, self._metrics, self._limits = reader, metrics, limits or Limits()
         self._positions: Positions | None = None
+        self._kept = 0
         self._feeds: dict[str, Feed] = {}
         self._pending: list[Frame] = []
         self._gaps: set[Feed] = set()
@@ -78,6 +73,7 @@ class Hub:
     async def positions(self) -> Positions:
         """How positions of this log are shown. Raises Unavailable."""
         if self._positions is None:
+            self._kept = await self._reader.kept_per_subject()
             self._positions = Positions(await self._reader.epoch())
         return self._positions
 
@@ -98,19 +94,21 @@ class Hub:
         async with self._held(follower):
             new = [subject for subject in subjects if subject not in follower.following]
             try:
-                head = await self._join(follower, new)
+                first, head = await self._join(follower, new)
                 self._assert_reached(after, head)
                 if greet is not None:
                     greet(head)
                 start = head if after is None else after
-                shown = await self._fill(follower, dict.fromkeys(new, (start, head)))
+                past = await self._fill(follower, dict.fromkeys(new, (start, head)), first)
             except BaseException:
                 self.leave(follower, new)
                 raise
             follower.following.update(dict.fromkeys(new, start))
             follower.raise_floors(new, head)
             follower.cursor = max(follower.cursor, head)
-            _drop_shown(follower, shown)
+            _drop_shown(follower, past.shown)
+        if not past.is_complete:
+            follower.on_incomplete()
 
     async def resume(self, follower: Follower, after: int) -> bool:
         """Write what the follower missed since a position. Whether all of that is still kept. Raises as follow."""
@@ -122,10 +120,10 @@ class Hub:
                 subject: (after, start) for subject, start in follower.following.items() if start > after
             }
             cursor = follower.cursor
-            await self._fill(follower, missed)
+            past = await self._fill(follower, missed, first)
             follower.following.update(dict.fromkeys(missed, after))
             follower.cursor = max(follower.cursor, cursor)
-            return first <= after + 1
+            return past.is_complete
 
     async def assert_reached(self, after: int | None) -> None:
         """Raises Invalid for a position that is not there yet, Unavailable."""
@@ -198,16 +196,16 @@ class Hub:
         if follower.connection.is_full:
             self.fell_behind(follower)
 
-    async def _join(self, follower: Follower, subjects: Sequence[str]) -> int:
-        """Hear of the subjects from now on; the position that everything before is at or below."""
+    async def _join(self, follower: Follower, subjects: Sequence[str]) -> tuple[int, int]:
+        """Hear of the subjects from now on; the stream's bounds: everything before is at or below the last."""
         for subject in subjects:
             feed = self._feeds.setdefault(subject, Feed(subject))
             feed.followers.add(follower)
             await self._open(feed)
-        _, head = await self._reader.bounds()
+        bounds = await self._reader.bounds()
         if follower.state is State.CLOSED:
             raise Closed
-        return head
+        return bounds
 
     async def _open(self, feed: Feed) -> None:
         async with feed.lock:
@@ -324,12 +322,14 @@ class Hub:
             if follower.state is not State.BEHIND:
                 return
             follower.state = State.HELD
-            _, head = await self._reader.bounds()
+            first, head = await self._reader.bounds()
             missed = dict.fromkeys(follower.following, (follower.cursor, head))
-            shown = await self._fill(follower, missed)
+            past = await self._fill(follower, missed, first)
+            if not past.is_complete:
+                follower.on_incomplete()
             follower.raise_floors(follower.following, head)
             follower.cursor = max(follower.cursor, head)
-            _drop_shown(follower, shown)
+            _drop_shown(follower, past.shown)
         except TimeoutError:
             self.cut_off(follower, SLOW, "slow")
         except Unavailable:
@@ -341,30 +341,14 @@ class Hub:
                 self._release(follower)
             follower.caught_up.set()
 
-    async def _fill(self, follower: Follower, wanted: dict[str, tuple[int, int]]) -> dict[str, None]:
-        """Write the frames of each subject that lie in its (after, until], in order, each message once.
-
-        The messages shown. Raises Closed when the connection ends, or does not keep up, meanwhile.
-        """
+    async def _fill(self, follower: Follower, wanted: Mapping[str, Span], first: int) -> Past:
+        """Write what the follower missed, as fast as it reads. Raises Closed when it ends, or does not, meanwhile."""
         assert self._positions is not None
-        wanted = {subject: span for subject, span in wanted.items() if span[0] < span[1]}
-        place = max(0, min((after for after, _ in wanted.values()), default=0) - LOOK_BACK)
-        end = max((until for _, until in wanted.values()), default=0)
-        shown: dict[str, None] = {}
-        while place < end:
-            entries = await self._reader.since(list(wanted), place, PAGE)
-            frames = []
-            for position, subject, data in entries:
-                after, until = wanted[subject]
-                frame = Frame(position, subject, data, self._positions.give(position))
-                if position <= until and remember(shown, frame.mid, SHOWN_MAX) and position > after:
-                    frames.append(frame)
+        past = Past(self._reader, self._positions, wanted, first=first, kept=self._kept)
+        async for frames in past.pages():
             self._write(follower, frames)
-            if len(entries) < PAGE:
-                break
-            place = entries[-1][0]
             await self._drained(follower)
-        return shown
+        return past
 
     async def _drained(self, follower: Follower) -> None:
         try:

@@ -40,6 +40,13 @@ class FeedReader:
         last = info.state.last_seq
         return (info.state.first_seq if info.state.messages else last + 1), last
 
+    async def kept_per_subject(self) -> int:
+        """How many frames of one subject are kept; older ones make room. 0: there is no bound."""
+        info = await self._js.info(FEED)
+        if info is None:
+            raise NotServing(ApiFailure(503, 0, "there is no stream FEED"))
+        return max(0, int(info.config.get("max_msgs_per_subject", 0)))
+
     async def since(self, subjects: Sequence[str], after: int, limit: int) -> list[tuple[int, str, bytes]]:
         """(position, subject, frame) of the first `limit` frames after a position, over all subjects, in order."""
         places = asyncio.Semaphore(SUBJECTS_AT_ONCE_MAX)

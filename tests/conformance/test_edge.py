@@ -102,6 +102,7 @@ async def test_past_frames_are_read_in_order_and_bounds_are_the_leaders(edge: Ed
     assert await edge.feed.since([NEWS], 6, 5) == []
     assert await edge.feed.last([NEWS, TALK, "feed.thread.cc"]) == {NEWS: 6, TALK: 7}
     assert await edge.feed.epoch()
+    assert await edge.feed.kept_per_subject() >= 0
 
 
 async def test_events_are_read_by_position(edge: Edge) -> None:

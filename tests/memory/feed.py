@@ -18,7 +18,8 @@ from tests.memory.streams import Streams
 class MemoryFeed:
     """api.port.FeedReader. `run` must be running for anything to come live.
 
-    lose: how many of the next live frames are lost on their way. down: every call fails, as long as it is set.
+    lose: how many of the next live frames are lost on their way. down: every call fails, as long as it is set. kept:
+    how many frames of one subject are kept; 0: all.
     """
 
     def __init__(self, streams: Streams) -> None:
@@ -29,6 +30,7 @@ class MemoryFeed:
         self.lose = 0
         self.down = False
         self.reads = 0
+        self.kept = 0
 
     async def run(self) -> None:
         while True:
@@ -55,15 +57,20 @@ class MemoryFeed:
         kept = self._streams.messages[FEED]
         return 1, len(kept)
 
+    async def kept_per_subject(self) -> int:
+        await self._asked()
+        return self.kept
+
     async def since(self, subjects: Sequence[str], after: int, limit: int) -> list[FeedEntry]:
         await self._asked()
         self.reads += 1
         found = [
             (stored.sequence, stored.subject, stored.data)
-            for stored in self._streams.messages[FEED][after:]
-            if stored.subject in subjects
+            for subject in dict.fromkeys(subjects)
+            for stored in self._streams.on_subject(FEED, subject)[-self.kept :]
+            if stored.sequence > after
         ]
-        return found[:limit]
+        return sorted(found)[:limit]
 
     async def last(self, subjects: Sequence[str]) -> dict[str, int]:
         await self._asked()

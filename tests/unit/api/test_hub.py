@@ -272,3 +272,23 @@ async def test_who_has_left_gets_nothing_and_follows_nothing() -> None:
         with pytest.raises(Closed):
             await it.hub.follow(follower, [NEWS])
         assert not it.feed.followed
+
+
+async def test_what_is_not_kept_any_more_is_said() -> None:
+    """When older frames have made room for newer ones, a resume says that it is not complete; else it is."""
+    async with bench() as it:
+        it.feed.kept = 10
+        for number in range(1, 31):
+            it.show(NEWS, str(number))
+        follower, seen = it.follower()
+        told: list[bool] = []
+        follower.on_incomplete = lambda: told.append(True)
+        await it.hub.follow(follower, [NEWS], after=25)
+        assert (seen.texts, told) == (["26", "27", "28", "29", "30"], [])
+        assert await it.hub.resume(follower, 22) is True
+        assert await it.hub.resume(follower, 5) is False
+        assert sorted(map(int, seen.texts)) == list(range(21, 31))
+        late, some = it.follower()
+        late.on_incomplete = lambda: told.append(True)
+        await it.hub.follow(late, [NEWS], after=5)
+        assert (len(some.texts), told) == (10, [True])
