@@ -43,6 +43,9 @@ format: setup ## Put the code into ruff's format
 bench-publish: setup ## Publishes accepted per second, beside a bare route (docs/figures.md)
 	@$(BIN)/python bench/publish.py
 
+bench-sockets: setup ## From a publish to a thousand sockets, beside a naive server
+	@$(BIN)/python bench/sockets.py
+
 bench-rebuild: setup ## Events per second of a rebuild, beside a bare consumer
 	@$(BIN)/python bench/rebuild.py
 
