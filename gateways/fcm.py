@@ -30,6 +30,7 @@ from gateways.rendering import (
 from gateways.transport import Answer, Request, Result, Transport
 from gateways.verdict import (
     HALT_S,
+    Credit,
     Halt,
     Verdict,
     at,
@@ -54,6 +55,8 @@ QUOTA_S, TROUBLE_S = 60.0, 1.0
 """Where FCM gives no Retry-After: its own advice for a quota, and for its own trouble."""
 CONNECTIONS_MAX = 4
 _RESERVED = ("google.", "gcm.")
+_OF_ANOTHER = frozenset({"SENDER_ID_MISMATCH", "THIRD_PARTY_AUTH_ERROR"})
+"""A registration of another project, or a browser's for another VAPID key."""
 _RESERVED_KEYS = frozenset({"from", "message_type", "collapse_key"})
 _NO_TOKEN = "not a valid fcm registration token"  # noqa: S105  a phrase of FCM's, no password
 
@@ -83,6 +86,7 @@ class FcmGateway:
         self._path = f"/v1/projects/{project}/messages:send".encode()
         self._transport, self._token, self._clock = transport, token, clock
         self._announced = ""
+        self._credit = Credit(clock)
 
     async def send(
         self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
@@ -107,7 +111,7 @@ class FcmGateway:
         verdicts = [self._judge(result, notice) for result in results]
         if any(isinstance(verdict, Halt) for verdict in verdicts):
             self._token.forget()
-        return conclude(verdicts)
+        return conclude(verdicts, self._credit)
 
     def check(self, content: Content) -> None:
         for key in own_data(content):
@@ -206,7 +210,7 @@ def _judge_error(result: Answer, code: str, words: str, notice: Notice, now: dat
         case 400 | 404 | 413:
             return Rejected(code, detail=detail)
         case 401 | 403:
-            return Halt(code, detail)
+            return Halt(code, detail, doubtful=code in _OF_ANOTHER)
         case 429 | 500 | 502 | 503 | 504:
             asked_s = retry_after_s(result.headers, now)
             after_s = jittered(

@@ -6,19 +6,21 @@ Pure, but for the jitter of waiting times. What a provider's own codes mean is e
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
 
-from domain.outcome import Expired, Outcome, Retry, Unknown
+from domain.outcome import Accepted, Expired, Outcome, Retry, Unknown
 from gateways.port import ChannelHalted, Notice
 from gateways.transport import Answer, NoAnswer, NotSent
 
 HALT_S = 60.0
 """How long a halted channel rests before it is tried again; the alarm is louder than the retry."""
+CREDIT_S = timedelta(minutes=5)
+"""Credentials that are revoked are noticed after this; until then what is refused waits for its next try."""
 RETRY_AFTER_S_MAX = 86_400.0
 """A provider that says more is not believed."""
 DETAIL_CHARS_MAX = 300
@@ -26,10 +28,14 @@ DETAIL_CHARS_MAX = 300
 
 
 class Halt(msgspec.Struct, frozen=True):
-    """The verdict on one send that says: it is not this address, it is our credentials or configuration."""
+    """The verdict on one send that says: it is not this address, it is our credentials or configuration.
+
+    doubtful: it may be the address after all, one that belongs to somebody else's credentials.
+    """
 
     code: str
     detail: str = ""
+    doubtful: bool = False
 
 
 Verdict = Outcome | Halt
@@ -39,8 +45,34 @@ def now_utc() -> datetime:
     return datetime.now(UTC)
 
 
-def conclude(verdicts: Sequence[Verdict]) -> list[Outcome]:
-    """The outcomes of a slice. Raises ChannelHalted, with the outcomes so far, when any send says so."""
+class Credit:
+    """How lately a provider has taken something of ours: then our credentials work.
+
+    A push token is what a user says it is. One that belongs to another project is refused as if our credentials were
+    wrong, and must not stop the channel for everybody.
+    """
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock, self._accepted_at = clock, datetime.min.replace(tzinfo=UTC)
+
+    def is_good(self, verdicts: Sequence[Verdict]) -> bool:
+        """Whether something was taken within CREDIT_S, these verdicts included."""
+        now = self._clock()
+        if any(isinstance(verdict, Accepted) for verdict in verdicts):
+            self._accepted_at = now
+        return now - self._accepted_at < CREDIT_S
+
+
+def conclude(verdicts: Sequence[Verdict], credit: Credit | None = None) -> list[Outcome]:
+    """The outcomes of a slice. Raises ChannelHalted, with the outcomes so far, when any send says so.
+
+    With good credit a doubtful one halts nothing: it is tried again by the usual policy.
+    """
+    if credit is not None and credit.is_good(verdicts):
+        verdicts = [
+            Retry(each.code, None, each.detail) if isinstance(each, Halt) and each.doubtful else each
+            for each in verdicts
+        ]
     halt = next((verdict for verdict in verdicts if isinstance(verdict, Halt)), None)
     outcomes: list[Outcome] = [
         Retry(verdict.code, HALT_S, verdict.detail) if isinstance(verdict, Halt) else verdict

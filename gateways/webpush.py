@@ -26,6 +26,7 @@ from gateways.push_encryption import PLAIN_BYTES_MAX, BadKeys, Vapid, encrypt
 from gateways.rendering import TID_CHARS_ASSUMED, check_size, encode_json, topic_of
 from gateways.transport import Answer, Header, NotSent, Request, Result, Transport
 from gateways.verdict import (
+    Credit,
     Halt,
     Verdict,
     clipped,
@@ -100,6 +101,7 @@ class WebPushGateway:
         self._allowed, self._vapid, self._connect, self._clock = allowed, vapid, connect, clock
         self._transports: OrderedDict[Origin, tuple[Transport, str]] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
+        self._credit = Credit(clock)
 
     async def send(
         self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
@@ -124,7 +126,7 @@ class WebPushGateway:
         async with asyncio.TaskGroup() as group:  # one task per push service, of which there are a handful
             for origin, prepared in requests.items():
                 group.create_task(post(origin, prepared))
-        return conclude(verdicts)
+        return conclude(verdicts, self._credit)
 
     def check(self, content: Content) -> None:
         size = len(payload(content, UUID(int=0), "x" * TID_CHARS_ASSUMED))
@@ -216,7 +218,9 @@ def judge(result: Result, notice: Notice, now: datetime) -> Verdict:
         case 404 | 410:
             return Gone(code, detail=detail)
         case 401 | 403:
-            return Halt(code, detail or "the push service refuses our VAPID key, subject or token")
+            return Halt(
+                code, detail or "the push service refuses our VAPID key, subject or token", doubtful=True
+            )
         case 429 | 500 | 502 | 503 | 504:
             asked_s = retry_after_s(result.headers, now)
             after_s = jittered(
