@@ -1,0 +1,60 @@
+"""Bodies are bounded in time: one that dribbles is given up, others are not concerned."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from api.body import BodyReader, ClientGone
+from domain.errors import Invalid
+
+
+def arriving(*messages: dict[str, Any]) -> Any:
+    """An ASGI receive that gives these, then waits for ever."""
+    left = list(messages)
+
+    async def receive() -> dict[str, Any]:
+        if not left:
+            await asyncio.Event().wait()
+        return left.pop(0)
+
+    return receive
+
+
+async def test_a_body_that_does_not_arrive_is_given_up() -> None:
+    """After the time for a body the caller is told so, whether nothing or half of it came."""
+    reader = BodyReader(wait_s=0.05)
+    half = {"type": "http.request", "body": b"{", "more_body": True}
+    async with asyncio.timeout(2):
+        for receive in (arriving(), arriving(half)):
+            with pytest.raises(Invalid, match="did not arrive"):
+                await reader.read({}, receive)
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+
+
+async def test_a_slow_body_does_not_concern_the_others() -> None:
+    """Bodies that are there are read at once, and in pieces; a caller that hangs up is no error of ours."""
+    reader = BodyReader(wait_s=0.05)
+    slow = asyncio.create_task(reader.read({}, arriving()))
+    pieces = [
+        {"type": "http.request", "body": part, "more_body": part != b"c"} for part in (b"a", b"b", b"c")
+    ]
+    assert await reader.read({}, arriving(*pieces)) == b"abc"
+    with pytest.raises(ClientGone):
+        await reader.read({}, arriving({"type": "http.disconnect"}))
+    with pytest.raises(Invalid):
+        await slow
+
+
+async def test_a_cancelled_request_stays_cancelled() -> None:
+    """A server that shuts down cancels what it runs; that is not taken for a slow body."""
+    reader = BodyReader()
+    reading = asyncio.create_task(reader.read({}, arriving()))
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
