@@ -13,6 +13,7 @@ from commands.scope import Scope, assert_same
 from domain.contact import Contact
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.message import Audience, Content, Message, ToContacts, ToEveryone, ToThread
+from domain.nesting import assert_shallow
 from domain.subscription import Subscription
 from domain.thread import Thread
 
@@ -253,6 +254,8 @@ def _ttl_s(draft: Draft) -> int:
 def _assert_valid(draft: Draft, now: datetime) -> None:
     if len(draft.text) < TEXT_MIN:
         raise Invalid(f"write at least {TEXT_MIN} characters", field="msg")
+    if draft.opts:
+        assert_shallow(draft.opts, field="opts")
     if draft.urgency is not None and not 1 <= draft.urgency <= 4:
         raise Invalid("urgency goes from 1 (very low) to 4 (high)", field="opts.urgency")
     if not 0 <= _ttl_s(draft) <= TTL_S_MAX:

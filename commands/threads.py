@@ -9,6 +9,7 @@ import msgspec
 from commands.scope import Scope
 from domain.contact import Contact
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
+from domain.nesting import assert_shallow
 from domain.subscription import Subscription
 from domain.thread import Settings, Thread
 
@@ -55,6 +56,7 @@ async def open_thread(command: OpenThread, scope: Scope) -> Opened:
     if not 1 <= len(tid) <= TID_MAX or not tid.isprintable():
         raise Invalid(f"use 1 to {TID_MAX} printable characters", field="tid")
     settings = command.settings
+    assert_shallow(settings.defaults, field="ddata")
     if scope.caller and not settings.owner:
         settings = msgspec.structs.replace(settings, owner=scope.caller.uid)
     id = scope.ids.thread(scope.realm, tid)
@@ -70,6 +72,7 @@ async def open_thread(command: OpenThread, scope: Scope) -> Opened:
 async def change_thread(command: ChangeThread, scope: Scope) -> None:
     thread = await _thread_run_by_caller(command.tid, scope)
     settings = command.settings
+    assert_shallow(settings.defaults, field="ddata")
     if not settings.owner:
         settings = msgspec.structs.replace(settings, owner=thread.settings.owner)
     thread.change(at=scope.now, settings=settings)

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from domain.context import DEFAULT_REALM, Caller
 from domain.errors import Forbidden, Invalid
+from domain.nesting import assert_shallow
 
 DIGITS_MAX = 34
 """Significant digits of an amount, as in IEEE 754 decimal128: more than any currency or any float has."""
@@ -73,6 +74,9 @@ class Addressed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     session_id: UUID | None = None
     data: Any
 
+    def __post_init__(self) -> None:
+        assert_shallow(self.data, field="data")
+
 
 ShopMessage = Update | Addressed
 
@@ -113,10 +117,12 @@ def encode(message: ShopMessage) -> bytes:
 
 def decode(body: bytes) -> ShopMessage:
     """Either kind, from the wire. Raises ValueError for what is neither."""
-    if _decode_kind(body).action is msgspec.UNSET:
-        return _decode_addressed(body)
     try:
+        if _decode_kind(body).action is msgspec.UNSET:
+            return _decode_addressed(body)
         return _decode_update(body)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
     except Invalid as invalid:
         raise ValueError(f"{invalid.field}: {invalid.detail}") from None
 

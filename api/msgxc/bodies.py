@@ -164,7 +164,7 @@ def _opts(value: dict[str, Any] | str | None) -> dict[str, Any]:
         return dict(value)
     try:
         decoded = msgspec.json.decode(value)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return {"data": value}
     return decoded if isinstance(decoded, dict) else {"data": value}
 

@@ -222,10 +222,10 @@ class Conversation:
 def _read(text: str | bytes) -> Inbound:
     try:
         return _decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if isinstance(error, msgspec.DecodeError):
             raise decoding_error(error, of="frame") from None
-        raise Invalid("a frame is JSON in UTF-8", field="frame") from None
+        raise Invalid("a frame is JSON in UTF-8 of a sensible depth", field="frame") from None
 
 
 def error_frame(slug: str, error: MsgxcError, request_id: str) -> bytes:

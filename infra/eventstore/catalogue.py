@@ -57,7 +57,10 @@ class EventType:
 
     def read(self, data: bytes, *, sealed: bool) -> Body:
         """The body's fields; sealed ones still as bytes. Raises msgspec.ValidationError, a ValueError."""
-        body: Body = (self._sealed if sealed else self._plain).decode(data)
+        try:
+            body: Body = (self._sealed if sealed else self._plain).decode(data)
+        except RecursionError:
+            raise ValueError("nested too deep") from None
         return body
 
     def convert(self, body: Body, *, sealed: bool) -> Body:

@@ -29,6 +29,7 @@ from domain.contact import Contact
 from domain.context import Caller
 from domain.errors import ClaimMismatch, Conflict, Forbidden, Invalid, NotFound, Unavailable
 from domain.message import Message, ToContacts, ToEveryone, ToThread
+from domain.nesting import DEPTH_MAX
 from domain.recorded import EVENTS
 from domain.request import Request
 from domain.subscription import Subscription
@@ -37,6 +38,15 @@ from tests.memory.clock import START
 from tests.memory.world import IDS, REALM, World
 
 HELLO = Draft(text="hello")
+
+
+def nested(levels: int) -> Any:
+    value: Any = "core"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 BOSS = Caller("boss")
 
 
@@ -138,6 +148,7 @@ async def test_the_drafts_own_wishes_win_over_the_threads() -> None:
         (Draft(text="hello", ttl_s=TTL_S_MAX + 1), "opts.ttl"),
         (Draft(text="hello", scheduled_at=START.replace(tzinfo=None)), "scheduled"),
         (Draft(text="hello", scheduled_at=START + timedelta(days=367)), "scheduled"),
+        (Draft(text="hello", opts={"data": nested(DEPTH_MAX)}), "opts"),
     ],
 )
 async def test_a_draft_out_of_bounds_is_refused(draft: Draft, field: str) -> None:

@@ -133,6 +133,17 @@ def test_what_is_no_event_is_a_value_error() -> None:
             unpack(message._replace(headers=headers, data=body), EVENTS, CATALOGUE, {name: KEY})
 
 
+def test_an_event_too_deep_to_be_read_is_a_value_error() -> None:
+    """So it is held as poison, and the readers of the log go on."""
+    settings = Settings(owner="boss")
+    [event] = Thread.open(id=UUID(int=1), at=AT, tid="t", settings=settings).pending_events
+    message = stored(pack_event(event, Context(), prev=""))
+    deep = b"[" * 50_000 + b"]" * 50_000
+    body = b'{"tid":"t","settings":{"defaults":{"a":' + deep + b"}}}"
+    with pytest.raises(ValueError, match="too deep"):
+        unpack(message._replace(data=body), EVENTS, CATALOGUE, {})
+
+
 def test_a_name_that_is_no_name_is_refused() -> None:
     """A header is no place for a document."""
     with pytest.raises(Invalid):
