@@ -19,7 +19,10 @@ TEXT_BYTES_MAX = 256 * 1024
 ADDRESS_CHARS_MAX = 254
 """RFC 5321, 4.5.3.1."""
 
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Control characters and whatever else anybody takes for the end of a line."""
+_ENCODED = re.compile(r"=\?")
+"""Begins an encoded word (RFC 2047): who composes or reads the mail would decode it, line breaks included."""
 _ADDRESS = re.compile(r"[^@\s<>()\[\],;:\\\"\x00-\x1f\x7f]{1,64}@[^@\s<>()\[\],;:\\\"\x00-\x1f\x7f]{1,253}")
 
 
@@ -39,12 +42,25 @@ def subject_of(notice: Notice) -> str:
 
 
 def safe_header(text: str) -> str:
-    return _UNSAFE.sub(" ", text).strip()
+    return _ENCODED.sub("= ?", _UNSAFE.sub(" ", text)).strip()
 
 
 def is_address(text: str) -> bool:
     """Good enough to be put into a command or a header; whether it exists is the provider's to say."""
-    return len(text) <= ADDRESS_CHARS_MAX and _ADDRESS.fullmatch(text) is not None
+    return (
+        len(text) <= ADDRESS_CHARS_MAX
+        and _ADDRESS.fullmatch(text) is not None
+        and not (_UNSAFE.search(text) or _ENCODED.search(text))
+    )
+
+
+def on_the_wire(address: str) -> str | None:
+    """An address as any mail server takes it, its domain in ASCII; None where only SMTPUTF8 could carry it."""
+    local, _, domain = address.rpartition("@")
+    try:
+        return f"{local}@{domain.encode('idna').decode()}" if local.isascii() else None
+    except UnicodeError:
+        return None
 
 
 def sender_parts(sender: str) -> tuple[str, str]:

@@ -21,7 +21,7 @@ import msgspec
 from domain import channel
 from domain.message import Content
 from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Unknown
-from gateways.mail import check_mail, is_address, sender_parts, subject_of, unsubscribe_headers
+from gateways.mail import check_mail, is_address, on_the_wire, sender_parts, subject_of, unsubscribe_headers
 from gateways.port import Gateway, GatewayConfig, Notice, Target
 from gateways.rendering import repeat_id
 from gateways.verdict import Halt, Verdict, clipped, conclude, now_utc
@@ -161,13 +161,14 @@ class SmtpGateway:
         """One message. A refusal is this message's; a broken connection is everybody's and is raised."""
         from aiosmtplib import SMTPResponseException, SMTPServerDisconnected
 
-        if not is_address(target.address):
+        address = on_the_wire(target.address) if is_address(target.address) else None
+        if address is None:
             verdicts[index] = Rejected("bad-address", quarantine=True)
             return
         message = render(notice, target, self._sender, self._config.unsubscribe_url, self._clock())
         try:
             await client.mail(self._sender[1])
-            await client.rcpt(target.address)
+            await client.rcpt(address)
             verdicts[index] = Unknown("deadline")
             _, reply = await client.data(message)
             verdicts[index] = Accepted(provider_id=clipped(reply))
@@ -186,7 +187,7 @@ def render(
     """The message. Message-ID is the same for a repeat, so that mailboxes can tell."""
     mail = EmailMessage(policy=SMTP_POLICY)
     mail["From"] = formataddr(sender)
-    mail["To"] = target.address
+    mail["To"] = on_the_wire(target.address)
     mail["Subject"] = subject_of(notice)
     mail["Date"] = format_datetime(now)
     mail["Message-ID"] = f"<{repeat_id(notice.message, target)}@{sender[1].rpartition('@')[2]}>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -18,6 +19,7 @@ from domain.message import Content
 from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Unknown
 from gateways.port import ChannelHalted, Target
 from gateways.registry import build
+from gateways.smtp import render
 from infra.sandbox import Hang, Reset, Respond
 from infra.sandbox.rules import Stage
 from tests.fixtures.notices import notice, target
@@ -64,9 +66,40 @@ async def test_no_header_is_slipped_in(provider: str, providers: Providers, send
     await gateway.aclose()
 
 
+@pytest.mark.parametrize(
+    "subject",
+    ["=?utf-8?q?x=0d=0aBcc:_evil=40example.org?=", "a\u2028b", "a\x85b", "=?utf-8?b?DQpCY2M6IHg=?="],
+)
+async def test_no_encoded_word_is_slipped_in(subject: str, providers: Providers, send: Send) -> None:
+    """A subject that would become line breaks once it is decoded is sent as the text that it is."""
+    message, [person] = uuid4(), await providers.targets("smtp")
+    [outcome] = await send("smtp", [person], "text", subject, message=message)
+    assert isinstance(outcome, Accepted)
+    rendered = render(notice("text", subject), person, ("", "us@example.org"), None, datetime.now(UTC))
+    assert message_from_bytes(rendered)["Bcc"] is None
+
+
+async def test_an_address_that_smtp_cannot_carry(providers: Providers, send: Send) -> None:
+    """Refused without harm to the others; a domain in other letters goes in its ASCII form."""
+    [person] = await providers.targets("smtp")
+    outcomes = await send("smtp", [target("jörg@example.org"), target("a@bücher.example"), person])
+    assert outcomes[0] == Rejected("bad-address", quarantine=True)
+    assert [type(outcome) for outcome in outcomes[1:]] == [Accepted, Accepted]
+
+
 @pytest.mark.parametrize("provider", ["sendgrid", "smtp"])
 @pytest.mark.parametrize(
-    "address", ["", "nobody", "a@b\r\nRCPT TO:<x@y>", "a b@c.org", "<a@b.org>", "@b.org", "a@"]
+    "address",
+    [
+        "",
+        "nobody",
+        "a@b\r\nRCPT TO:<x@y>",
+        "a b@c.org",
+        "<a@b.org>",
+        "@b.org",
+        "a@",
+        "=?utf-8?q?a=0d=0ab?=@c.org",
+    ],
 )
 async def test_an_address_that_is_none(address: str, provider: str, providers: Providers, send: Send) -> None:
     """Refused without harm to the others of the slice."""
