@@ -211,7 +211,7 @@ class ResService:
             answer = await self._answer(kind, names, request)
         except Refusal as refusal:
             answer = refusal.encoded()
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             answer = Refusal("system.invalidParams", str(error)).encoded()
         except MsgxcError as error:
             answer = _as_refusal(error).encoded()

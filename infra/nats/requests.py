@@ -53,6 +53,9 @@ class RequestBus:
         except Unavailable as error:
             # The connection broke: nobody is there to hear the answer.
             log.info("request-unanswered", reason=str(error))
+        except Exception:
+            # The bus: what breaks on one request must not take the others with it. Whoever asked hears nothing.
+            log.exception("request-broke", subject=frame.subject.decode("utf-8", "replace"))
         finally:
             self._under_way -= 1
 

@@ -127,6 +127,17 @@ def scene(whole: Scene) -> Scene:
     return whole
 
 
+@pytest.mark.parametrize(
+    "request_", [b'{"cid":"\xff"}', b'{"params":' + b"[" * 9_000 + b"]" * 9_000 + b"}", b"{", b"[]"]
+)
+async def test_a_request_that_cannot_be_read_harms_nobody(request_: bytes, scene: Scene) -> None:
+    """It is refused, and the next one is answered."""
+    subject = f"access.updates.store.{some_shop()}"
+    frame = await scene.gateway.connection.ask(subject, request_)
+    assert json.loads(frame.data)["error"]["code"] == "system.invalidParams"
+    assert (await scene.gateway.ask(subject))["error"]["code"] == "system.accessDenied"
+
+
 async def test_a_collection_is_the_last_updates_in_order(scene: Scene) -> None:
     """A get answers a collection of data values, the newest last, each as it was published."""
     shop = some_shop()
