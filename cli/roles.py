@@ -9,6 +9,7 @@ from cli.session import now
 from infra.draining import draining
 from infra.supervisor import Role, Stop
 from processes.channel import ChannelProcess
+from processes.daykeys import DayKeys
 from processes.dispatcher import Dispatcher
 from processes.erasure import Erasure
 from processes.feedback import Feedback, Retrier
@@ -55,7 +56,16 @@ def dispatching(exchange: Exchange) -> list[Role]:
         "feedback": lambda log: Feedback(log=log, bus=e.bus, clock=now).run,
         "retrier": lambda log: Retrier(log=log, keys=keys, models=models, clock=now).run,
     }
-    return [role(name, exchange, make) for name, make in made.items()]
+    return [*(role(name, exchange, make) for name, make in made.items()), _day_keys(exchange)]
+
+
+def _day_keys(exchange: Exchange) -> Role:
+    """It takes nothing from the log, and can be cut short at any point."""
+
+    async def run(_stop: Stop) -> None:
+        await DayKeys(keys=exchange.log.keys, clock=now).run()
+
+    return Role("day-keys", run, drain_s=0.0)
 
 
 def gateway(exchange: Exchange, channel: str) -> Role:
