@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 SEND_DEADLINE_S = 20.0
 """The longest a slice may take at the provider, whatever it does."""
+DEADLINE_S_MIN = 1.0
+"""For the last try of a message that is about to expire: less would be no try."""
 IN_FLIGHT = {"live": 4, "bulk": 4}
 """Pages of a lane under way at once: enough to hide the log's round trips."""
 SLICES_MAX = 500
@@ -203,13 +205,17 @@ class ChannelProcess:
             for address, recipient in zip(addresses, dispatch.recipients[first:last], strict=True)
             if address
         ]
-        outcomes = iter(await self._answers(notice, targets) if targets else ())
+        # What a provider has not taken by the message's end would come too late.
+        deadline_s = min(self._deadline_s, max(left_s, DEADLINE_S_MIN)) if left_s > 0 else self._deadline_s
+        outcomes = iter(await self._answers(notice, targets, deadline_s) if targets else ())
         return [next(outcomes) if address else Suppressed(MOVED) for address in addresses]
 
-    async def _answers(self, notice: Notice, targets: Sequence[Target]) -> Sequence[Outcome]:
+    async def _answers(
+        self, notice: Notice, targets: Sequence[Target], deadline_s: float
+    ) -> Sequence[Outcome]:
         """What the provider says about each target."""
         try:
-            outcomes = await self._gateway.send(notice, targets, deadline_s=self._deadline_s)
+            outcomes = await self._gateway.send(notice, targets, deadline_s=deadline_s)
         except ChannelHalted as halt:
             self._halt(halt)
             outcomes = [_of_halted(outcome) for outcome in halt.outcomes]

@@ -27,7 +27,7 @@ from domain.delivery import (
     Sealed,
 )
 from domain.ids import Ids
-from domain.message import Content, Message
+from domain.message import Content, Message, ToThread
 from domain.recorded import DELIVERY, EVENTS, Recorded
 from domain.routing import Address, Decision, route
 from processes.ahead import ahead
@@ -35,6 +35,7 @@ from processes.audience import AudienceSlice, slices_of
 from processes.feed import show
 from processes.port import Append, Log, Task
 from processes.sealing import day_key, seal
+from processes.turns import Turn, Turns
 from processes.watermark import Watermark
 from processes.worker import Post, work
 from projections.catalogue import AUDIENCE
@@ -85,6 +86,7 @@ class Dispatcher:
     ) -> None:
         self._log, self._store, self._keys, self._bus = log, store, keys, bus
         self._models, self._watermark, self._ids, self._clock = models, watermark, ids, clock
+        self._turns = Turns()
 
     async def run(self) -> None:
         await work(self._log, POST, self.handle)
@@ -94,13 +96,17 @@ class Dispatcher:
         fact = task.fact
         match fact.body:
             case Message.Accepted(scheduled_at=None) | Message.Due():
-                message = await self._message(fact)
+                turn = self._turns.take(_feed_of(fact.body))
             case _:
                 return
-        if message is None or message.cancelled or message.content is None:
-            return
-        await self._watermark.passed(AUDIENCE, EVENTS, fact.position)
-        await self._dispatch(message, fact, resumed=task.deliveries > 1)
+        try:
+            message = await self._message(fact)
+            if message is None or message.cancelled or message.content is None:
+                return
+            await self._watermark.passed(AUDIENCE, EVENTS, fact.position)
+            await self._dispatch(message, fact, turn, resumed=task.deliveries > 1)
+        finally:
+            turn.end()
 
     async def _message(self, fact: Recorded) -> Message | None:
         if isinstance(fact.body, Message.Accepted):
@@ -109,10 +115,12 @@ class Dispatcher:
         assert isinstance(fact.body, Message.Due)
         return await self._store.load(Message, fact.body.originator_id, fresh=True)
 
-    async def _dispatch(self, message: Message, fact: Recorded, *, resumed: bool) -> None:
+    async def _dispatch(self, message: Message, fact: Recorded, turn: Turn, *, resumed: bool) -> None:
         tally, last = await self._resume(message.id) if resumed else (Tally(), None)
         if last is None:
+            await turn.come()
             await show(self._log, self._ids, fact.realm, message, fact.correlation)
+        turn.end()
         while last is None or last.cursor is not None:
             last = await self._write_on(message, fact, tally, last.cursor if last else None)
             assert last is not None, "an audience has at least one slice"
@@ -215,6 +223,13 @@ class Dispatcher:
         hidden = Sealed(_content(message), tuple(address.address for _, address in chunk))
         blob = await seal(self._keys, name, hidden, bound_to=dispatch.id)
         return msgspec.structs.replace(dispatch, sealed=blob)
+
+
+def _feed_of(event: Message.Accepted | Message.Due) -> int:
+    """Messages with the same answer are shown in the order of the log. A thread's messages share its first byte."""
+    if isinstance(event, Message.Accepted) and not isinstance(event.audience, ToThread):
+        return -1
+    return event.originator_id.bytes[0]
 
 
 def _content(message: Message) -> Content:

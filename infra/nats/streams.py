@@ -37,7 +37,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     events_bytes_max: int = 64 << 30
     delivery_age_s: int = 0
     feed_age_s: int = 30 * DAY_S
-    feed_messages_per_subject_max: int = 1_000
+    feed_messages_per_subject_max: int = 10_000
     signals_age_s: int = 90 * DAY_S
     shops_age_s: int = 3650 * DAY_S
 
