@@ -1,0 +1,152 @@
+"""Each role alone, as in production: eight processes that share a nats-server, a data folder and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from infra.nats.server import NatsServer
+from infra.sandbox import Sandbox
+
+pytestmark = pytest.mark.long
+
+CHANNELS = ("apns", "fcm", "webpush", "sms", "email")
+ROLES = (("api",), ("project",), ("dispatch",), *(("gateway", channel) for channel in CHANNELS))
+READY_S_MAX = 60.0
+STOP_S_MAX = 30.0
+ARRIVAL_S_MAX = 30.0
+
+
+class Site:
+    """The environment that all roles share, and the API's client."""
+
+    def __init__(self, folder: Path, nats: NatsServer, sandbox: Sandbox) -> None:
+        self.folder, self.sandbox = folder, sandbox
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MSGXC_")}
+        providers = {k: v for k, v in sandbox.environment().items() if k != "MSGXC_SMTP_URL"}
+        self.environment = {
+            **inherited,
+            **providers,
+            "MSGXC_DATA_DIR": str(folder / "data"),
+            "MSGXC_HTTP_PORT": str(port),
+            "MSGXC_MAIL_FROM": "News <news@example.org>",
+            "MSGXC_NATS_URL": nats.url.replace("nats://", f"nats://{nats.token}@"),
+            "MSGXC_NATS_SYNC": "always",
+            "MSGXC_VAPID_PRIVATE_KEY_FILE": str(_vapid_key(folder)),
+        }
+        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20)
+
+    def run(self, *arguments: str) -> str:
+        """Another command, to its end."""
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    @contextmanager
+    def role(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Told to end at the end, and ends well."""
+        with (self.folder / f"{'-'.join(command)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "cli", *command],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            yield process
+            process.terminate()
+            assert process.wait(STOP_S_MAX) == 0, command
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+    async def call(self, method: str, path: str, token: str, body: object = None) -> httpx.Response:
+        answer = await self.client.request(
+            method, path, json=body, headers={"Authorization": f"Bearer {token}"}
+        )
+        assert answer.status_code < 300, answer.text
+        return answer
+
+    async def is_ready(self) -> bool:
+        try:
+            return (await self.client.get("/readyz")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+@asynccontextmanager
+async def site(folder: Path, nats: NatsServer) -> AsyncIterator[Site]:
+    """All roles, ready."""
+    async with AsyncExitStack() as opened:
+        it = Site(folder, nats, await opened.enter_async_context(Sandbox(folder / "sandbox")))
+        opened.push_async_callback(it.client.aclose)
+        it.run("token", "--uid", "first")  # makes the keys
+        for command in ROLES:
+            opened.enter_context(it.role(*command))
+        async with asyncio.timeout(READY_S_MAX):
+            while not await it.is_ready():
+                await asyncio.sleep(0.1)
+        yield it
+
+
+async def test_roles_deliver_on_all_channels(tmp_path: Path, own_server: NatsServer) -> None:
+    """One publish reaches the person's five addresses through five gateways; SIGTERM ends each role with 0."""
+    async with site(tmp_path, own_server) as it:
+        admin, ann = it.run("token", "--uid", "ops", "--role", "admin"), it.run("token", "--uid", "ann")
+        await it.call("POST", "/api/v2/threads", admin, {"tid": "news", "name": "News", "opens": True})
+        person = {"email": "ann@example.org", "cell": "+34600000001"}
+        await it.call("PUT", "/api/v2/contacts/ann", admin, person)
+        for device in await _devices(it.sandbox):
+            await it.call("POST", "/api/v2/enlist", ann, device)
+        await it.call("POST", "/api/v2/subscribe", ann, {"tid": "news"})
+        answer = await it.call("POST", "/api/v2/publish", admin, {"tid": "news", "msg": "From far apart"})
+        message = answer.headers["location"]
+        async with asyncio.timeout(ARRIVAL_S_MAX):
+            while (await it.call("GET", message, admin)).json()["state"] != "settled":
+                await asyncio.sleep(0.1)
+        rows = (await it.call("GET", f"{message}/deliveries", admin)).json()["items"]
+        states = {row["channel"]: row["state"] for row in rows}
+        assert states == dict.fromkeys(("websocket", *CHANNELS), "accepted"), rows
+        items, _ = await it.sandbox.books.messages()
+        assert sorted(item.channel for item in items) == sorted(CHANNELS)
+
+
+async def _devices(sandbox: Sandbox) -> list[dict[str, object]]:
+    """Bodies for enlist: an iPhone, an Android phone, a browser."""
+    browser = await sandbox.mint_subscription()
+    keys = {"p256dh": browser.p256dh, "auth": browser.auth}
+    return [
+        {"os": "ios", "token": await sandbox.mint_device()},
+        {"os": "android", "token": await sandbox.mint_registration()},
+        {"endpoint": browser.endpoint, "expirationTime": None, "keys": keys},
+    ]
+
+
+def _vapid_key(folder: Path) -> Path:
+    path = folder / "vapid.pem"
+    key = ec.generate_private_key(ec.SECP256R1())
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    path.chmod(0o600)
+    return path
