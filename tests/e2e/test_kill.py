@@ -50,7 +50,7 @@ def _broadcast(exchange: Served, acknowledged: list[str]) -> None:
 def _ours(exchange: Served, channel: str) -> list[tuple[str, str, str]]:
     """(message, channel, address) of what arrived."""
     return [
-        (item["message_id"], channel, item["address"])
+        (item["message_id"].replace("-", ""), channel, item["address"])
         for item in exchange.arrived(channel)
         if item["arrived"]
     ]
