@@ -152,10 +152,13 @@ async def test_what_is_late_for_its_time_to_live_is_not_sent() -> None:
 
 async def test_two_gateways_share_the_work_and_send_nothing_twice() -> None:
     """Many messages, two processes: every address gets each message once."""
-    async with world("apns", "apns") as made:
+    async with world() as made:
         await ready(made)
         for _ in range(8):
             await publish(made)
+        await made.quiet()
+        for _ in range(2):
+            made.start("gateway-apns")
         await made.rest()
         await Ledger(made).assert_balanced()
         assert set(made.provider("apns").sends().values()) == {1}
