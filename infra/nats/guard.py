@@ -76,16 +76,18 @@ class Guard:
                 known.checked = generation
 
     async def _check(self, stream: str, known: _Known) -> None:
+        # As it is before we ask: appends under way may be acknowledged meanwhile, beyond what the answer knows.
+        position, body = known.position, known.body
         info = await self._js.info(stream)
         if info is None or epoch_of(info) != known.epoch:
             raise OtherLog(f"{stream} is another log than before")
-        if info.state.last_seq < known.position:
-            raise OtherLog(f"{stream} ends at {info.state.last_seq}, but {known.position} was acknowledged")
-        if known.position < max(info.state.first_seq, 1):
+        if info.state.last_seq < position:
+            raise OtherLog(f"{stream} ends at {info.state.last_seq}, but {position} was acknowledged")
+        if position < max(info.state.first_seq, 1):
             return  # aged out: nothing to compare with
-        found = await self._js.leader_get(stream, seq=known.position)
-        if found is not None and found.data != known.body:
-            raise OtherLog(f"{stream} holds something else at {known.position}")
+        found = await self._js.leader_get(stream, seq=position)
+        if found is not None and found.data != body:
+            raise OtherLog(f"{stream} holds something else at {position}")
 
     async def _epoch(self, stream: str) -> str:
         info = await self._js.info(stream)
