@@ -54,7 +54,9 @@ class SharedCounter:
         self._others: dict[str, int] = {}
 
     def add(self, key: str, window: int) -> int:
-        if window > self._window:
+        # Others may be one window ahead of us. More, and it was our own clock that was ahead and has been set right:
+        # a count that is kept until then would refuse everybody.
+        if window > self._window or window < self._window - 1:
             self._begin(window)
         count = self._own.get(key, 0) + 1
         if count > 1 or len(self._own) < KEYS_MAX:
@@ -89,6 +91,9 @@ class SharedCounter:
             log.warning("rates-unreadable", reason=str(error))
             return
         if told.process == self._process or told.window < self._window:
+            return
+        if self._own and told.window > self._window + 1:
+            log.warning("rates-from-another-time", windows_ahead=told.window - self._window)
             return
         if told.window > self._window:
             self._begin(told.window)

@@ -57,6 +57,21 @@ async def test_a_new_window_begins_at_nothing(connections: tuple[Connection, Con
         task.cancel()
 
 
+async def test_a_clock_that_was_ahead_stops_nobody(connections: tuple[Connection, Connection]) -> None:
+    """An hour ahead by mistake: neither it nor the others go on counting for that hour."""
+    first, second = (SharedCounter(connection) for connection in connections)
+    second.add("bob", 60)
+    running = [asyncio.create_task(counter.run()) for counter in (first, second)]
+    first.add("ann", 120)
+    await _until(lambda: not first._changed)
+    assert second.add("bob", 60) == 2
+    first.add("ann", 60)
+    await _until(lambda: second._others.get("ann") == 1)
+    assert [first.add("ann", 61), second.add("bob", 61)] == [1, 1]
+    for task in running:
+        task.cancel()
+
+
 async def test_without_the_others_it_counts_alone(connections: tuple[Connection, Connection]) -> None:
     """A counter that is not running (or cut off) still limits its own process."""
     counter = SharedCounter(connections[0])
