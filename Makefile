@@ -5,7 +5,7 @@ BIN := .venv/bin
 PACKAGES := domain commands projections processes gateways api cli infra
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --quiet
 
-.PHONY: help setup run test test-all lint types contracts schema format clean
+.PHONY: help setup run test test-all lint types contracts schema format clean bench-fanout bench-push bench-memory
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,15 @@ bench-publish: setup ## Publishes accepted per second, beside a bare route (docs
 
 bench-sockets: setup ## From a publish to a thousand sockets, beside a naive server
 	@$(BIN)/python bench/sockets.py
+
+bench-fanout: setup ## One publish to 20,000 iPhones and 20,000 Android phones
+	@$(BIN)/python bench/fanout.py
+
+bench-push: setup ## APNs and FCM gateways alone, beside aioapns
+	@$(BIN)/python bench/push_transport.py
+
+bench-memory: setup ## Memory of an idle exchange
+	@$(BIN)/python bench/memory.py
 
 bench-rebuild: setup ## Events per second of a rebuild, beside a bare consumer
 	@$(BIN)/python bench/rebuild.py
