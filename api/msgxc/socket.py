@@ -187,7 +187,9 @@ class Conversation:
             await self._recent.seen(identity.caller.realm, ("threads",))
             contact = self._parts.ids.contact(identity.caller.realm, identity.caller.uid)
             rows = await query.of_contact(self._parts.models, identity.caller.realm, contact)
-            await self.session.follow([(row["tid"], row["thread"]) for row in rows])
+            tids = [(row["tid"], row["thread"]) for row in rows]
+            await self.session.follow(tids)
+            await self.session.confirm(tids)
         complete = await self._hub.resume(self.session.follower, after)
         self._say({"slug": frame.slug, "data": {"complete": complete}, "ok": True})
 

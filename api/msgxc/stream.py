@@ -179,6 +179,7 @@ class StreamEndpoint:
                 connection.write(f"retry: {RETRY_MS}\nid: {start}\nevent: open\ndata: {{}}\n\n".encode())
 
             await session.begin(wish.token, wish.tids, after=wish.after, greet=greet)
+            await session.confirm(wish.tids)
         except Closed:
             return
         except MsgxcError as error:

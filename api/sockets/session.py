@@ -11,9 +11,11 @@ from api.parts import Parts
 from api.sockets.follower import Connection, Follower
 from api.sockets.hub import Hub
 from api.sockets.wire import Encoding
-from domain.errors import Forbidden
+from domain.errors import Forbidden, Unavailable
+from domain.recorded import EVENTS
 from domain.thread import Settings
 from processes.feed import contact_subject, system_thread, thread_subject
+from projections import threads
 
 TOKEN_ENDED = 4401
 """Close code: the token has expired or is not valid any more."""
@@ -97,6 +99,27 @@ class Session:
     ) -> None:
         """Follow threads that the caller is subscribed to. Raises as Hub.follow."""
         await self._hub.follow(self.follower, await self._note(tids), after=after, greet=greet)
+
+    async def confirm(self, tids: list[tuple[str, UUID]]) -> None:
+        """Let go of threads, read from rows a moment ago, whose membership has ended since, or before.
+
+        The rows may have been behind, and whoever watches the log may have passed the end before we followed. Raises
+        Unavailable when the rows don't catch up: a right that can't be confirmed is none.
+        """
+        assert self.identity is not None, "only the identified follow threads"
+        if not tids:
+            return
+        caller = self.identity.caller
+        try:
+            await self._parts.watermark.passed(("threads",), EVENTS, await self._parts.events.end())
+        except TimeoutError:
+            raise Unavailable("the read models are behind") from None
+        contact = self._parts.ids.contact(caller.realm, caller.uid)
+        rows = await threads.of_contact(self._parts.models, caller.realm, contact)
+        own = {row["thread"] for row in rows}
+        for _, id in tids:
+            if id not in own:
+                self.revoke(thread_subject(id))
 
     async def _note(self, tids: list[tuple[str, UUID]]) -> list[str]:
         """Remember by what right each thread is followed; their subjects."""

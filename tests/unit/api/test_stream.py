@@ -11,6 +11,7 @@ import httpx
 import msgspec
 
 from api.parts import Settings
+from commands.threads import Unsubscribe
 from tests.memory.site import PATIENCE_S, Site, eventually, site, token
 
 OPEN = {"tid": "news", "name": "News", "opens": True}
@@ -102,6 +103,22 @@ async def test_last_event_id_brings_what_was_missed() -> None:
         async with opened(it, query=f"?position={start}&tid=news") as stream:
             await stream.next()
             assert await stream.texts(1) == ["0"]
+
+
+async def test_a_thread_left_before_is_let_go_of() -> None:
+    """The rows that a stream began with knew nothing of the end yet, and the watch had passed it."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        await it.ok("POST", "/api/v2/subscribe", {"tid": "news"}, by="ann")
+        await it.settled()
+        [projector] = [one for one in it.world.running if one.role == "project-events"]
+        await it.world.stop(projector)
+        await it.world.do(Unsubscribe(tid="news", uid="ann"))
+        async with opened(it) as stream:
+            assert (await stream.next()).kind == "open"
+            it.world.start("project-events")
+            assert (await stream.next()).kind == "unsubscribed"
+            assert len(it.feed.followed) == 2
 
 
 async def test_what_cannot_be_streamed_is_a_problem() -> None:
