@@ -1,8 +1,10 @@
 """A log that lost its tail, or another log: every consumer notices, and nothing is written."""
 
 import asyncio
+import itertools
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,10 @@ from domain.errors import Unavailable
 from domain.recorded import DELIVERY, EVENTS, Checkpoint, Recorded
 from infra.log.log import JetStreamLog
 from infra.log.opened import open_log
+from infra.nats.connection import Connection
+from infra.nats.frames import Stored
+from infra.nats.guard import Guard
+from infra.nats.jetstream import JetStream, StreamInfo
 from infra.nats.server import NatsServer
 from infra.nats.streams import open_epoch
 from processes.port import Append, LogMismatch
@@ -126,3 +132,42 @@ async def read_to_the_end(log: JetStreamLog, reading: AsyncIterator[object]) -> 
             assert isinstance(batch, list)
             if batch[-1].position == end:
                 return
+
+
+def _nothing() -> None:
+    """Nobody else is about."""
+
+
+class Meanwhile(JetStream):
+    """Answers truly, but late: between the leader's word and its arrival something else is acknowledged."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.meanwhile: Callable[[], None] = _nothing
+
+    async def info(self, stream: str) -> StreamInfo | None:
+        found = await super().info(stream)
+        self.meanwhile()
+        return found
+
+    async def leader_get(self, stream: str, **options: Any) -> Stored | None:
+        found = await super().leader_get(stream, **options)
+        self.meanwhile()
+        return found
+
+
+async def test_appends_under_way_are_no_sign_of_another_log(log: JetStreamLog) -> None:
+    """What is acknowledged while the guard asks is newer than the answer: the log is still the same."""
+    await write(log, 2)
+    js = Meanwhile(log.js.connection)
+    guard = Guard(js)
+    await guard.begin([EVENTS])
+    end = await log.end(EVENTS)
+    last = await log.js.leader_get(EVENTS, seq=end)
+    assert last is not None
+    guard.saw(EVENTS, end, last.data)
+    newer = itertools.count(end + 1)
+    js.meanwhile = lambda: guard.saw(EVENTS, next(newer), b"acknowledged meanwhile")
+    log.js.connection.generation += 1  # as after a reconnect
+    await guard.assert_same(EVENTS)
+    assert guard.is_checked(EVENTS)
