@@ -32,6 +32,7 @@ OUTCOMES = Post(DELIVERY, "feedback", ("outcome.>",), in_flight=16)
 DUE = Post(SCHEDULES, "retrier", ("due.retry.>",), in_flight=16)
 
 EXHAUSTED = "tries-exhausted"
+PERHAPS_SENT = "the answer to the last try was lost: it may have been sent"
 
 
 class Again(msgspec.Struct, frozen=True):
@@ -121,13 +122,13 @@ class Feedback:
             asked_s=max(asked, default=None),
             now=ended.ended_at,
             expires_at=dispatch.expires_at,
-            jitter=random.random(),  # noqa: S311  spreads load, hides nothing
+            jitter=_jitter(dispatch, ended),
         )
         which = tuple(index for index, _ in open)
         if due is None:
-            await self._end(dispatch, ended, which, Expired())
+            await self._end(dispatch, ended, open, Expired())
         elif dispatch.attempt >= TRIES_MAX and not halted:
-            await self._end(dispatch, ended, which, Rejected(EXHAUSTED))
+            await self._end(dispatch, ended, open, Rejected(EXHAUSTED))
             await self._exhausted(dispatch, which)
         else:
             again = Again(dispatch.subject, ended.first, which, counted=not halted)
@@ -135,14 +136,19 @@ class Feedback:
             await self._log.schedule(id, due, target=f"due.retry.{id}", body=msgspec.json.encode(again))
 
     async def _end(
-        self, dispatch: Dispatch, ended: OutcomeSlice, which: Sequence[int], outcome: Outcome
+        self,
+        dispatch: Dispatch,
+        ended: OutcomeSlice,
+        open: Sequence[tuple[int, Outcome]],
+        outcome: Expired | Rejected,
     ) -> None:
         """Work ends by an outcome, never because a stream forgot it."""
         last = msgspec.structs.replace(
             ended,
             dispatch=f"{dispatch.id}-end{ended.first}",
             results=tuple(
-                Result(dispatch.recipients[i].contact, dispatch.recipients[i].client, outcome) for i in which
+                Result(dispatch.recipients[i].contact, dispatch.recipients[i].client, _final(outcome, was))
+                for i, was in open
             ),
             ended_at=self._clock(),
         )
@@ -201,6 +207,16 @@ class Retrier:
         pairs = [(to.token, to.client) for to in recipients if to.token and to.client]
         owned = iter(await reach.owned(self._models, realm, pairs))
         return [next(owned) if to.token and to.client else True for to in recipients]
+
+
+def _jitter(dispatch: Dispatch, ended: OutcomeSlice) -> float:
+    """Spreads load, and is the same each time the outcome is looked at: either there is a next try, or an end."""
+    return random.Random(f"{dispatch.id}-{ended.first}").random()  # noqa: S311  hides nothing
+
+
+def _final(outcome: Expired | Rejected, last: Outcome) -> Outcome:
+    """How it ends, and whether the last try was perhaps successful."""
+    return msgspec.structs.replace(outcome, detail=PERHAPS_SENT) if isinstance(last, Unknown) else outcome
 
 
 def _following(dispatch: Dispatch, again: Again) -> Dispatch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -27,7 +28,7 @@ from domain.outcome import (
 from domain.recorded import DELIVERY, EVENTS
 from domain.retry import TRIES_MAX
 from gateways.port import Target
-from processes.feedback import EXHAUSTED
+from processes.feedback import EXHAUSTED, PERHAPS_SENT, Feedback
 from tests.memory.gateway import Script
 from tests.memory.ledger import Ledger
 from tests.memory.lifeline import Fault, Lifeline
@@ -118,6 +119,35 @@ async def test_a_retry_beyond_the_time_to_live_expires_at_once() -> None:
         assert results(made) == [Retry("quota", after_s=120.0), Expired()]
         await made.rest()
         await Ledger(made).assert_balanced()
+
+
+async def test_what_was_perhaps_sent_says_so_at_its_end() -> None:
+    """Expired after a lost answer is not the same as never sent: the record tells the two apart."""
+    async with world("apns") as made:
+        made.provider("apns").script = first(Unknown("timeout"))
+        await open_thread(made)
+        await subscribe(made, "ann", phone=True)
+        await publish(made, ttl_s=1)
+        await made.rest()
+        assert results(made) == [Unknown("timeout"), Expired(detail=PERHAPS_SENT)]
+        await Ledger(made).assert_balanced()
+
+
+async def test_an_outcome_looked_at_twice_leads_to_one_next_step() -> None:
+    """The next try is due at the same moment each time, so that it can't be both scheduled and called off."""
+    async with world("apns", roles=[role for role in ROLES if role not in {"feedback", "retrier"}]) as made:
+        made.provider("apns").script = first(Retry("busy"))
+        await open_thread(made)
+        await subscribe(made, "ann", phone=True)
+        await publish(made)
+        await made.quiet()
+        feedback = Feedback(log=made.own.log, bus=made.own.bus, clock=made.clock)
+        [fact] = [fact for fact in made.facts(DELIVERY) if isinstance(fact.body, OutcomeSlice)]
+        dues = set()
+        for _ in range(3):
+            await feedback.handle(SimpleNamespace(fact=fact))
+            dues.add(made.streams.next_due())
+        assert len(dues) == 1
 
 
 async def test_an_unknown_is_repeated_under_the_same_id() -> None:
