@@ -1,6 +1,8 @@
 """The production read store: every generation's tables in one Cassandra keyspace, named `<table>_g<number>`.
 
 Rows first, then the checkpoint: after a crash between them the same facts are applied again, which changes nothing.
+Compaction forgets a delete ten days later (gc_grace_seconds): a replay that brings an older put again goes on to the
+delete that came after it, since it ends at the checkpoint or beyond.
 Records of generations and checkpoints carry a timestamp above every one that was seen, so that a clock that runs
 behind on another machine can't hide a newer write.
 """
@@ -132,7 +134,8 @@ class CassandraReadStore(ReadStore):
     async def _writer(self, record: Record) -> CassandraGeneration:
         for table in record.declared():
             name = cql.table_name(table.name, record.number)
-            if not self._session.has_table(name):
+            # What the driver knows of the tables may be a moment old; a generation that is being built may be new.
+            if record.state is State.BUILDING or not self._session.has_table(name):
                 await self._session.schema(ddl.cassandra_table(Shape(table), name))
         select = await self._session.prepare(cql.SELECT_CHECKPOINT_TIMES)
         for (written_at,) in await self._session.rows(bound(select, _name(record))):

@@ -61,7 +61,9 @@ class CassandraSession:
 
     def __init__(self, config: CassandraConfig) -> None:
         self._config = config
+        self.keyspace = config.keyspace
         self._cluster: Cluster | None = None
+        self._closed = False
         self._session: Session | None = None
         self._prepared: dict[str, PreparedStatement] = {}
         self._preparing = asyncio.Lock()
@@ -72,9 +74,14 @@ class CassandraSession:
     async def open(self) -> None:
         """Connect, and make the keyspace and the tables of the store itself where they are missing."""
         self._loop = asyncio.get_running_loop()
-        await self._blocking(self._connect, limit_s=CONNECT_S_MAX * 2 + SCHEMA_S_MAX)
+        try:
+            await self._blocking(self._connect, limit_s=CONNECT_S_MAX * 2 + SCHEMA_S_MAX)
+        except BaseException:
+            self._closed = True
+            raise
 
     async def aclose(self) -> None:
+        self._closed = True
         cluster, self._cluster, self._session = self._cluster, None, None
         if cluster is not None:
             await asyncio.to_thread(cluster.shutdown)
@@ -213,6 +220,8 @@ class CassandraSession:
             session = cluster.connect()
             session.use_client_timestamp = False
             self._make_schema(cluster, session)
+            if self._closed:  # it took too long, and nobody waits any more
+                raise Unavailable("the read store was closed")
         except BaseException:
             cluster.shutdown()
             raise

@@ -58,7 +58,8 @@ class CassandraWriter:
         for page in self._planner.plan(writes):
             for row in _rows(page, await self._prepare(page)):
                 partitions.setdefault(row.partition, []).append(row)
-        await self._session.run(_statement(rows) for rows in self._batches(partitions.values()))
+        keyspace = self._session.keyspace
+        await self._session.run(_statement(rows, keyspace) for rows in self._batches(partitions.values()))
 
     async def _prepare(self, page: Puts | Deletes) -> PreparedStatement:
         if isinstance(page, Puts):
@@ -89,7 +90,7 @@ def _rows(page: Puts | Deletes, statement: PreparedStatement) -> Iterator[_Row]:
     # As the statements bind them: a put its timestamp last, a delete first.
     binds = [*columns, timestamps] if isinstance(page, Puts) else [timestamps, *columns]
     keys = wire.routing_keys(columns[: len(shape.partition)])
-    sizes = [sum(map(len, filter(None, values))) for values in zip(*columns, strict=True)]
+    sizes = map(sum, zip(*map(_lengths, columns), strict=True))
     table = shape.table.name
     for key, values, size in zip(keys, zip(*binds, strict=True), sizes, strict=True):
         yield _Row((table, key), statement, values, size)
@@ -121,11 +122,18 @@ def _mix(groups: Sequence[list[_Row]]) -> Iterator[list[_Row]]:
         yield batch
 
 
-def _statement(rows: Sequence[_Row]) -> BoundStatement | BatchStatement:
+def _lengths(cells: Sequence[bytes | None]) -> Iterable[int]:
+    return map(len, (b"" if cell is None else cell for cell in cells))
+
+
+def _statement(rows: Sequence[_Row], keyspace: str) -> BoundStatement | BatchStatement:
+    first = rows[0]
     if len(rows) == 1:
-        return bound(rows[0].statement, rows[0].values)
+        return bound(first.statement, first.values)
     batch = BatchStatement(BatchType.UNLOGGED)
     batch.is_idempotent = True
+    batch.keyspace, batch.routing_key = keyspace, first.partition[1]
     for row in rows:
-        batch.add(bound(row.statement, row.values))
+        # What `add` comes to, without a bound statement made and thrown away for each row: a tenth of the whole work.
+        batch._add_statement_and_params(True, row.statement.query_id, row.values)  # noqa: SLF001
     return batch

@@ -21,7 +21,7 @@ BUSY_S_READER = 1.0
 CHECKPOINT_PAGES = 4000
 """16 MB of log between checkpoints: fewer of their flushes, and a restart still reads it in a moment."""
 
-WRITER_CACHE_KIB = 32 * 1024
+WRITER_CACHE_KIB = 8 * 1024
 """Random keys touch pages all over a table: a million rows' inner pages and a good part of its leaves."""
 
 STATEMENTS_CACHED = 512

@@ -94,6 +94,7 @@ class ReadStore(ABC):
         self._records: dict[str, list[Record]] = {}
         self._asked_at = -REFRESH_S
         self._asking = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._readers: dict[Identity, Reader] = {}
         self._writers: dict[Identity, Writable] = {}
 
@@ -152,15 +153,16 @@ class ReadStore(ABC):
         NotFound: there is none. Conflict: it was built with other tables, or another process writes into it.
         """
         check_names(projection, tables)
-        record = await self._existing(projection, number)
-        if (known := self._writers.get(record.identity)) is not None:
-            return known
-        if not record.tables:
-            record = await self._declare(record, declaration(tables))
-        if not same_tables(record.declared(), tables):
-            raise Conflict(f"generation {number} of {projection} was built with other tables: rebuild it")
-        writer = self._writers[record.identity] = await self._writer(record)
-        return writer
+        async with self._opening:
+            record = await self._existing(projection, number)
+            if (known := self._writers.get(record.identity)) is not None:
+                return known
+            if not record.tables:
+                record = await self._declare(record, declaration(tables))
+            if not same_tables(record.declared(), tables):
+                raise Conflict(f"generation {number} of {projection} was built with other tables: rebuild it")
+            writer = self._writers[record.identity] = await self._writer(record)
+            return writer
 
     async def offer(self, projection: str, number: int) -> None:
         """Whoever filled it lets go of it here, so that the projecting process can take it over."""
