@@ -149,7 +149,11 @@ class Connection(Client):
             raise Disconnected("the log cannot be reached")
         await self._send_command(frame)
         if self._flush_queue is not None and self._flush_queue.empty():
-            await self._flush_pending()
+            try:
+                await self._flush_pending()
+            except RuntimeError as closed:
+                # uvloop's word for a socket that broke before nats-py saw it: nothing was written.
+                raise Disconnected("the connection to the log broke") from closed
 
     async def tell(self, subject: str, payload: bytes = b"", *, lines: bytes = b"") -> None:
         """Publish without an answer; lost if the connection breaks."""
