@@ -59,7 +59,17 @@ class Aggregate(BaseAggregate[UUID]):
 
     @classmethod
     def _open(cls, event: type[Created], *, id: UUID, at: datetime, **fields: Any) -> Any:
-        return cls._create(event, id=id, timestamp=at, **fields)
+        # Hot path: what the library's own _create does beside this is of no use with ids and times given.
+        created = event(
+            originator_topic=cls.TOPIC,
+            originator_id=id,
+            originator_version=cls.INITIAL_VERSION,
+            timestamp=at,
+            **fields,
+        )
+        aggregate: Any = created.mutate(None)
+        aggregate.pending_events.append(created)
+        return aggregate
 
 
 ENVELOPE_FIELDS = frozenset({"originator_id", "originator_version", "timestamp", "originator_topic"})

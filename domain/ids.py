@@ -6,8 +6,8 @@ decides its partition, so aggregates that are read together share it (RFC 9562, 
 
 from __future__ import annotations
 
-import hmac
 from functools import lru_cache
+from hashlib import sha256
 from uuid import UUID
 
 PARTITIONS = 64
@@ -16,6 +16,7 @@ PARTITIONS = 64
 KNOWN_MAX = 20_000
 """Derived ids kept in memory, about 5 MB."""
 
+_BLOCK_BYTES = 64
 _VERSION_8, _VARIANT = 0x80, 0x80
 
 
@@ -33,13 +34,19 @@ class Ids:
     def __init__(self, key: bytes) -> None:
         if len(key) < 32:
             raise ValueError("the id key needs at least 32 bytes")
-        self._key = key
+        block = key if len(key) <= _BLOCK_BYTES else sha256(key).digest()
+        # HMAC-SHA256 (RFC 2104) with its two keyed states made once: half the time of doing it anew each time.
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in block.ljust(_BLOCK_BYTES, b"\0")))
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in block.ljust(_BLOCK_BYTES, b"\0")))
         # Hot path: a thread's or a contact's id is asked for with every message that names it.
         self._known = lru_cache(KNOWN_MAX)(self.derive)
 
     def derive(self, realm: str, kind: str, outside: str, *, like: UUID | None = None) -> UUID:
         """The id of what `outside` names in `realm`; placed in the partition of `like` if given."""
-        raw = bytearray(hmac.digest(self._key, f"{realm}|{kind}|{outside}".encode(), "sha256")[:16])
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(f"{realm}|{kind}|{outside}".encode())
+        outer.update(inner.digest())
+        raw = bytearray(outer.digest()[:16])
         if like is not None:
             raw[0] = like.bytes[0]
         raw[6] = raw[6] & 0x0F | _VERSION_8
