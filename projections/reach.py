@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from domain.channel import OF_CONTACT
+from domain.channel import BUILT_IN, OF_CONTACT
 from domain.client import Client
 from domain.contact import Contact
 from domain.recorded import EVENTS, Recorded
@@ -56,7 +56,7 @@ HOLDERS_MAX = 50
 """Contacts that share one phone or mailbox."""
 
 SLOTS_MAX = 200
-"""Addresses of one contact that are looked at; nobody has more devices in use."""
+"""Addresses of one contact that are looked at; nobody has more devices in use. Their own slots are never left out."""
 
 
 class Reach:
@@ -184,9 +184,20 @@ async def people(
     """Each contact with all that routing needs, in the given order."""
     found = await models.range_many(REACH, [(realm, contact) for contact in contacts], limit_each=SLOTS_MAX)
     rows_of = {contact: found.get((realm, contact), []) for contact in contacts}
+    for contact, rows in rows_of.items():
+        if len(rows) == SLOTS_MAX:
+            rows_of[contact] = await _with_own(models, realm, contact, rows)
     owners = await _owners(models, realm, [row for rows in rows_of.values() for row in rows])
     prefer = thread_channels or {}
     return [_person(contact, rows_of[contact], owners, prefer.get(contact)) for contact in contacts]
+
+
+async def _with_own(models: ReadModels, realm: str, contact: UUID, rows: Sequence[Row]) -> list[Row]:
+    """Of somebody with very many devices: their phone, their mailbox and what they said stop to, too."""
+    there = {row["slot"] for row in rows}
+    keys = [(realm, contact, slot) for slot in BUILT_IN if slot not in there]
+    own = await models.get_many(REACH, keys)
+    return [*rows, *(row for row in own if row is not None)]
 
 
 def _person(

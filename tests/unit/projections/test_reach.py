@@ -18,3 +18,15 @@ async def test_devices_that_came_and_went_leave_no_rows() -> None:
     history.run([("enlist", "ann", "last", "t")])
     [ann] = await reach.people(projected([Reach()], history.facts), REALM, [contact_id("ann")])
     assert {address.channel for address in ann.addresses} == {"apns", "email"}
+
+
+async def test_very_many_devices_hide_neither_the_mailbox_nor_a_stop() -> None:
+    """However many devices there are, what the contact said of a channel holds, and their own addresses are used."""
+    many = [("enlist", "ann", f"d{number}", f"t{number}") for number in range(reach.SLOTS_MAX + 50)]
+    history = History().run([("contact", "ann"), ("mail", "ann", "a@example.org"), *many])
+    models = projected([Reach()], history.facts)
+    [ann] = await reach.people(models, REALM, [contact_id("ann")])
+    assert [each.suppressed for each in ann.addresses if each.channel == "email"] == [""]
+    models = projected([Reach()], history.run([("stop", "ann")]).facts)
+    [ann] = await reach.people(models, REALM, [contact_id("ann")])
+    assert [each.suppressed for each in ann.addresses if each.channel == "email"] == ["stop"]
