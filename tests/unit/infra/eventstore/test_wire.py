@@ -137,6 +137,7 @@ def test_an_event_too_deep_to_be_read_is_a_value_error() -> None:
     """So it is held as poison, and the readers of the log go on."""
     settings = Settings(owner="boss")
     [event] = Thread.open(id=UUID(int=1), at=AT, tid="t", settings=settings).pending_events
+    assert isinstance(event, Event)
     message = stored(pack_event(event, Context(), prev=""))
     deep = b"[" * 50_000 + b"]" * 50_000
     body = b'{"tid":"t","settings":{"defaults":{"a":' + deep + b"}}}"
