@@ -28,7 +28,10 @@ def backup(
     folder: Annotated[Path, typer.Argument(help="A new folder for the log.")],
     keys: Annotated[Path | None, typer.Option(help="Another new folder, for the keys.")] = None,
 ) -> None:
-    """Copy the log as of one moment; work on it rests meanwhile, publishes are still taken."""
+    """Copy the log as of one moment, and its keys apart.
+
+    Work on the log rests meanwhile; publishes are still taken.
+    """
     for target in filter(None, (folder, keys)):
         if target.exists() and any(target.iterdir()):
             raise Failure(f"{target} is not empty: name a new folder")
@@ -43,7 +46,10 @@ def restore(
         Path | None, typer.Option(help="The keys' backup; else those of the settings are used.")
     ] = None,
 ) -> None:
-    """Bring a backup back, into a data folder or cluster without a log; begins a new epoch."""
+    """Bring a backup back where there is no log yet.
+
+    Into an empty data folder or a cluster without streams; begins a new epoch.
+    """
     from cli.copies import read_manifest, restore_key_files
     from cli.copies import restore as bring_back
     from infra.datafolder import DataFolder
@@ -52,6 +58,11 @@ def restore(
     manifest = read_manifest(folder)
     if keys is not None:
         restore_key_files(keys, DataFolder(read_settings().data_dir))
+    elif (settings := read_settings()).keys.id is None and not DataFolder(settings.data_dir).id_key.exists():
+        # Before the folder's keys are made: they would stand in the way of the right ones.
+        raise Failure(
+            f"the backup's id key is {manifest.id_key}: give its keys by --keys, or set MSGXC_ID_KEY"
+        )
     session = open_session()
     if key_id(session.keyring.id_key) != manifest.id_key:
         raise Failure(

@@ -38,6 +38,10 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.path / "keys"
 
     @property
+    def id_key(self) -> Path:
+        return self.keys / "id.key"
+
+    @property
     def jwt(self) -> Path:
         return self.keys / "jwt"
 

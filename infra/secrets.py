@@ -134,7 +134,7 @@ def read_jwks(source: Path) -> list[dict[str, Any]]:
 def describe(folder: DataFolder, keyring: Keyring, overrides: Keys) -> list[KeyInfo]:
     """All keys by id, none by value."""
     rows = [
-        _info("id", keyring.id_key, overrides.id, folder.keys / "id.key"),
+        _info("id", keyring.id_key, overrides.id, folder.id_key),
         _info("master", keyring.master_key, overrides.master, folder.keys / "master.key"),
         _file_info("vapid", keyring.vapid_file),
     ]
@@ -151,7 +151,7 @@ def key_id(key: bytes) -> str:
 
 def _id_key(folder: DataFolder, override: Secret | None) -> bytes:
     """The id key, which must be the one this folder's log began with."""
-    path, witness = folder.keys / "id.key", folder.keys / "id.fingerprint"
+    path, witness = folder.id_key, folder.keys / "id.fingerprint"
     has_log = (folder.nats / "jetstream").exists()
     if override is None and has_log and not path.exists():
         raise SecretsError(

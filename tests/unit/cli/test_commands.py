@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -115,6 +116,15 @@ def test_a_failure_ends_with_1_and_one_line(arguments: list[str], says: str) -> 
     done = _run(*arguments)
     assert says in done.stderr
     assert (done.returncode, done.stderr.count("\n"), done.stdout) == (1, 1, "")
+
+
+def test_a_restore_without_keys_makes_none(tmp_path: Path) -> None:
+    """New keys would stand in the way of the backup's own, once they are given."""
+    manifest = {"form": 1, "made_at": "2026-01-02T00:00:00Z", "id_key": "0123456789abcdef", "streams": []}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    done = _run("restore", str(tmp_path), environment={"MSGXC_DATA_DIR": str(tmp_path / "data")})
+    assert (done.returncode, "give its keys by --keys" in done.stderr) == (1, True)
+    assert not (tmp_path / "data").exists()
 
 
 def test_the_version_is_one_line() -> None:
