@@ -20,7 +20,10 @@ def doctor(
     mend: Annotated[bool, typer.Option("--mend", help="Write schedules that are missing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON.")] = False,
 ) -> None:
-    """Check settings, keys, disk, log, read models, work and schedules. Exit code 1 when something must be done."""
+    """Look at everything, and say what to do.
+
+    Settings, keys, disk, log, read models, work and schedules. Exit code 1 when something must be done.
+    """
     from cli.checkup import checkup
 
     findings = run_async(checkup(open_session(), mend=mend))

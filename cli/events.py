@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.console import print_json
+from cli.console import note, print_json
 from cli.examples import examples
 from cli.session import Session, open_session, run_async
 from domain.context import DEFAULT_REALM
@@ -53,7 +53,10 @@ def tail(
     show_personal: Personal = False,
     as_json: Json = False,
 ) -> None:
-    """The newest facts, oldest first: events, and what became of messages."""
+    """The newest facts, oldest first.
+
+    Of two streams: EVENTS, and DELIVERY, which says what became of messages.
+    """
     run_async(_tail(open_session(), lines, follow, topic or [], stream, _printer(as_json, show_personal)))
 
 
@@ -72,7 +75,10 @@ def show(
     show_personal: Personal = False,
     as_json: Json = False,
 ) -> None:
-    """Everything the log says of one thread, contact, client or message, its deliveries included."""
+    """Everything the log says of one id.
+
+    Of a thread, contact, client or message, its deliveries included.
+    """
     run_async(_show(open_session(), what, realm, _printer(as_json, show_personal, whole=True)))
 
 
@@ -96,7 +102,10 @@ def export(
     ] = None,
     show_personal: Personal = False,
 ) -> None:
-    """Write facts out. With --out an export that was interrupted, or a later one, goes on where the last stopped."""
+    """Write facts out.
+
+    With --out an export that was interrupted, or a later one, goes on where the last stopped.
+    """
     from cli.export import Wanted, export_facts
 
     wanted = Wanted(str(stream), after, until, tuple(topic or ()), show_personal)
@@ -118,6 +127,10 @@ async def _tail(
     async with reading(session) as log:
         starts = {name: await log.end(name) for name in streams}
         found = [fact for name in streams for fact in await last_facts(log, name, lines, matches)]
+        if topics and not found and not follow:
+            note(
+                f"nothing of {', '.join(topics)}; topics are like message.accepted.v1, or a kind, like message"
+            )
         for fact in sorted(found, key=_moment)[-lines:] if lines else ():
             show(fact)
         if follow:

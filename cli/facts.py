@@ -20,6 +20,9 @@ HIDDEN: Final = "(hidden)"
 LINE_CHARS: Final = 160
 """A fact's fields on one line of a terminal; --json has all of them."""
 
+ID_CHARS: Final = 32
+"""An id in hex; numbers of a page and an attempt may follow it."""
+
 Shown = dict[str, Any]
 
 
@@ -70,8 +73,13 @@ def line(fact: Shown) -> str:
     said = msgspec.json.encode(fact["data"]).decode()
     if len(said) > LINE_CHARS:
         said = said[: LINE_CHARS - 1] + "…"
-    id = str(fact["subject"]).rpartition(".")[2]
-    return f"{fact['time']}  {where:<16} {fact['topic']:<30} {id[:32]}  {said}"
+    return f"{fact['time']}  {where:<16} {fact['topic']:<30} {_about(fact['subject'])}  {said}"
+
+
+def _about(subject: str) -> str:
+    """The id a subject names: of an aggregate, or of the message that a page, dispatch or outcome is part of."""
+    tokens = subject.split(".")
+    return next((token[:ID_CHARS] for token in tokens if len(token) >= ID_CHARS), tokens[-1])
 
 
 def cloud_event(fact: Shown, epoch: str) -> Shown:

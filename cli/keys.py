@@ -32,7 +32,10 @@ class Rotated(StrEnum):
 
 @app.command(name="list", epilog=examples("msgxc keys list --json"))
 def list_(as_json: Annotated[bool, typer.Option("--json", help="JSON.")] = False) -> None:
-    """All keys: id, where it is from, and whether only its owner can read it."""
+    """All keys, by their ids.
+
+    With where each is from, and whether only its owner can read it.
+    """
     session = open_session()
     rows = describe(session.folder, session.keyring, session.settings.keys)
     print_rows([msgspec.to_builtins(row) for row in rows], as_json=as_json)
@@ -62,7 +65,10 @@ def erase(
     realm: Annotated[str, typer.Option(help="Of which tenant.")] = DEFAULT_REALM,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Erase a contact for good: the key is destroyed, so nothing sealed about them can ever be read again."""
+    """Erase a contact for good.
+
+    The key is destroyed, so nothing sealed about them can ever be read again.
+    """
     if not yes:
         typer.confirm(
             f"Destroy the key of {uid} in realm {realm}? This cannot be undone", abort=True, err=True

@@ -105,6 +105,8 @@ async def story(log: JetStreamLog, ids: Ids, what: str, realm: str) -> list[Fact
         if not name.isdigit() or not int(name):
             raise Failure(f"{what}: write {kind.upper()}:POSITION with a number from 1")
         position = int(name)
+        if position > (end := await log.end(kind.upper())):
+            raise Failure(f"{what}: {kind.upper()} ends at {end}")
         return [f async for b in read_range(log, kind.upper(), after=position - 1, until=position) for f in b]
     id = _id(ids, kind, name, realm) if colon else _uuid(what)
     facts = list(await log.read(EVENTS, f"evt.*.*.{id.hex}", limit=FACTS_OF_ONE_MAX))

@@ -21,7 +21,7 @@ Names = Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Proj
 
 @app.command(name="list", epilog=examples("msgxc projections list --json"))
 def list_(as_json: Json = False) -> None:
-    """Each projection's generations: which is live, which could be rolled back to."""
+    """Each projection's generations, and what is live."""
     from cli.rebuilding import generations
 
     print_rows(run_async(generations(open_session())), as_json=as_json)
@@ -37,7 +37,9 @@ def lag(as_json: Json = False) -> None:
 
 @app.command(epilog=examples("msgxc projections rebuild deliveries", "msgxc projections rebuild"))
 def rebuild(names: Names = None) -> None:
-    """Build read models anew beside the live ones, check them, and switch; reads and writes go on.
+    """Build read models anew, and switch to them.
+
+    Beside the live ones, and checked before the switch; reads and writes go on.
 
     A rebuild that was interrupted, or killed, goes on where it stopped.
     """
@@ -48,7 +50,9 @@ def rebuild(names: Names = None) -> None:
 
 @app.command(epilog=examples("msgxc projections verify", "msgxc projections verify contacts --json"))
 def verify(names: Names = None, as_json: Json = False) -> None:
-    """Compare read models with the log, row by row; exit code 1 where they differ.
+    """Compare read models with the log, row by row.
+
+    Exit code 1 where they differ.
 
     Each is built anew up to the position of the live one. Projecting pauses while the rows are compared.
     """
@@ -73,7 +77,10 @@ def verify(names: Names = None, as_json: Json = False) -> None:
 
 @app.command(epilog=examples("msgxc projections rollback deliveries"))
 def rollback(name: Name) -> None:
-    """Go back to the generation that was live before; it catches up first."""
+    """Go back to the former generation.
+
+    It catches up with the log before it is switched in.
+    """
     from cli.rebuilding import rollback as run
 
     run_async(run(open_session(), name))

@@ -22,7 +22,9 @@ def serve(
         bool, typer.Option("--processes", help="Give each role a process of its own.")
     ] = False,
 ) -> None:
-    """Serve everything from this machine: the log, the read models, all channels.
+    """Serve everything from this machine.
+
+    The log, the read models, all channels, in one process with nats-server as its child.
 
     A channel without credentials goes to the sandbox, which sends nothing to anybody and shows what arrived.
     """
@@ -46,7 +48,10 @@ def project(with_parent: WithParent = 0) -> None:
 
 
 def dispatch(with_parent: WithParent = 0) -> None:
-    """Decide who gets what, by which channel; retry, settle and clean up afterwards."""
+    """Decide who gets what, by which channel.
+
+    Also retries, settles messages, and cleans up afterwards.
+    """
     from cli import roles
 
     _run_alone("dispatch", roles.dispatching, with_parent)

@@ -29,7 +29,10 @@ Folder = Annotated[Path, typer.Option(help="Where the documents are.")]
 def check(
     folder: Folder = ROOT, as_json: Annotated[bool, typer.Option("--json", help="JSON.")] = False
 ) -> None:
-    """Whether the documents are what the code says; exit code 1 and the differing files if not."""
+    """Whether the documents are what the code says.
+
+    Exit code 1 and the differing files if not.
+    """
     wrong = drift(folder)
     if as_json:
         print_json(wrong)
@@ -43,7 +46,9 @@ def check(
 
 @app.command(epilog=examples("msgxc schema apply", "MSGXC_CASSANDRA=10.0.0.1 msgxc schema apply"))
 def apply(folder: Folder = ROOT) -> None:
-    """Write the documents anew and, where a read store is reached, make the tables that are missing there.
+    """Write the documents anew; make missing tables.
+
+    The tables where a read store is reached.
 
     Nothing that exists in a store is ever changed: a table that has changed is built anew by a rebuild.
     """

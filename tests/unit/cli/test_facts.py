@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import UUID
 
+import pytest
+
 from cli.facts import cloud_event, line, shown
 from domain.client import Client
 from domain.contact import Contact
@@ -86,3 +88,18 @@ def test_what_cannot_be_read_is_shown_as_that() -> None:
     """Poison has its place and its reason."""
     told = shown(Poison(EVENTS, 7, "evt.x", "no JSON"), personal=False)
     assert line(told).split() == ["EVENTS:7", "evt.x", "unreadable:", "no", "JSON"]
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        f"evt.contact.00.{ID.hex}",
+        f"audience.{ID.hex}.0",
+        f"dispatch.sms.live.{ID.hex}.0.1",
+        f"outcome.sms.{ID.hex}-0-1",
+    ],
+)
+def test_a_line_names_the_id_it_is_about(subject: str) -> None:
+    """A page, a dispatch and an outcome by their message, so that `events show` can be asked for it."""
+    told = {**shown(_fact(), personal=False), "subject": subject}
+    assert line(told).split()[3] == ID.hex
