@@ -82,6 +82,15 @@ def every_error() -> list[type[MsgxcError]]:
 
 
 _AT = re.compile(r" - at `\$(?P<path>.*)`$")
+_SIZE = re.compile(r"Expected `(?P<kind>str|array)` of length (?P<bound>>=|<=) (?P<count>\d+)")
+_KINDS = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
 _MISSING = re.compile(r"Object missing required field `(?P<field>.*)`")
 
 
@@ -96,4 +105,19 @@ def decoding_error(error: msgspec.DecodeError | msgspec.ValidationError, *, of: 
     if missing := _MISSING.fullmatch(sentence):
         path = f"{path}.{missing['field']}".removeprefix(".")
         sentence = f"{path} is missing"
-    return Invalid(sentence[0].lower() + sentence[1:], field=path or of)
+    return Invalid(_plain(sentence), field=path or of)
+
+
+def _plain(sentence: str) -> str:
+    """What msgspec says, in the words of somebody who writes JSON."""
+    if sentence == "Invalid RFC3339 encoded datetime":
+        return (
+            "write a time as ISO 8601 with a zone, such as 2027-01-31T09:00:00Z, or milliseconds since 1970"
+        )
+    if size := _SIZE.fullmatch(sentence):
+        bound = "at least" if size["bound"] == ">=" else "at most"
+        things = "character" if size["kind"] == "str" else "item"
+        return f"expected {bound} {size['count']} {things}{'' if size['count'] == '1' else 's'}"
+    for name, word in _KINDS.items():
+        sentence = sentence.replace(f"`{name}`", word)
+    return sentence[0].lower() + sentence[1:]
