@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import structlog
 
 from cli.session import Session
+from domain.errors import Unavailable
 from infra.readstore.config import CassandraConfig, read_store
 from infra.readstore.store import ReadStore
 from projections.catalogue import ALL
@@ -20,7 +21,17 @@ Fed = list[tuple[Projection, Generation]]
 
 @contextlib.asynccontextmanager
 async def open_store(session: Session) -> AsyncIterator[ReadStore]:
-    async with read_store(session.folder.models, _cassandra(session)) as store:
+    """Raises Unavailable when it does not answer, with the setting that says where it is."""
+    async with contextlib.AsyncExitStack() as opened:
+        try:
+            store = await opened.enter_async_context(read_store(session.folder.models, _cassandra(session)))
+        except Unavailable as error:
+            if not session.settings.cassandra.hosts:
+                raise
+            hosts = ",".join(f"{host}:{port}" for host, port in session.settings.cassandra.hosts)
+            raise Unavailable(
+                f"no Cassandra answers at {hosts}: start it, or mend MSGXC_CASSANDRA"
+            ) from error
         yield store
 
 

@@ -118,6 +118,13 @@ def test_a_failure_ends_with_1_and_one_line(arguments: list[str], says: str) -> 
     assert (done.returncode, done.stderr.count("\n"), done.stdout) == (1, 1, "")
 
 
+def test_a_cassandra_that_does_not_answer_is_named() -> None:
+    """Where it was looked for, and which setting says so."""
+    done = _run("schema", "apply", "--folder", "schema", environment={"MSGXC_CASSANDRA": "127.0.0.1:1"})
+    assert done.returncode == 1
+    assert "msgxc: no Cassandra answers at 127.0.0.1:1: start it, or mend MSGXC_CASSANDRA" in done.stderr
+
+
 def test_a_restore_without_keys_makes_none(tmp_path: Path) -> None:
     """New keys would stand in the way of the backup's own, once they are given."""
     manifest = {"form": 1, "made_at": "2026-01-02T00:00:00Z", "id_key": "0123456789abcdef", "streams": []}
