@@ -82,10 +82,11 @@ async def timed(write: Writer, pages: list[Page]) -> tuple[float, float]:
     return rows / (time.perf_counter() - start), (time.process_time() - cpu) / rows * 1e6
 
 
-async def generation_of(store: ReadStore) -> Generation:
+async def generation_of(store: ReadStore, *, live: bool = True) -> Generation:
     number = await store.begin("bench", 1)
     generation = await store.generation("bench", number, [MEMBERS, STATES])
-    await store.switch("bench", number)
+    if live:
+        await store.switch("bench", number)
     return generation
 
 
@@ -149,6 +150,7 @@ async def sqlite(rows: int) -> None:
         async with read_store(Path(folder)) as store:
             generation = await generation_of(store)
             await compare(through_port(generation), bare_sqlite(Path(folder)), pages)
+            await build(store, pages)
             await reads(store, pages)
 
 
@@ -161,6 +163,8 @@ async def cassandra(rows: int) -> None:
             bare, close = bare_cassandra(host, port, generation.number)
             await compare(through_port(generation), bare, pages)
             close()
+            await build(store, pages)
+            await store.drop("bench", generation.number + 1)
             await store.drop("bench", generation.number - 1)
 
 
@@ -222,6 +226,20 @@ async def compare(port: Writer, bare: Writer, pages: list[Page]) -> None:
             f"  apply {rate:8,.0f} puts/s ({cpu:4.1f} us of CPU)   bare {bare_rate:8,.0f} ({bare_cpu:4.1f} us)"
             f"   ratio {rate / bare_rate:4.2f}"
         )
+
+
+async def build(store: ReadStore, pages: list[Page]) -> None:
+    """The same pages into a generation that is being built."""
+    generation = await generation_of(store, live=False)
+    write = through_port(generation)
+
+    async def last_waits(one: Page, number: int) -> None:
+        await write(one, number)
+        if number == len(pages) - 1:
+            await generation.checkpoint("bench", EVENTS)
+
+    rate, cpu = await timed(last_waits, pages)
+    print(f"  build {rate:8,.0f} puts/s ({cpu:4.1f} us of CPU)")
 
 
 async def main() -> None:

@@ -24,6 +24,7 @@ from infra.readstore.cassandra_session import CassandraSession
 from infra.readstore.cassandra_writer import CassandraWriter
 from infra.readstore.cells import ENCODERS
 from infra.readstore.config import CassandraConfig
+from infra.readstore.gathering import Pages, PageWriter
 from infra.readstore.shape import Shape
 from infra.readstore.store import ReadStore, Record, State
 from projections.port import Table, Write
@@ -150,12 +151,26 @@ class CassandraGeneration(CassandraReader):
         tables: Sequence[Table] = record.declared()
         super().__init__(session, record.number, tables)
         self.projection = record.projection
-        self._writer = CassandraWriter(session, record.number, tables)
+        self._writer = CassandraWriter(session, record.number)
         self._clock = clock
+        self._pages = PageWriter(tables, self._store, gather=record.state is State.BUILDING)
 
     async def apply(self, writes: Sequence[Write], checkpoints: Sequence[Checkpoint]) -> None:
-        """Rows, then checkpoints. ValueError: a write that no store can hold, a bug of the projection."""
-        await self._writer.apply(writes)
+        """Rows, then checkpoints."""
+        await self._pages.apply(writes, checkpoints)
+
+    async def publish(self) -> None:
+        await self._pages.publish()
+
+    async def _settled(self) -> None:
+        await self._pages.settle()
+
+    async def aclose(self) -> None:
+        await self._pages.settle()
+        await super().aclose()
+
+    async def _store(self, pages: Pages, checkpoints: Sequence[Checkpoint]) -> None:
+        await self._writer.store(pages)
         if not checkpoints:
             return
         insert = await self._session.prepare(cql.INSERT_CHECKPOINT)

@@ -32,12 +32,16 @@ class CassandraReader:
     async def aclose(self) -> None:
         """The session is the store's."""
 
+    async def _settled(self) -> None:
+        """Before each read: what is written through the same object is there."""
+
     async def get(self, table: Table, key: Key) -> Row | None:
         return (await self.get_many(table, [key]))[0]
 
     async def get_many(self, table: Table, keys: Sequence[Key]) -> list[Row | None]:
         """One request per partition (and hundred keys), all under way at once."""
         check_count(keys)
+        await self._settled()
         reader = self._readers.of(table)
         shape = reader.shape
         stored = [shape.key(key) for key in keys]
@@ -77,6 +81,7 @@ class CassandraReader:
         backwards: bool = False,
     ) -> list[Row]:
         check_limit(limit)
+        await self._settled()
         reader = self._readers.of(table)
         shape = reader.shape
         bounds = [shape.clustering_prefix(bound) if bound is not None else () for bound in (after, before)]
@@ -92,6 +97,7 @@ class CassandraReader:
     ) -> dict[Key, list[Row]]:
         check_limit(limit_each)
         check_count(partitions)
+        await self._settled()
         reader = self._readers.of(table)
         shape = reader.shape
         select = await self._range(reader, after=0, before=0, backwards=False)
@@ -104,6 +110,7 @@ class CassandraReader:
         return {one: reader.rows(rows) for one, rows in zip(wanted, found, strict=True)}
 
     async def checkpoint(self, projection: str, stream: str) -> Checkpoint | None:
+        await self._settled()
         select = await self._session.prepare(cql.SELECT_CHECKPOINT)
         binds = [projection.encode(), wire.long_(self.number), stream.encode()]
         rows = await self._session.rows(bound(select, binds))
@@ -111,6 +118,7 @@ class CassandraReader:
 
     async def scan(self, table: Table) -> AsyncIterator[list[Row]]:
         """Every row once, in pages, in no promised order; rows written meanwhile may be there or not."""
+        await self._settled()
         reader = self._readers.of(table)
         select = await self._session.prepare(cql.scan(reader, self.number))
         async for page in self._session.pages(bound(select, [], fetch=SCAN_ROWS)):

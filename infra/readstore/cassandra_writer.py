@@ -16,8 +16,7 @@ from infra.readstore import cassandra_statements as cql
 from infra.readstore import cassandra_wire as wire
 from infra.readstore.cassandra_reader import bound
 from infra.readstore.cassandra_session import CassandraSession
-from infra.readstore.writes import Deletes, Puts, WritePlanner
-from projections.port import Table, Write
+from infra.readstore.writes import Deletes, Puts
 
 BATCH_ROWS_MAX = 50
 """Ten times the rows a second of single statements; more adds little and makes a time-out repeat more."""
@@ -47,15 +46,14 @@ class _Row(msgspec.Struct, frozen=True):
 class CassandraWriter:
     """For one generation's tables."""
 
-    def __init__(self, session: CassandraSession, number: int, tables: Sequence[Table]) -> None:
+    def __init__(self, session: CassandraSession, number: int) -> None:
         self._session = session
         self._number = number
-        self._planner = WritePlanner(tables)
 
-    async def apply(self, writes: Sequence[Write]) -> None:
-        """Returns when every row is stored. An error leaves some rows stored; the same page again completes it."""
+    async def store(self, pages: Iterable[Puts | Deletes]) -> None:
+        """Returns when every row is stored. An error leaves some rows stored; the same pages again complete it."""
         partitions: dict[tuple[str, bytes], list[_Row]] = {}
-        for page in self._planner.plan(writes):
+        for page in pages:
             for row in _rows(page, await self._prepare(page)):
                 partitions.setdefault(row.partition, []).append(row)
         keyspace = self._session.keyspace

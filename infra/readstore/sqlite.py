@@ -16,6 +16,7 @@ from pathlib import Path
 from domain.recorded import Checkpoint
 from infra.readstore import ddl
 from infra.readstore.cells import DECODERS, ENCODERS
+from infra.readstore.gathering import Pages, PageWriter
 from infra.readstore.sqlite_file import open_reader, open_writer, transaction, translated
 from infra.readstore.sqlite_reader import SqliteReader
 from infra.readstore.sqlite_writer import SqliteWriter, lock, remove
@@ -146,14 +147,27 @@ class SqliteGeneration(SqliteReader):
         self.projection, self.number = record.projection, record.number
         self._writer = writer
         self._write = write
+        self._pages = PageWriter(record.declared(), self._store, gather=record.state is State.BUILDING)
 
     async def apply(self, writes: Sequence[Write], checkpoints: Sequence[Checkpoint]) -> None:
-        """All rows and checkpoints, or none. ValueError: a write that no store can hold, a bug of the projection."""
-        await self._write(lambda: self._writer.apply(writes, checkpoints))
+        """All rows and checkpoints of the page, or none."""
+        await self._pages.apply(writes, checkpoints)
+
+    async def _store(self, pages: Pages, checkpoints: Sequence[Checkpoint]) -> None:
+        await self._write(lambda: self._writer.store(pages, checkpoints))
+
+    async def publish(self) -> None:
+        await self._pages.publish()
+
+    async def _settled(self) -> None:
+        await self._pages.settle()
 
     async def aclose(self) -> None:
-        await super().aclose()
-        await self._write(self._writer.close)
+        try:
+            await self._pages.settle()
+        finally:
+            await super().aclose()
+            await self._write(self._writer.close)
 
 
 def _record(projection: str, number: int, state: str, version: int, created: int, tables: str) -> Record:

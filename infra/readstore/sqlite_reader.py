@@ -55,6 +55,7 @@ class SqliteReader:
     # Reads
 
     async def get(self, table: Table, key: Key) -> Row | None:
+        await self._settled()
         reader = self._readers.of(table)
         rows = self._at_once([(_get(reader), reader.shape.key(key))])[0]
         return reader.rows(rows)[0] if rows else None
@@ -99,6 +100,7 @@ class SqliteReader:
         return {one: reader.rows(rows) for one, rows in zip(wanted, found, strict=True)}
 
     async def checkpoint(self, projection: str, stream: str) -> Checkpoint | None:
+        await self._settled()
         select = "SELECT stream, position, epoch, digest FROM checkpoints WHERE stream = ?"
         rows = self._at_once([(select, (stream,))])[0]
         return Checkpoint(*rows[0]) if rows else None
@@ -121,7 +123,11 @@ class SqliteReader:
 
     # The two ways to ask
 
+    async def _settled(self) -> None:
+        """Before each read: what is written through the same object is there."""
+
     async def _query(self, statements: Sequence[Statement], *, rows_max: int) -> list[Rows]:
+        await self._settled()
         if rows_max <= DIRECT_ROWS_MAX:
             return self._at_once(statements)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._in_thread, statements)

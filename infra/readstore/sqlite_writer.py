@@ -7,7 +7,7 @@ process from projecting into the same file; it falls with its process. Never rea
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TextIO
@@ -18,12 +18,14 @@ from infra.readstore import ddl
 from infra.readstore import sqlite_statements as sql
 from infra.readstore.shape import Shape
 from infra.readstore.sqlite_file import open_writer, transaction
-from infra.readstore.writes import Deletes, Puts, WritePlanner
-from projections.port import Table, Write
+from infra.readstore.writes import Deletes, Puts
+from projections.port import Table
 
 ROWS_MAX = 256
 """Rows of one statement. While SQLite works on a statement the event loop has Python to itself, and getting it back
 costs up to 5 ms: a page row by row took twenty times as long beside a busy loop as in statements of this size."""
+
+_SIZES = (ROWS_MAX, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 
 _CHECKPOINT = (
     "INSERT INTO checkpoints (stream, position, epoch, digest) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
@@ -42,7 +44,6 @@ class SqliteWriter:
             self._lock.close()
             raise
         self._tables = tables
-        self._planner = WritePlanner(tables)
         self._statements: dict[tuple[str, ...], str] = {}
 
     def create(self) -> None:
@@ -51,8 +52,7 @@ class SqliteWriter:
                 self._connection.execute(ddl.sqlite_table(Shape(table)))
             self._connection.execute(ddl.SQLITE_CHECKPOINTS)
 
-    def apply(self, writes: Sequence[Write], checkpoints: Sequence[Checkpoint]) -> None:
-        pages = self._planner.plan(writes)
+    def store(self, pages: Iterable[Puts | Deletes], checkpoints: Sequence[Checkpoint]) -> None:
         connection = self._connection
         with transaction(connection):
             for page in pages:
@@ -77,10 +77,10 @@ class SqliteWriter:
 
 
 def _slices[T](rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Powers of two: few statements to run, and few different ones to keep compiled."""
+    """Few statements to run, in few sizes to keep compiled."""
     start = 0
-    while start < len(rows):
-        size = min(ROWS_MAX, 1 << (len(rows) - start).bit_length() - 1)
+    while (left := len(rows) - start) > 0:
+        size = next(size for size in _SIZES if size <= left)
         yield rows[start : start + size]
         start += size
 

@@ -79,7 +79,11 @@ class Reader(ReadModels, Protocol):
 
 
 class Writable(Generation, Protocol):
-    """A generation with its writer."""
+    """A generation with its writer. While it is being built it may store later than `apply` returns."""
+
+    async def publish(self) -> None:
+        """From now on `apply` returns when its page is stored, for all to read."""
+        ...
 
     async def aclose(self) -> None: ...
 
@@ -175,7 +179,9 @@ class ReadStore(ABC):
 
     async def switch(self, projection: str, number: int) -> None:
         """NotFound: there is no such generation."""
-        await self._existing(projection, number)
+        record = await self._existing(projection, number)
+        if (writer := self._writers.get(record.identity)) is not None:
+            await writer.publish()
         await self._set_live(projection, number)
         self._forget()
 

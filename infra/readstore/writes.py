@@ -70,3 +70,17 @@ class WritePlanner:
         if shape is None:
             raise ValueError(f"{name} is no table of this generation")
         return shape
+
+
+def merged(pages: Iterable[Puts | Deletes]) -> list[Puts | Deletes]:
+    """Several pages as one: rows of the same table and columns together."""
+    puts: dict[tuple[str, tuple[str, ...]], Puts] = {}
+    deletes: dict[str, Deletes] = {}
+    for page in pages:
+        name = page.shape.table.name
+        if isinstance(page, Puts):
+            one = puts.setdefault((name, page.columns), Puts(page.shape, page.columns, []))
+            one.rows.extend(page.rows)
+        else:
+            deletes.setdefault(name, Deletes(page.shape, [])).rows.extend(page.rows)
+    return [*puts.values(), *deletes.values()]
