@@ -50,6 +50,8 @@ POST = Post(
 )
 
 
+ADDRESS_BYTES_MAX = 400_000
+"""Of one dispatch: with the largest content, in base64, it stays under 1 MiB, what a stock NATS server takes."""
 PAGES_MAX = 1_000_000
 """Pages of one message: four hundred million contacts."""
 
@@ -238,13 +240,19 @@ def _content(message: Message) -> Content:
 
 
 def _chunks(page: int, decisions: Sequence[Decision]) -> list[tuple[str, str, list[tuple[UUID, Address]]]]:
-    """(channel, page token, recipients) for each dispatch of a page, at most PAGE_SIZE recipients in each."""
-    by_channel: dict[str, list[tuple[UUID, Address]]] = {}
+    """(channel, page token, recipients) for each dispatch of a page, within PAGE_SIZE and ADDRESS_BYTES_MAX."""
+    by_channel: dict[str, list[list[tuple[UUID, Address]]]] = {}
+    room: dict[str, int] = {}
     for decision in decisions:
         for address in decision.addresses:
-            by_channel.setdefault(address.channel, []).append((decision.contact, address))
+            chunks, size = by_channel.setdefault(address.channel, []), len(address.address)
+            if not chunks or len(chunks[-1]) == PAGE_SIZE or room[address.channel] < size:
+                chunks.append([])
+                room[address.channel] = ADDRESS_BYTES_MAX
+            chunks[-1].append((decision.contact, address))
+            room[address.channel] -= size
     return [
-        (channel, f"{page}x{start // PAGE_SIZE}" if start else str(page), found[start : start + PAGE_SIZE])
-        for channel, found in by_channel.items()
-        for start in range(0, len(found), PAGE_SIZE)
+        (channel, f"{page}x{number}" if number else str(page), chunk)
+        for channel, chunks in by_channel.items()
+        for number, chunk in enumerate(chunks)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -16,8 +17,10 @@ from domain.delivery import AudiencePage, Dispatch
 from domain.errors import Conflict
 from domain.message import Message
 from domain.recorded import DELIVERY, EVENTS, FEED
+from domain.routing import Address, Decision
 from domain.thread import Settings
 from processes.audience import PAGE_CONTACTS
+from processes.dispatcher import ADDRESS_BYTES_MAX, _chunks
 from processes.feed import contact_subject, system_thread, thread_subject
 from tests.memory.ledger import Ledger
 from tests.memory.lifeline import Fault, Lifeline
@@ -356,3 +359,15 @@ async def test_a_due_schedule_without_its_message_is_put_aside() -> None:
         await made.rest()
         [aside] = made.streams.aside.values()
         assert (aside.source, aside.subject) == ("due-messages", target)
+
+
+def test_long_addresses_make_more_dispatches_of_a_page() -> None:
+    """Each stays within the bytes that one NATS message holds, in order and with nobody left out."""
+    long = "x" * 4_000
+    decisions = [
+        Decision(UUID(int=n), (Address("webpush", f"{n:04d}{long}"),), websocket=False) for n in range(400)
+    ]
+    chunks = _chunks(7, decisions)
+    assert [page for _, page, _ in chunks] == ["7", "7x1", "7x2", "7x3", "7x4"]
+    assert all(sum(len(a.address) for _, a in chunk) <= ADDRESS_BYTES_MAX for *_, chunk in chunks)
+    assert [contact.int for *_, chunk in chunks for contact, _ in chunk] == list(range(400))
