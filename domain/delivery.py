@@ -140,7 +140,7 @@ class OutcomeSlice(msgspec.Struct, frozen=True):
 
     source: the subject of the dispatch. repeated: an attempt before it had no outcome, so some of it may have been
     sent twice. late: another gateway's outcome of the slice was there first, and counts; this one is kept for the
-    record.
+    record. No results: `attempt` has no outcome so far, and is about to be repeated.
     """
 
     realm: str

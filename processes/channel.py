@@ -17,7 +17,7 @@ import structlog
 
 from commands.port import KeyStore, VersionConflict
 from domain.delivery import Attempt, Dispatch, Lane, OutcomeSlice, Result, Sealed
-from domain.outcome import Expired, Outcome, Retry, Suppressed
+from domain.outcome import Expired, Outcome, Retry, Suppressed, Unknown
 from domain.recorded import DELIVERY
 from domain.retry import HALTED
 from domain.routing import MOVED
@@ -34,6 +34,7 @@ DEADLINE_S_MIN = 1.0
 """For the last try of a message that is about to expire: less would be no try."""
 IN_FLIGHT = {"live": 4, "bulk": 4}
 """Pages of a lane under way at once: enough to hide the log's round trips."""
+FAULT = "gateway-failed"
 SLICES_MAX = 500
 
 
@@ -169,9 +170,20 @@ class ChannelProcess:
             repeats=progress.repeats,
         )
         subject = f"attempt.{self.channel}.{dispatch.id}"
-        append = Append(subject, attempt, progress.last_attempt, dispatch.correlation)
-        [position] = await self._log.append(append)
-        return position
+        appends = [Append(subject, attempt, progress.last_attempt, dispatch.correlation)]
+        if progress.repeats is not None:
+            appends.append(self._nothing_known(dispatch, progress.repeats, first, progress.last_outcome))
+        positions = await self._log.append(*appends)
+        if progress.repeats is not None:
+            progress.last_outcome = positions[-1]
+        return positions[0]
+
+    def _nothing_known(self, dispatch: Dispatch, attempt: int, first: int, last_outcome: int) -> Append:
+        """An empty outcome in place of the one that is missing: should it still come, it finds that it was repeated,
+        even if whoever repeats it dies, too.
+        """
+        ended = self._ended(dispatch, attempt, first, (), repeated=True)
+        return Append(f"outcome.{self.channel}.{dispatch.id}", ended, last_outcome, dispatch.correlation)
 
     async def _send(
         self,
@@ -219,6 +231,10 @@ class ChannelProcess:
         except ChannelHalted as halt:
             self._halt(halt)
             outcomes = [_of_halted(outcome) for outcome in halt.outcomes]
+        except Exception as fault:
+            # A fault of the gateway's own: nobody knows what was sent, and the record must not stay open.
+            log.exception("gateway_failed", channel=self.channel)
+            outcomes = [Unknown(FAULT, type(fault).__name__)] * len(targets)
         assert len(outcomes) == len(targets), "a gateway answers for every target"
         return outcomes
 
@@ -249,7 +265,10 @@ class ChannelProcess:
         )
 
     async def _record(self, dispatch: Dispatch, ended: OutcomeSlice, progress: Progress) -> None:
-        """Write what the slice came to: as the outcome that counts, or as late if another gateway was faster."""
+        """Write what the slice came to: as the outcome that counts, or as late if another gateway was faster.
+
+        A conflict says that another one has been at work on it: either way the slice may have been sent twice.
+        """
         subject = f"outcome.{self.channel}.{dispatch.id}"
         for _ in range(SLICES_MAX):
             expect = None if ended.late else progress.last_outcome
@@ -261,7 +280,7 @@ class ChannelProcess:
                 there = await self._log.read(DELIVERY, subject, limit=SLICES_MAX)
                 progress.last_outcome = there[-1].position
                 late = any(_covers(fact.body, ended) for fact in there)
-                ended = msgspec.structs.replace(ended, late=late)
+                ended = msgspec.structs.replace(ended, late=late, repeated=True)
             else:
                 return
         raise TakenOver

@@ -8,11 +8,12 @@ from datetime import timedelta
 import pytest
 
 from domain.delivery import Attempt, Dispatch, OutcomeSlice
-from domain.outcome import Accepted, Expired, Outcome, Rejected, Retry
-from domain.recorded import DELIVERY
+from domain.message import Message
+from domain.outcome import Accepted, Expired, Outcome, Rejected, Retry, Unknown
+from domain.recorded import DELIVERY, EVENTS
 from domain.retry import HALTED
 from gateways.port import Target
-from processes.channel import ChannelProcess
+from processes.channel import FAULT, ChannelProcess
 from tests.memory.gateway import ScriptedGateway
 from tests.memory.ledger import Ledger
 from tests.memory.lifeline import Fault, Lifeline
@@ -238,8 +239,8 @@ async def test_small_audiences_overtake_large_ones() -> None:
         assert len(order) == 4
 
 
-async def test_a_gateway_that_breaks_its_promise_is_put_aside() -> None:
-    """A bug in a gateway costs its dispatch a place in TRIAGE, and stops nobody else's."""
+async def test_a_gateways_own_fault_is_an_outcome_like_any_other() -> None:
+    """Nobody knows what was sent: tried again, put aside in the end, settled, and it stops nobody else's."""
     async with world("apns", slice_size=1) as made:
 
         def broken(target: Target, times: int) -> Outcome:
@@ -253,6 +254,9 @@ async def test_a_gateway_that_breaks_its_promise_is_put_aside() -> None:
             await subscribe(made, uid, tid=tid, phone=True)
             await publish(made, tid=tid)
         await made.rest()
-        [aside] = made.streams.aside.values()
-        assert "a bug" in aside.reason
-        assert len([r for s in slices(made) for r in s.results]) == 1
+        outcomes = [r.outcome for s in slices(made) for r in s.results]
+        assert Unknown(FAULT, "RuntimeError") in outcomes
+        assert Rejected("payload") in outcomes
+        assert len(made.streams.aside) == 1
+        settled = [fact.body for fact in made.facts(EVENTS) if isinstance(fact.body, Message.Settled)]
+        assert len(settled) == 2

@@ -349,7 +349,8 @@ async def test_a_repeat_after_a_change_of_slices_is_marked_as_far_as_the_attempt
         await publish(made)
         await made.rest()
         slices = [f.body for f in made.facts(DELIVERY) if isinstance(f.body, OutcomeSlice)]
-        assert [(s.first, s.repeated) for s in slices] == [(0, True), (2, True), (4, False)]
+        known = [each for each in slices if each.results]
+        assert [(each.first, each.repeated) for each in known] == [(0, True), (2, True), (4, False)]
         await Ledger(made).assert_balanced()
 
 
