@@ -34,6 +34,8 @@ DEADLINE_S_MIN = 1.0
 """For the last try of a message that is about to expire: less would be no try."""
 IN_FLIGHT = {"live": 4, "bulk": 4}
 """Pages of a lane under way at once: enough to hide the log's round trips."""
+OVERRUN_S_MAX = 2.0
+"""A gateway ends a second after its deadline at the latest; one that doesn't is cut off, and holds up nobody."""
 FAULT = "gateway-failed"
 SLICES_MAX = 500
 
@@ -227,7 +229,8 @@ class ChannelProcess:
     ) -> Sequence[Outcome]:
         """What the provider says about each target."""
         try:
-            outcomes = await self._gateway.send(notice, targets, deadline_s=deadline_s)
+            async with asyncio.timeout(deadline_s + OVERRUN_S_MAX):
+                outcomes = await self._gateway.send(notice, targets, deadline_s=deadline_s)
         except ChannelHalted as halt:
             self._halt(halt)
             outcomes = [_of_halted(outcome) for outcome in halt.outcomes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from domain.message import Message
 from domain.outcome import Accepted, Expired, Outcome, Rejected, Retry, Unknown
 from domain.recorded import DELIVERY, EVENTS
 from domain.retry import HALTED
-from gateways.port import Target
+from gateways.port import Notice, Target
 from processes.channel import FAULT, ChannelProcess
 from tests.memory.gateway import ScriptedGateway
 from tests.memory.ledger import Ledger
@@ -91,6 +92,44 @@ async def test_a_halt_is_shown() -> None:
         running[0].cancel()
         for each in list(made.running):
             await made.stop(each)
+
+
+class Stuck(ScriptedGateway):
+    """A gateway that hangs in its first send, whatever its deadline."""
+
+    async def send(
+        self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
+    ) -> Sequence[Outcome]:
+        if not self._provider.arrived:
+            self._provider.take(notice.message, targets[0])
+            await asyncio.Event().wait()
+        return await super().send(notice, targets, deadline_s=deadline_s)
+
+
+async def test_a_gateway_that_hangs_is_cut_off() -> None:
+    """A little after its deadline: what it sent is unknown, and is sent again."""
+    async with world() as made:
+        process = ChannelProcess(
+            log=made.own.log,
+            keys=made.own.keys,
+            gateway=Stuck("apns", made.provider("apns")),
+            name="stuck",
+            clock=made.clock,
+            deadline_s=0.05,
+        )
+        task = asyncio.create_task(process.run())
+        await open_thread(made)
+        await subscribe(made, "ann", phone=True)
+        await publish(made, channels=("apns",))
+        async with asyncio.timeout(5):
+            while not slices(made):
+                await asyncio.sleep(0.01)
+        await made.rest()
+        outcomes = [result.outcome for each in slices(made) for result in each.results]
+        assert outcomes == [Unknown(FAULT, "TimeoutError"), Accepted("provider-id")]
+        await Ledger(made).assert_balanced()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_one_channel_in_trouble_does_not_concern_another() -> None:
