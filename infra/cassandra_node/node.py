@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,19 +30,38 @@ _PR_SET_PDEATHSIG = 1
 
 
 class CassandraNode:
-    """One node on `host`. port 0: any free one. folder: made if missing; a second start finds its data."""
+    """One node on `host`. port 0: any free one. folder: made if missing; a second start finds its data.
 
-    def __init__(self, folder: Path, *, host: str = "127.0.0.1", port: int = 0, cache: Path = CACHE) -> None:
+    seed: another node's `address`, to be in its cluster. more: settings over the node's own, as in cassandra.yaml.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        seed: str = "",
+        more: Mapping[str, object] | None = None,
+        cache: Path = CACHE,
+    ) -> None:
         self.host = host
         self.folder = folder.absolute()
         native, storage, jmx = _free_ports(host, 3)
         self._ports = settings.Ports(native=port or native, storage=storage, jmx=jmx)
+        self._seed = seed or self.address
+        self._more = more or {}
         self._cache = cache
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def port(self) -> int:
         return self._ports.native
+
+    @property
+    def address(self) -> str:
+        """Where other nodes of its cluster find it."""
+        return f"{self.host}:{self._ports.storage}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -55,7 +75,7 @@ class CassandraNode:
     def start(self) -> None:
         """Return when the node answers CQL. NoCassandraError: it can't run here, or did not come up."""
         program, class_path = java(), jars(self._cache)
-        settings.write(self.folder, self.host, self._ports)
+        settings.write(self.folder, self.host, self._ports, seed=self._seed, more=self._more)
         with (self.folder / "stdout.log").open("wb") as out:
             self._process = subprocess.Popen(
                 settings.command(program, class_path, self.folder, self._ports),

@@ -6,6 +6,7 @@ Owns cassandra.yaml, the logging file and the Java command line. Never starts an
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -59,15 +60,15 @@ class Ports(msgspec.Struct, frozen=True):
     jmx: int
 
 
-def write(folder: Path, host: str, ports: Ports) -> None:
-    """cassandra.yaml and logback.xml in `folder`. JSON is YAML."""
+def write(folder: Path, host: str, ports: Ports, *, seed: str, more: Mapping[str, object]) -> None:
+    """cassandra.yaml and logback.xml in `folder`. JSON is YAML. more: over what a node of ours is told."""
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
-    config = _layout(folder, host, ports) | _SMALL
+    config = _layout(folder, host, ports, seed) | _SMALL | dict(more)
     (folder / "cassandra.yaml").write_bytes(msgspec.json.format(msgspec.json.encode(config)))
     (folder / "logback.xml").write_text(_LOGBACK.format(log=folder / "system.log"), encoding="utf-8")
 
 
-def _layout(folder: Path, host: str, ports: Ports) -> dict[str, object]:
+def _layout(folder: Path, host: str, ports: Ports, seed: str) -> dict[str, object]:
     return {
         "cluster_name": "msgxc",
         "num_tokens": 1,
@@ -75,7 +76,7 @@ def _layout(folder: Path, host: str, ports: Ports) -> dict[str, object]:
         "seed_provider": [
             {
                 "class_name": "org.apache.cassandra.locator.SimpleSeedProvider",
-                "parameters": [{"seeds": f"{host}:{ports.storage}"}],
+                "parameters": [{"seeds": seed}],
             }
         ],
         "listen_address": host,

@@ -143,6 +143,7 @@ def bound(
     """values: in binary form, in the order of the marks. fetch: rows of a page."""
     made = BoundStatement(statement, fetch_size=fetch)
     made.values = values
+    made.raw_values = ()  # what the driver shows of a statement in its messages: nothing
     return made
 
 

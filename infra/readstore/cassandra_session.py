@@ -32,7 +32,7 @@ from cassandra.policies import (
     RoundRobinPolicy,
     TokenAwarePolicy,
 )
-from cassandra.query import BoundStatement, PreparedStatement, tuple_factory
+from cassandra.query import BoundStatement, PreparedStatement, SimpleStatement, tuple_factory
 
 from domain.errors import MsgxcError, Unavailable
 from infra.readstore import ddl
@@ -128,14 +128,16 @@ class CassandraSession:
         async with self._preparing:
             if cql not in self._prepared:
                 assert len(self._prepared) < PREPARED_MAX, "too many different statements"
-                statement = await self._blocking(self._up.prepare, cql)
+                # The keyspace with each statement: after USE, nodes warn of every prepared one.
+                statement = await self._blocking(self._up.prepare, cql, None, self.keyspace)
                 statement.is_idempotent = True
                 self._prepared[cql] = statement
             return self._prepared[cql]
 
     async def schema(self, cql: str) -> None:
         """A schema change; returns when all nodes that are up agree."""
-        await self._blocking(self._up.execute, cql, limit_s=SCHEMA_S_MAX + 5.0)
+        statement = SimpleStatement(cql, keyspace=self.keyspace)
+        await self._blocking(self._up.execute, statement, limit_s=SCHEMA_S_MAX + 5.0)
 
     def has_table(self, name: str) -> bool:
         return name in self._keyspaces()[self._config.keyspace].tables
@@ -233,10 +235,9 @@ class CassandraSession:
         if name not in cluster.metadata.keyspaces:
             keyspace = ddl.cassandra_keyspace(name, rf=self._config.rf, dc=self._config.dc)
             session.execute(keyspace, timeout=SCHEMA_S_MAX)
-        session.set_keyspace(name)
-        for table, statement in ddl.CASSANDRA_CONTROL.items():
+        for table, text in ddl.CASSANDRA_CONTROL.items():
             if table not in cluster.metadata.keyspaces[name].tables:
-                session.execute(statement, timeout=SCHEMA_S_MAX)
+                session.execute(SimpleStatement(text, keyspace=name), timeout=SCHEMA_S_MAX)
 
     def _keyspaces(self) -> Any:
         assert self._cluster is not None
