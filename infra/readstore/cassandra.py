@@ -63,7 +63,7 @@ class CassandraReadStore(ReadStore):
     # Generations
 
     async def _load(self) -> list[Record]:
-        select = await self._session.prepare(cql.SELECT_RECORDS)
+        select = await self._session.prepare(self._session.control.select_records)
         rows = await self._session.rows(bound(select, []))
         for *_, live_at, state_at in rows:
             self._clock.see(live_at)
@@ -86,7 +86,7 @@ class CassandraReadStore(ReadStore):
     async def _create(self, projection: str, number: int, version: int) -> None:
         created = ENCODERS["timestamp"](datetime.now(UTC))
         await self._control(
-            cql.INSERT_RECORD,
+            self._session.control.insert_record,
             projection.encode(),
             wire.long_(number),
             State.BUILDING.encode(),
@@ -96,11 +96,13 @@ class CassandraReadStore(ReadStore):
         )
 
     async def _set_tables(self, record: Record, tables: str) -> None:
-        await self._control(cql.SET_TABLES, self._clock.next(), tables.encode(), *_name(record))
+        await self._control(
+            self._session.control.set_tables, self._clock.next(), tables.encode(), *_name(record)
+        )
 
     async def _mark(self, projection: str, states: Mapping[int, State]) -> None:
         """In one batch of one partition, so all of them or none."""
-        mark = await self._session.prepare(cql.SET_STATE)
+        mark = await self._session.prepare(self._session.control.set_state)
         batch = BatchStatement(BatchType.UNLOGGED)
         batch.is_idempotent = True
         for number, state in states.items():
@@ -110,8 +112,8 @@ class CassandraReadStore(ReadStore):
 
     async def _set_live(self, projection: str, number: int) -> None:
         # "retired" is what it will be when another one is live.
-        mark = await self._session.prepare(cql.SET_STATE)
-        point = await self._session.prepare(cql.SET_LIVE)
+        mark = await self._session.prepare(self._session.control.set_state)
+        point = await self._session.prepare(self._session.control.set_live)
         batch = BatchStatement(BatchType.UNLOGGED)
         batch.is_idempotent = True
         name = projection.encode()
@@ -123,8 +125,8 @@ class CassandraReadStore(ReadStore):
         await self._mark(record.projection, {record.number: State.DROPPING})
         for table in record.declared():
             await self._session.schema(f'DROP TABLE IF EXISTS "{cql.table_name(table.name, record.number)}"')
-        await self._control(cql.DELETE_CHECKPOINTS, self._clock.next(), *_name(record))
-        await self._control(cql.DELETE_RECORD, self._clock.next(), *_name(record))
+        await self._control(self._session.control.delete_checkpoints, self._clock.next(), *_name(record))
+        await self._control(self._session.control.delete_record, self._clock.next(), *_name(record))
 
     async def _control(self, text: str, *binds: bytes) -> None:
         await self._session.run([bound(await self._session.prepare(text), binds)])
@@ -138,7 +140,7 @@ class CassandraReadStore(ReadStore):
             # What the driver knows of the tables may be a moment old; a generation that is being built may be new.
             if record.state is State.BUILDING or not self._session.has_table(name):
                 await self._session.schema(ddl.cassandra_table(Shape(table), name))
-        select = await self._session.prepare(cql.SELECT_CHECKPOINT_TIMES)
+        select = await self._session.prepare(self._session.control.select_checkpoint_times)
         for (written_at,) in await self._session.rows(bound(select, _name(record))):
             self._clock.see(written_at)
         return CassandraGeneration(self._session, record, self._clock)
@@ -173,7 +175,7 @@ class CassandraGeneration(CassandraReader):
         await self._writer.store(pages)
         if not checkpoints:
             return
-        insert = await self._session.prepare(cql.INSERT_CHECKPOINT)
+        insert = await self._session.prepare(self._session.control.insert_checkpoint)
         await self._session.run(
             bound(
                 insert,

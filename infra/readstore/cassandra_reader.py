@@ -27,6 +27,7 @@ class CassandraReader:
     def __init__(self, session: CassandraSession, number: int, tables: Sequence[Table]) -> None:
         self._session = session
         self.number = number
+        self._place = cql.Place(session.keyspace, number)
         self._readers = RowReaders(tables)
 
     async def aclose(self) -> None:
@@ -58,11 +59,11 @@ class CassandraReader:
         by_partition: dict[tuple[Stored, ...], list[tuple[Stored, ...]]] = {}
         for key in keys:
             by_partition.setdefault(key[:width], []).append(key)
-        one = await self._session.prepare(reader.statement("get", lambda: cql.get(reader, self.number)))
+        one = await self._session.prepare(reader.statement("get", lambda: cql.get(reader, self._place)))
         if all(len(group) == 1 for group in by_partition.values()):
             return [bound(one, _key(shape, key)) for key in keys]
         several = await self._session.prepare(
-            reader.statement("get_in", lambda: cql.get_in(reader, self.number))
+            reader.statement("get_in", lambda: cql.get_in(reader, self._place))
         )
         return [
             bound(several, [*_key(shape, partition), wire.tuples([_key(shape, key)[width:] for key in some])])
@@ -111,7 +112,7 @@ class CassandraReader:
 
     async def checkpoint(self, projection: str, stream: str) -> Checkpoint | None:
         await self._settled()
-        select = await self._session.prepare(cql.SELECT_CHECKPOINT)
+        select = await self._session.prepare(self._session.control.select_checkpoint)
         binds = [projection.encode(), wire.long_(self.number), stream.encode()]
         rows = await self._session.rows(bound(select, binds))
         return Checkpoint(*rows[0]) if rows else None
@@ -120,7 +121,7 @@ class CassandraReader:
         """Every row once, in pages, in no promised order; rows written meanwhile may be there or not."""
         await self._settled()
         reader = self._readers.of(table)
-        select = await self._session.prepare(cql.scan(reader, self.number))
+        select = await self._session.prepare(cql.scan(reader, self._place))
         async for page in self._session.pages(bound(select, [], fetch=SCAN_ROWS)):
             yield reader.rows(page)
 
@@ -132,7 +133,7 @@ class CassandraReader:
     ) -> PreparedStatement:
         text = reader.statement(
             (after, before, backwards),
-            lambda: cql.range_(reader, self.number, after=after, before=before, backwards=backwards),
+            lambda: cql.range_(reader, self._place, after=after, before=before, backwards=backwards),
         )
         return await self._session.prepare(text)
 

@@ -36,6 +36,7 @@ from cassandra.query import BoundStatement, PreparedStatement, SimpleStatement, 
 
 from domain.errors import MsgxcError, Unavailable
 from infra.readstore import ddl
+from infra.readstore.cassandra_statements import ControlStatements
 from infra.readstore.config import CassandraConfig
 
 PROTOCOL_VERSION = 5
@@ -62,6 +63,7 @@ class CassandraSession:
     def __init__(self, config: CassandraConfig) -> None:
         self._config = config
         self.keyspace = config.keyspace
+        self.control = ControlStatements(config.keyspace)
         self._cluster: Cluster | None = None
         self._closed = False
         self._session: Session | None = None
@@ -128,8 +130,7 @@ class CassandraSession:
         async with self._preparing:
             if cql not in self._prepared:
                 assert len(self._prepared) < PREPARED_MAX, "too many different statements"
-                # The keyspace with each statement: after USE, nodes warn of every prepared one.
-                statement = await self._blocking(self._up.prepare, cql, None, self.keyspace)
+                statement = await self._blocking(self._up.prepare, cql)
                 statement.is_idempotent = True
                 self._prepared[cql] = statement
             return self._prepared[cql]

@@ -48,7 +48,7 @@ class CassandraWriter:
 
     def __init__(self, session: CassandraSession, number: int) -> None:
         self._session = session
-        self._number = number
+        self._place = cql.Place(session.keyspace, number)
 
     async def store(self, pages: Iterable[Puts | Deletes]) -> None:
         """Returns when every row is stored. An error leaves some rows stored; the same pages again complete it."""
@@ -61,8 +61,8 @@ class CassandraWriter:
 
     async def _prepare(self, page: Puts | Deletes) -> PreparedStatement:
         if isinstance(page, Puts):
-            return await self._session.prepare(cql.put(page.shape, self._number, page.columns))
-        return await self._session.prepare(cql.delete(page.shape, self._number))
+            return await self._session.prepare(cql.put(page.shape, self._place, page.columns))
+        return await self._session.prepare(cql.delete(page.shape, self._place))
 
     def _batches(self, partitions: Iterable[list[_Row]]) -> Iterator[list[_Row]]:
         """Full batches of single partitions, and what is left over put together by where it is stored."""
