@@ -1,0 +1,1 @@
+"""The Emarsys contract: client service, device events and inbox, as real SDKs speak them."""

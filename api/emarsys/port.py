@@ -1,0 +1,48 @@
+"""What the Emarsys contract needs of the world. Implementations live in infra/."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class SigningKey(Protocol):
+    """One key and the one algorithm that it is for (RFC 7518: HS256, ES256 or EdDSA). Quick: no network behind it."""
+
+    @property
+    def kid(self) -> str: ...
+
+    @property
+    def algorithm(self) -> str: ...
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature in the form that a JWS carries."""
+        ...
+
+    def verify(self, data: bytes, signature: bytes) -> bool:
+        """Never raises, whatever the signature is."""
+        ...
+
+
+class SigningKeySet(Protocol):
+    """An immutable set. Its identity is its version: a changed set is another object."""
+
+    @property
+    def signing(self) -> SigningKey:
+        """The one that signs now; it is among `verifying`."""
+        ...
+
+    @property
+    def verifying(self) -> Sequence[SigningKey]:
+        """All whose tokens are good, each with a kid of its own."""
+        ...
+
+
+class SigningKeys(Protocol):
+    def current(self) -> SigningKeySet:
+        """The keys of now; the same object as long as nothing has changed.
+
+        Quick and without waiting: called for every token. At most a second behind what this process has read of the
+        source. A key signs only once every process has had the time to learn of it.
+        """
+        ...
