@@ -6,7 +6,8 @@ Knows nothing of any contract. Every failure leaves as a problem; unexpected one
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -59,7 +60,7 @@ class Endpoint:
 
     def __init__(self, route: Route, parts: Parts, recent_writes: RecentWrites) -> None:
         self._route, self._parts, self._recent_writes = route, parts, recent_writes
-        self._decode = msgspec.json.Decoder(route.body).decode if route.body is not None else None
+        self._decode = _decoder(route)
         self._limit = parts.rate_limit()
         self._body, self._is_open = BodyReader(), route.is_open
 
@@ -77,7 +78,7 @@ class Endpoint:
                 assert_may_call(route.who, caller)
             body = None
             if self._decode is not None:
-                body = decode_body(self._decode, await self._body.read(scope[HEADERS], receive))
+                body = self._decode(await self._body.read(scope[HEADERS], receive))
             call = self._call(scope, caller, body)
             if route.raw_bytes_max:
                 call.raw = await self._raw(scope, receive)
@@ -91,7 +92,11 @@ class Endpoint:
         except LimitExceeded as error:
             await refuse(scope, send, error, error.fields)
         except MsgxcError as error:
-            await refuse(scope, send, error, headers)
+            said = route.dialect.refusal(error) if route.dialect is not None else None
+            if said is None:
+                await refuse(scope, send, error, headers)
+            else:
+                await self._answer(scope, send, said, [*headers, *headers_of(error)])
         else:
             await self._answer(scope, send, answer, headers)
 
@@ -107,10 +112,14 @@ class Endpoint:
             caller=caller,
             context=context_of(scope, caller),
             path=scope.get("path_params", {}),
-            query=decode_query(route.query, scope["query_string"]) if route.query else None,
+            query=self._query(route.query, scope["query_string"]) if route.query else None,
             body=body,
             idempotency_key=idempotency_key(scope[HEADERS]) if route.idempotent else "",
         )
+
+    def _query(self, kind: type[msgspec.Struct], query: bytes) -> Any:
+        dialect = self._route.dialect
+        return decode_query(kind, query) if dialect is None else dialect.query(kind, query)
 
     async def _raw(self, scope: Scope, receive: Receive) -> Raw:
         content = await self._body.read(scope[HEADERS], receive, bytes_max=self._route.raw_bytes_max)
@@ -130,6 +139,15 @@ class Endpoint:
         if answer.location is not None:
             headers.append((b"location", answer.location.encode()))
         await respond(scope, send, answer.status, headers, content)
+
+
+def _decoder(route: Route) -> Callable[[bytes], Any] | None:
+    """What reads the route's bodies; None: it takes none."""
+    if route.body is None:
+        return None
+    if route.dialect is not None:
+        return partial(route.dialect.body, route.body)
+    return partial(decode_body, msgspec.json.Decoder(route.body).decode)
 
 
 def context_of(scope: Scope, caller: Caller) -> Context:

@@ -33,9 +33,13 @@ log = structlog.get_logger("msgxc.api")
 
 
 class Frame:
-    """One for the application. `direct` is for our own endpoints, `wrapped` for whatever else answers."""
+    """One for the application. `direct` is for our own endpoints, `wrapped` for whatever else answers.
 
-    def __init__(self, parts: Parts) -> None:
+    credentialed: what lies under these paths, pages of every origin may call, with their credentials.
+    """
+
+    def __init__(self, parts: Parts, *, credentialed: tuple[str, ...] = ()) -> None:
+        self._credentialed = credentialed
         self._metrics = parts.metrics
         self._access_log = parts.settings.access_log
         self._origins = frozenset(origin.encode() for origin in parts.settings.cors_origins)
@@ -75,16 +79,22 @@ class Frame:
             request_id = os.urandom(16).hex().encode()
         scope[REQUEST_ID] = request_id.decode("ascii")
         scope[ADDED] = [*_SECURITY, (b"x-request-id", request_id)]
-        return bool(self._origins) and self._allow_origin(scope, headers)
+        anyone = bool(self._credentialed) and self._is_credentialed(scope["path"])
+        return (anyone or bool(self._origins)) and self._allow_origin(scope, headers, anyone=anyone)
 
-    def _allow_origin(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+    def _is_credentialed(self, path: str) -> bool:
+        return any(path == root or path.startswith(f"{root}/") for root in self._credentialed)
+
+    def _allow_origin(self, scope: Scope, headers: Mapping[bytes, bytes], *, anyone: bool) -> bool:
         """Let the origins that are set read the answer. Whether this asks only what is allowed."""
         added = scope[ADDED]
         added.append((b"vary", b"Origin"))
         origin = headers.get(b"origin")
-        if origin is None or not (b"*" in self._origins or origin in self._origins):
+        if origin is None or not (anyone or b"*" in self._origins or origin in self._origins):
             return False
         added.append((b"access-control-allow-origin", origin))
+        if anyone:
+            added.append((b"access-control-allow-credentials", b"true"))
         added.append((b"access-control-expose-headers", _EXPOSED))
         if scope.get("method") != "OPTIONS" or b"access-control-request-method" not in headers:
             return False

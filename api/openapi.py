@@ -138,7 +138,7 @@ def _errors(route: Route) -> list[type[MsgxcError]]:
     found: list[type[MsgxcError]] = list(route.errors)
     if not route.is_open:
         found += [Unauthenticated, TooMany]
-    if route.who is Who.ADMIN:
+    if route.who in (Who.ADMIN, Who.SUPERUSER):
         found.append(Forbidden)
     if route.body is not None:
         found += [Invalid, TooLarge]

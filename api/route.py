@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from starlette.types import Scope
@@ -32,6 +32,7 @@ class Who(enum.Enum):
         "and admins; where MSGXC_EZOUT_AUTH is none, anyone on this machine"
     )
     PROVIDER = "the provider, by its signature over the whole request"
+    SUPERUSER = "tokens signed by one of MSGXC_DOPPLER_KEYS whose claim isSU is true"
     ADMIN = "tokens with the role admin or msgxc_admin"
 
 
@@ -74,6 +75,22 @@ Admit = Callable[[Parts, Scope], Awaitable[Identity]]
 """Who calls, by the headers of the request. Raises Unauthenticated, Forbidden or Unavailable."""
 
 
+class Dialect(Protocol):
+    """How a contract that is not ours reads requests and words refusals."""
+
+    def body(self, kind: Any, content: bytes) -> Any:
+        """A body as `kind`. Raises Invalid."""
+        ...
+
+    def query(self, kind: type[msgspec.Struct], query: bytes) -> Any:
+        """Query parameters as `kind`. Raises Invalid."""
+        ...
+
+    def refusal(self, error: MsgxcError) -> Answer | None:
+        """What the contract answers to an error; None: a problem of ours."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """path: as in Starlette, `/api/v2/threads/{tid}`. body, query, answer: msgspec types.
@@ -82,6 +99,7 @@ class Route:
     idempotent: takes an Idempotency-Key. errors: beside those every route of its kind can give.
     statuses: of success, the first being the usual one. admit: where a contract has tokens of its own kind.
     raw_bytes_max: the handler takes the request as it came, with a body of so many bytes at most; 0: it does not.
+    dialect: how the contract reads and refuses, where that is not our way.
     """
 
     method: str
@@ -101,6 +119,7 @@ class Route:
     location: bool = False
     admit: Admit | None = None
     raw_bytes_max: int = 0
+    dialect: Dialect | None = None
 
     @property
     def is_open(self) -> bool:
