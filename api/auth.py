@@ -28,6 +28,7 @@ NAME_MAX = 256
 REALM = re.compile(r"[A-Za-z0-9._-]{1,64}")
 ROLES_MAX = 64
 SHOPS_MAX = 200
+APPS_MAX = 200
 """Shops one token names: as many as fit into TOKEN_BYTES_MAX."""
 
 
@@ -82,6 +83,7 @@ class Verifier:
             roles=roles_of(claims.get("roles", ())),
             method=claims["method"] if isinstance(claims.get("method"), str) else "",
             shops=shops_of(claims.get("shops", ())),
+            apps=apps_of(claims.get("apps", ())),
         )
         return Identity(caller, float(int(expires_at_s)), key_name)
 
@@ -153,6 +155,15 @@ def roles_of(value: Any) -> frozenset[str]:
     if not all(isinstance(role, str) for role in value):
         raise Unauthenticated("the token's roles must be a list of names")
     return frozenset(value)
+
+
+def apps_of(value: Any) -> frozenset[str]:
+    """The claim `apps`: codes of the apps in whose name the caller may send. Raises Unauthenticated."""
+    if not isinstance(value, list | tuple) or len(value) > APPS_MAX:
+        raise Unauthenticated(f"the token's apps must be a list of at most {APPS_MAX} codes")
+    if not all(isinstance(code, str) for code in value):
+        raise Unauthenticated("the token's apps must be codes")
+    return frozenset(code.casefold() for code in value)
 
 
 def shops_of(value: Any) -> frozenset[UUID]:

@@ -86,7 +86,7 @@ def show(
     epilog=examples(
         "msgxc events export > events.jsonl",
         "msgxc events export --format parquet --out events/   # again later: goes on where it stopped",
-        "msgxc events export --format cloudevents --topic message.accepted.v1 --after 1000",
+        "msgxc events export --format cloudevents --topic message.accepted.v2 --after 1000",
     )
 )
 def export(
@@ -129,7 +129,7 @@ async def _tail(
         found = [fact for name in streams for fact in await last_facts(log, name, lines, matches)]
         if topics and not found and not follow:
             note(
-                f"nothing of {', '.join(topics)}; topics are like message.accepted.v1, or a kind, like message"
+                f"nothing of {', '.join(topics)}; topics are like message.accepted.v2, or a kind, like message"
             )
         for fact in sorted(found, key=_moment)[-lines:] if lines else ():
             show(fact)

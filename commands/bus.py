@@ -31,6 +31,7 @@ HANDLERS: dict[type[msgspec.Struct], Handler] = {
     messaging.Send: messaging.send,
     messaging.Multicast: messaging.multicast,
     messaging.Broadcast: messaging.broadcast,
+    messaging.SendToApp: messaging.send_to_app,
     messaging.Cancel: messaging.cancel,
     messaging.FallDue: messaging.fall_due,
     messaging.NoteDispatched: messaging.note_dispatched,
@@ -54,7 +55,9 @@ HANDLERS: dict[type[msgspec.Struct], Handler] = {
     clients.Unlink: clients.unlink,
 }
 
-CREATES = frozenset({messaging.Publish, messaging.Send, messaging.Multicast, messaging.Broadcast})
+CREATES = frozenset(
+    {messaging.Publish, messaging.Send, messaging.Multicast, messaging.Broadcast, messaging.SendToApp}
+)
 """Commands whose claim is the id of what they create; the others leave a claim event beside theirs."""
 
 

@@ -10,9 +10,10 @@ import msgspec
 
 from commands.port import VersionConflict
 from commands.scope import Scope, assert_same
+from domain.channel import APP_CHANNELS
 from domain.contact import Contact
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
-from domain.message import Audience, Content, Message, ToContacts, ToEveryone, ToThread
+from domain.message import Audience, Content, Message, ToApp, ToContacts, ToEveryone, ToThread
 from domain.nesting import assert_shallow
 from domain.subscription import Subscription
 from domain.thread import Thread
@@ -23,6 +24,8 @@ TTL_S_MAX = 2_419_200
 """Four weeks: the longest that FCM and web push keep a message."""
 TEXT_MIN = 2
 """Characters; the contract's own bound."""
+TEXT_OF_APP_MIN = 1
+"""A push notification of an app or web domain may be that short."""
 CONTACTS_MAX = 10_000
 """Contacts of one multicast, so that the event stays well under a NATS message's 1 MiB."""
 SCHEDULE_AHEAD_MAX = timedelta(days=366)
@@ -66,6 +69,14 @@ class Broadcast(msgspec.Struct, frozen=True, kw_only=True):
     """To every contact of the realm."""
 
     draft: Draft
+
+
+class SendToApp(msgspec.Struct, frozen=True, kw_only=True):
+    """From an app or a web domain to its own clients: those of some contacts, or of everyone who has one."""
+
+    app: str
+    draft: Draft
+    contacts: tuple[UUID, ...] | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +145,16 @@ async def broadcast(command: Broadcast, scope: Scope) -> Accepted:
     return await _accept(command.draft, scope, audience=ToEveryone())
 
 
+async def send_to_app(command: SendToApp, scope: Scope) -> Accepted:
+    app = await _app_to_send(command.app, scope)
+    audience: Audience = ToApp()
+    if command.contacts is not None:
+        if not 1 <= len(command.contacts) <= CONTACTS_MAX:
+            raise Invalid(f"give 1 to {CONTACTS_MAX:,} contacts", field="contacts")
+        audience = ToContacts(tuple(dict.fromkeys(command.contacts)))
+    return await _accept(command.draft, scope, audience=audience, app=app)
+
+
 async def cancel(command: Cancel, scope: Scope) -> None:
     message = await _message(command.message, command.tid, scope)
     message.cancel(at=scope.now)
@@ -167,11 +188,13 @@ async def settle(command: Settle, scope: Scope) -> None:
 
 
 async def _accept(
-    draft: Draft, scope: Scope, *, audience: Audience, thread: Thread | None = None
+    draft: Draft, scope: Scope, *, audience: Audience, thread: Thread | None = None, app: str = ""
 ) -> Accepted:
-    _assert_valid(draft, scope.now)
+    _assert_valid(draft, scope.now, text_min=TEXT_OF_APP_MIN if app else TEXT_MIN)
     content = _content(draft, thread)
     channels = _channels(draft, thread)
+    if app:
+        channels = tuple(name for name in APP_CHANNELS if draft.channels is None or name in draft.channels)
     scope.check(content, channels)
     nonce = f"claim|{scope.claim.scope}" if scope.claim else scope.nonce
     id = scope.ids.message(scope.realm, nonce, thread=thread.id if thread else None)
@@ -189,6 +212,7 @@ async def _accept(
         scheduled_at=scheduled_at,
         parent=draft.parent,
         confidential=bool(thread and thread.settings.confidential),
+        app=app,
     )
     return await _claim_and_save(message, scope)
 
@@ -217,6 +241,14 @@ async def _thread_to_publish(tid: str, scope: Scope) -> Thread:
     if thread.may_see(caller, subscribed=bool(subscription and subscription.active)):
         raise Forbidden("you may read this thread, but not publish to it")
     raise NotFound(f"no thread has the tid {tid!r}", field="tid")
+
+
+async def _app_to_send(code: str, scope: Scope) -> str:
+    """The app's code, if the caller may send in its name. To anybody else it is not there."""
+    caller = scope.caller
+    if caller is not None and not caller.may_send_for(code):
+        raise Forbidden("you may not send in this app's name", field="app")
+    return code
 
 
 async def _message(id: UUID, tid: str | None, scope: Scope) -> Message:
@@ -251,9 +283,9 @@ def _ttl_s(draft: Draft) -> int:
     return TTL_S_DEFAULT if draft.ttl_s is None else draft.ttl_s
 
 
-def _assert_valid(draft: Draft, now: datetime) -> None:
-    if len(draft.text) < TEXT_MIN:
-        raise Invalid(f"write at least {TEXT_MIN} characters", field="msg")
+def _assert_valid(draft: Draft, now: datetime, *, text_min: int) -> None:
+    if len(draft.text) < text_min:
+        raise Invalid(f"write at least {text_min} characters", field="msg")
     if draft.opts:
         assert_shallow(draft.opts, field="opts")
     if draft.urgency is not None and not 1 <= draft.urgency <= 4:

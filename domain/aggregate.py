@@ -1,6 +1,6 @@
 """The form that all aggregates and events have.
 
-Events are frozen dataclasses with a topic of their own (`message.accepted.v1`); a published topic never
+Events are frozen dataclasses with a topic of their own (`message.accepted.v2`); a published topic never
 changes its fields. Aggregates build on the eventsourcing library's BaseAggregate. The domain has no clock
 and mints no ids: both are arguments.
 """

@@ -20,6 +20,9 @@ CODES = {"ws": WEBSOCKET, "apn": APNS, "fcm": FCM, "wpn": WEBPUSH, "sms": SMS, "
 OF_CONTACT = frozenset({SMS, EMAIL})
 """Channels whose address belongs to the contact; a push address belongs to a client."""
 
+APP_CHANNELS = (APNS, FCM, WEBPUSH)
+"""Channels by which an app or a web domain reaches its own clients."""
+
 
 def channels_of(codes: Iterable[str] | None, *, field: str = "mtypes") -> tuple[str, ...] | None:
     """Channel names for contract codes or names: None means all, () means none (`~`).

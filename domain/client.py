@@ -49,15 +49,19 @@ class Client(Aggregate):
 
     @dataclass(frozen=True, kw_only=True)
     class AddressSet(Event):
-        """contact: whose client it is now. token: a digest that finds the same address elsewhere."""
+        """contact: whose client it is now. token: a digest that finds the same address elsewhere.
 
-        TOPIC = "client.address-set.v1"
+        app: the client's; "" in events from before it was told.
+        """
+
+        TOPIC = "client.address-set.v2"
         SEALED = ("address",)
         contact: UUID | None
         channel: str
         address: str | None
         token: UUID
         previous_token: UUID | None = None
+        app: str = ""
 
         def key_owner(self) -> KeyOwner | None:
             return _owner(self.contact, self.originator_id)
@@ -71,11 +75,12 @@ class Client(Aggregate):
     class AddressRetired(Event):
         """code: "cleared" by the client itself, else the provider's reason."""
 
-        TOPIC = "client.address-retired.v1"
+        TOPIC = "client.address-retired.v2"
         contact: UUID | None
         channel: str
         token: UUID
         code: str
+        app: str = ""
 
         def apply(self, aggregate: Client) -> None:
             aggregate.channel = aggregate.address = aggregate.token = None
@@ -100,7 +105,7 @@ class Client(Aggregate):
         The address travels along, sealed anew under the new owner's key.
         """
 
-        TOPIC = "client.contact-linked.v1"
+        TOPIC = "client.contact-linked.v2"
         SEALED = ("address",)
         contact: UUID | None
         uid: str | None
@@ -108,12 +113,59 @@ class Client(Aggregate):
         channel: str | None
         address: str | None
         token: UUID | None
+        app: str = ""
 
         def key_owner(self) -> KeyOwner | None:
             return _owner(self.contact, self.originator_id)
 
         def apply(self, aggregate: Client) -> None:
             aggregate.contact, aggregate.uid = self.contact, self.uid
+
+    @dataclass(frozen=True, kw_only=True)
+    class Introduced(Event):
+        """A web domain's push contact: the name its site has for the device, and who is said to use it."""
+
+        TOPIC = "client.introduced.v1"
+        SEALED = ("device_token", "email")
+        contact: UUID | None
+        app: str
+        device_token: str | None
+        email: str | None
+        visitor: str | None
+
+        def key_owner(self) -> KeyOwner | None:
+            return _owner(self.contact, self.originator_id)
+
+        def apply(self, aggregate: Client) -> None:
+            aggregate.email, aggregate.visitor = self.email, self.visitor
+
+    @dataclass(frozen=True, kw_only=True)
+    class EmailSet(Event):
+        """The mail address that the site has for whoever uses the device."""
+
+        TOPIC = "client.email-set.v1"
+        SEALED = ("email",)
+        contact: UUID | None
+        app: str
+        email: str | None
+        visitor: str | None
+
+        def key_owner(self) -> KeyOwner | None:
+            return _owner(self.contact, self.originator_id)
+
+        def apply(self, aggregate: Client) -> None:
+            aggregate.email = self.email
+
+    @dataclass(frozen=True, kw_only=True)
+    class VisitorSet(Event):
+        """The site's name for whoever uses the device."""
+
+        TOPIC = "client.visitor-set.v1"
+        app: str
+        visitor: str
+
+        def apply(self, aggregate: Client) -> None:
+            aggregate.visitor = self.visitor
 
     def __init__(
         self,
@@ -131,6 +183,8 @@ class Client(Aggregate):
         self.properties = properties
         self.address_at: datetime | None = None
         self.quarantined_at: datetime | None = None
+        self.email: str | None = None
+        self.visitor: str | None = None
 
     @classmethod
     def register(cls, *, id: UUID, at: datetime, app: str, client_id: str, **fields: Any) -> Client:
@@ -152,6 +206,7 @@ class Client(Aggregate):
             address=address,
             token=token,
             previous_token=self.token,
+            app=self.app,
         )
 
     def retire_address(self, *, at: datetime, code: str) -> None:
@@ -164,6 +219,7 @@ class Client(Aggregate):
             channel=self.channel,
             token=self.token,
             code=code,
+            app=self.app,
         )
 
     def find_gone(
@@ -204,7 +260,34 @@ class Client(Aggregate):
             channel=self.channel,
             address=self.address,
             token=self.token,
+            app=self.app,
         )
+
+    def introduce(self, *, at: datetime, device_token: str, email: str | None, visitor: str | None) -> None:
+        self.trigger_event(
+            self.Introduced,
+            timestamp=at,
+            contact=self.contact,
+            app=self.app,
+            device_token=device_token,
+            email=email,
+            visitor=visitor,
+        )
+
+    def set_email(self, *, at: datetime, email: str) -> None:
+        if email != self.email:
+            self.trigger_event(
+                self.EmailSet,
+                timestamp=at,
+                contact=self.contact,
+                app=self.app,
+                email=email,
+                visitor=self.visitor,
+            )
+
+    def set_visitor(self, *, at: datetime, visitor: str) -> None:
+        if visitor != self.visitor:
+            self.trigger_event(self.VisitorSet, timestamp=at, app=self.app, visitor=visitor)
 
 
 def _owner(contact: UUID | None, client: UUID) -> KeyOwner:

@@ -27,7 +27,8 @@ class Context(msgspec.Struct, frozen=True):
 class Caller(msgspec.Struct, frozen=True):
     """A verified caller. method "svc" is a service: it may publish to any thread of its realm.
 
-    shops: those that the token names (see domain.shop).
+    shops: those that the token names (see domain.shop). apps: codes of the apps in whose name it may send, in one
+    case.
     """
 
     uid: str
@@ -35,6 +36,7 @@ class Caller(msgspec.Struct, frozen=True):
     roles: frozenset[str] = frozenset()
     method: str = ""
     shops: frozenset[UUID] = frozenset()
+    apps: frozenset[str] = frozenset()
 
     @property
     def is_admin(self) -> bool:
@@ -43,3 +45,7 @@ class Caller(msgspec.Struct, frozen=True):
     @property
     def is_service(self) -> bool:
         return self.method == "svc"
+
+    def may_send_for(self, app: str) -> bool:
+        """Whether messages may go out in the app's name, to its own clients."""
+        return self.is_admin or app.casefold() in self.apps

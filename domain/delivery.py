@@ -76,7 +76,7 @@ class Dispatch(msgspec.Struct, frozen=True):
 
     page: the audience page's number; `x<n>` follows when a channel needs more than one dispatch for it,
     `f<first>` when a slice of another dispatch is tried again. attempt: 1 for the first try. accepted_at: when the
-    message was accepted, or fell due.
+    message was accepted, or fell due. app: of the app that sends, "" when none does.
     """
 
     realm: str
@@ -95,6 +95,7 @@ class Dispatch(msgspec.Struct, frozen=True):
     sealed: bytes
     correlation: str = ""
     halts: int = 0
+    app: str = ""
 
     @property
     def is_first(self) -> bool:

@@ -28,7 +28,11 @@ class ToEveryone(msgspec.Struct, frozen=True, tag="everyone"):
     """Every contact of the realm."""
 
 
-Audience = ToThread | ToContacts | ToEveryone
+class ToApp(msgspec.Struct, frozen=True, tag="app"):
+    """Every contact that the message's app could reach when the message became due, on just those clients."""
+
+
+Audience = ToThread | ToContacts | ToEveryone | ToApp
 
 
 class Content(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -48,9 +52,13 @@ class Message(Aggregate):
 
     @dataclass(frozen=True, kw_only=True)
     class Accepted(Event, Created):
-        """The exchange took responsibility. due_at None: at once."""
+        """The exchange took responsibility. scheduled_at None: due at once.
 
-        TOPIC = "message.accepted.v1"
+        app: the application or web domain that sends, by its code; only its own clients are written to. "": none does,
+        and every address of the audience is used.
+        """
+
+        TOPIC = "message.accepted.v2"
         SEALED = ("content",)
         audience: Audience
         content: Content | None
@@ -62,6 +70,7 @@ class Message(Aggregate):
         scheduled_at: datetime | None = None
         parent: str | None = None
         confidential: bool = False
+        app: str = ""
 
         def key_owner(self) -> KeyOwner | None:
             if self.confidential and isinstance(self.audience, ToThread):
@@ -121,11 +130,12 @@ class Message(Aggregate):
         urgency: int,
         scheduled_at: datetime | None,
         confidential: bool,
+        app: str,
     ) -> None:
         self.audience, self.content, self.sender = audience, content, sender
         self.tid, self.channels, self.urgency = tid, channels, urgency
         self.expires_at, self.scheduled_at = expires_at, scheduled_at
-        self.confidential = confidential
+        self.confidential, self.app = confidential, app
         self.due = scheduled_at is None
         self.cancelled = self.dispatched = self.settled = False
 

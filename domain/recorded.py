@@ -25,7 +25,7 @@ DeliveryRecord = AudiencePage | Dispatch | Attempt | OutcomeSlice | Receipt
 
 
 def kind_of(topic: str) -> str:
-    """A topic without its version: "message.accepted" of "message.accepted.v1"."""
+    """A topic without its version: "message.accepted" of "message.accepted.v2"."""
     return topic.rpartition(".v")[0]
 
 

@@ -20,6 +20,7 @@ class Address(msgspec.Struct, frozen=True):
     """Where one client, or the contact itself (client None), can be reached.
 
     owned: no other client has claimed the same push token since. suppressed: why not to write to it, or "".
+    app: the client's, "" for the contact's own address.
     """
 
     channel: str
@@ -28,10 +29,14 @@ class Address(msgspec.Struct, frozen=True):
     token: UUID | None = None
     owned: bool = True
     suppressed: str = ""
+    app: str = ""
 
 
 class Person(msgspec.Struct, frozen=True):
-    """A contact as the dispatcher sees it. channels: what they allow; thread_channels: in this thread."""
+    """A contact as the dispatcher sees it. channels: what they allow; thread_channels: in this thread.
+
+    clients: only these may be written to, when the audience is one of clients.
+    """
 
     contact: UUID
     addresses: Sequence[Address]
@@ -39,6 +44,7 @@ class Person(msgspec.Struct, frozen=True):
     thread_channels: Channels = None
     known: bool = True
     erased: bool = False
+    clients: frozenset[UUID] | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -55,13 +61,14 @@ class Decision(msgspec.Struct, frozen=True):
         return tuple(dict.fromkeys([WEBSOCKET, *names] if self.websocket else names))
 
 
-def route(person: Person, allowed: Channels) -> Decision:
+def route(person: Person, allowed: Channels, app: str = "") -> Decision:
     """Decide for one contact: the message's channels, cut by the contact's and by the subscription's.
 
     All channels are used at once. Every address that is left out is left out for a reason that holds for the
-    contact as a whole, or is another client's by now.
+    contact as a whole, or is another client's by now. A message of an app goes to that app's clients and nowhere
+    else: not to the contact's phone, mailbox or sockets.
     """
-    if not person.known:
+    if not person.known and not (app and person.addresses):
         return Decision(person.contact, (), websocket=False, suppressed="unknown-contact")
     if person.erased:
         return Decision(person.contact, (), websocket=False, suppressed="erased")
@@ -73,9 +80,17 @@ def route(person: Person, allowed: Channels) -> Decision:
         return all(channel in limit for limit in limits)
 
     candidates = [address for address in person.addresses if wanted(address.channel)]
+    if app:
+        candidates = [address for address in candidates if _is_of(address, app, person.clients)]
     usable = tuple(address for address in candidates if address.owned and not address.suppressed)
-    websocket = wanted(WEBSOCKET)
+    websocket = not app and wanted(WEBSOCKET)
     if usable or websocket:
         return Decision(person.contact, usable, websocket=websocket)
     reasons = [address.suppressed or MOVED for address in candidates]
     return Decision(person.contact, (), websocket=False, suppressed=reasons[0] if reasons else "no-address")
+
+
+def _is_of(address: Address, app: str, clients: frozenset[UUID] | None) -> bool:
+    if clients is not None:
+        return address.client in clients
+    return address.app == app.casefold()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, Callable
 from typing import assert_never
+from uuid import UUID
 
 import msgspec
 
-from domain.message import Audience, ToContacts, ToEveryone, ToThread
+from domain.message import Audience, ToApp, ToContacts, ToEveryone, ToThread
 from domain.routing import Person
-from projections import contacts, reach, threads
+from projections import app_clients, contacts, reach, threads
 from projections.port import ReadModels, Row
 
 PAGE_CONTACTS = 400
@@ -25,9 +26,12 @@ class AudienceSlice(msgspec.Struct, frozen=True):
 
 
 async def slices_of(
-    models: ReadModels, realm: str, audience: Audience, *, as_of: int, cursor: str | None
+    models: ReadModels, realm: str, audience: Audience, *, as_of: int, cursor: str | None, app: str = ""
 ) -> AsyncGenerator[AudienceSlice]:
-    """The contacts of an audience after a cursor; at least one slice. The read models must have passed `as_of`."""
+    """The contacts of an audience after a cursor; at least one slice. The read models must have passed `as_of`.
+
+    app: the app that sends, if one does.
+    """
     match audience:
         case ToThread(thread=thread):
             members = threads.all_members(models, realm, thread, cursor=cursor, chunk=PAGE_CONTACTS)
@@ -48,6 +52,11 @@ async def slices_of(
             ):
                 people = await reach.people(models, realm, [row["contact"] for row in rows])
                 yield AudienceSlice(people, after)
+        case ToApp():
+            changes = app_clients.members(models, realm, app, cursor=cursor, chunk=PAGE_CONTACTS)
+            async for clients, after in _pages_by_contact(changes, as_of):
+                people = await reach.people(models, realm, list(clients), clients_of=clients)
+                yield AudienceSlice(people, after)
         case _:
             assert_never(audience)
 
@@ -66,3 +75,37 @@ async def _pages(
                 page = []
             page.append(row)
     yield page, None
+
+
+async def _pages_by_contact(
+    rows: AsyncGenerator[Row], as_of: int
+) -> AsyncGenerator[tuple[dict[UUID, frozenset[UUID]], str | None]]:
+    """Contacts with their clients at a position, a page at a time; else as `_pages`.
+
+    rows: the changes, in the order of their contacts.
+    """
+    page: dict[UUID, frozenset[UUID]] = {}
+    last: Row | None = None
+    async with contextlib.aclosing(_by_contact(rows)) as groups:
+        async for group in groups:
+            clients = app_clients.there_at(group, as_of)
+            if not clients:
+                continue
+            if len(page) == PAGE_CONTACTS:
+                assert last is not None
+                yield page, app_clients.cursor_of(last)
+                page = {}
+            page[group[0]["contact"]], last = clients, group[-1]
+    yield page, None
+
+
+async def _by_contact(rows: AsyncGenerator[Row]) -> AsyncGenerator[list[Row]]:
+    group: list[Row] = []
+    async with contextlib.aclosing(rows):
+        async for row in rows:
+            if group and row["contact"] != group[0]["contact"]:
+                yield group
+                group = []
+            group.append(row)
+    if group:
+        yield group

@@ -153,7 +153,9 @@ class Dispatcher:
     ) -> AudiencePage | None:
         """Write pages from a cursor on, as far as they are ours; the last one that stands."""
         page: AudiencePage | None = None
-        slices = slices_of(self._models, fact.realm, message.audience, as_of=fact.position, cursor=cursor)
+        slices = slices_of(
+            self._models, fact.realm, message.audience, as_of=fact.position, cursor=cursor, app=message.app
+        )
         async with contextlib.aclosing(ahead(slices)) as parts:
             async for part in parts:
                 page = await self._write_page(message, fact, tally.pages, part)
@@ -167,7 +169,7 @@ class Dispatcher:
         self, message: Message, fact: Recorded, number: int, part: AudienceSlice
     ) -> AudiencePage:
         """Decide on a slice's contacts and write the page; the page that stands, ours or a faster dispatcher's."""
-        decisions = [route(person, message.channels) for person in part.people]
+        decisions = [route(person, message.channels, message.app) for person in part.people]
         page = AudiencePage(
             realm=fact.realm,
             message=message.id,
@@ -221,6 +223,7 @@ class Dispatcher:
             key=name,
             sealed=b"",
             correlation=fact.correlation,
+            app=message.app,
         )
         hidden = Sealed(_content(message), tuple(address.address for _, address in chunk))
         blob = await seal(self._keys, name, hidden, bound_to=dispatch.id)

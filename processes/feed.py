@@ -9,7 +9,7 @@ import msgspec
 
 from domain.channel import WEBSOCKET
 from domain.ids import Ids
-from domain.message import Message, ToContacts, ToEveryone, ToThread
+from domain.message import Message, ToApp, ToContacts, ToEveryone, ToThread
 from processes.port import Log
 
 SYSTEM_SLUG = "/broadcast/system"
@@ -30,8 +30,11 @@ def system_thread(ids: Ids, realm: str) -> UUID:
 
 
 async def show(log: Log, ids: Ids, realm: str, message: Message, correlation: str) -> None:
-    """Append the message's frames. After a crash perhaps twice: sockets drop a message id they have sent."""
-    if message.channels is not None and WEBSOCKET not in message.channels:
+    """Append the message's frames. After a crash perhaps twice: sockets drop a message id they have sent.
+
+    An app's message shows on the app's own clients, never on a socket.
+    """
+    if message.app or (message.channels is not None and WEBSOCKET not in message.channels):
         return
     match message.audience:
         case ToThread(thread=thread):
@@ -40,6 +43,8 @@ async def show(log: Log, ids: Ids, realm: str, message: Message, correlation: st
             frames = [(contact_subject(contact), "/contact") for contact in contacts]
         case ToEveryone():
             frames = [(thread_subject(system_thread(ids, realm)), SYSTEM_SLUG)]
+        case ToApp():
+            frames = []
         case _:
             assert_never(message.audience)
     for subject, slug in frames:

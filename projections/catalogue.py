@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from projections.app_clients import AppClients
 from projections.clients import Clients
 from projections.contacts import Contacts
 from projections.deliveries import Deliveries
@@ -14,6 +15,7 @@ from projections.threads import Threads
 ALL: tuple[Projection, ...] = (
     Contacts(),
     Reach(),
+    AppClients(),
     Clients(),
     Threads(),
     Messages(),
@@ -21,5 +23,5 @@ ALL: tuple[Projection, ...] = (
     Shops(),
 )
 
-AUDIENCE = ("contacts", "reach", "threads")
+AUDIENCE = ("contacts", "reach", "app_clients", "threads")
 """What must have passed a message's position before its audience is decided."""

@@ -11,7 +11,7 @@ import msgspec
 
 from domain.message import Message, ToThread
 from domain.recorded import EVENTS, Recorded
-from projections.checks import count
+from projections.checks import count, narrow
 from projections.port import Delete, Generation, Key, Put, ReadModels, Row, Table, Write
 
 MESSAGES = Table(
@@ -28,6 +28,7 @@ MESSAGES = Table(
         "urgency": "bigint",
         "channels": "json",
         "audience": "text",
+        "app": "text",
         "parent": "text",
         "accepted": "timestamp",
         "accepted_at": "bigint",
@@ -79,7 +80,7 @@ MONTHS_MAX = 120
 class Messages:
     """The projection."""
 
-    name, version = "messages", 1
+    name, version = "messages", 2
     streams = (EVENTS,)
     tables = (MESSAGES, THREAD_MESSAGES, RECENT, UPCOMING)
 
@@ -98,8 +99,9 @@ class Messages:
                 return
 
     async def check(self, generation: Generation) -> list[str]:
-        unknown = await count(generation, MESSAGES, lambda row: row["accepted_at"] is None)
-        early = await count(generation, MESSAGES, _ended_before_due)
+        states = narrow(MESSAGES, "accepted_at", "due", "dispatched")
+        unknown = await count(generation, states, lambda row: row["accepted_at"] is None)
+        early = await count(generation, states, _ended_before_due)
         problems = [f"{unknown} messages were never accepted"] if unknown else []
         return [*problems, f"{early} messages went out before they were due"] if early else problems
 
@@ -145,6 +147,7 @@ def _accepted(fact: Recorded, event: Message.Accepted) -> dict[str, Any]:
         "urgency": event.urgency,
         "channels": event.channels,
         "audience": msgspec.to_builtins(event.audience)["type"],
+        "app": event.app or None,
         "parent": event.parent,
         "accepted": fact.at,
         "accepted_at": fact.position,

@@ -6,7 +6,7 @@ phone number or mail address, by its digest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from domain.client import Client
 from domain.contact import Contact
 from domain.recorded import EVENTS, Recorded
 from domain.routing import Address, Channels, Person
-from projections.checks import count
+from projections.checks import count, narrow
 from projections.port import Delete, Generation, Put, ReadModels, Row, Table, Write
 
 REACH = Table(
@@ -30,6 +30,7 @@ REACH = Table(
         "channel": "text",
         "address": "text",
         "token": "uuid",
+        "app": "text",
         "suppressed": "text",
     },
 )
@@ -62,7 +63,7 @@ SLOTS_MAX = 200
 class Reach:
     """The projection."""
 
-    name, version = "reach", 2
+    name, version = "reach", 3
     streams = (EVENTS,)
     tables = (REACH, TOKENS, HOLDERS)
 
@@ -76,7 +77,8 @@ class Reach:
                 return ()
 
     async def check(self, generation: Generation) -> list[str]:
-        lost = await count(generation, REACH, lambda row: bool(row["address"]) and row["channel"] is None)
+        slots = narrow(REACH, "address", "channel")
+        lost = await count(generation, slots, lambda row: bool(row["address"]) and row["channel"] is None)
         return [f"{lost} addresses have no channel"] if lost else []
 
 
@@ -156,7 +158,12 @@ def _addresses(event: Client.Event) -> Iterable[tuple[UUID | None, dict[str, Any
 def _slot(event: Client.Registered | Client.AddressSet | Client.ContactLinked) -> dict[str, Any] | None:
     if event.address is None:
         return None
-    return {"channel": event.channel, "address": event.address, "token": event.token}
+    return {
+        "channel": event.channel,
+        "address": event.address,
+        "token": event.token,
+        "app": event.app.casefold(),
+    }
 
 
 def _tokens(event: Client.Event) -> Iterable[tuple[UUID | None, str]]:
@@ -179,17 +186,24 @@ async def people(
     realm: str,
     contacts: Sequence[UUID],
     *,
-    thread_channels: dict[UUID, Channels] | None = None,
+    thread_channels: Mapping[UUID, Channels] | None = None,
+    clients_of: Mapping[UUID, frozenset[UUID]] | None = None,
 ) -> list[Person]:
-    """Each contact with all that routing needs, in the given order."""
+    """Each contact with all that routing needs, in the given order.
+
+    clients_of: the clients each may be reached on, for an audience of clients.
+    """
     found = await models.range_many(REACH, [(realm, contact) for contact in contacts], limit_each=SLOTS_MAX)
     rows_of = {contact: found.get((realm, contact), []) for contact in contacts}
     for contact, rows in rows_of.items():
         if len(rows) == SLOTS_MAX:
             rows_of[contact] = await _with_own(models, realm, contact, rows)
     owners = await _owners(models, realm, [row for rows in rows_of.values() for row in rows])
-    prefer = thread_channels or {}
-    return [_person(contact, rows_of[contact], owners, prefer.get(contact)) for contact in contacts]
+    prefer, clients = thread_channels or {}, clients_of or {}
+    return [
+        _person(contact, rows_of[contact], owners, prefer.get(contact), clients.get(contact))
+        for contact in contacts
+    ]
 
 
 async def _with_own(models: ReadModels, realm: str, contact: UUID, rows: Sequence[Row]) -> list[Row]:
@@ -201,7 +215,11 @@ async def _with_own(models: ReadModels, realm: str, contact: UUID, rows: Sequenc
 
 
 def _person(
-    contact: UUID, rows: Sequence[Row], owners: dict[UUID, UUID], thread_channels: Channels
+    contact: UUID,
+    rows: Sequence[Row],
+    owners: dict[UUID, UUID],
+    thread_channels: Channels,
+    clients: frozenset[UUID] | None,
 ) -> Person:
     self_row: Row = next((row for row in rows if row["slot"] == ""), {})
     channels = self_row.get("channels")
@@ -213,6 +231,7 @@ def _person(
         thread_channels=thread_channels,
         known=bool(self_row),
         erased=bool(self_row.get("erased_at")),
+        clients=clients,
     )
 
 
@@ -227,6 +246,7 @@ def _address(row: Row, owners: dict[UUID, UUID], stopped: dict[str, str]) -> Add
         token=token,
         owned=token is None or owners.get(token) == client,
         suppressed=stopped.get(row["channel"], ""),
+        app=row["app"] or "",
     )
 
 

@@ -28,11 +28,14 @@ UPCASTS_MAX = 32
 
 DELIVERY_TOPICS: Mapping[str, type[DeliveryRecord]] = {
     "audience.v1": AudiencePage,
-    "dispatch.v1": Dispatch,
+    "dispatch.v2": Dispatch,
     "attempt.v1": Attempt,
     "outcome.v1": OutcomeSlice,
     "receipt.v1": Receipt,
 }
+
+FORMER_DELIVERY_TOPICS: Mapping[str, type[DeliveryRecord]] = {"dispatch.v1": Dispatch}
+"""Topics that are no longer written. They lack fields that have a default, and read as what is written today."""
 
 
 class UnknownTopic(ValueError):
@@ -105,8 +108,22 @@ class Catalogue:
         return known, known.convert(body, sealed=sealed)
 
 
-UPCASTS: Mapping[str, Upcast] = {}
-"""Of the domain's own topics; none has had a second version yet."""
+def _of_no_app(topic: str) -> Upcast:
+    """To `topic`, whose only new field says which app it is about: events from before that don't know."""
+
+    def upcast(body: Body) -> tuple[str, Body]:
+        return topic, {**body, "app": ""}
+
+    return upcast
+
+
+UPCASTS: Mapping[str, Upcast] = {
+    "message.accepted.v1": _of_no_app("message.accepted.v2"),
+    "client.address-set.v1": _of_no_app("client.address-set.v2"),
+    "client.address-retired.v1": _of_no_app("client.address-retired.v2"),
+    "client.contact-linked.v1": _of_no_app("client.contact-linked.v2"),
+}
+"""Of the domain's own topics."""
 
 
 def domain_catalogue() -> Catalogue:

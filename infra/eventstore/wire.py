@@ -2,7 +2,7 @@
 
 Headers carry the envelope, each left out when empty, values percent-encoded where they are not plain ASCII:
 
-    Topic    message.accepted.v1        Cause   position or id of what this follows from
+    Topic    message.accepted.v2        Cause   position or id of what this follows from
     Version  the aggregate's version    Corr    the request's id, the same along the whole chain
     Realm    the tenant                 Time    the accepting process's, UTC, microseconds
     Actor    who                        Prev    digest of the aggregate's previous event
@@ -31,7 +31,7 @@ from domain.errors import Invalid
 from domain.ids import partition
 from domain.recorded import DELIVERY, EVENTS, SHOPS, DeliveryRecord, Recorded
 from domain.shop import ShopMessage, decode
-from infra.eventstore.catalogue import DELIVERY_TOPICS, Catalogue, UnknownTopic
+from infra.eventstore.catalogue import DELIVERY_TOPICS, FORMER_DELIVERY_TOPICS, Catalogue, UnknownTopic
 from infra.eventstore.sealing import key_name, seal_fields, unseal_fields
 from infra.nats.frames import Stored
 
@@ -41,7 +41,10 @@ HEADER_VALUE_CHARS_MAX = 1024
 """Actor and correlation come from outside; headers are no place for documents."""
 
 _TOPIC_OF = {record: topic for topic, record in DELIVERY_TOPICS.items()}
-_DELIVERY_DECODERS = {topic: msgspec.json.Decoder(record) for topic, record in DELIVERY_TOPICS.items()}
+_DELIVERY_DECODERS = {
+    topic: msgspec.json.Decoder(record)
+    for topic, record in {**FORMER_DELIVERY_TOPICS, **DELIVERY_TOPICS}.items()
+}
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -163,7 +166,7 @@ def unpack_event(stored: Stored, catalogue: Catalogue, keys: Mapping[str, bytes 
     known, fields = catalogue.read(topic, stored.data, sealed=bool(name))
     if name and known.sealed_types:
         unseal_fields(topic, known.sealed_types, fields, key, (subject, version))
-    fields["originator_id"] = UUID(int=int(subject[-32:], 16))
+    fields["originator_id"] = msgspec.convert(subject[-32:], UUID)
     fields["originator_version"] = version
     fields["timestamp"] = at
     if known.originator_topic is not None:

@@ -22,6 +22,8 @@ CREATE TABLE IF NOT EXISTS "messages" (
     "channels__at" INTEGER NOT NULL DEFAULT 0,
     "audience" TEXT,
     "audience__at" INTEGER NOT NULL DEFAULT 0,
+    "app" TEXT,
+    "app__at" INTEGER NOT NULL DEFAULT 0,
     "parent" TEXT,
     "parent__at" INTEGER NOT NULL DEFAULT 0,
     "accepted" INTEGER,

@@ -17,6 +17,8 @@ CREATE TABLE IF NOT EXISTS "reach" (
     "address__at" INTEGER NOT NULL DEFAULT 0,
     "token" BLOB,
     "token__at" INTEGER NOT NULL DEFAULT 0,
+    "app" TEXT,
+    "app__at" INTEGER NOT NULL DEFAULT 0,
     "suppressed" TEXT,
     "suppressed__at" INTEGER NOT NULL DEFAULT 0,
     row__at INTEGER NOT NULL DEFAULT 0,

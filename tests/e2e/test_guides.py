@@ -15,7 +15,7 @@ from tests.fixtures.served import ROOT, Served, served
 
 SCRIPT_S_MAX = 120
 STEPS = {
-    "message.accepted.v1",
+    "message.accepted.v2",
     "audience.v1",
     "dispatch.v1",
     "attempt.v1",
@@ -60,7 +60,7 @@ def test_the_readme_works_as_written(exchange: Served, tmp_path: Path) -> None:
     said = run(exchange, tmp_path, "\n".join(shell))
     assert "200 OK" in said
     assert '{"items":' in said
-    assert "message.accepted.v1" in said
+    assert "message.accepted.v2" in said
 
 
 def test_the_api_guide_works_as_written(exchange: Served, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_every_step_of_a_message_can_be_seen(served: RunningExchange) -> None:
     message = _publish(served, "for your eyes only")
     story = served.command("events", "show", message, "--json").stdout
     topics = [json.loads(line)["topic"] for line in story.splitlines()]
-    assert topics[0] == "message.accepted.v1"
+    assert topics[0] == "message.accepted.v2"
     assert {
         "message.dispatched.v1",
         "message.settled.v1",
@@ -45,8 +45,8 @@ def test_every_step_of_a_message_can_be_seen(served: RunningExchange) -> None:
     assert "for your eyes only" not in story
     assert "for your eyes only" in served.command("events", "show", message, "--show-personal").stdout
     assert "for your eyes only" not in served.command("events", "tail").stdout
-    only = served.command("events", "tail", "--topic", "message.accepted.v1", "-n", "1", "--json").stdout
-    assert json.loads(only)["topic"] == "message.accepted.v1"
+    only = served.command("events", "tail", "--topic", "message.accepted.v2", "-n", "1", "--json").stdout
+    assert json.loads(only)["topic"] == "message.accepted.v2"
 
 
 def test_an_export_goes_on_where_it_stopped(served: RunningExchange, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ def test_whatever_differs_is_named(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "openapi.json").write_text("{}", encoding="utf-8")
     (tmp_path / "sqlite" / "nothing.sql").write_text("", encoding="utf-8")
-    (tmp_path / "events" / "message.accepted.v1.json").unlink()
+    (tmp_path / "events" / "message.accepted.v2.json").unlink()
     found = " ".join(drift(tmp_path))
-    assert all(name in found for name in ("openapi.json", "nothing.sql", "message.accepted.v1.json"))
+    assert all(name in found for name in ("openapi.json", "nothing.sql", "message.accepted.v2.json"))
     write(tmp_path)
     assert drift(tmp_path) == []
