@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from commands import clients, contacts, messaging, threads
+from commands import clients, contacts, messaging, refresh, threads
 from commands.port import ContentCheck, EventStore, ThreadDirectory, VersionConflict
 from commands.scope import Claim, Scope
 from domain.context import Caller, Context
@@ -53,6 +53,10 @@ HANDLERS: dict[type[msgspec.Struct], Handler] = {
     clients.FindAddressGone: clients.find_address_gone,
     clients.QuarantineAddress: clients.quarantine_address,
     clients.Unlink: clients.unlink,
+    refresh.OpenFamily: refresh.open_family,
+    refresh.IssueRefresh: refresh.issue_refresh,
+    refresh.UseRefresh: refresh.use_refresh,
+    refresh.EndFamily: refresh.end_family,
 }
 
 CREATES = frozenset(

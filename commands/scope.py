@@ -70,6 +70,10 @@ class Scope:
         self.trace.loaded = True
         return await self.store.load(kind, id, fresh=self.fresh)
 
+    async def load_from_leader[A: Aggregate](self, kind: type[A], id: UUID) -> A | None:
+        """For decisions that append nothing: what is read is what is so, and no second look is needed."""
+        return await self.store.load(kind, id, fresh=True)
+
     async def create(self, aggregate: Aggregate) -> int:
         """Append what takes its id from the claim, if there is one; the claim's digest is kept with it."""
         return await self._append(aggregate, claim=self.claim.digest if self.claim else None)

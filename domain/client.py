@@ -167,6 +167,16 @@ class Client(Aggregate):
         def apply(self, aggregate: Client) -> None:
             aggregate.visitor = self.visitor
 
+    @dataclass(frozen=True, kw_only=True)
+    class RefreshOpened(Event):
+        """Its refresh tokens are of another family from now on; the first one's id follows from the client's own."""
+
+        TOPIC = "client.refresh-opened.v1"
+        family: UUID
+
+        def apply(self, aggregate: Client) -> None:
+            aggregate.refresh_family = self.family
+
     def __init__(
         self,
         app: str,
@@ -185,6 +195,7 @@ class Client(Aggregate):
         self.quarantined_at: datetime | None = None
         self.email: str | None = None
         self.visitor: str | None = None
+        self.refresh_family: UUID | None = None
 
     @classmethod
     def register(cls, *, id: UUID, at: datetime, app: str, client_id: str, **fields: Any) -> Client:
@@ -288,6 +299,16 @@ class Client(Aggregate):
     def set_visitor(self, *, at: datetime, visitor: str) -> None:
         if visitor != self.visitor:
             self.trigger_event(self.VisitorSet, timestamp=at, app=self.app, visitor=visitor)
+
+    def open_refresh(self, *, at: datetime, family: UUID) -> None:
+        self.trigger_event(self.RefreshOpened, timestamp=at, family=family)
+
+    def note_contact_id(self, *, at: datetime, contact: UUID, contact_id: int, of: int) -> None:
+        """Keep the number of the client's contact, unless it belongs to another by now or knows a newer one."""
+        if contact == self.contact and of > self.resolved_of:
+            self.trigger_event(
+                self.ContactResolved, timestamp=at, contact=contact, contact_id=contact_id, of=of
+            )
 
 
 def _owner(contact: UUID | None, client: UUID) -> KeyOwner:
