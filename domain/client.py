@@ -120,6 +120,7 @@ class Client(Aggregate):
 
         def apply(self, aggregate: Client) -> None:
             aggregate.contact, aggregate.uid = self.contact, self.uid
+            aggregate.contact_id, aggregate.resolved_of = None, 0
 
     @dataclass(frozen=True, kw_only=True)
     class Introduced(Event):
@@ -177,6 +178,18 @@ class Client(Aggregate):
         def apply(self, aggregate: Client) -> None:
             aggregate.refresh_family = self.family
 
+    @dataclass(frozen=True, kw_only=True)
+    class ContactResolved(Event):
+        """The number of the contact that the client belongs to. of: position of the change that it was found for."""
+
+        TOPIC = "client.contact-resolved.v1"
+        contact: UUID
+        contact_id: int
+        of: int
+
+        def apply(self, aggregate: Client) -> None:
+            aggregate.contact_id, aggregate.resolved_of = self.contact_id, self.of
+
     def __init__(
         self,
         app: str,
@@ -193,6 +206,8 @@ class Client(Aggregate):
         self.properties = properties
         self.address_at: datetime | None = None
         self.quarantined_at: datetime | None = None
+        self.contact_id: int | None = None
+        self.resolved_of = 0
         self.email: str | None = None
         self.visitor: str | None = None
         self.refresh_family: UUID | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from domain.aggregate import Aggregate, KeyOwner
@@ -13,6 +14,14 @@ from domain.errors import Conflict
 
 STRIKES_MAX = 3
 """Reports that a message did not reach the phone: the first may be chance, this many are not."""
+
+
+class Identity(NamedTuple):
+    """A value of a merchant's contact field, as the merchant's app gave it. value "": the person was erased."""
+
+    field: int
+    value: str
+    encrypted: bool = False
 
 
 class Contact(Aggregate):
@@ -47,6 +56,35 @@ class Contact(Aggregate):
             aggregate.tokens[self.channel] = self.token
             aggregate.address_times[self.channel] = self.timestamp
             aggregate.strikes.pop(self.channel, None)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Identified(Event):
+        """An app, or with app "" nobody's in particular, said who this is: the value of one of the merchant's contact
+        fields.
+
+        encrypted: the value is as the caller had it encrypted, for the contact data's own service to open.
+        """
+
+        TOPIC = "contact.identified.v1"
+        SEALED = ("value",)
+        field: int
+        value: str | None
+        encrypted: bool = False
+        app: str = ""
+
+        def apply(self, aggregate: Contact) -> None:
+            aggregate.identity = Identity(self.field, self.value or "", self.encrypted)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Resolved(Event):
+        """The contact data's number for this contact. of: position of the change that it was asked for."""
+
+        TOPIC = "contact.resolved.v1"
+        contact_id: int
+        of: int
+
+        def apply(self, aggregate: Contact) -> None:
+            aggregate.contact_id, aggregate.resolved_of = self.contact_id, self.of
 
     @dataclass(frozen=True, kw_only=True)
     class PreferencesSet(Event):
@@ -125,11 +163,32 @@ class Contact(Aggregate):
         self.suppressed: dict[str, str] = {}
         self.channels: tuple[str, ...] | None = None
         self.locale = self.time_zone = ""
+        self.identity: Identity | None = None
+        self.contact_id: int | None = None
+        self.resolved_of = 0
 
     @classmethod
     def create(cls, *, id: UUID, at: datetime, uid: str) -> Contact:
         contact: Contact = cls._open(cls.Created, id=id, at=at, uid=uid)
         return contact
+
+    def identify(
+        self, *, at: datetime, field: int, value: str, encrypted: bool = False, app: str = ""
+    ) -> None:
+        """Say who this is; app: whose word it is, "" for none's. The same again changes nothing."""
+        self._assert_present()
+        if Identity(field, value, encrypted) != self.identity:
+            self.trigger_event(
+                self.Identified, timestamp=at, field=field, value=value, encrypted=encrypted, app=app
+            )
+
+    def resolve(self, *, at: datetime, contact_id: int, of: int) -> None:
+        """Keep the number that was found for the change at position `of`, unless a newer change has one.
+
+        The same number for a newer change is kept, too: it is the newer position that holds old answers off.
+        """
+        if of > self.resolved_of and not self.erased:
+            self.trigger_event(self.Resolved, timestamp=at, contact_id=contact_id, of=of)
 
     def set_address(self, *, at: datetime, channel: str, address: str, token: UUID | None) -> None:
         self._assert_present()

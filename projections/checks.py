@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from projections.port import Generation, Row, Table
+
+
+def narrow(table: Table, *columns: str) -> Table:
+    """The table with these of its columns alone: a scan reads and decodes nothing else beside the key."""
+    return msgspec.structs.replace(table, columns={name: table.columns[name] for name in columns})
 
 
 async def count(generation: Generation, table: Table, is_wrong: Callable[[Row], bool]) -> int:

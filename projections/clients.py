@@ -8,7 +8,7 @@ from uuid import UUID
 
 from domain.client import Client
 from domain.recorded import EVENTS, Recorded
-from projections.checks import count
+from projections.checks import count, narrow
 from projections.port import Generation, Put, ReadModels, Row, Table, Write
 
 CLIENTS = Table(
@@ -72,7 +72,7 @@ class Clients:
                 return
 
     async def check(self, generation: Generation) -> list[str]:
-        homeless = await count(generation, CLIENTS, lambda row: row["app"] is None)
+        homeless = await count(generation, narrow(CLIENTS, "app"), lambda row: row["app"] is None)
         return [f"{homeless} clients belong to no app"] if homeless else []
 
 
@@ -104,6 +104,8 @@ def _values(event: Client.Event) -> dict[str, Any]:
             return {"quarantined": event.code}
         case Client.ContactLinked():
             return {"contact": event.contact, "uid": event.uid}
+        case Client.ContactResolved():
+            return {}
         case _:
             raise ValueError(f"no rule for {type(event).__qualname__}")
 

@@ -93,7 +93,7 @@ def _contact_writes(fact: Recorded, event: Contact.Event) -> Iterable[Write]:
             yield put("", uid=event.uid)
         case Contact.PreferencesSet():
             yield put("", channels=event.channels)
-        case Contact.AddressDoubted():
+        case Contact.AddressDoubted() | Contact.Identified() | Contact.Resolved():
             return
         case Contact.Erased():
             yield put("", erased_at=fact.position, channels=None)
@@ -149,7 +149,7 @@ def _addresses(event: Client.Event) -> Iterable[tuple[UUID | None, dict[str, Any
         case Client.ContactLinked():
             yield event.previous, None
             yield event.contact, _slot(event)
-        case Client.PropertiesChanged() | Client.AddressQuarantined():
+        case Client.PropertiesChanged() | Client.AddressQuarantined() | Client.ContactResolved():
             return
         case _:
             raise ValueError(f"no rule for {type(event).__qualname__}")
