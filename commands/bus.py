@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from commands import clients, contacts, messaging, refresh, threads
+from commands import apps, clients, contacts, messaging, refresh, threads
 from commands.port import ContentCheck, EventStore, ThreadDirectory, VersionConflict
 from commands.scope import Claim, Scope
 from domain.context import Caller, Context
@@ -53,6 +53,9 @@ HANDLERS: dict[type[msgspec.Struct], Handler] = {
     clients.FindAddressGone: clients.find_address_gone,
     clients.QuarantineAddress: clients.quarantine_address,
     clients.Unlink: clients.unlink,
+    apps.RegisterApp: apps.register_app,
+    apps.ChangeApp: apps.change_app,
+    apps.RetireApp: apps.retire_app,
     refresh.OpenFamily: refresh.open_family,
     refresh.IssueRefresh: refresh.issue_refresh,
     refresh.UseRefresh: refresh.use_refresh,

@@ -10,6 +10,8 @@ from functools import lru_cache
 from hashlib import sha256
 from uuid import UUID
 
+import msgspec
+
 PARTITIONS = 64
 """How many processes can share one stream's work. Fixed for ever: it is part of every subject."""
 
@@ -51,13 +53,17 @@ class Ids:
             raw[0] = like.bytes[0]
         raw[6] = raw[6] & 0x0F | _VERSION_8
         raw[8] = raw[8] & 0x3F | _VARIANT
-        return UUID(bytes=bytes(raw))
+        return msgspec.convert(bytes(raw), UUID)  # a third of the time that UUID takes for it
 
     def contact(self, realm: str, uid: str) -> UUID:
         return self._known(realm, "contact", uid)
 
     def thread(self, realm: str, tid: str) -> UUID:
         return self._known(realm, "thread", tid)
+
+    def app(self, code: str) -> UUID:
+        """The same in all realms, since a path names the code alone; letters' case is nothing."""
+        return self._known("", "app", code.casefold())
 
     def client(self, realm: str, app: str, client_id: str) -> UUID:
         return self.derive(realm, "client", f"{app}|{client_id}")

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from processes.directories import AppDirectory, ContactData, Merchants
+
+__all__ = ["AppDirectory", "ContactData", "Merchants"]
+"""What both the API and the processes ask for."""
+
 
 class SigningKey(Protocol):
     """One key and the one algorithm that it is for (RFC 7518: HS256, ES256 or EdDSA). Quick: no network behind it."""

@@ -1,0 +1,67 @@
+"""Commands on apps: register, change, retire. For those who run a realm; a code belongs to one realm for ever."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import msgspec
+
+from commands.scope import Scope
+from domain.app import App, assert_code
+from domain.app_settings import AppSettings
+from domain.errors import Conflict, NotFound
+
+
+class RegisterApp(msgspec.Struct, frozen=True, kw_only=True):
+    """settings: their merchant is the realm of whoever registers."""
+
+    code: str
+    settings: AppSettings
+
+
+class ChangeApp(msgspec.Struct, frozen=True, kw_only=True):
+    """settings: all of them, as they are to be."""
+
+    code: str
+    settings: AppSettings
+
+
+class RetireApp(msgspec.Struct, frozen=True, kw_only=True):
+    code: str
+
+
+async def register_app(command: RegisterApp, scope: Scope) -> UUID:
+    """The app's id. The same again changes nothing."""
+    assert_code(command.code)
+    id = scope.ids.app(command.code)
+    settings = msgspec.structs.replace(command.settings, merchant=scope.realm)
+    app = await scope.load(App, id)
+    if app is None:
+        await scope.save(App.register(id=id, at=scope.now, code=command.code, settings=settings))
+    elif app.settings.merchant != scope.realm:
+        raise Conflict(f"the code {command.code!r} belongs to another realm", field="code")
+    elif app.retired:
+        raise Conflict(f"the app {command.code!r} is retired for good; use another code", field="code")
+    elif app.settings != settings:
+        raise Conflict(f"an app with the code {command.code!r} was registered before", field="code")
+    return id
+
+
+async def change_app(command: ChangeApp, scope: Scope) -> None:
+    app = await _app(command.code, scope)
+    app.change(at=scope.now, settings=msgspec.structs.replace(command.settings, merchant=scope.realm))
+    await scope.save(app)
+
+
+async def retire_app(command: RetireApp, scope: Scope) -> None:
+    """An app that is retired already stays so."""
+    app = await _app(command.code, scope)
+    app.retire(at=scope.now)
+    await scope.save(app)
+
+
+async def _app(code: str, scope: Scope) -> App:
+    app = await scope.load(App, scope.ids.app(code))
+    if app is None or app.settings.merchant != scope.realm:
+        raise NotFound(f"no app has the code {code!r}", field="code")
+    return app

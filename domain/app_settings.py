@@ -1,0 +1,169 @@
+"""What the owner of an app or a web domain decides about it.
+
+Owns the settings' form on the log, and what may be in them. Types hold for what is read; `assert_valid` for what
+is written, so that a bound that is narrowed later never makes an old event unreadable.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from domain.errors import Invalid
+from domain.geofence import Geofences
+from domain.nesting import assert_shallow
+
+NAME_MAX = 256
+FIELD_MAX = 2**31 - 1
+"""Numbers of contact fields: suites keep them as 32-bit integers."""
+RATE_MAX = 100_000_000
+"""A minute."""
+CAMPAIGN_MAX = 128
+EVENT_ACTIONS_MAX = 200
+ACTIONS_MAX = 20
+"""Of one event: devices carry them out one after another."""
+
+EMARSYS_V3, EMARSYS_V4, MSGXC, DOPPLER = "emarsys-v3", "emarsys-v4", "msgxc", "doppler"
+PushStyle = Literal["emarsys-v3", "emarsys-v4", "msgxc", "doppler"]
+"""The form of push payloads: whose SDK is to read them."""
+Kind = Literal["app", "web-domain"]
+
+_TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,254}")
+_DOMAIN = re.compile(
+    r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+)
+
+
+class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls a minute: of one client, of the whole app, from one address. The address's is wide: offices share one."""
+
+    client_per_minute: int = 120
+    app_per_minute: int = 600_000
+    address_per_minute: int = 6_000
+
+
+class PushSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """style None: by the app's kind. apns_topic None: the exchange's own (an app's bundle id)."""
+
+    style: PushStyle | None = None
+    apns_topic: str | None = None
+
+
+class EventAction(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device event leads to.
+
+    event: its name. type: None for either. actions: carried out by the device (the answer's onEventAction).
+    message: content (`msg`, `title`, ...) that is sent to whoever the client belongs to; {}: nothing is sent.
+    """
+
+    event: str
+    type: Literal["custom", "internal"] | None = None
+    campaign_id: str
+    actions: tuple[dict[str, Any], ...] = ()
+    message: dict[str, Any] = {}
+
+
+class AppSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """merchant: the realm that the app belongs to, for ever.
+
+    default_contact_field: the one that a v4 client's contacts are named by; it cannot say so itself.
+    contact_field_*: fields of the suite that are kept up to date for the app's contacts; None: none is.
+    is_push_feature_enabled, *_external_push_domain: a web domain's, as doppler has them.
+    """
+
+    merchant: str
+    name: str = ""
+    kind: Kind = "app"
+    anonymous_allowed: bool = True
+    default_contact_field: int | None = None
+    contact_field_app_installed: int | None = None
+    contact_field_push_accepted: int | None = None
+    contact_field_last_mobile_activity: int | None = None
+    geofences: Geofences = Geofences()
+    rate_limits: RateLimits = RateLimits()
+    push: PushSettings = PushSettings()
+    event_actions: tuple[EventAction, ...] = ()
+    is_push_feature_enabled: bool = True
+    uses_external_push_domain: bool = False
+    external_push_domain: str = ""
+
+    @property
+    def push_style(self) -> PushStyle:
+        if self.push.style is not None:
+            return self.push.style
+        return "doppler" if self.kind == "web-domain" else "emarsys-v3"
+
+    @property
+    def updates_suite(self) -> bool:
+        """Whether the suite wants to know of the app's contacts."""
+        return bool(
+            self.contact_field_app_installed
+            or self.contact_field_push_accepted
+            or self.contact_field_last_mobile_activity
+        )
+
+    def assert_valid(self) -> None:
+        """Raises Invalid, naming the field."""
+        if len(self.name) > NAME_MAX or not self.name.isprintable():
+            raise Invalid(f"at most {NAME_MAX} printable characters", field="name")
+        self._assert_contact_fields()
+        self._assert_rates()
+        self.geofences.assert_valid(field="geofences")
+        if self.push.apns_topic is not None and not _TOPIC.fullmatch(self.push.apns_topic):
+            raise Invalid("an app's bundle id, such as org.example.app", field="push.apns_topic")
+        self._assert_event_actions()
+        self._assert_push_domain()
+
+    def _assert_contact_fields(self) -> None:
+        for field in _CONTACT_FIELDS:
+            number = getattr(self, field)
+            if number is not None and not 1 <= number <= FIELD_MAX:
+                raise Invalid(f"a field's number is 1 to {FIELD_MAX}", field=field)
+
+    def _assert_rates(self) -> None:
+        for name in self.rate_limits.__struct_fields__:
+            if not 1 <= getattr(self.rate_limits, name) <= RATE_MAX:
+                raise Invalid(f"1 to {RATE_MAX:,} a minute", field=f"rate_limits.{name}")
+
+    def _assert_event_actions(self) -> None:
+        if len(self.event_actions) > EVENT_ACTIONS_MAX:
+            raise Invalid(f"at most {EVENT_ACTIONS_MAX}", field="event_actions")
+        for number, each in enumerate(self.event_actions):
+            _assert_event_action(each, f"event_actions[{number}]")
+
+    def _assert_push_domain(self) -> None:
+        if self.uses_external_push_domain and not self.external_push_domain:
+            raise Invalid("the domain that is used is missing", field="external_push_domain")
+        if self.external_push_domain and not _DOMAIN.fullmatch(self.external_push_domain):
+            raise Invalid("a host name in lower case, such as push.example.org", field="external_push_domain")
+
+
+_CONTACT_FIELDS = (
+    "default_contact_field",
+    "contact_field_app_installed",
+    "contact_field_push_accepted",
+    "contact_field_last_mobile_activity",
+)
+
+
+def _assert_event_action(action: EventAction, field: str) -> None:
+    if not action.event or len(action.event) > NAME_MAX:
+        raise Invalid(f"1 to {NAME_MAX} characters", field=f"{field}.event")
+    if not 1 <= len(action.campaign_id) <= CAMPAIGN_MAX:
+        raise Invalid(
+            f"1 to {CAMPAIGN_MAX} characters: what devices name in their reports",
+            field=f"{field}.campaign_id",
+        )
+    if not action.actions and not action.message:
+        raise Invalid("it leads to nothing: give actions, a message or both", field=field)
+    if len(action.actions) > ACTIONS_MAX:
+        raise Invalid(f"at most {ACTIONS_MAX}", field=f"{field}.actions")
+    assert_shallow(action.message, field=f"{field}.message")
+    for number, each in enumerate(action.actions):
+        assert_shallow(each, field=f"{field}.actions[{number}]")
+        if not isinstance(each.get("type"), str) or not each["type"]:
+            raise Invalid(
+                "an action says its type, such as MEAppEvent", field=f"{field}.actions[{number}].type"
+            )

@@ -1,0 +1,87 @@
+"""What the processes and the API ask about merchants, their apps and their contacts. Implementations live in infra/.
+
+Each of the four is a look-up in somebody else's keeping, or in our own where nobody else is there. Errors, of all of
+them: domain.errors.Unavailable, which names who did not answer; nothing was changed, or the same call changes nothing
+more.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Protocol
+
+import msgspec
+from msgspec import Meta
+
+from domain.app import AppFacts
+
+CONTACT_ID_MAX = 2**53 - 1
+"""The largest number that JavaScript reads exactly: contact ids travel in tokens that browsers decode."""
+
+
+class Identified(msgspec.Struct, frozen=True, kw_only=True, tag="field", tag_field="kind"):
+    """A contact by what the app calls it: the value of a contact field."""
+
+    merchant: str
+    field: int
+    value: str
+
+
+class Anonymous(msgspec.Struct, frozen=True, kw_only=True, tag="anonymous", tag_field="kind"):
+    """A contact of whom nothing is known. reference: our own word for it, the same on each call."""
+
+    merchant: str
+    reference: str
+
+
+ContactKey = Identified | Anonymous
+
+ContactId = Annotated[int, Meta(ge=1, le=CONTACT_ID_MAX)]
+
+
+class ContactData(Protocol):
+    """Numeric contact ids.
+
+    Guarantee: within a merchant, the same key has the same id for ever, and no two keys that name different contacts
+    share one. A key that is new makes a contact.
+    """
+
+    async def resolve(self, key: ContactKey) -> int:
+        """1 to CONTACT_ID_MAX. Safe to repeat. Raises Unavailable, or Invalid for a key that will never have one."""
+        ...
+
+
+class AppMetadata(Protocol):
+    """The source of what is known of an app; slow, and asked as seldom as can be."""
+
+    async def app(self, code: str) -> AppFacts | None:
+        """None when there is no such app, or it is retired. Raises Unavailable."""
+        ...
+
+
+class AppDirectory(Protocol):
+    """The same from memory: for every call.
+
+    At most a second behind our own events about the app; at most a day behind a source that sends none.
+    """
+
+    async def app(self, code: str) -> AppFacts | None:
+        """None when there is no such app, or it is retired. The code's letters' case is nothing. Raises Unavailable."""
+        ...
+
+
+class MerchantSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """anonymous_contacts: False forbids them in all of the merchant's apps.
+
+    contact_token_lifetime_s: None: as long as the exchange gives them.
+    """
+
+    merchant: str
+    anonymous_contacts: bool = True
+    default_contact_field: int | None = None
+    contact_token_lifetime_s: Annotated[int, Meta(ge=60, le=7 * 86_400)] | None = None
+
+
+class Merchants(Protocol):
+    async def settings(self, merchant: str) -> MerchantSettings:
+        """Of a merchant that nobody knows: the defaults. Raises Unavailable."""
+        ...
