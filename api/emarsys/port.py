@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
+from uuid import UUID
 
 from processes.directories import AppDirectory, ContactData, Merchants
 
@@ -49,5 +50,17 @@ class SigningKeys(Protocol):
 
         Quick and without waiting: called for every token. At most a second behind what this process has read of the
         source. A key signs only once every process has had the time to learn of it.
+        """
+        ...
+
+
+class Resolutions(Protocol):
+    """The contact data's numbers, for who can wait for them."""
+
+    async def resolved(self, realm: str, contact: UUID, timeout_s: float) -> int | None:
+        """The contact's number as soon as it has one; None when it has none after `timeout_s` (0: just look).
+
+        Nothing is asked for again and again, and no number that comes between the look and the wait is missed. Raises
+        Unavailable when the log does not answer.
         """
         ...

@@ -1,0 +1,46 @@
+"""How contacts of apps are named, and how long we ask for their numbers: pure rules.
+
+A uid reveals nothing of what it was made from. Whose contact it is can be told from an anonymous one alone.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from domain.ids import Ids
+
+_ANONYMOUS, _FIELD = "anon-", "field-"
+_ANONYMOUS_UID = re.compile(_ANONYMOUS + r"([0-9a-f]{32})")
+
+DELAY_S_FIRST = 1.0
+DELAY_S_MAX = 600.0
+GROWTH = 2.0
+GIVE_UP_AFTER = timedelta(hours=24)
+"""A contact data service that is away for a day is somebody's business: the change goes to TRIAGE."""
+
+
+def field_uid(ids: Ids, realm: str, field: int, value: str) -> str:
+    """The uid of the contact that has `value` in a contact field of the merchant's."""
+    return _FIELD + ids.derive(realm, "contact-field", f"{field}|{value}").hex
+
+
+def anonymous_uid(client: UUID) -> str:
+    """The uid of whoever has this client, as long as nobody says who that is. The same on each call."""
+    return _ANONYMOUS + client.hex
+
+
+def anonymous_client(uid: str) -> UUID | None:
+    """The client of an anonymous contact, None for any other uid."""
+    found = _ANONYMOUS_UID.fullmatch(uid)
+    return UUID(found[1]) if found else None
+
+
+def next_asking(*, tries: int, since: datetime, now: datetime, jitter: float) -> datetime | None:
+    """When to ask again, None when we have asked long enough. tries: made so far, from 1. jitter: 0 to 1."""
+    if now - since >= GIVE_UP_AFTER:
+        return None
+    # Beyond the tenth the delay is at its most, and a power that nobody needs may overflow.
+    grown_s = min(DELAY_S_FIRST * GROWTH ** (min(tries, 10) - 1), DELAY_S_MAX)
+    return now + timedelta(seconds=grown_s * (1.0 + 0.2 * jitter))
