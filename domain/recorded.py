@@ -32,7 +32,8 @@ def kind_of(topic: str) -> str:
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """One message of a stream. `position` with the log's epoch is the only clock that decides order.
 
-    at: the accepting process's time. digest: hex SHA-256 over subject, our headers and body.
+    at: the accepting process's time. digest: hex SHA-256 over subject, our headers and body; "" where it was not asked
+    for.
     """
 
     stream: str

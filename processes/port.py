@@ -75,6 +75,8 @@ class Log(Protocol):
     ) -> AsyncIterator[Sequence[Recorded | Poison]]:
         """Every fact after `start`, in order, for ever; batches of what is there. Survives disconnects.
 
+        Of each batch the last fact has its digest, for a checkpoint after the batch; those before it have none.
+
         Raises LogMismatch when the log's epoch or the digest at the checkpoint differs, or the log ends
         before it.
         """

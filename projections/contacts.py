@@ -9,7 +9,7 @@ from uuid import UUID
 from domain.contact import Contact
 from domain.ids import PARTITIONS, partition
 from domain.recorded import EVENTS, Recorded
-from projections.checks import count
+from projections.checks import count, narrow
 from projections.paging import cursor_after, stream
 from projections.port import Delete, Generation, Key, Put, ReadModels, Row, Table, Write
 
@@ -68,7 +68,7 @@ class Contacts:
                     yield Put(CONTACTS, key, {**values, "updated": fact.at}, fact.position)
 
     async def check(self, generation: Generation) -> list[str]:
-        nameless = await count(generation, CONTACTS, lambda row: row["uid"] is None)
+        nameless = await count(generation, narrow(CONTACTS, "uid"), lambda row: row["uid"] is None)
         return [f"{nameless} contacts have no uid"] if nameless else []
 
 

@@ -24,6 +24,7 @@ from domain.outcome import (
     Unknown,
 )
 from domain.recorded import DELIVERY, Recorded
+from projections.checks import narrow
 from projections.paging import walk
 from projections.port import Generation, Put, ReadModels, Row, Table, Write
 
@@ -113,7 +114,7 @@ class Deliveries:
                 if not row["part"].startswith("outcome-"):
                     counts = row["counts"] or {}
                     counted[row["message"]] += sum(counts.get(kind, 0) for kind in PLANNED)
-        async for page in generation.scan(DELIVERIES):
+        async for page in generation.scan(narrow(DELIVERIES, "planned")):
             for row in page:
                 counted[row["message"]] -= row["planned"] is not None or row["channel"] == ""
         wrong = sum(1 for difference in counted.values() if difference)

@@ -13,7 +13,7 @@ from domain.recorded import EVENTS, Recorded
 from domain.routing import Channels
 from domain.subscription import Subscription
 from domain.thread import Settings, Thread
-from projections.checks import count
+from projections.checks import count, narrow
 from projections.paging import cursor_after, stream, walk
 from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
 
@@ -78,7 +78,7 @@ class Threads:
     async def check(self, generation: Generation) -> list[str]:
         wrong = await count(
             generation,
-            MEMBERS,
+            narrow(MEMBERS, "from_at", "until_at"),
             lambda row: row["from_at"] is None or (row["until_at"] or row["from_at"]) < row["from_at"],
         )
         return [f"{wrong} memberships end without a beginning, or before it"] if wrong else []

@@ -22,23 +22,29 @@ class FactReader:
     def __init__(self, catalogue: Catalogue, keys: JetStreamKeyStore) -> None:
         self._catalogue, self._keys = catalogue, keys
 
-    async def read(self, stream: str, messages: Sequence[Stored]) -> list[Recorded | Poison]:
-        """One fact, or poison, for each message, in order. Raises Unavailable when keys can't be fetched."""
+    async def read(
+        self, stream: str, messages: Sequence[Stored], *, digested: bool = True
+    ) -> list[Recorded | Poison]:
+        """One fact, or poison, for each message, in order. Raises Unavailable when keys can't be fetched.
+
+        digested: False leaves out all digests but the last one's, on which a checkpoint may stand.
+        """
         names = {name for each in messages if (name := each.headers.get("Key"))}
         keys = await self._keys.resolve(names) if names else {}
         facts: list[Recorded | Poison] = []
         for stored in messages:
+            asked = digested or stored is messages[-1]
             try:
-                facts.append(unpack(stored, stream, self._catalogue, keys))
+                facts.append(unpack(stored, stream, self._catalogue, keys, digested=asked))
             except ValueError as error:
                 facts.append(Poison(stream, stored.sequence, stored.subject, str(error)))
         return facts
 
     async def read_patiently(self, stream: str, messages: Sequence[Stored]) -> list[Recorded | Poison]:
-        """As `read`; waits for the keys as long as the log is away."""
+        """As `read` without digests; waits for the keys as long as the log is away."""
         while True:
             try:
-                return await self.read(stream, messages)
+                return await self.read(stream, messages, digested=False)
             except Unavailable:
                 await asyncio.sleep(RETRY_PAUSE_S)
 

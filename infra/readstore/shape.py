@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from domain.errors import Unavailable
-from infra.readstore.cells import DECODERS, ENCODERS, Stored, column
+from infra.readstore.cells import DECODERS, ENCODERS, Stored, column, read_column
 from projections.port import ColumnType, Delete, Key, Row, Table, Write
 
 ROWS_MAX = 10_000
@@ -92,7 +92,7 @@ class Shape:
 class RowReader:
     """Stored rows to dicts, as `asked`, from a table built as `built`: what it lacks is read as None."""
 
-    __slots__ = ("_decoders", "_missing", "_statements", "columns", "names", "shape")
+    __slots__ = ("_coded", "_missing", "_statements", "columns", "names", "shape")
 
     def __init__(self, asked: Table, built: Table | None) -> None:
         if built is None or not _same_keys(asked, built):
@@ -103,8 +103,8 @@ class RowReader:
         self.names = self.shape.key_names + self.columns
         self._missing = dict.fromkeys(name for name in self.shape.columns if name not in kept)
         types = self.shape.types
-        self._decoders = [
-            (place, DECODERS[types[name]]) for place, name in enumerate(self.names) if types[name] in DECODERS
+        self._coded = [
+            (place, types[name]) for place, name in enumerate(self.names) if types[name] in DECODERS
         ]
         self._statements: dict[object, str] = {}
 
@@ -113,8 +113,8 @@ class RowReader:
         if not stored:
             return []
         columns: list[Sequence[Any]] = list(zip(*stored, strict=True))
-        for place, decode in self._decoders:
-            columns[place] = [None if value is None else decode(value) for value in columns[place]]
+        for place, kind in self._coded:
+            columns[place] = read_column(kind, columns[place])
         names, missing = self.names, self._missing
         if missing:
             return [dict(zip(names, row, strict=True)) | missing for row in zip(*columns, strict=True)]
