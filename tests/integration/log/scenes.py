@@ -31,14 +31,14 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def everything(log: JetStreamLog, stream: str = EVENTS) -> list[Recorded]:
-    """All facts of a stream, by an ordered reader."""
+async def everything(log: JetStreamLog, stream: str = EVENTS, *, batch: int = 500) -> list[Recorded]:
+    """All facts of a stream, by an ordered reader. batch 1: each with its digest."""
     end = await log.end(stream)
     facts: list[Recorded] = []
     if not end:
         return facts
     async with asyncio.timeout(WAIT_S_MAX):
-        async for batch in log.follow(stream, None):
+        async for batch in log.follow(stream, None, batch=batch):
             assert all(isinstance(fact, Recorded) for fact in batch), batch
             facts += [fact for fact in batch if isinstance(fact, Recorded)]
             if batch[-1].position >= end:

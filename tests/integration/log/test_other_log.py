@@ -94,7 +94,7 @@ async def test_a_process_that_starts_again_notices_by_its_checkpoint(
     await with_earlier_state(own_server)
     async with open_log(log_config(own_server), master_key=MASTER_KEY) as log:
         await write(log, 3)
-        facts = await everything(log)
+        facts = await everything(log, batch=1)
         epoch = await log.epoch(EVENTS)
     await damage(own_server)
     async with open_log(log_config(own_server), master_key=MASTER_KEY) as log:
