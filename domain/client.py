@@ -190,6 +190,18 @@ class Client(Aggregate):
         def apply(self, aggregate: Client) -> None:
             aggregate.contact_id, aggregate.resolved_of = self.contact_id, self.of
 
+    @dataclass(frozen=True, kw_only=True)
+    class Moved(Event):
+        """The device went on to another app, where it is another client; this one was reset, and is not used again."""
+
+        TOPIC = "client.moved.v1"
+        app: str
+        to: str
+        client: UUID
+
+        def apply(self, aggregate: Client) -> None:
+            aggregate.moved_to = self.client
+
     def __init__(
         self,
         app: str,
@@ -211,6 +223,7 @@ class Client(Aggregate):
         self.email: str | None = None
         self.visitor: str | None = None
         self.refresh_family: UUID | None = None
+        self.moved_to: UUID | None = None
 
     @classmethod
     def register(cls, *, id: UUID, at: datetime, app: str, client_id: str, **fields: Any) -> Client:
@@ -317,6 +330,14 @@ class Client(Aggregate):
 
     def open_refresh(self, *, at: datetime, family: UUID) -> None:
         self.trigger_event(self.RefreshOpened, timestamp=at, family=family)
+
+    def move(self, *, at: datetime, to: str, client: UUID) -> None:
+        """Give up the address and the contact for good, since the device is `client` of the app `to` from now on."""
+        if self.moved_to == client:
+            return
+        self.retire_address(at=at, code="moved")
+        self.link(at=at, contact=None, uid=None)
+        self.trigger_event(self.Moved, timestamp=at, app=self.app, to=to, client=client)
 
     def note_contact_id(self, *, at: datetime, contact: UUID, contact_id: int, of: int) -> None:
         """Keep the number of the client's contact, unless it belongs to another by now or knows a newer one."""

@@ -104,7 +104,14 @@ def _values(event: Client.Event) -> dict[str, Any]:
             return {"quarantined": event.code}
         case Client.ContactLinked():
             return {"contact": event.contact, "uid": event.uid}
-        case Client.ContactResolved():
+        case (
+            Client.ContactResolved()
+            | Client.RefreshOpened()
+            | Client.Moved()
+            | Client.Introduced()
+            | Client.EmailSet()
+            | Client.VisitorSet()
+        ):
             return {}
         case _:
             raise ValueError(f"no rule for {type(event).__qualname__}")

@@ -149,7 +149,16 @@ def _addresses(event: Client.Event) -> Iterable[tuple[UUID | None, dict[str, Any
         case Client.ContactLinked():
             yield event.previous, None
             yield event.contact, _slot(event)
-        case Client.PropertiesChanged() | Client.AddressQuarantined() | Client.ContactResolved():
+        case (
+            Client.PropertiesChanged()
+            | Client.AddressQuarantined()
+            | Client.ContactResolved()
+            | Client.RefreshOpened()
+            | Client.Moved()
+            | Client.Introduced()
+            | Client.EmailSet()
+            | Client.VisitorSet()
+        ):
             return
         case _:
             raise ValueError(f"no rule for {type(event).__qualname__}")
