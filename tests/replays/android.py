@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from tests.replays import answers
-from tests.replays.native import NativeSdk, Request
+from tests.replays.native import NativeSdk, OnDone, Request
 from tests.replays.wire import Answer
 
 CHANNEL = {
@@ -96,11 +96,11 @@ class Android(NativeSdk):
         self._session_began_ms = self.clock.tick()
         self.enqueue(self.event_request("internal", "session:start"))
 
-    def _end_session(self) -> None:
+    def _end_session(self, on_done: OnDone | None = None) -> None:
         if self.session_id is None:
             return
         duration = str(self.clock.tick() - self._session_began_ms)
-        self.enqueue(self.event_request("internal", "session:end", {"duration": duration}))
+        self.enqueue(self.event_request("internal", "session:end", {"duration": duration}), on_done)
         self.session_id = None
 
     # What an app asks for.
@@ -115,10 +115,17 @@ class Android(NativeSdk):
         await self.work()
 
     async def clear_contact(self) -> None:
+        """Tokens are forgotten only once the session's end has been answered."""
         if self.storage.contact_token is not None and self.storage.contact_field_value is None:
             return
-        self._end_session()
-        self._clear_contact()
+
+        async def go_on(status: int | None) -> None:
+            self._clear_contact()
+
+        if self.session_id is None:
+            self._clear_contact()
+        else:
+            self._end_session(go_on)
         await self.work()
 
     def _clear_contact(self) -> None:

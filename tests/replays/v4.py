@@ -24,6 +24,8 @@ RETRIES_MAX, RETRY_PAUSE_S = 5, 2.0
 REFRESHES_MAX = 3
 BATCH_MAX = 10
 NACKS_MAX = 3
+BREAKS_MAX = 10
+"""Network failures in a row after which the device counts as offline."""
 
 
 @dataclass(slots=True)
@@ -249,12 +251,12 @@ class V4:
         await self.work()
 
     async def work(self) -> None:
-        while self.storage.queue and self.wire.online:
-            batch = self.storage.queue[:BATCH_MAX]
-            if not await self._send_events(batch):
-                return
+        breaks = 0
+        while self.storage.queue and self.wire.online and breaks < BREAKS_MAX:
+            breaks = 0 if await self._send_events(self.storage.queue[:BATCH_MAX]) else breaks + 1
 
     async def _send_events(self, batch: list[Waiting]) -> bool:
+        """False: they are still there."""
         path = f"/v5/apps/{self.app}/client/events"
         body: dict[str, Any] = {"dnd": False, "events": [waiting.event for waiting in batch]}
         if self.storage.device_event_state is not None:
@@ -288,23 +290,22 @@ class V4:
     # One request.
 
     async def _asked(self, method: str, target: str, body: Any) -> Answer | None:
-        """As the clients of single requests do: None after a failure, which is a surprise."""
-        try:
-            return await self._send(method, target, body)
-        except NetworkFailure:
-            self.surprises.add(f"retried {method} {target}: no answer")
-            return await self._again(method, target, body)
-        except Failed as failure:
-            self.surprises.add(f"dropped {method} {target}: {failure}")
-        except Unreadable as error:
-            self.surprises.add(f"unreadable {error}")
-        return None
+        """As the clients of single requests do: None after a failure, which is a surprise.
 
-    async def _again(self, method: str, target: str, body: Any) -> Answer | None:
-        """A network failure puts the request back into the flow; offline it waits, and the app with it."""
-        if not self.wire.online:
-            return None
-        return await self._asked(method, target, body)
+        A network failure puts the request back into the flow, which has it at once again.
+        """
+        for _ in range(BREAKS_MAX):
+            try:
+                return await self._send(method, target, body)
+            except NetworkFailure:
+                self.surprises.add(f"retried {method} {target}: no answer")
+            except Failed as failure:
+                self.surprises.add(f"dropped {method} {target}: {failure}")
+                return None
+            except Unreadable as error:
+                self.surprises.add(f"unreadable {error}")
+                return None
+        return None
 
     async def _send(self, method: str, target: str, body: Any) -> Answer:
         """With state and token, refreshed after a 401. Raises NetworkFailure, Failed, Unreadable."""
