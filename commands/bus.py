@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from commands import apps, clients, contacts, messaging, refresh, resolution, threads
+from commands import apps, clients, contact_numbers, contacts, messaging, refresh, resolution, threads
 from commands.port import ContentCheck, EventStore, ThreadDirectory, VersionConflict
 from commands.scope import Claim, Scope
 from domain.context import Caller, Context
@@ -56,6 +56,7 @@ HANDLERS: dict[type[msgspec.Struct], Handler] = {
     apps.RegisterApp: apps.register_app,
     apps.ChangeApp: apps.change_app,
     apps.RetireApp: apps.retire_app,
+    contact_numbers.NumberContact: contact_numbers.number_contact,
     resolution.ResolveContact: resolution.resolve_contact,
     resolution.MendClient: resolution.mend_client,
     refresh.OpenFamily: refresh.open_family,

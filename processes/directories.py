@@ -13,6 +13,8 @@ import msgspec
 from msgspec import Meta
 
 from domain.app import AppFacts
+from domain.app_settings import FIELD_MAX
+from domain.errors import Invalid
 
 CONTACT_ID_MAX = 2**53 - 1
 """The largest number that JavaScript reads exactly: contact ids travel in tokens that browsers decode."""
@@ -35,7 +37,20 @@ class Anonymous(msgspec.Struct, frozen=True, kw_only=True, tag="anonymous", tag_
 
 ContactKey = Identified | Anonymous
 
-ContactId = Annotated[int, Meta(ge=1, le=CONTACT_ID_MAX)]
+VALUE_MAX = 1_024
+"""Characters of a contact field's value; an OpenID subject or an e-mail address has at most 320."""
+
+
+def assert_key(key: ContactKey) -> None:
+    """Raises Invalid for a key that can name nobody, in the words of the call that it came with."""
+    if isinstance(key, Anonymous):
+        if not 1 <= len(key.reference) <= VALUE_MAX:
+            raise Invalid(f"1 to {VALUE_MAX:,} characters", field="anonymous")
+        return
+    if not 1 <= key.field <= FIELD_MAX:
+        raise Invalid(f"a field's number is 1 to {FIELD_MAX}", field="contactFieldId")
+    if not 1 <= len(key.value) <= VALUE_MAX:
+        raise Invalid(f"1 to {VALUE_MAX:,} characters", field="contactFieldValue")
 
 
 class ContactData(Protocol):

@@ -19,6 +19,9 @@ from infra.nats.jetstream import JetStream, StreamInfo
 KEYS_BUCKET = "KEYS"
 KEYS_STREAM = f"KV_{KEYS_BUCKET}"
 
+APPS_BUCKET = "APPS"
+APPS_STREAM = f"KV_{APPS_BUCKET}"
+
 EPOCH = "msgxc-epoch"
 """Key in a stream's metadata: which life of the log this is. Made with the stream, renewed by a restore."""
 
@@ -26,6 +29,8 @@ ID_KEY = "msgxc-id-key"
 """Key in a stream's metadata: the name of the key that all its ids come from. Another key would make other ids."""
 
 NS = 1_000_000_000
+APPS_BYTES_MAX = 256 << 20
+"""Some ten thousand apps with geofences, or a hundred thousand without."""
 DAY_S = 86_400
 _EXISTS = 10058
 
@@ -98,6 +103,13 @@ def stream_configs(settings: StreamSettings) -> list[dict[str, Any]]:
             "discard": "new",
             "deny_purge": True,
         },
+    }
+    # A cache: what does not fit, or is older than a day, is asked for again.
+    streams[APPS_STREAM] = {
+        "subjects": [f"$KV.{APPS_BUCKET}.>"],
+        "max_msgs_per_subject": 1,
+        "max_age": DAY_S * NS,
+        "max_bytes": APPS_BYTES_MAX,
     }
     return [{"name": name, **shared, **config} for name, config in streams.items()]
 

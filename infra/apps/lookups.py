@@ -1,0 +1,39 @@
+"""Where looks at apps were answered, for /metrics. Plain numbers: a look is made with every call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+
+class Level(StrEnum):
+    """OUTDATED: from memory, after its time, since the source did not answer."""
+
+    MEMORY = "memory"
+    SHARED = "shared"
+    SOURCE = "source"
+    OUTDATED = "outdated"
+
+
+class Lookups(Collector):
+    """The hit rate is the share of `memory` (or of `memory` and `shared`) in all levels."""
+
+    def __init__(self) -> None:
+        self._counts = dict.fromkeys(Level, 0)
+
+    def note(self, level: Level) -> None:
+        self._counts[level] += 1
+
+    def count(self, level: Level) -> int:
+        return self._counts[level]
+
+    def collect(self) -> Iterator[Metric]:
+        counts = CounterMetricFamily(
+            "msgxc_app_lookups", "Looks at apps, by what answered them.", labels=("level",)
+        )
+        for level, count in self._counts.items():
+            counts.add_metric((level.value,), count)
+        yield counts
