@@ -14,6 +14,7 @@ from cli.bootstrap import opened_log, stream_settings
 from cli.console import Failure
 from cli.endpoints import any_endpoint, running
 from cli.session import Session, now
+from cli.signing import describe_signing
 from cli.stores import make_missing, open_store
 from domain.errors import MsgxcError
 from domain.recorded import DELIVERY, EVENTS, SCHEDULES, TRIAGE, Checkpoint
@@ -21,7 +22,7 @@ from infra.log.log import JetStreamLog
 from infra.nats.server import ServerFailed
 from infra.nats.streams import drift_of, stream_configs
 from infra.readstore.store import ReadStore
-from infra.secrets import describe
+from infra.secrets import KeyInfo, describe
 from processes.scheduler import target
 from projections.catalogue import ALL
 from projections.messages import UPCOMING
@@ -42,7 +43,17 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 async def checkup(session: Session, *, mend: bool) -> list[Finding]:
-    findings = [*_settings(session), *_keys(session), *_disk(session), *_serving(session)]
+    keys = describe(session.folder, session.keyring, session.settings.keys)
+    try:
+        keys += await describe_signing(session)
+        findings = [*_settings(session), *_keys(keys)]
+    except (MsgxcError, Failure) as error:
+        findings = [
+            *_settings(session),
+            *_keys(keys),
+            Finding("fail", "keys", str(error), "mend MSGXC_SDK_KEYS"),
+        ]
+    findings += [*_disk(session), *_serving(session)]
     try:
         async with (
             any_endpoint(session, name="msgxc doctor") as endpoint,
@@ -64,8 +75,7 @@ def _settings(session: Session) -> list[Finding]:
     return [Finding("ok", "settings", f"valid; read models on {store}{channels}")]
 
 
-def _keys(session: Session) -> list[Finding]:
-    keys = describe(session.folder, session.keyring, session.settings.keys)
+def _keys(keys: list[KeyInfo]) -> list[Finding]:
     open_to_others = [info for info in keys if not info.private]
     if not open_to_others:
         return [Finding("ok", "keys", "; ".join(f"{info.name} {info.id}" for info in keys))]

@@ -13,6 +13,7 @@ import typer
 from cli.console import Failure, note, print_rows
 from cli.examples import examples
 from cli.session import Session, now, open_session, run_async
+from cli.signing import describe_signing, rotate_signing
 from domain.context import DEFAULT_REALM, Context
 from infra.secrets import add_signing_key, describe, rotate_master_key
 
@@ -27,6 +28,7 @@ ERASED_S_MAX = 10.0
 
 class Rotated(StrEnum):
     JWT = "jwt"
+    SDK = "sdk"
     MASTER = "master"
 
 
@@ -38,14 +40,17 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="JSON.")] = False
     """
     session = open_session()
     rows = describe(session.folder, session.keyring, session.settings.keys)
+    rows += run_async(describe_signing(session))
     print_rows([msgspec.to_builtins(row) for row in rows], as_json=as_json)
 
 
-@app.command(epilog=examples("msgxc keys rotate jwt", "msgxc keys rotate master"))
+@app.command(epilog=examples("msgxc keys rotate jwt", "msgxc keys rotate sdk", "msgxc keys rotate master"))
 def rotate(which: Annotated[Rotated, typer.Argument(help="Which key.")]) -> None:
     """Make a new key and use it from now on.
 
     jwt: new tokens carry it within a second; tokens of the old ones stay good until their file in keys/jwt is removed.
+
+    sdk: the tokens of devices, likewise, with keys/sdk (or the secret in Google Secret Manager: another version of it).
 
     master: all stored keys are wrapped anew; msgxc serve must be stopped meanwhile. Where MSGXC_MASTER_KEY is set,
     start every process with former,new, then every process with new,former, then run this. The id key never rotates.
@@ -55,6 +60,9 @@ def rotate(which: Annotated[Rotated, typer.Argument(help="Which key.")]) -> None
         if session.settings.keys.jwt is not None:
             raise Failure("MSGXC_JWT_KEYS is set: rotate the keys where they are made")
         note(f"tokens are signed by {add_signing_key(session.keyring.jwt, now=now())} from now on")
+        return
+    if which is Rotated.SDK:
+        note(run_async(rotate_signing(session)))
         return
     run_async(_rotate_master(session))
 

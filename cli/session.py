@@ -14,6 +14,7 @@ from cli.console import USAGE, fail
 from infra.datafolder import DataFolder
 from infra.secrets import Keyring, open_keyring
 from infra.settings import Settings, SettingsError, load
+from infra.signing.folder import ensure_key
 
 ENV_FILE = Path(".env")
 
@@ -39,6 +40,8 @@ def open_session() -> Session:
     """Settings, folder and keys; keys are made where they are missing."""
     settings = read_settings()
     folder = DataFolder(settings.data_dir).prepare()
+    if settings.sdk_keys.is_unset:
+        ensure_key(folder.sdk, now=now())
     return Session(settings, folder, open_keyring(folder, settings.keys, now=now()))
 
 

@@ -46,6 +46,10 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.keys / "jwt"
 
     @property
+    def sdk(self) -> Path:
+        return self.keys / "sdk"
+
+    @property
     def nats(self) -> Path:
         return self.path / "nats"
 
@@ -65,13 +69,13 @@ class DataFolder(msgspec.Struct, frozen=True):
     def prepare(self) -> DataFolder:
         """Make the folder, or check that it is ours alone. Raises DataFolderError."""
         try:
-            for folder in (self.path, self.keys, self.jwt):
+            for folder in (self.path, self.keys, self.jwt, self.sdk):
                 folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         except OSError as error:
             raise DataFolderError(
                 f"the data folder {self.path} cannot be made ({error.strerror}): set MSGXC_DATA_DIR to one that can"
             ) from error
-        for folder in (self.path, self.keys, self.jwt):
+        for folder in (self.path, self.keys, self.jwt, self.sdk):
             if folder.stat().st_uid == os.getuid():
                 folder.chmod(FOLDER_MODE)
         return self

@@ -4,6 +4,7 @@
     keys/master.key   32 bytes, hex. Wraps the keys that seal personal fields
     keys/former/*.key master keys of before a rotation: keys in backups may still be wrapped by them
     keys/jwt/*.json   one JWK (Ed25519, private) each, named by its kid; the newest signs, all verify
+    keys/sdk/*.json   keys of devices' tokens, likewise (infra/signing)
     keys/vapid.pem    P-256 pair of the web push channel, where no other is configured
 
 MSGXC_ID_KEY, MSGXC_MASTER_KEY and MSGXC_JWT_KEYS go before the files. A log whose id key is gone or another one

@@ -13,7 +13,9 @@ from pathlib import Path
 import msgspec
 
 from domain.channel import APNS, EMAIL, FCM, SMS, WEBPUSH
+from infra.emarsys_http.settings import Services, read_services
 from infra.environment import Environment, Secret, SettingsError, check_url, key_bytes, read_env_file
+from infra.signing.settings import SdkKeys, read_sdk_keys
 
 __all__ = ["Settings", "SettingsError", "load"]
 
@@ -128,12 +130,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nats: Nats
     cassandra: Cassandra
     keys: Keys
+    sdk_keys: SdkKeys
     apns: Apns
     fcm: Fcm
     webpush: WebPush
     twilio: Twilio
     mail: Mail
     ezout: EzOut
+    services: Services
     channels_file: Path | None
     """Configurations of channels beyond the built-in ones: a JSON object by channel name."""
 
@@ -172,6 +176,7 @@ def read(env: Environment) -> Settings:
         nats=_nats(env),
         cassandra=_cassandra(env),
         keys=_keys(env),
+        sdk_keys=read_sdk_keys(env),
         apns=_apns(env),
         fcm=Fcm(
             credentials_file=env.file("FCM_CREDENTIALS_FILE"),
@@ -181,6 +186,7 @@ def read(env: Environment) -> Settings:
         twilio=_twilio(env),
         mail=_mail(env),
         ezout=_ezout(env, http),
+        services=read_services(env),
         channels_file=env.file("CHANNELS_FILE"),
         metrics_port=env.number("METRICS_PORT", 0, least=0, most=65535),
         log=Log(

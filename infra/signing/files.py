@@ -6,16 +6,13 @@ source that cannot be used is reported, and the former keys stay.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
-import msgspec
 import structlog
 
-from infra.datafolder import private_file
+from infra.signing.folder import key_files
 from infra.signing.key import BadKey, Key, KeySet, key_set, parse
 
 log = structlog.get_logger()
@@ -31,82 +28,65 @@ Stamp = tuple[tuple[str, int, int], ...]
 class FileSigningKeys:
     """api.emarsys.port.SigningKeys over a file or a folder. Raises BadKey when made over one that cannot be used."""
 
-    def __init__(
-        self,
-        source: Path,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-        now_s: Callable[[], float] = time.time,
-    ) -> None:
-        self._source, self._monotonic, self._now_s = source, monotonic, now_s
-        self._stamp = self._look()
-        self._keys = self._read()
+    def __init__(self, source: Path, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._source, self._monotonic = source, monotonic
+        self._stamp = _look(source)
+        self._keys = _read(source)
         self._looked_s = monotonic()
+        self._signs_s: float | None = None
+        """When a new key begins to sign."""
 
     def current(self) -> KeySet:
         now_s = self._monotonic()
         if now_s - self._looked_s >= LOOK_AGAIN_S:
             self._looked_s = now_s
-            stamp = self._look()
-            if stamp != self._stamp:
+            stamp = _look(self._source)
+            if stamp != self._stamp or (self._signs_s is not None and now_s >= self._signs_s):
                 self._stamp = stamp
-                self._refresh()
+                self._refresh(now_s)
         return self._keys
 
-    def _refresh(self) -> None:
+    def _refresh(self, now_s: float) -> None:
         try:
-            self._keys = self._read()
+            self._keys = self._in_turn(_read(self._source), now_s)
         except BadKey as error:
             log.error("signing-keys-unusable", reason=str(error))
         else:
             log.info("signing-keys-read", signing=self._keys.signing.kid, keys=len(self._keys.verifying))
 
-    def _read(self) -> KeySet:
-        found: list[Key] = []
-        signing: Key | None = None
-        for file in _files(self._source):
-            try:
-                of_file = parse(file.read_bytes(), source=str(file), kid=_name(file, self._source))
-            except OSError as error:
-                raise BadKey(f"{file} cannot be read ({error.strerror}): mend its rights") from error
-            found += of_file
-            if self._source.is_dir() and (signing is None or self._is_settled(file)):
-                signing = of_file[0]
-        return key_set(found, source=str(self._source), signing=signing)
+    def _in_turn(self, read: KeySet, now_s: float) -> KeySet:
+        """What was read, but the former key goes on signing for a moment, unless it was taken away."""
+        kid = self._keys.signing.kid
+        former = next((key for key in read.verifying if key.kid == kid), read.signing)
+        if former.kid == read.signing.kid:
+            self._signs_s = None
+            return read
+        if self._signs_s is None:
+            self._signs_s = now_s + SIGNS_AFTER_S
+        if now_s >= self._signs_s:
+            self._signs_s = None
+            return read
+        return KeySet(former, read.verifying)
 
-    def _is_settled(self, file: Path) -> bool:
-        return self._now_s() - file.stat().st_mtime >= SIGNS_AFTER_S
 
-    def _look(self) -> Stamp:
-        """What the files look like; it changes once more when a new key may sign."""
+def _read(source: Path) -> KeySet:
+    found: list[Key] = []
+    for file in key_files(source):
         try:
-            return tuple(
-                (file.name, (stat := file.stat()).st_mtime_ns + self._is_settled(file), stat.st_size)
-                for file in _files(self._source)
-            )
-        except OSError:
-            return ()
+            found += parse(file.read_bytes(), source=str(file), kid=_name(file, source))
+        except OSError as error:
+            raise BadKey(f"{file} cannot be read ({error.strerror}): mend its rights") from error
+    newest = found[-1] if found and source.is_dir() else None
+    return key_set(found, source=str(source), signing=newest)
 
 
-def add_key(folder: Path, *, now: datetime) -> str:
-    """Make a secret of HS256 that signs from now on (docs/adr/0050); its kid, which begins with the time."""
-    kid = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    jwk = {"kty": "oct", "alg": "HS256", "use": "sig", "kid": kid, "k": secrets.token_urlsafe(32)}
-    content = msgspec.json.format(msgspec.json.encode(jwk))
-    private_file(folder / f"{kid}.json", lambda: content + b"\n")
-    return kid
-
-
-def ensure_key(folder: Path, *, now: datetime) -> None:
-    """Make the first key where there is none."""
-    if not _files(folder):
-        add_key(folder, now=now)
-
-
-def _files(source: Path) -> list[Path]:
-    if not source.is_dir():
-        return [source]
-    return sorted(file for file in source.iterdir() if file.suffix in {".json", ".pem"})
+def _look(source: Path) -> Stamp:
+    try:
+        return tuple(
+            (file.name, (stat := file.stat()).st_mtime_ns, stat.st_size) for file in key_files(source)
+        )
+    except OSError:
+        return ()
 
 
 def _name(file: Path, source: Path) -> str:
