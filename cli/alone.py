@@ -11,6 +11,7 @@ from cli.bootstrap import Exchange, open_exchange
 from cli.channels import Config, gateway_configs
 from cli.endpoints import needed_endpoint, running
 from cli.lifetime import settle_memory, stop_on_signals, stop_with_parent
+from cli.roles import following_apps
 from cli.session import Session
 from cli.webserver import listening_socket
 from infra.supervisor import Role, Stop, Supervisor
@@ -32,9 +33,9 @@ async def run_alone(
     endpoint = needed_endpoint(session, name=f"msgxc {name}")
     with stop_on_signals(stop):
         async with open_exchange(session, endpoint, configs, projecting=projecting) as exchange:
-            _serve_metrics(session, name)
+            _serve_metrics(exchange, name)
             settle_memory()
-            await _run(Supervisor(make(exchange)), parent, stop)
+            await _run(Supervisor([*make(exchange), following_apps(exchange)]), parent, stop)
 
 
 async def run_api(session: Session) -> None:
@@ -65,7 +66,9 @@ def _configs(session: Session) -> Mapping[str, Config]:
     return gateway_configs(session.settings, session.keyring, sandbox=serving.sandbox if serving else None)
 
 
-def _serve_metrics(session: Session, name: str) -> None:
-    port = session.settings.metrics_port
-    if port:
-        serve_metrics(process_registry(version("msgxc"), name), session.settings.http.host, port)
+def _serve_metrics(exchange: Exchange, name: str) -> None:
+    settings = exchange.session.settings
+    if settings.metrics_port:
+        registry = process_registry(version("msgxc"), name)
+        registry.register(exchange.apps.lookups)
+        serve_metrics(registry, settings.http.host, settings.metrics_port)

@@ -19,6 +19,7 @@ from cli.channels import providers_of
 from cli.jwks import FileKeys
 from cli.ports import EventsByPosition, ReceiptsToLog, RightsFromLog
 from cli.probes import LogProbe, ModelsProbe, RolesProbe
+from cli.roles import following_apps
 from cli.session import now
 from cli.shops import shops_of
 from cli.webserver import DRAIN_S, serve_http
@@ -52,6 +53,7 @@ class Api:
             Role("api", self._run, drain_s=DRAIN_S + AFTER_DRAIN_S),
             Role("rates", self._count, drain_s=0.0),
             Role("directory", self._follow_threads, drain_s=0.0),
+            following_apps(self._exchange),
         ]
 
     async def _count(self, _stop: Stop) -> None:
@@ -83,7 +85,7 @@ class Api:
             clock=now,
             counter=self._counter,
             probes=(LogProbe(exchange), ModelsProbe(exchange), RolesProbe(self.supervisor)),
-            metrics=Metrics(process_registry(version("msgxc"), "api")),
+            metrics=self._metrics(),
             settings=Settings(
                 version=version("msgxc"),
                 cors_origins=http.cors_origins,
@@ -94,6 +96,11 @@ class Api:
             shops=shops_of(exchange, verifier),
             providers=providers_of(exchange.session.settings, sandbox=self._environment),
         )
+
+    def _metrics(self) -> Metrics:
+        metrics = Metrics(process_registry(version("msgxc"), "api"))
+        metrics.registry.register(self._exchange.apps.lookups)
+        return metrics
 
 
 async def _nothing() -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from cli.channels import Config, GatewayChecks
+from cli.directories import directories
 from cli.session import Session, now
 from cli.stores import make_missing, open_store
 from commands.bus import Bus
@@ -19,6 +20,7 @@ from domain.ids import Ids
 from domain.recorded import EVENTS
 from gateways.port import Gateway
 from gateways.registry import build
+from infra.apps.directory import FollowedApps
 from infra.directory import FollowedThreads
 from infra.keys.wrapping import MasterKeys
 from infra.log.log import JetStreamLog
@@ -28,6 +30,7 @@ from infra.nats.connection import Endpoint
 from infra.nats.streams import StreamSettings, id_key_of
 from infra.readstore.store import ReadStore
 from infra.secrets import SecretsError, key_id
+from processes.directories import ContactData, Merchants
 from processes.watermark import Watermark
 
 NONCE_BYTES = 16
@@ -45,6 +48,9 @@ class Exchange:
     store: ReadStore
     ids: Ids
     threads: FollowedThreads
+    apps: FollowedApps
+    contact_data: ContactData
+    merchants: Merchants
     gateways: Mapping[str, Gateway]
     bus: Bus
     watermark: Watermark
@@ -109,6 +115,7 @@ async def open_exchange(
             clock=now,
             nonce=lambda: secrets.token_hex(NONCE_BYTES),
         )
+        known = directories(session.settings, log, ids, bus, opened)
         yield Exchange(
             session=session,
             name=f"{socket.gethostname()}-{os.getpid()}",
@@ -117,6 +124,9 @@ async def open_exchange(
             store=store,
             ids=ids,
             threads=threads,
+            apps=known.apps,
+            contact_data=known.contact_data,
+            merchants=known.merchants,
             gateways=gateways,
             bus=bus,
             watermark=Watermark(store, local=projecting),

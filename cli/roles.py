@@ -59,6 +59,15 @@ def dispatching(exchange: Exchange) -> list[Role]:
     return [*(role(name, exchange, make) for name, make in made.items()), _day_keys(exchange)]
 
 
+def following_apps(exchange: Exchange) -> Role:
+    """For every process that asks for apps: what it remembers of them stays true."""
+
+    async def run(_stop: Stop) -> None:
+        await exchange.apps.run()
+
+    return Role("apps", run, drain_s=0.0)
+
+
 def _day_keys(exchange: Exchange) -> Role:
     """It takes nothing from the log, and can be cut short at any point."""
 

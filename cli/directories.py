@@ -1,0 +1,56 @@
+"""Apps, merchants and contacts: asked of the services that the settings name, of our own log where they name none."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+from commands.bus import Bus
+from domain.ids import Ids
+from infra.apps.directory import FollowedApps
+from infra.apps.shared import SharedApps
+from infra.emarsys_http.apps import HttpApps
+from infra.emarsys_http.contacts import HttpContacts
+from infra.emarsys_http.merchants import HttpMerchants
+from infra.emarsys_http.service import Service
+from infra.emarsys_http.settings import ServiceSettings
+from infra.log.log import JetStreamLog
+from infra.own_directories import OwnApps, OwnContacts, OwnMerchants
+from infra.settings import Settings
+from processes.directories import AppMetadata, ContactData, Merchants
+
+
+@dataclass(frozen=True, slots=True)
+class Directories:
+    """apps: its `run` has to be running (cli.roles.following_apps), else each look is a look-up."""
+
+    apps: FollowedApps
+    contact_data: ContactData
+    merchants: Merchants
+
+
+def directories(
+    settings: Settings, log: JetStreamLog, ids: Ids, bus: Bus, opened: contextlib.AsyncExitStack
+) -> Directories:
+    """opened: closes what they open."""
+    services = settings.services
+
+    def service(name: str, given: ServiceSettings) -> Service | None:
+        if not given.url:
+            return None
+        token = given.token.reveal() if given.token is not None else ""
+        ca_file = str(settings.ca_file) if settings.ca_file is not None else None
+        made = Service(name, given.url, token=token, ca_file=ca_file)
+        opened.push_async_callback(made.aclose)
+        return made
+
+    contacts = service("the contact service (MSGXC_CONTACTS_URL)", services.contacts)
+    apps = service("the app service (MSGXC_APPS_URL)", services.apps)
+    merchants = service("the merchant service (MSGXC_MERCHANTS_URL)", services.merchants)
+    source: AppMetadata = HttpApps(apps, ids) if apps else OwnApps(log.events, ids)
+    connection = log.js.connection
+    return Directories(
+        apps=FollowedApps(log, source, SharedApps(log.js), ids, on_reconnect=connection.on_reconnect),
+        contact_data=HttpContacts(contacts) if contacts else OwnContacts(bus),
+        merchants=HttpMerchants(merchants) if merchants else OwnMerchants(),
+    )
