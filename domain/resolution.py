@@ -41,6 +41,6 @@ def next_asking(*, tries: int, since: datetime, now: datetime, jitter: float) ->
     """When to ask again, None when we have asked long enough. tries: made so far, from 1. jitter: 0 to 1."""
     if now - since >= GIVE_UP_AFTER:
         return None
-    # Beyond the tenth the delay is at its most, and a power that nobody needs may overflow.
-    grown_s = min(DELAY_S_FIRST * GROWTH ** (min(tries, 10) - 1), DELAY_S_MAX)
+    # From the eleventh on the delay is at its most, and a power that nobody needs may overflow.
+    grown_s = min(DELAY_S_FIRST * GROWTH ** (min(tries, 11) - 1), DELAY_S_MAX)
     return now + timedelta(seconds=grown_s * (1.0 + 0.2 * jitter))

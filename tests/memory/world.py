@@ -20,15 +20,19 @@ from domain.message import Content
 from domain.recorded import DELIVERY, EVENTS, Recorded
 from domain.thread import Thread
 from processes.channel import ChannelProcess
+from processes.contact_ids import ClientsMaintainer, ContactIdWriter
 from processes.dispatcher import Dispatcher
 from processes.erasure import Erasure
 from processes.feedback import Feedback, Retrier
 from processes.projector import Projector
+from processes.resolution import ContactResolver, ExpiredWriter, Resolver
 from processes.scheduler import DueMessages, Scheduler
 from processes.settler import Settler
 from processes.watermark import Watermark
 from projections.catalogue import ALL
+from tests.memory.apps import SomeApps
 from tests.memory.clock import ManualClock
+from tests.memory.contact_data import ContactBook, ScriptedContactData
 from tests.memory.event_store import MemoryEventStore
 from tests.memory.gateway import Provider, ScriptedGateway
 from tests.memory.keys import MemoryKeyStore, Vault
@@ -83,6 +87,8 @@ class World:
     vault: Vault = field(default_factory=Vault)
     models: MemoryReadModels = field(default_factory=MemoryReadModels)
     providers: dict[str, Provider] = field(default_factory=dict)
+    contact_book: ContactBook = field(default_factory=ContactBook)
+    apps: SomeApps = field(default_factory=SomeApps)
     slice_size: int = 2
     running: list[Running] = field(default_factory=list)
     deaths: int = 0
@@ -160,8 +166,16 @@ class World:
             "retrier": Retrier(log=to.log, keys=to.keys, models=self.models, clock=self.clock).run,
             "settler": Settler(log=to.log, bus=to.bus, gather_s=0.0, **with_models).run,  # type: ignore[arg-type]
             "erasure": Erasure(log=to.log, bus=to.bus, keys=to.keys, **with_models).run,  # type: ignore[arg-type]
+            "resolver": ContactResolver(log=to.log, resolver=self._resolver(to)).run,
+            "expired-writer": ExpiredWriter(log=to.log, resolver=self._resolver(to)).run,
+            "contact-id-writer": ContactIdWriter(log=to.log, bus=to.bus, **with_models).run,  # type: ignore[arg-type]
+            "clients-maintainer": ClientsMaintainer(log=to.log, bus=to.bus).run,
         }
         await builders[role]()
+
+    def _resolver(self, to: Connection) -> Resolver:
+        data = ScriptedContactData(self.contact_book, life=to.life)
+        return Resolver(log=to.log, store=to.store, bus=to.bus, data=data, clock=self.clock)
 
     def _projector(self, stream: str, to: Connection) -> Projector:
         generations = [(each, self.models.generation(each.name, to.life)) for each in ALL]
@@ -170,7 +184,13 @@ class World:
     def _channel(self, channel: str, to: Connection, name: str) -> ChannelProcess:
         gateway = ScriptedGateway(channel, self.provider(channel), slice_size=self.slice_size, life=to.life)
         return ChannelProcess(
-            log=to.log, keys=to.keys, gateway=gateway, name=name, clock=self.clock, sleep=self.sleep
+            log=to.log,
+            keys=to.keys,
+            gateway=gateway,
+            name=name,
+            clock=self.clock,
+            apps=self.apps,
+            sleep=self.sleep,
         )
 
     async def sleep(self, seconds: float) -> None:
@@ -232,6 +252,8 @@ ROLES = (
     "settler",
     "erasure",
 )
+
+RESOLUTION = ("resolver", "expired-writer", "contact-id-writer", "clients-maintainer")
 
 
 @asynccontextmanager
