@@ -14,7 +14,18 @@ from typing import Any
 
 import msgspec
 
-from commands import apps, clients, contact_numbers, contacts, messaging, refresh, resolution, threads
+from commands import (
+    apps,
+    clients,
+    contact_numbers,
+    contacts,
+    messaging,
+    refresh,
+    resolution,
+    sdk_clients,
+    sdk_contacts,
+    threads,
+)
 from commands.port import ContentCheck, EventStore, ThreadDirectory, VersionConflict
 from commands.scope import Claim, Scope
 from domain.context import Caller, Context
@@ -59,6 +70,16 @@ HANDLERS: dict[type[msgspec.Struct], Handler] = {
     contact_numbers.NumberContact: contact_numbers.number_contact,
     resolution.ResolveContact: resolution.resolve_contact,
     resolution.MendClient: resolution.mend_client,
+    sdk_clients.RegisterClient: sdk_clients.register_client,
+    sdk_clients.SetPushToken: sdk_clients.set_push_token,
+    sdk_clients.ClearPushToken: sdk_clients.clear_push_token,
+    sdk_clients.MoveIn: sdk_clients.move_in,
+    sdk_clients.MoveOut: sdk_clients.move_out,
+    sdk_contacts.IdentifyContact: sdk_contacts.identify_contact,
+    sdk_contacts.MakeAnonymous: sdk_contacts.make_anonymous,
+    sdk_contacts.RefreshContact: sdk_contacts.refresh_contact,
+    sdk_contacts.IdentifyAppless: sdk_contacts.identify_appless,
+    sdk_contacts.RefreshAppless: sdk_contacts.refresh_appless,
     refresh.OpenFamily: refresh.open_family,
     refresh.IssueRefresh: refresh.issue_refresh,
     refresh.UseRefresh: refresh.use_refresh,

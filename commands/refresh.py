@@ -106,11 +106,14 @@ async def use_token(scope: Scope, *, text: str, app: str) -> RefreshFamily:
     return family
 
 
+def appless_family(scope: Scope, contact: UUID) -> tuple[RefreshFamily, RefreshToken]:
+    """A new family of a contact that has no app, to be saved, and its first token."""
+    id = scope.ids.derive(scope.realm, "refresh", f"{contact.hex}|{scope.nonce}", like=contact)
+    return _open(scope, id, contact, None)
+
+
 async def open_family(command: OpenFamily, scope: Scope) -> str:
-    id = scope.ids.derive(
-        scope.realm, "refresh", f"{command.contact.hex}|{scope.nonce}", like=command.contact
-    )
-    family, token = _open(scope, id, command.contact, None)
+    family, token = appless_family(scope, command.contact)
     await scope.save(family)
     return token.text
 

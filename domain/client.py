@@ -192,7 +192,7 @@ class Client(Aggregate):
 
     @dataclass(frozen=True, kw_only=True)
     class Moved(Event):
-        """The device went on to another app, where it is another client; this one was reset, and is not used again."""
+        """The device went on to another app, where it is another client; this one was reset."""
 
         TOPIC = "client.moved.v1"
         app: str
@@ -332,12 +332,11 @@ class Client(Aggregate):
         self.trigger_event(self.RefreshOpened, timestamp=at, family=family)
 
     def move(self, *, at: datetime, to: str, client: UUID) -> None:
-        """Give up the address and the contact for good, since the device is `client` of the app `to` from now on."""
-        if self.moved_to == client:
-            return
+        """Give up the address and the contact, since the device is `client` of the app `to` from now on."""
         self.retire_address(at=at, code="moved")
         self.link(at=at, contact=None, uid=None)
-        self.trigger_event(self.Moved, timestamp=at, app=self.app, to=to, client=client)
+        if self.moved_to != client:
+            self.trigger_event(self.Moved, timestamp=at, app=self.app, to=to, client=client)
 
     def note_contact_id(self, *, at: datetime, contact: UUID, contact_id: int, of: int) -> None:
         """Keep the number of the client's contact, unless it belongs to another by now or knows a newer one."""

@@ -1,0 +1,239 @@
+"""Commands of devices on their own client: register, push token, move to another app. Contacts: see sdk_contacts.
+
+A device is the client that its client state (or contact token) proves; without a proof it is a new one, whatever
+client id it names. So nothing of an older client with the same id is shown or changed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from commands.refresh import end_tokens, next_token
+from commands.scope import Scope
+from domain.aggregate import Aggregate, Created
+from domain.client import Client
+from domain.contact import Contact, Identity
+from domain.errors import Invalid
+from domain.resolution import anonymous_uid
+
+ADDRESS_MAX = 4_096
+"""Bytes of a push token or subscription; the longest seen in the wild is about 1 kB."""
+MOVED = "moved"
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """Who calls. client: our id of it, None without a proof.
+
+    contact, identity, properties: what its client state says; identity None: anonymous.
+    """
+
+    app: str
+    client_id: str
+    client: UUID | None = None
+    contact: UUID | None = None
+    identity: Identity | None = None
+    properties: dict[str, Any] = {}
+
+
+class RegisterClient(msgspec.Struct, frozen=True, kw_only=True):
+    """with_contact: give it an anonymous contact if it has none, and tokens."""
+
+    device: Device
+    properties: dict[str, Any]
+    with_contact: bool = False
+
+
+class SetPushToken(msgspec.Struct, frozen=True, kw_only=True):
+    """identity: what tells two addresses apart (the token, or a subscription's endpoint)."""
+
+    device: Device
+    channel: str
+    identity: str
+    address: str
+
+
+class ClearPushToken(msgspec.Struct, frozen=True, kw_only=True):
+    device: Device
+
+
+class MoveIn(msgspec.Struct, frozen=True, kw_only=True):
+    """The device, which was the client `source` elsewhere, is a client of this app from now on. The same again is the
+    same client.
+
+    resets: put `source` back to the beginning in the same step; it must be of the same realm.
+    """
+
+    device: Device
+    source: UUID
+    properties: dict[str, Any]
+    with_contact: bool = False
+    resets: bool = False
+
+
+class MoveOut(msgspec.Struct, frozen=True, kw_only=True):
+    """The device went on as `client` of the app `to`, in another realm."""
+
+    device: Device
+    to: str
+    client: UUID
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How a client stands after a command: all that its client state and its contact token say.
+
+    contact: who the contact token is for. is_linked: False when that person was erased, so that the token is worth
+    nothing. identity None: anonymous. refresh_token: "" unless one was issued.
+    """
+
+    client: UUID
+    client_id: str
+    app: str
+    properties: dict[str, Any]
+    has_push_token: bool
+    contact: UUID | None
+    is_linked: bool
+    identity: Identity | None
+    contact_id: int | None
+    refresh_token: str = ""
+
+
+async def register_client(command: RegisterClient, scope: Scope) -> Standing:
+    """Without a proof and a contact this is one event, and nothing is read for it."""
+    client = await own_client(command.device, scope, command.properties)
+    client.change_properties(at=scope.now, properties=command.properties)
+    if command.with_contact:
+        return await signed_in(client, scope)
+    await scope.save(client)
+    return await standing(command.device, client, scope)
+
+
+async def set_push_token(command: SetPushToken, scope: Scope) -> Standing:
+    if not command.address or len(command.address.encode()) > ADDRESS_MAX:
+        raise Invalid(f"a push token has 1 to {ADDRESS_MAX:,} bytes", field="pushToken")
+    client = await own_client(command.device, scope)
+    token = scope.ids.token(scope.realm, command.channel, command.identity)
+    client.set_address(at=scope.now, channel=command.channel, address=command.address, token=token)
+    await scope.save(client)
+    return await standing(command.device, client, scope)
+
+
+async def clear_push_token(command: ClearPushToken, scope: Scope) -> Standing:
+    client = await own_client(command.device, scope)
+    client.retire_address(at=scope.now, code="cleared")
+    await scope.save(client)
+    return await standing(command.device, client, scope)
+
+
+async def move_in(command: MoveIn, scope: Scope) -> Standing:
+    device, changed = command.device, list[Aggregate]()
+    # Named by where it comes from: a repeat finds it, and nobody else comes to it.
+    id = scope.ids.client(scope.realm, device.app, f"{device.client_id}#{command.source.hex}")
+    client = await scope.load(Client, id) or _registered(device, id, scope, command.properties)
+    client.change_properties(at=scope.now, properties=command.properties)
+    if command.resets and (source := await scope.load(Client, command.source)) is not None:
+        changed = await _reset(source, device.app, id, scope)
+    if command.with_contact:
+        return await signed_in(client, scope, *changed)
+    await scope.save(client, *changed)
+    return await standing(device, client, scope)
+
+
+async def move_out(command: MoveOut, scope: Scope) -> None:
+    source = await own_client(command.device, scope)
+    await scope.save(*await _reset(source, command.to, command.client, scope))
+
+
+async def own_client(device: Device, scope: Scope, properties: dict[str, Any] | None = None) -> Client:
+    """The device's client; a new one without a proof. properties: a new one's, if not what its state says."""
+    given = device.properties if properties is None else properties
+    if device.client is not None:
+        client = await scope.load(Client, device.client)
+        # A proof whose client is not there is of a log that was restored to an earlier day: the device goes on.
+        return client or _registered(device, device.client, scope, given)
+    # Nothing is read for the first of an id: the log itself refuses a second beginning. The next try makes its own.
+    name = f"{device.client_id}#{scope.nonce}" if scope.fresh else device.client_id
+    return _registered(device, scope.ids.client(scope.realm, device.app, name), scope, given)
+
+
+async def signed_in(
+    client: Client, scope: Scope, *changed: Aggregate, contact: Contact | None = None
+) -> Standing:
+    """Link the client with `contact` (None: the one it has, else an anonymous one), and issue its next token.
+
+    An erased person is never linked again: the client is nobody's then, and its token says so.
+    """
+    if contact is None:
+        contact = await _own_contact(client, scope)
+    gone = contact.erased
+    client.link(at=scope.now, contact=None if gone else contact.id, uid=None if gone else contact.uid)
+    if contact.contact_id is not None and not gone:
+        client.note_contact_id(
+            at=scope.now, contact=contact.id, contact_id=contact.contact_id, of=contact.resolved_of
+        )
+    issued = await next_token(scope, client=client, contact=contact.id)
+    await scope.save(client, contact, *issued.changed, *changed)
+    return standing_of(client, contact, refresh_token=issued.token.text)
+
+
+async def standing(device: Device, client: Client, scope: Scope) -> Standing:
+    """The same without signing in: the contact is read only when the device's state does not name it."""
+    if client.contact is not None and client.contact != device.contact:
+        return standing_of(client, await scope.load_from_leader(Contact, client.contact))
+    return Standing(
+        **_facts(client),
+        contact=client.contact,
+        is_linked=client.contact is not None,
+        identity=device.identity if client.contact is not None else None,
+        contact_id=client.contact_id,
+    )
+
+
+async def anonymous(client: Client, scope: Scope) -> Contact:
+    """Whoever has the client: one contact, however often it is asked for."""
+    uid = anonymous_uid(client.id)
+    id = scope.ids.contact(scope.realm, uid)
+    # The contact of a client that begins now is not there; should it be, the log refuses, and the next try looks.
+    is_new = any(isinstance(event, Created) for event in client.pending_events)
+    found = None if is_new and not scope.fresh else await scope.load(Contact, id)
+    return found or Contact.create(id=id, at=scope.now, uid=uid)
+
+
+async def _own_contact(client: Client, scope: Scope) -> Contact:
+    found = await scope.load(Contact, client.contact) if client.contact is not None else None
+    return found or await anonymous(client, scope)
+
+
+async def _reset(source: Client, to: str, client: UUID, scope: Scope) -> list[Aggregate]:
+    source.move(at=scope.now, to=to, client=client)
+    return [source, *await end_tokens(scope, client=source, reason=MOVED)]
+
+
+def _registered(device: Device, id: UUID, scope: Scope, properties: dict[str, Any]) -> Client:
+    return Client.register(
+        id=id, at=scope.now, app=device.app, client_id=device.client_id, properties=properties
+    )
+
+
+def standing_of(client: Client, contact: Contact | None, refresh_token: str = "") -> Standing:
+    linked = contact is not None and client.contact == contact.id
+    return Standing(
+        **_facts(client),
+        contact=contact.id if contact else None,
+        is_linked=linked,
+        identity=contact.identity if contact and linked else None,
+        contact_id=contact.contact_id if contact and linked else None,
+        refresh_token=refresh_token,
+    )
+
+
+def _facts(client: Client) -> dict[str, Any]:
+    return {
+        "client": client.id,
+        "client_id": client.client_id,
+        "app": client.app,
+        "properties": client.properties,
+        "has_push_token": client.token is not None,
+    }

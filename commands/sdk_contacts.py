@@ -1,0 +1,122 @@
+"""Commands of devices on who uses them: identified, anonymous, signed out, refreshed; and of callers without an app.
+
+Never looks a contact's number up: that is done later, by processes on the log.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import msgspec
+
+from commands.refresh import appless_family, use_token
+from commands.scope import Scope
+from commands.sdk_clients import Device, Standing, anonymous, own_client, signed_in, standing_of
+from domain.client import Client
+from domain.contact import Contact, Identity
+from domain.errors import Invalid
+from domain.refresh_family import RefreshRefused
+from domain.resolution import field_uid
+
+VALUE_MAX = 255
+"""Characters of a contact field's value: the longest that a suite's fields take, and a client state has room for."""
+
+
+class IdentifyContact(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody signed in on the device."""
+
+    device: Device
+    identity: Identity
+
+
+class MakeAnonymous(msgspec.Struct, frozen=True, kw_only=True):
+    """Whoever uses the device is not known (any more)."""
+
+    device: Device
+
+
+class RefreshContact(msgspec.Struct, frozen=True, kw_only=True):
+    """A refresh token for news of the client and its contact. It is the proof; the token itself stays good."""
+
+    token: str
+    app: str
+    client_id: str
+
+
+class IdentifyAppless(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody signed in where there is no app."""
+
+    identity: Identity
+
+
+class RefreshAppless(msgspec.Struct, frozen=True, kw_only=True):
+    token: str
+
+
+class Appless(msgspec.Struct, frozen=True, kw_only=True):
+    """How a contact without a client stands. refresh_token: "" unless one was issued."""
+
+    contact: UUID
+    is_linked: bool
+    contact_id: int | None
+    refresh_token: str = ""
+
+
+async def identify_contact(command: IdentifyContact, scope: Scope) -> Standing:
+    client = await own_client(command.device, scope)
+    contact = await _identified(command.identity, scope, app=client.app)
+    return await signed_in(client, scope, contact=contact)
+
+
+async def make_anonymous(command: MakeAnonymous, scope: Scope) -> Standing:
+    client = await own_client(command.device, scope)
+    return await signed_in(client, scope, contact=await anonymous(client, scope))
+
+
+async def refresh_contact(command: RefreshContact, scope: Scope) -> Standing:
+    """Raises RefreshRefused."""
+    family = await use_token(scope, text=command.token, app=command.app)
+    client = await scope.load_from_leader(Client, family.client) if family.client else None
+    if client is None or client.client_id != command.client_id:
+        raise RefreshRefused("this refresh token is another client's", field="refreshToken")
+    contact = await scope.load_from_leader(Contact, client.contact or family.contact)
+    return standing_of(client, contact)
+
+
+async def identify_appless(command: IdentifyAppless, scope: Scope) -> Appless:
+    contact = await _identified(command.identity, scope, app="")
+    family, token = appless_family(scope, contact.id)
+    await scope.save(contact, family)
+    return _appless(contact, token.text)
+
+
+async def refresh_appless(command: RefreshAppless, scope: Scope) -> Appless:
+    """Raises RefreshRefused."""
+    family = await use_token(scope, text=command.token, app="")
+    contact = await scope.load_from_leader(Contact, family.contact)
+    if contact is None:
+        raise RefreshRefused("nobody is known by this refresh token any more", field="refreshToken")
+    return _appless(contact)
+
+
+async def _identified(identity: Identity, scope: Scope, *, app: str) -> Contact:
+    """The contact of that name; one that was erased is answered as it is."""
+    if not 1 <= len(identity.value) <= VALUE_MAX:
+        raise Invalid(f"1 to {VALUE_MAX} characters", field="contactFieldValue")
+    uid = field_uid(scope.ids, scope.realm, identity.field, identity.value)
+    id = scope.ids.contact(scope.realm, uid)
+    contact = await scope.load(Contact, id) or Contact.create(id=id, at=scope.now, uid=uid)
+    if not contact.erased:
+        contact.identify(
+            at=scope.now, field=identity.field, value=identity.value, encrypted=identity.encrypted, app=app
+        )
+    return contact
+
+
+def _appless(contact: Contact, refresh_token: str = "") -> Appless:
+    return Appless(
+        contact=contact.id,
+        is_linked=not contact.erased,
+        contact_id=contact.contact_id,
+        refresh_token=refresh_token,
+    )
