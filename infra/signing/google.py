@@ -2,7 +2,7 @@
 
 Each version is a key (a JWK, a PEM, or a secret in hex or base64). The newest signs, once it has been there long enough
 for every process to have read it; disabling or destroying a version ends what it signed. When Google does not answer
-the former keys stay, and `health` says since when.
+the former keys stay, and the log says so.
 """
 
 from __future__ import annotations
@@ -126,11 +126,13 @@ class GoogleSigningKeys:
         *,
         now_s: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        refresh_s: float = REFRESH_S,
+        retry_s: float = RETRY_S,
     ) -> None:
         self._manager, self._now_s, self._monotonic = manager, now_s, monotonic
+        self._refresh_s, self._retry_s = refresh_s, retry_s
         self._by_version: dict[str, Key | None] = {}
         self._keys: KeySet | None = None
-        self.read_at_s: float | None = None
 
     def current(self) -> KeySet:
         assert self._keys is not None, "start() comes first"
@@ -147,14 +149,14 @@ class GoogleSigningKeys:
             except Unavailable:
                 if self._monotonic() >= deadline_s:
                     raise
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(self._retry_s)
             else:
                 return
 
     async def run(self) -> None:
         """For ever: every minute. What goes wrong is logged, and the former keys stay."""
         while True:
-            await asyncio.sleep(REFRESH_S)
+            await asyncio.sleep(self._refresh_s)
             try:
                 await self.refresh()
             except (Unavailable, SecretRefused, BadKey) as error:
@@ -172,7 +174,6 @@ class GoogleSigningKeys:
         if self._keys is None or keys != self._keys:
             log.info("signing-keys-read", signing=keys.signing.kid, keys=len(keys.verifying))
             self._keys = keys
-        self.read_at_s = self._now_s()
 
     def _set(self, versions: list[_Version]) -> KeySet:
         """Newest first; the newest signs that every process knows by now, else the oldest there is."""
