@@ -19,6 +19,7 @@ from cli.channels import providers_of
 from cli.jwks import FileKeys
 from cli.ports import EventsByPosition, ReceiptsToLog, RightsFromLog
 from cli.probes import LogProbe, ModelsProbe, RolesProbe
+from cli.resolving import following_resolutions
 from cli.roles import following_apps
 from cli.session import now
 from cli.shops import shops_of
@@ -54,6 +55,7 @@ class Api:
             Role("rates", self._count, drain_s=0.0),
             Role("directory", self._follow_threads, drain_s=0.0),
             following_apps(self._exchange),
+            following_resolutions(self._exchange),
         ]
 
     async def _count(self, _stop: Stop) -> None:
@@ -82,6 +84,7 @@ class Api:
             rights=RightsFromLog(exchange.log),
             receipts=ReceiptsToLog(exchange.log),
             verifier=verifier,
+            apps=exchange.apps,
             clock=now,
             counter=self._counter,
             probes=(LogProbe(exchange), ModelsProbe(exchange), RolesProbe(self.supervisor)),

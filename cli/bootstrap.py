@@ -29,6 +29,7 @@ from infra.log.shops import JetStreamShops, open_shops
 from infra.nats.connection import Endpoint
 from infra.nats.streams import StreamSettings, id_key_of
 from infra.readstore.store import ReadStore
+from infra.resolutions import FollowedResolutions
 from infra.secrets import SecretsError, key_id
 from processes.directories import ContactData, Merchants
 from processes.watermark import Watermark
@@ -50,6 +51,7 @@ class Exchange:
     threads: FollowedThreads
     apps: FollowedApps
     contact_data: ContactData
+    resolutions: FollowedResolutions
     merchants: Merchants
     gateways: Mapping[str, Gateway]
     bus: Bus
@@ -126,6 +128,7 @@ async def open_exchange(
             threads=threads,
             apps=known.apps,
             contact_data=known.contact_data,
+            resolutions=FollowedResolutions(log, log.events),
             merchants=known.merchants,
             gateways=gateways,
             bus=bus,

@@ -19,7 +19,7 @@ class ChildEnded(Exception):
 
 
 def child_roles(channels: Iterable[str]) -> list[Role]:
-    commands = [("project",), ("dispatch",), *(("gateway", channel) for channel in channels)]
+    commands = [("project",), ("dispatch",), ("resolve",), *(("gateway", channel) for channel in channels)]
     return [_child(command) for command in commands]
 
 

@@ -43,7 +43,7 @@ def root(
     """Options that come before any command."""
 
 
-for command in (running.serve, running.api, running.project, running.dispatch, running.gateway):
+for command in (running.serve, running.api, running.project, running.dispatch, running.resolve, running.gateway):
     app.command()(command)
 app.command(epilog=tokens.EXAMPLES)(tokens.token)
 app.command(epilog=backups.BACKUP_EXAMPLES)(backups.backup)

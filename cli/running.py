@@ -1,4 +1,4 @@
-"""`msgxc serve`, and each role alone: `api`, `project`, `dispatch`, `gateway CHANNEL`."""
+"""`msgxc serve`, and each role alone: `api`, `project`, `dispatch`, `resolve`, `gateway CHANNEL`."""
 
 from __future__ import annotations
 
@@ -55,6 +55,16 @@ def dispatch(with_parent: WithParent = 0) -> None:
     from cli import roles
 
     _run_alone("dispatch", roles.dispatching, with_parent)
+
+
+def resolve(with_parent: WithParent = 0) -> None:
+    """Give contacts their numbers.
+
+    Asks the contact data who was named, and keeps clients true to their contacts.
+    """
+    from cli.resolving import resolving
+
+    _run_alone("resolve", resolving, with_parent)
 
 
 def gateway(

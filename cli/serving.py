@@ -25,6 +25,7 @@ from cli.children import child_roles
 from cli.endpoints import Serving, announce, configured_endpoint, embedded_server, local_endpoint, withdraw
 from cli.lifetime import settle_memory, stop_on_signals
 from cli.projecting import projecting
+from cli.resolving import resolving
 from cli.session import Session
 from cli.shops import res_service
 from cli.tokens import sign
@@ -114,6 +115,7 @@ def here(exchange: Exchange) -> list[Role]:
         projecting(exchange),
         res_service(exchange),
         *roles.dispatching(exchange),
+        *resolving(exchange),
         *roles.gateways(exchange),
     ]
 

@@ -22,7 +22,7 @@ from infra.sandbox import Sandbox
 pytestmark = pytest.mark.long
 
 CHANNELS = ("apns", "fcm", "webpush", "sms", "email")
-ROLES = (("api",), ("project",), ("dispatch",), *(("gateway", channel) for channel in CHANNELS))
+ROLES = (("api",), ("project",), ("dispatch",), ("resolve",), *(("gateway", channel) for channel in CHANNELS))
 READY_S_MAX = 60.0
 STOP_S_MAX = 30.0
 ARRIVAL_S_MAX = 30.0

@@ -20,6 +20,7 @@ COMMANDS = (
     "api",
     "project",
     "dispatch",
+    "resolve",
     "gateway",
     "token",
     "events tail",
@@ -76,7 +77,7 @@ def test_every_command_has_help(command: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [c for c in COMMANDS if c not in {"serve", "api", "project", "dispatch", "gateway"}],
+    [c for c in COMMANDS if c not in {"serve", "api", "project", "dispatch", "resolve", "gateway"}],
 )
 def test_help_shows_examples(command: str) -> None:
     """Commands with options are shown in use, one line each, unbroken."""
