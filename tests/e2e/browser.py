@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import shutil
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 START_S_MAX = 30.0
 PATIENCE_S = 10.0
+EVENTS_MAX = 1_000
 
 
 class Page:
@@ -24,6 +26,8 @@ class Page:
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket, self._numbers = socket, itertools.count(1)
+        self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS_MAX)
+        """What the browser said unasked while something was asked, the newest."""
 
     async def call(self, method: str, **params: Any) -> Any:
         number = next(self._numbers)
@@ -34,6 +38,7 @@ class Page:
                 if said.get("id") == number:
                     assert "error" not in said, said
                     return said["result"]
+                self.events.append(said)
 
     async def value(self, expression: str) -> Any:
         """What a JavaScript expression comes to."""
