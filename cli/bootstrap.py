@@ -31,6 +31,8 @@ from infra.nats.streams import StreamSettings, id_key_of
 from infra.readstore.store import ReadStore
 from infra.resolutions import FollowedResolutions
 from infra.secrets import SecretsError, key_id
+from infra.sending import DirectorySending
+from infra.vapid import DerivedVapidKeys
 from processes.directories import ContactData, Merchants
 from processes.watermark import Watermark
 
@@ -54,6 +56,8 @@ class Exchange:
     resolutions: FollowedResolutions
     merchants: Merchants
     gateways: Mapping[str, Gateway]
+    vapid: DerivedVapidKeys
+    sending: DirectorySending
     bus: Bus
     watermark: Watermark
 
@@ -118,6 +122,7 @@ async def open_exchange(
             nonce=lambda: secrets.token_hex(NONCE_BYTES),
         )
         known = directories(session.settings, log, ids, bus, opened)
+        vapid = DerivedVapidKeys(log.keys)
         yield Exchange(
             session=session,
             name=f"{socket.gethostname()}-{os.getpid()}",
@@ -131,6 +136,8 @@ async def open_exchange(
             resolutions=FollowedResolutions(log, log.events),
             merchants=known.merchants,
             gateways=gateways,
+            vapid=vapid,
+            sending=DirectorySending(known.apps, vapid),
             bus=bus,
             watermark=Watermark(store, local=projecting),
         )

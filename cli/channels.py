@@ -17,6 +17,8 @@ from api.providers.routes import STATUS_PATH
 from domain.channel import APNS, BUILT_IN, EMAIL, FCM, SMS, WEBPUSH, WEBSOCKET
 from domain.message import Content
 from gateways.port import Gateway
+from gateways.styles import STYLES
+from gateways.styles.check import check as check_style
 from infra.secrets import Keyring
 from infra.settings import Settings, SettingsError, load
 
@@ -83,10 +85,14 @@ class GatewayChecks:
     def __init__(self, gateways: Sequence[Gateway]) -> None:
         self._by_channel = {gateway.channel: gateway for gateway in gateways}
 
-    def __call__(self, content: Content, channels: Sequence[str] | None) -> None:
+    def __call__(self, content: Content, channels: Sequence[str] | None, *, style: str = "") -> None:
         for channel in self._by_channel if channels is None else channels:
             gateway = self._by_channel.get(channel)
-            if gateway is not None:
+            if gateway is None:
+                continue
+            if style in STYLES:
+                check_style(content, style, channel)
+            else:
                 gateway.check(content)
 
 

@@ -88,6 +88,7 @@ def gateway(exchange: Exchange, channel: str) -> Role:
                 gateway=exchange.gateways[channel],
                 name=exchange.name,
                 clock=now,
+                apps=exchange.sending,
             ).run
         ),
     )

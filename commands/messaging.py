@@ -15,6 +15,7 @@ from domain.contact import Contact
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.message import Audience, Content, Message, ToApp, ToContacts, ToEveryone, ToThread
 from domain.nesting import assert_shallow
+from domain.push import assert_valid, push_of
 from domain.subscription import Subscription
 from domain.thread import Thread
 
@@ -72,11 +73,16 @@ class Broadcast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SendToApp(msgspec.Struct, frozen=True, kw_only=True):
-    """From an app or a web domain to its own clients: those of some contacts, or of everyone who has one."""
+    """From an app or a web domain to its own clients: those of some contacts, or of everyone who has one.
+
+    app: its code; whether there is such an app is the caller's to know, and a message of none reaches nobody.
+    style: of its payloads, so that what would be too large in that form is refused.
+    """
 
     app: str
     draft: Draft
     contacts: tuple[UUID, ...] | None = None
+    style: str = ""
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,13 +152,16 @@ async def broadcast(command: Broadcast, scope: Scope) -> Accepted:
 
 
 async def send_to_app(command: SendToApp, scope: Scope) -> Accepted:
-    app = await _app_to_send(command.app, scope)
+    caller = scope.caller
+    if caller is not None and not caller.may_send_for(command.app):
+        raise Forbidden("you may not send in this app's name", field="app")
+    assert_valid(push_of(Content(command.draft.text, opts=command.draft.opts)))
     audience: Audience = ToApp()
     if command.contacts is not None:
         if not 1 <= len(command.contacts) <= CONTACTS_MAX:
             raise Invalid(f"give 1 to {CONTACTS_MAX:,} contacts", field="contacts")
         audience = ToContacts(tuple(dict.fromkeys(command.contacts)))
-    return await _accept(command.draft, scope, audience=audience, app=app)
+    return await _accept(command.draft, scope, audience=audience, app=command.app, style=command.style)
 
 
 async def cancel(command: Cancel, scope: Scope) -> None:
@@ -188,14 +197,20 @@ async def settle(command: Settle, scope: Scope) -> None:
 
 
 async def _accept(
-    draft: Draft, scope: Scope, *, audience: Audience, thread: Thread | None = None, app: str = ""
+    draft: Draft,
+    scope: Scope,
+    *,
+    audience: Audience,
+    thread: Thread | None = None,
+    app: str = "",
+    style: str = "",
 ) -> Accepted:
     _assert_valid(draft, scope.now, text_min=TEXT_OF_APP_MIN if app else TEXT_MIN)
     content = _content(draft, thread)
     channels = _channels(draft, thread)
     if app:
         channels = tuple(name for name in APP_CHANNELS if draft.channels is None or name in draft.channels)
-    scope.check(content, channels)
+    scope.check(content, channels, style=style)
     nonce = f"claim|{scope.claim.scope}" if scope.claim else scope.nonce
     id = scope.ids.message(scope.realm, nonce, thread=thread.id if thread else None)
     scheduled_at = _later(draft.scheduled_at, scope.now)
@@ -241,14 +256,6 @@ async def _thread_to_publish(tid: str, scope: Scope) -> Thread:
     if thread.may_see(caller, subscribed=bool(subscription and subscription.active)):
         raise Forbidden("you may read this thread, but not publish to it")
     raise NotFound(f"no thread has the tid {tid!r}", field="tid")
-
-
-async def _app_to_send(code: str, scope: Scope) -> str:
-    """The app's code, if the caller may send in its name. To anybody else it is not there."""
-    caller = scope.caller
-    if caller is not None and not caller.may_send_for(code):
-        raise Forbidden("you may not send in this app's name", field="app")
-    return code
 
 
 async def _message(id: UUID, tid: str | None, scope: Scope) -> Message:

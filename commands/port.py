@@ -75,6 +75,9 @@ class ThreadDirectory(Protocol):
 class ContentCheck(Protocol):
     """Whether the channels can carry a message."""
 
-    def __call__(self, content: Content, channels: Sequence[str] | None) -> None:
-        """Raise TooLarge or Invalid, naming the channel, for content that one of `channels` (None: all) can't carry."""
+    def __call__(self, content: Content, channels: Sequence[str] | None, *, style: str = "") -> None:
+        """Raise TooLarge or Invalid, naming the channel, for content that one of `channels` (None: all) can't carry.
+
+        style: the form in which an app's SDK gets it; "" for the channels' own.
+        """
         ...

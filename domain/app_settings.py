@@ -44,11 +44,15 @@ class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
     address_per_minute: int = 6_000
 
 
-class PushSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """style None: by the app's kind. apns_topic None: the exchange's own (an app's bundle id)."""
+class PushSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """style None: by the app's kind. apns_topic None: the exchange's own (an app's bundle id).
+
+    android_payload: of the style emarsys-v3; every SDK of that generation reads v1, and from 3.7.0 on also v2.
+    """
 
     style: PushStyle | None = None
     apns_topic: str | None = None
+    android_payload: Literal["v1", "v2"] = "v1"
 
 
 class EventAction(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,8 @@ from gateways.rendering import (
     own_data,
     repeat_id,
 )
-from gateways.transport import Answer, Request, Result, Transport
+from gateways.styles.letter import letter
+from gateways.transport import Answer, Header, Request, Result, Transport
 from gateways.verdict import Halt, Verdict, at, conclude, json_of, now_utc, unanswered
 
 URL = "https://api.push.apple.com"
@@ -44,6 +45,7 @@ TOKEN_AGAIN_S = 1_200
 
 _DEVICE_TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,200}")
 _OUR_BUG = frozenset({"PayloadEmpty", "PayloadTooLarge", "BadPayload"})
+_WRONG_TOPIC = frozenset({"BadTopic", "TopicDisallowed"})
 _WRONG_APP = frozenset({"BadDeviceToken", "DeviceTokenNotForTopic"})
 
 
@@ -119,24 +121,27 @@ class ApnsGateway:
         self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
     ) -> Sequence[Outcome]:
         now = self._clock()
-        body = payload(notice.content, notice.message, notice.tid)
-        if len(body) > PAYLOAD_BYTES_MAX:
-            return [Rejected("PayloadTooLarge")] * len(targets)
+        bodies = _bodies(notice, targets)
         self._announce(self._token.at(now))
-        verdicts: list[Verdict] = [Rejected("BadDeviceToken", quarantine=True)] * len(targets)
-        sent = [index for index, target in enumerate(targets) if _DEVICE_TOKEN.fullmatch(target.address)]
+        verdicts = [_unsendable(target, body) for target, body in zip(targets, bodies, strict=True)]
+        sent = [index for index, verdict in enumerate(verdicts) if verdict is None]
         ids = [repeat_id(notice.message, target) for target in targets]
         results = await self._transport.post_many(
-            [_request(targets[index].address, ids[index], body) for index in sent],
-            headers=(
-                (b"apns-expiration", _expiration(notice, now)),
-                (b"apns-priority", PRIORITY[notice.urgency]),
-            ),
+            [_request(targets[index].address, ids[index], bodies[index]) for index in sent],
+            headers=self._shared_headers(notice, now),
             deadline_s=deadline_s,
         )
         for index, result in zip(sent, results, strict=True):
-            verdicts[index] = judge(result, ids[index])
-        return conclude(self._after_expired_token(verdicts))
+            verdicts[index] = judge(result, ids[index], of_app=notice.app is not None)
+        return conclude(self._after_expired_token([each for each in verdicts if each is not None]))
+
+    def _shared_headers(self, notice: Notice, now: datetime) -> tuple[Header, ...]:
+        topic = (notice.app.apns_topic if notice.app else "") or self._config.topic
+        return (
+            (b"apns-topic", topic.encode()),
+            (b"apns-expiration", _expiration(notice, now)),
+            (b"apns-priority", PRIORITY[notice.urgency]),
+        )
 
     def check(self, content: Content) -> None:
         size = len(payload(content, UUID(int=0), "x" * TID_CHARS_ASSUMED))
@@ -164,6 +169,21 @@ class ApnsGateway:
         return [halt if isinstance(v, Retry) and v.code == halt.code else v for v in verdicts]
 
 
+def _bodies(notice: Notice, targets: Sequence[Target]) -> Sequence[bytes]:
+    """One for each target; the same one, unless an app's style says something to each."""
+    styled = letter(notice, channel.APNS, lambda style, sheet: encode_json(style.apns(sheet)))
+    if styled is not None:
+        return [styled.body(target) for target in targets]
+    return [payload(notice.content, notice.message, notice.tid)] * len(targets)
+
+
+def _unsendable(target: Target, body: bytes) -> Verdict | None:
+    """Why it isn't even tried."""
+    if len(body) > PAYLOAD_BYTES_MAX:
+        return Rejected("PayloadTooLarge")
+    return None if _DEVICE_TOKEN.fullmatch(target.address) else Rejected("BadDeviceToken", quarantine=True)
+
+
 def payload(content: Content, message: UUID, tid: str | None) -> bytes:
     """The sender's own data beside `aps` and `msgxc`, which are ours."""
     alert = {"title": content.subject, "body": content.text} if content.subject else {"body": content.text}
@@ -189,14 +209,19 @@ def _request(token: str, id: str, body: bytes) -> Request:
     return Request(b"/3/device/" + token.encode(), body, ((b"apns-id", same), (b"apns-collapse-id", same)))
 
 
-def judge(result: Result, id: str) -> Verdict:
-    """id: the apns-id we gave, which is Apple's name for the notification too."""
+def judge(result: Result, id: str, *, of_app: bool = False) -> Verdict:
+    """id: the apns-id we gave, which is Apple's name for the notification too.
+
+    of_app: an app's own topic was used; one that is refused is that app's trouble and halts nothing.
+    """
     if not isinstance(result, Answer):
         return unanswered(result)
     if result.status == 200:
         return Accepted(provider_id=id)
     problem = json_of(result)
     reason = str(at(problem, "reason") or result.status)
+    if of_app and reason in _WRONG_TOPIC:
+        return Retry(reason)
     return _judge_reason(result.status, reason, at(problem, "timestamp"))
 
 
@@ -232,7 +257,7 @@ def build(config: ApnsConfig) -> Gateway:
     transport = Http2Transport(
         config.url,
         ca_file=config.ca_file,
-        constants=((b"apns-topic", config.topic.encode()), (b"apns-push-type", b"alert")),
+        constants=((b"apns-push-type", b"alert"),),
         connections_max=CONNECTIONS_MAX,
     )
     return ApnsGateway(config, transport, ProviderToken(config.key_pem, config.key_id, config.team_id))

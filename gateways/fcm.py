@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -27,6 +27,8 @@ from gateways.rendering import (
     own_data,
     repeat_id,
 )
+from gateways.styles.letter import letter
+from gateways.styles.sheet import FcmForm
 from gateways.transport import Answer, Request, Result, Transport
 from gateways.verdict import (
     HALT_S,
@@ -92,7 +94,9 @@ class FcmGateway:
         self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
     ) -> Sequence[Outcome]:
         now = self._clock()
-        if payload_size(notice.content, notice.message, notice.tid) > PAYLOAD_BYTES_MAX:
+        template = Template(notice, now)
+        bodies = [template.body(notice.message, target) for target in targets]
+        if any(body is None for body in bodies):
             return [Rejected("PayloadTooLarge")] * len(targets)
         loop = asyncio.get_running_loop()
         until = loop.time() + deadline_s
@@ -103,9 +107,8 @@ class FcmGateway:
         except TokenRefused as refusal:
             waits = [Retry("oauth", HALT_S, clipped(str(refusal)))] * len(targets)
             raise ChannelHalted("oauth", waits, detail=str(refusal), retry_after_s=HALT_S) from None
-        template = Template(notice, now)
         results = await self._transport.post_many(
-            [Request(self._path, template.body(notice.message, target)) for target in targets],
+            [Request(self._path, body) for body in bodies if body is not None],
             deadline_s=until - loop.time(),
         )
         verdicts = [self._judge(result, notice) for result in results]
@@ -114,10 +117,9 @@ class FcmGateway:
         return conclude(verdicts, self._credit)
 
     def check(self, content: Content) -> None:
-        for key in own_data(content):
-            if key in _RESERVED_KEYS or key.startswith(_RESERVED):
-                raise Invalid(f"FCM keeps the data key {key!r} for itself", field="opts")
-        check_size("FCM", payload_size(content, UUID(int=0), "x" * TID_CHARS_ASSUMED))
+        assert_free(own_data(content))
+        form = FcmForm(_data(content, UUID(int=0), "x" * TID_CHARS_ASSUMED), _notification(content))
+        check_size("FCM", size_of(form))
 
     async def aclose(self) -> None:
         await self._transport.aclose()
@@ -133,38 +135,72 @@ class FcmGateway:
 
 
 class Template:
-    """A message for many tokens: rendered once, then only the token and the id that lets a repeat replace differ."""
+    """A message for many tokens: rendered once, then only what differs is filled in: the token, the id that lets a
+    repeat replace, and what an app's style says to each.
+
+    size_bytes: what counts towards FCM's limit, before anything is filled in.
+    """
 
     def __init__(self, notice: Notice, now: datetime) -> None:
         nonce = secrets.token_hex(12)  # so that no text of a sender is taken for one of these
         token, id = f"{nonce}t", f"{nonce}i"
         self._token, self._id = encode_json(token), id.encode()
-        ttl_s = min(seconds_left(notice, now), TTL_S_MAX)
-        sound = notice.content.opts.get("sound")
-        message: dict[str, Any] = {
-            "token": token,
-            "notification": _notification(notice.content),
-            "data": _data(notice.content, notice.message, notice.tid),
-            "android": {
-                "priority": PRIORITY[notice.urgency],
-                "ttl": f"{ttl_s}s",
-                "collapse_key": id,
-                "notification": {"tag": id, **({"sound": str(sound)} if sound else {})},
-            },
-            "apns": {
-                "headers": {
-                    "apns-priority": APNS_PRIORITY[notice.urgency],
-                    "apns-expiration": str(int(notice.expires_at.timestamp())),
-                    "apns-collapse-id": id,
-                },
-            },
-            "webpush": {"headers": {"TTL": str(ttl_s), "Urgency": WEB_URGENCY[notice.urgency]}},
-        }
-        self._body = encode_json({"message": message})
+        self.size_bytes = 0
 
-    def body(self, message: UUID, target: Target) -> bytes:
+        def write(form: FcmForm) -> bytes:
+            self.size_bytes = size_of(form)
+            return encode_json({"message": _message(form, notice, now, token, id)})
+
+        self._letter = letter(notice, channel.FCM, lambda style, sheet: write(style.fcm(sheet)))
+        self._body = b""
+        if self._letter is None:
+            content = notice.content
+            self._body = write(FcmForm(_data(content, notice.message, notice.tid), _notification(content)))
+
+    def body(self, message: UUID, target: Target) -> bytes | None:
+        """None when FCM would find it too large."""
+        body = self._body if self._letter is None else self._letter.body(target)
+        filled_bytes = 0 if self._letter is None else len(body) - self._letter.blank_bytes
+        if self.size_bytes + filled_bytes > PAYLOAD_BYTES_MAX:
+            return None
         id = repeat_id(message, target).encode()
-        return self._body.replace(self._id, id).replace(self._token, encode_json(target.address))
+        return body.replace(self._id, id).replace(self._token, encode_json(target.address))
+
+
+def _message(form: FcmForm, notice: Notice, now: datetime, token: str, id: str) -> dict[str, Any]:
+    ttl_s = min(seconds_left(notice, now), TTL_S_MAX)
+    sound = notice.content.opts.get("sound")
+    message: dict[str, Any] = {"token": token}
+    android: dict[str, Any] = {
+        "priority": PRIORITY[notice.urgency],
+        "ttl": f"{ttl_s}s",
+        "collapse_key": id,
+    }
+    if form.notification is not None:
+        message["notification"] = form.notification
+        android["notification"] = {"tag": id, **({"sound": str(sound)} if sound else {})}
+    web: dict[str, Any] = {"headers": {"TTL": str(ttl_s), "Urgency": WEB_URGENCY[notice.urgency]}}
+    if form.link:
+        web["fcm_options"] = {"link": form.link}
+    apple = {
+        "apns-priority": APNS_PRIORITY[notice.urgency],
+        "apns-expiration": str(int(notice.expires_at.timestamp())),
+        "apns-collapse-id": id,
+    }
+    return {
+        **message,
+        "data": form.data,
+        "android": android,
+        "apns": {"headers": apple},
+        "webpush": web,
+    }
+
+
+def assert_free(keys: Iterable[str]) -> None:
+    """Raises Invalid for a data key that FCM would refuse the whole message for."""
+    for key in keys:
+        if key in _RESERVED_KEYS or key.startswith(_RESERVED):
+            raise Invalid(f"FCM keeps the data key {key!r} for itself", field="opts")
 
 
 def _notification(content: Content) -> dict[str, str]:
@@ -180,9 +216,10 @@ def _data(content: Content, message: UUID, tid: str | None) -> dict[str, str]:
     return {**own, "message_id": message.hex, **({} if tid is None else {"tid": tid})}
 
 
-def payload_size(content: Content, message: UUID, tid: str | None) -> int:
+def size_of(form: FcmForm) -> int:
     """What counts towards the limit: notification and data."""
-    return len(encode_json(_notification(content))) + len(encode_json(_data(content, message, tid)))
+    shown = len(encode_json(form.notification)) if form.notification is not None else 0
+    return shown + len(encode_json(form.data))
 
 
 def judge(result: Result, notice: Notice, now: datetime) -> Verdict:

@@ -8,13 +8,81 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 from uuid import UUID
 
 import msgspec
 
 from domain.message import Content
 from domain.outcome import Outcome
+
+
+class EventLinks(msgspec.Struct, frozen=True):
+    """Where one recipient's browser reports to: each a URL of ours, in letters that JSON leaves as they are.
+
+    actions: by the order of the actions asked for.
+    """
+
+    clicked: str
+    received: str
+    actions: tuple[str, ...] = ()
+
+
+class Links(Protocol):
+    """Makes the links that an app's recipients report by. Quick: its key is at hand, nothing is asked of anybody."""
+
+    def of(
+        self, message: UUID, campaign: str, target: Target, channel: str, actions: Sequence[str]
+    ) -> EventLinks:
+        """The same for the same recipient of the same message, however often it is sent.
+
+        campaign: the message whose statistics count it, as its sender names it; "": itself. actions: ids.
+        """
+        ...
+
+
+class AppSender(msgspec.Struct, frozen=True, kw_only=True):
+    """How an app or a web domain sends.
+
+    style: see gateways/styles/; one that is not there means the exchange's own form. apns_topic: "" for the channel's
+    own. vapid_key_pem: the private key that browsers of the domain subscribed to, "" for the channel's own.
+    android: which of Emarsys' payloads Android devices get. links: None where nothing reports by them.
+    """
+
+    code: str
+    style: str = "msgxc"
+    apns_topic: str = ""
+    vapid_key_pem: str = ""
+    android: Literal["v1", "v2"] = "v1"
+    links: Links | None = None
+
+    def __repr__(self) -> str:
+        return f"AppSender({self.code!r}, {self.style!r})"
+
+
+class AppSending(Protocol):
+    """The apps in whose name messages are sent."""
+
+    async def sender(self, realm: str, app: str, channel: str) -> AppSender | None:
+        """How an app sends on a channel, by its code. None when it may not: unknown, retired, of another realm, off.
+
+        From memory, at most a second behind the app's events; the same object as long as nothing has changed.
+        Raises domain.errors.Unavailable.
+        """
+        ...
+
+
+class VapidKeys(Protocol):
+    """Who each app or web domain is to its browsers: a key pair for ever. app: its id.
+
+    Made when it is first asked for, the same in every process. Errors: domain.errors.Unavailable.
+    """
+
+    async def public_key(self, app: UUID) -> str:
+        """What pages give to `pushManager.subscribe` as applicationServerKey: base64url, 87 characters."""
+        ...
+
+    async def private_key_pem(self, app: UUID) -> str: ...
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +92,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     all is the caller's decision, since a time to live of zero means one try at once. repeats_since: set when an earlier
     try may have been sent, at that time or later; where no id of ours lets a repeat replace the first, the gateway asks
     the provider before it sends again.
-    tid: the thread's outside id, None for a message without a thread.
+    tid: the thread's outside id, None for a message without a thread. app: who sends it to its own clients, None when
+    no app does.
     """
 
     realm: str
@@ -35,6 +104,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     urgency: int
     expires_at: datetime
     repeats_since: datetime | None = None
+    app: AppSender | None = None
 
 
 class Target(msgspec.Struct, frozen=True):

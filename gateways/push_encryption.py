@@ -87,5 +87,9 @@ class Vapid:
             self._made[origin] = (now, header)
         return header
 
+    def with_key(self, private_key_pem: str) -> Vapid:
+        """Somebody else, reached at the same place. Raises ValueError for what is no P-256 key."""
+        return Vapid(private_key_pem, self._subject, self._clock)
+
     def forget(self, origin: str) -> None:
         self._made.pop(origin, None)

@@ -24,6 +24,7 @@ from gateways.http2.dial import Origin
 from gateways.port import Channel, Gateway, GatewayConfig, Notice, Target
 from gateways.push_encryption import PLAIN_BYTES_MAX, BadKeys, Vapid, encrypt
 from gateways.rendering import TID_CHARS_ASSUMED, check_size, encode_json, topic_of
+from gateways.styles.letter import letter
 from gateways.transport import Answer, Header, NotSent, Request, Result, Transport
 from gateways.verdict import (
     Credit,
@@ -54,6 +55,8 @@ RETRY_S = 300.0
 TROUBLE_S = 1.0
 ORIGINS_MAX = 64
 """Push services connected to at once. Wildcards on the list let a user name more; the least used is closed."""
+APP_KEYS_MAX = 1_000
+"""Apps whose VAPID headers are kept signed, some kilobytes each."""
 ENCRYPT_AT_ONCE = 50
 """Encryptions (80 us each) before others get their turn on the loop."""
 
@@ -99,7 +102,8 @@ class WebPushGateway:
         clock: Callable[[], datetime] = now_utc,
     ) -> None:
         self._allowed, self._vapid, self._connect, self._clock = allowed, vapid, connect, clock
-        self._transports: OrderedDict[Origin, tuple[Transport, str]] = OrderedDict()
+        self._transports: OrderedDict[tuple[Origin, bool], tuple[Transport, str]] = OrderedDict()
+        self._vapid_of_app: OrderedDict[str, Vapid] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
         self._credit = Credit(clock)
 
@@ -109,16 +113,14 @@ class WebPushGateway:
         loop = asyncio.get_running_loop()
         until = loop.time() + deadline_s
         now = self._clock()
-        plain = payload(notice.content, notice.message, notice.tid)
-        if len(plain) > PLAIN_BYTES_MAX:
-            return [Rejected("PayloadTooLarge")] * len(targets)
         verdicts: list[Verdict] = [Retry("deadline")] * len(targets)
-        requests = await self._prepare(notice, targets, plain, verdicts, until)
-        shared = _shared_headers(notice, now)
+        requests = await self._prepare(notice, targets, verdicts, until)
+        shared, vapid = _shared_headers(notice, now), self._vapid_for(notice)
 
         async def post(origin: Origin, prepared: Sequence[tuple[int, Request]]) -> None:
-            results = await self._transport(origin).post_many(
-                [request for _, request in prepared], headers=shared, deadline_s=until - loop.time()
+            own = ((b"authorization", vapid.header(origin.url).encode()),) if vapid else ()
+            results = await self._transport(origin, of_app=vapid is not None).post_many(
+                [request for _, request in prepared], headers=shared + own, deadline_s=until - loop.time()
             )
             for (index, _), result in zip(prepared, results, strict=True):
                 verdicts[index] = judge(result, notice, self._clock())
@@ -139,10 +141,11 @@ class WebPushGateway:
             await asyncio.wait(self._closing)
 
     async def _prepare(
-        self, notice: Notice, targets: Sequence[Target], plain: bytes, verdicts: list[Verdict], until: float
+        self, notice: Notice, targets: Sequence[Target], verdicts: list[Verdict], until: float
     ) -> dict[Origin, list[tuple[int, Request]]]:
         """Encrypt for each target, by origin. What cannot be sent gets its verdict here."""
         loop = asyncio.get_running_loop()
+        plain_for = _plain_for(notice)
         requests: dict[Origin, list[tuple[int, Request]]] = {}
         for index, target in enumerate(targets):
             if index % ENCRYPT_AT_ONCE == ENCRYPT_AT_ONCE - 1:
@@ -150,6 +153,10 @@ class WebPushGateway:
             if loop.time() >= until:
                 break
             try:
+                plain = plain_for(target)
+                if len(plain) > PLAIN_BYTES_MAX:
+                    verdicts[index] = Rejected("PayloadTooLarge")
+                    continue
                 endpoint, request = self._request(notice.message, target, plain)
             except (EndpointRefused, BadKeys, msgspec.DecodeError) as error:
                 verdicts[index] = Rejected(type(error).__name__, quarantine=True, detail=clipped(str(error)))
@@ -167,25 +174,48 @@ class WebPushGateway:
             endpoint.path.encode(), body, ((b"topic", topic_of(message, target).encode()),)
         )
 
-    def _transport(self, origin: Origin) -> Transport:
-        """The origin's own connections, with its current VAPID header."""
-        header = self._vapid.header(origin.url)
-        transport, announced = self._transports.pop(origin, (None, ""))
+    def _vapid_for(self, notice: Notice) -> Vapid | None:
+        """Who an app is to the push services, if it has a key of its own."""
+        pem = notice.app.vapid_key_pem if notice.app else ""
+        if not pem:
+            return None
+        vapid = self._vapid_of_app.pop(pem, None) or self._vapid.with_key(pem)
+        if len(self._vapid_of_app) >= APP_KEYS_MAX:
+            self._vapid_of_app.popitem(last=False)
+        self._vapid_of_app[pem] = vapid
+        return vapid
+
+    def _transport(self, origin: Origin, *, of_app: bool) -> Transport:
+        """The origin's own connections, with our current VAPID header.
+
+        Apps with keys of their own share another set, whose slices bring their header along.
+        """
+        header = "" if of_app else self._vapid.header(origin.url)
+        transport, announced = self._transports.pop((origin, of_app), (None, ""))
         if transport is None:
             transport = self._connect(origin)
             self._close_least_used()
         if announced != header:
             transport.set_header(b"authorization", header.encode())
-        self._transports[origin] = (transport, header)
+        self._transports[origin, of_app] = (transport, header)
         return transport
 
     def _close_least_used(self) -> None:
         if len(self._transports) >= ORIGINS_MAX:
-            origin, (transport, _) = self._transports.popitem(last=False)
+            (origin, _), (transport, _) = self._transports.popitem(last=False)
             self._vapid.forget(origin.url)
             task = asyncio.create_task(transport.aclose(), name=f"close {origin.host}")
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
+
+
+def _plain_for(notice: Notice) -> Callable[[Target], bytes]:
+    """What each target is to read: the same, unless an app's style says something to each."""
+    styled = letter(notice, channel.WEBPUSH, lambda style, sheet: encode_json(style.web(sheet)))
+    if styled is not None:
+        return styled.body
+    plain = payload(notice.content, notice.message, notice.tid)
+    return lambda _: plain
 
 
 def payload(content: Content, message: UUID, tid: str | None) -> bytes:
@@ -217,6 +247,9 @@ def judge(result: Result, notice: Notice, now: datetime) -> Verdict:
             return Accepted(result.headers.get("location", ""), _shortened(result, notice, now))
         case 404 | 410:
             return Gone(code, detail=detail)
+        case 401 | 403 if notice.app is not None and notice.app.vapid_key_pem:
+            # This browser subscribed to another key than the domain's: no trouble of the channel's.
+            return Rejected(code, quarantine=True, detail=detail)
         case 401 | 403:
             return Halt(
                 code, detail or "the push service refuses our VAPID key, subject or token", doubtful=True

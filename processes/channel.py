@@ -21,7 +21,7 @@ from domain.outcome import Expired, Outcome, Retry, Suppressed, Unknown
 from domain.recorded import DELIVERY
 from domain.retry import HALTED
 from domain.routing import MOVED
-from gateways.port import ChannelHalted, Gateway, Notice, Target
+from gateways.port import AppSender, AppSending, ChannelHalted, Gateway, Notice, Target
 from processes.port import Append, Log, Task
 from processes.sealing import unseal
 from processes.worker import Post, TakenOver, work
@@ -37,6 +37,8 @@ IN_FLIGHT = {"live": 4, "bulk": 4}
 OVERRUN_S_MAX = 2.0
 """A gateway ends a second after its deadline at the latest; one that doesn't is cut off, and holds up nobody."""
 FAULT = "gateway-failed"
+NO_APP = "app-switched-off"
+"""Why an app's message was not sent: the app may not send any more, or there is none."""
 SLICES_MAX = 500
 
 
@@ -64,12 +66,13 @@ class ChannelProcess:
         gateway: Gateway,
         name: str,
         clock: Callable[[], datetime],
+        apps: AppSending,
         deadline_s: float = SEND_DEADLINE_S,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._log, self._keys, self._gateway = log, keys, gateway
         self._name, self._clock, self._deadline_s = name, clock, deadline_s
-        self._sleep = sleep
+        self._apps, self._sleep = apps, sleep
         self._halted_until: datetime | None = None
         self._live_at_work = 0
         self._live_idle = asyncio.Event()
@@ -117,7 +120,13 @@ class ChannelProcess:
         progress = await self._progress(dispatch) if task.deliveries > 1 else Progress()
         hidden = await unseal(self._keys, dispatch)
         while progress.first < len(dispatch.recipients):
-            await self._slice(dispatch, hidden, progress)
+            await self._slice(dispatch, hidden, await self._sender(dispatch), progress)
+
+    async def _sender(self, dispatch: Dispatch) -> AppSender | None:
+        """Asked before the attempt is recorded: where nobody answers, nothing was attempted."""
+        if not dispatch.app:
+            return None
+        return await self._apps.sender(dispatch.realm, dispatch.app, self.channel)
 
     async def _progress(self, dispatch: Dispatch) -> Progress:
         """Read back where the dispatch stands: attempts and outcomes, in order."""
@@ -138,7 +147,9 @@ class ChannelProcess:
                 progress.repeats, progress.repeats_before = last.position, last.body.last
         return progress
 
-    async def _slice(self, dispatch: Dispatch, hidden: Sealed | None, progress: Progress) -> None:
+    async def _slice(
+        self, dispatch: Dispatch, hidden: Sealed | None, sender: AppSender | None, progress: Progress
+    ) -> None:
         """Send the next slice. Raises TakenOver when another gateway has the dispatch by now."""
         await self._until_not_halted()
         first = progress.first
@@ -150,7 +161,7 @@ class ChannelProcess:
             log.info("dispatch_taken_over", channel=self.channel, dispatch=dispatch.id)
             raise TakenOver from conflict
         repeated = progress.repeats is not None
-        outcomes = await self._send(dispatch, hidden, first, last, now, repeated=repeated)
+        outcomes = await self._send(dispatch, hidden, sender, first, last, now, repeated=repeated)
         ended = self._ended(dispatch, attempt, first, outcomes, repeated=repeated)
         await self._record(dispatch, ended, progress)
         progress.last_attempt, progress.first = attempt, last
@@ -191,6 +202,7 @@ class ChannelProcess:
         self,
         dispatch: Dispatch,
         hidden: Sealed | None,
+        sender: AppSender | None,
         first: int,
         last: int,
         now: datetime,
@@ -199,6 +211,8 @@ class ChannelProcess:
     ) -> Sequence[Outcome]:
         if hidden is None:
             return [Expired("key-destroyed")] * (last - first)
+        if dispatch.app and sender is None:
+            return [Suppressed(NO_APP)] * (last - first)
         left_s = (dispatch.expires_at - now).total_seconds()
         # A time to live of zero still means one try at once.
         if left_s <= 0 and (dispatch.expires_at > dispatch.accepted_at or dispatch.attempt > 1):
@@ -212,6 +226,7 @@ class ChannelProcess:
             urgency=dispatch.urgency,
             expires_at=dispatch.expires_at,
             repeats_since=dispatch.accepted_at if repeated or dispatch.attempt > 1 else None,
+            app=sender,
         )
         addresses = hidden.addresses[first:last]
         targets = [

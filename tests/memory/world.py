@@ -30,7 +30,6 @@ from processes.scheduler import DueMessages, Scheduler
 from processes.settler import Settler
 from processes.watermark import Watermark
 from projections.catalogue import ALL
-from tests.memory.apps import SomeApps
 from tests.memory.clock import ManualClock
 from tests.memory.contact_data import ContactBook, ScriptedContactData
 from tests.memory.event_store import MemoryEventStore
@@ -39,6 +38,7 @@ from tests.memory.keys import MemoryKeyStore, Vault
 from tests.memory.lifeline import Lifeline
 from tests.memory.log import MemoryLog
 from tests.memory.read_models import MemoryReadModels
+from tests.memory.senders import SomeSenders
 from tests.memory.streams import Streams
 
 REALM = "main"
@@ -57,7 +57,7 @@ class StoredThreads:
         return await self._store.load(Thread, id, fresh=True)
 
 
-def carries_anything(content: Content, channels: Sequence[str] | None) -> None:
+def carries_anything(content: Content, channels: Sequence[str] | None, *, style: str = "") -> None:
     """commands.port.ContentCheck."""
 
 
@@ -88,7 +88,7 @@ class World:
     models: MemoryReadModels = field(default_factory=MemoryReadModels)
     providers: dict[str, Provider] = field(default_factory=dict)
     contact_book: ContactBook = field(default_factory=ContactBook)
-    apps: SomeApps = field(default_factory=SomeApps)
+    senders: SomeSenders = field(default_factory=SomeSenders)
     slice_size: int = 2
     running: list[Running] = field(default_factory=list)
     deaths: int = 0
@@ -189,7 +189,7 @@ class World:
             gateway=gateway,
             name=name,
             clock=self.clock,
-            apps=self.apps,
+            apps=self.senders,
             sleep=self.sleep,
         )
 

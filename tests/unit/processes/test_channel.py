@@ -77,7 +77,13 @@ async def test_a_halt_is_shown() -> None:
     made.provider("apns").halts_s = [60.0]
     gateway = ScriptedGateway("apns", made.provider("apns"))
     process = ChannelProcess(
-        log=made.own.log, keys=made.own.keys, gateway=gateway, name="g", clock=made.clock, sleep=made.sleep
+        log=made.own.log,
+        keys=made.own.keys,
+        gateway=gateway,
+        name="g",
+        clock=made.clock,
+        apps=made.senders,
+        sleep=made.sleep,
     )
     assert process.halted_until is None
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
@@ -115,6 +121,7 @@ async def test_a_gateway_that_hangs_is_cut_off() -> None:
             gateway=Stuck("apns", made.provider("apns")),
             name="stuck",
             clock=made.clock,
+            apps=made.senders,
             deadline_s=0.05,
         )
         task = asyncio.create_task(process.run())
