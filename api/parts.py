@@ -18,6 +18,7 @@ from api.port import EventReader, FeedReader, Probe, RateCounter, ReceiptSink, R
 from api.providers import Providers
 from commands.bus import Bus
 from domain.ids import Ids
+from processes.directories import AppDirectory
 from processes.watermark import Watermark
 from projections.port import ReadModels
 
@@ -53,6 +54,7 @@ class Parts:
     rights: RightsWatch
     receipts: ReceiptSink
     verifier: Verifier
+    apps: AppDirectory
     clock: Callable[[], datetime]
     now_s: Callable[[], float] = time.time
     counter: RateCounter = field(default_factory=LocalCounter)

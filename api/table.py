@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.msgxc import clients, contacts, messages, receipts, reports, threads
+from api.msgxc import apps, clients, contacts, messages, receipts, reports, threads
 from api.providers import routes as providers
 from api.route import Route
 
@@ -15,5 +15,6 @@ ROUTES: tuple[Route, ...] = (
     *contacts.ROUTES,
     *clients.ROUTES,
     *reports.ROUTES,
+    *apps.ROUTES,
     *providers.ROUTES,
 )

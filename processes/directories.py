@@ -83,6 +83,10 @@ class AppDirectory(Protocol):
         """None when there is no such app, or it is retired. The code's letters' case is nothing. Raises Unavailable."""
         ...
 
+    async def refresh(self, code: str) -> None:
+        """Have every process ask the source anew, for one that sends no events. Raises Unavailable."""
+        ...
+
 
 class MerchantSettings(msgspec.Struct, frozen=True, kw_only=True):
     """anonymous_contacts: False forbids them in all of the merchant's apps.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from projections.app_clients import AppClients
+from projections.apps import Apps
 from projections.clients import Clients
 from projections.contacts import Contacts
 from projections.deliveries import Deliveries
@@ -21,6 +22,7 @@ ALL: tuple[Projection, ...] = (
     Messages(),
     Deliveries(),
     Shops(),
+    Apps(),
 )
 
 AUDIENCE = ("contacts", "reach", "app_clients", "threads")

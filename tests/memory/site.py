@@ -30,6 +30,7 @@ from api.providers import Providers
 from api.sockets.live import Live
 from api.sockets.protocol import OPTIONS
 from processes.feed import thread_subject
+from tests.memory.apps import StoredApps
 from tests.memory.feed import MemoryEvents, MemoryFeed, MemoryReceipts, MemoryRights
 from tests.memory.world import IDS, REALM, World, world
 
@@ -91,6 +92,7 @@ class Site:
     ) -> None:
         self.world, log = made, made.own.log
         self.feed, self.keys = MemoryFeed(made.streams), ChangingKeys()
+        self.apps = StoredApps(made.own.store, IDS)
         self.parts = Parts(
             bus=made.own.bus,
             models=made.models,
@@ -101,6 +103,7 @@ class Site:
             rights=MemoryRights(log),
             receipts=MemoryReceipts(log),
             verifier=Verifier(self.keys, now_s=time.time),
+            apps=self.apps,
             clock=made.clock,
             settings=settings,
             sandbox=sandbox,
