@@ -7,20 +7,27 @@ device has not told us or must not know. Never logs one.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType, field
+from msgspec.structs import replace
 
 from api.emarsys.jws import Jws, TokenExpired, TokenForeign, TokenForged, escaped
 from api.emarsys.port import SigningKeys, SigningKeySet
+from domain.errors import TooLarge
 
 STATE_BYTES_MAX = 8_192
 """Of the header's value. nginx, by default, takes 8 KiB for one header."""
 PROPERTIES_BYTES_MAX = 3_584
-"""Of a state's properties as escaped JSON; with all else at its bound a state stays below STATE_BYTES_MAX."""
+"""Of a state's properties as escaped JSON. With CONTACT_VALUE_BYTES_MAX, an app code of 64 characters and a client id
+of 256 a state stays below STATE_BYTES_MAX, whatever key signs it."""
+CONTACT_VALUE_BYTES_MAX = 768
+"""Of a contact field's value as escaped JSON; an e-mail address has at most 254."""
+LEFT_OUT_MAX = 16
 CONTACT_TOKEN_BYTES_MAX = 2_048
 LIFETIME_S = 8 * 3_600
 UNRESOLVED_LIFETIME_S = 600
@@ -99,12 +106,29 @@ class Tokens:
             ContactToken,
         )
 
-    def sign_state(self, state: ClientState) -> str:
-        fitting, left_out = fit(state.properties)
-        stamped = msgspec.structs.replace(
-            state, properties=fitting, left_out=left_out, issued_at_s=int(self._now_s())
-        )
-        return self._state.jws.write(_encode(stamped))
+    def sign_state(self, state: ClientState, *, held: str = "") -> str:
+        """held: the state that the device has just sent and that was read; given back while it says the same.
+
+        Raises TooLarge for a contact field's value that has no room in a header.
+        """
+        if held and self._says(held, state):
+            return held
+        stamped = replace(state, issued_at_s=int(self._now_s()))
+        claims = escaped(_encode(stamped))
+        if len(claims) > PROPERTIES_BYTES_MAX:
+            properties, left_out = fit(state.properties)
+            claims = escaped(_encode(replace(stamped, properties=properties, left_out=left_out)))
+        token = self._state.jws.write(claims)
+        if len(token) > STATE_BYTES_MAX:
+            raise TooLarge(
+                "the contact field's value is too long for a client state", field="contactFieldValue"
+            )
+        return token
+
+    def _says(self, held: str, state: ClientState) -> bool:
+        if not self._state.jws.is_current(held):
+            return False
+        return replace(self._state.read(held), issued_at_s=0) == replace(state, issued_at_s=0)
 
     def read_state(self, token: str) -> ClientState:
         """Whoever sends it is that client; whether it belongs to this call, `assert_of` says.
@@ -115,9 +139,10 @@ class Tokens:
 
     def sign_contact(self, token: ContactToken) -> str:
         """Good for 8 hours, or for 10 minutes while the contact's id is not known."""
-        lifetime_s = LIFETIME_S if token.contact_id is not None else UNRESOLVED_LIFETIME_S
-        stamped = msgspec.structs.replace(token, expires_at_s=int(self._now_s()) + lifetime_s)
-        return self._contact.jws.write(_encode(stamped))
+        is_final = token.contact_id is not None or token.disabled
+        lifetime_s = LIFETIME_S if is_final else UNRESOLVED_LIFETIME_S
+        stamped = replace(token, expires_at_s=int(self._now_s()) + lifetime_s)
+        return self._contact.jws.write(escaped(_encode(stamped)))
 
     def read_contact(self, token: str) -> ContactToken:
         """Whether it belongs to this call, `assert_of` says. Raises TokenForged, TokenKeyUnknown or TokenExpired."""
@@ -156,17 +181,23 @@ class _Kind[T]:
 
 
 def fit(properties: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The properties that a state has room for, and the names of those left out, largest first."""
-    if _size(properties) <= PROPERTIES_BYTES_MAX:
-        return properties, ()
-    kept, left_out = dict(properties), []
-    for name in sorted(properties, key=lambda each: (-_size(properties[each]), each)):
-        if _size(kept) <= PROPERTIES_BYTES_MAX:
+    """The properties that a state has room for, and the names of those left out, largest first.
+
+    Of many names or strange ones only the number is told, as the last: "+7".
+    """
+    sizes = {name: len(escaped(msgspec.json.encode({name: value}))) - 1 for name, value in properties.items()}
+    excess = sum(sizes.values()) + 1 - PROPERTIES_BYTES_MAX
+    left_out: list[str] = []
+    for name in sorted(sizes, key=lambda each: (-sizes[each], each)):
+        if excess <= 0:
             break
-        del kept[name]
+        excess -= sizes[name]
         left_out.append(name)
-    return kept, tuple(left_out)
+    gone = frozenset(left_out)
+    kept = {name: value for name, value in properties.items() if name not in gone}
+    told = [name for name in left_out if _PLAIN_NAME.fullmatch(name)][:LEFT_OUT_MAX]
+    more = len(left_out) - len(told)
+    return kept, (*told, f"+{more}") if more else tuple(told)
 
 
-def _size(value: Any) -> int:
-    return len(escaped(msgspec.json.encode(value)))
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
