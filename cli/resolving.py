@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
+
 from cli.bootstrap import Exchange
-from cli.roles import Made, role
+from cli.roles import Made, following_apps, role
 from cli.session import now
+from infra.draining import draining
 from infra.supervisor import Role, Stop
 from processes.contact_ids import ClientsMaintainer, ContactIdWriter
 from processes.port import Log
 from processes.resolution import ContactResolver, ExpiredWriter, Resolver
+from processes.suite_updates import SuiteUpdater
 
 
 def resolving(exchange: Exchange) -> list[Role]:
@@ -26,7 +30,45 @@ def resolving(exchange: Exchange) -> list[Role]:
         ),
         "clients-maintainer": lambda log: ClientsMaintainer(log=log, bus=e.bus).run,
     }
-    return [role(name, exchange, make) for name, make in made.items()]
+    updating = [_suite_updating(exchange)] if e.session.settings.rabbitmq.url else []
+    return [*(role(name, exchange, make) for name, make in made.items()), *updating]
+
+
+def resolving_alone(exchange: Exchange) -> list[Role]:
+    """The same in a process without the API, which elsewhere keeps what is known of apps true."""
+    return [*resolving(exchange), following_apps(exchange)]
+
+
+def _suite_updating(exchange: Exchange) -> Role:
+    """Only where there is a queue. The connection is opened anew each time the role starts."""
+    e, given = exchange, exchange.session.settings.rabbitmq
+    assert given.url is not None
+    url = given.url.reveal()
+
+    async def run(stop: Stop) -> None:
+        from infra.rabbitmq.updates import RabbitUpdates
+
+        updates = RabbitUpdates(url, given.queue, ssl_context=_trust(exchange))
+        updater = SuiteUpdater(
+            log=draining(e.log, stop),
+            store=e.log.events,
+            apps=e.apps,
+            models=e.store,
+            watermark=e.watermark,
+            updates=updates,
+        )
+        try:
+            await updater.run()
+        finally:
+            await updates.aclose()
+
+    return Role("suite-updater", run)
+
+
+def _trust(exchange: Exchange) -> ssl.SSLContext | None:
+    """Certificates of amqps: the operator's own authority, where one is set."""
+    ca_file = exchange.session.settings.ca_file
+    return ssl.create_default_context(cafile=ca_file) if ca_file is not None else None
 
 
 def following_resolutions(exchange: Exchange) -> Role:

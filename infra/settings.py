@@ -15,6 +15,7 @@ import msgspec
 from domain.channel import APNS, EMAIL, FCM, SMS, WEBPUSH
 from infra.emarsys_http.settings import Services, read_services
 from infra.environment import Environment, Secret, SettingsError, check_url, key_bytes, read_env_file
+from infra.rabbitmq.settings import RabbitMq, read_rabbitmq
 from infra.signing.settings import SdkKeys, read_sdk_keys
 
 __all__ = ["Settings", "SettingsError", "load"]
@@ -138,6 +139,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail: Mail
     ezout: EzOut
     services: Services
+    rabbitmq: RabbitMq
     channels_file: Path | None
     """Configurations of channels beyond the built-in ones: a JSON object by channel name."""
 
@@ -187,6 +189,7 @@ def read(env: Environment) -> Settings:
         mail=_mail(env),
         ezout=_ezout(env, http),
         services=read_services(env),
+        rabbitmq=read_rabbitmq(env),
         channels_file=env.file("CHANNELS_FILE"),
         metrics_port=env.number("METRICS_PORT", 0, least=0, most=65535),
         log=Log(

@@ -1,0 +1,1 @@
+"""Contact updates to a RabbitMQ queue, for the suite that keeps contacts."""
