@@ -68,7 +68,8 @@ def route(person: Person, allowed: Channels, app: str = "") -> Decision:
     contact as a whole, or is another client's by now. A message of an app goes to that app's clients and nowhere
     else: not to the contact's phone, mailbox or sockets.
     """
-    if not person.known and not (app and person.addresses):
+    # Whoever has a client of the app is there, though nothing else be known of them.
+    if not person.known and not (app and (person.clients or person.addresses)):
         return Decision(person.contact, (), websocket=False, suppressed="unknown-contact")
     if person.erased:
         return Decision(person.contact, (), websocket=False, suppressed="erased")

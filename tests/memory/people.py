@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from commands.clients import Enlist
 from commands.contacts import PutContact
-from commands.messaging import Accepted, Draft, Publish
+from commands.messaging import Accepted, Draft, Publish, SendToApp
 from commands.threads import OpenThread, Subscribe
+from domain.client import Client
+from domain.context import Context
 from domain.thread import Settings
-from tests.memory.world import World
+from tests.memory.world import IDS, REALM, World
 
 OWNER = "boss"
 
@@ -34,4 +38,39 @@ async def enlist(made: World, uid: str, token: str, *, channel: str = "apns") ->
 
 async def publish(made: World, *, tid: str = "news", **draft: object) -> Accepted:
     accepted: Accepted = await made.do(Publish(tid=tid, draft=Draft(**{"text": "hello", **draft})))  # type: ignore[arg-type]
+    return accepted
+
+
+async def join_app(made: World, app: str, uid: str, device: str, *, channel: str = "fcm") -> UUID:
+    """A device of the app becomes the contact's (token `t-<device>`), as the apps' own contracts do it."""
+    id, contact = IDS.client(REALM, app, device), IDS.contact(REALM, uid)
+    store = made.own.store
+    client = await store.load(Client, id, fresh=True)
+    if client is None:
+        client = Client.register(
+            id=id,
+            at=made.clock(),
+            app=app,
+            client_id=device,
+            contact=None,
+            uid=None,
+            channel=None,
+            address=None,
+            token=None,
+            properties={},
+        )
+    token = f"t-{device}"
+    client.link(at=made.clock(), contact=contact, uid=uid)
+    client.set_address(
+        at=made.clock(), channel=channel, address=token, token=IDS.token(REALM, channel, token)
+    )
+    await store.save(client, context=Context(REALM, "test"))
+    return id
+
+
+async def send_to_app(made: World, app: str, contacts: tuple[str, ...] = (), **draft: object) -> Accepted:
+    """contacts: their uids; none: everyone with a client of the app."""
+    named = tuple(IDS.contact(REALM, uid) for uid in contacts) or None
+    command = SendToApp(app=app, contacts=named, draft=Draft(**{"text": "hello", **draft}))  # type: ignore[arg-type]
+    accepted: Accepted = await made.do(command)
     return accepted

@@ -44,6 +44,11 @@ def client_id(device: str) -> UUID:
     return IDS.client(REALM, "app", device)
 
 
+def app_of(device: str) -> str:
+    """One of the devices is another app's."""
+    return "Other" if device == "d3" else "app"
+
+
 class History:
     """Carries steps out on aggregates; what they trigger becomes facts."""
 
@@ -117,7 +122,7 @@ class History:
         client = self._get(
             Client,
             id,
-            lambda: Client.register(id=id, at=self._now(), app="app", client_id=device, **register),
+            lambda: Client.register(id=id, at=self._now(), app=app_of(device), client_id=device, **register),
         )
         client.link(at=self._now(), contact=contact, uid=uid)
         client.set_address(at=self._now(), channel="apns", address=token, token=token_id(token))
