@@ -1,4 +1,5 @@
-"""The demo: an open thread and one contact with an address on every channel, made by the ordinary commands.
+"""The demo: an open thread, one contact with an address on every channel, and an app for SDKs, made by the ordinary
+commands.
 
 It is made once, in an empty log, and finished if a start was cut short.
 """
@@ -9,16 +10,21 @@ from pathlib import Path
 
 import msgspec
 
+from commands.apps import RegisterApp
 from commands.bus import Bus
 from commands.clients import Enlist
 from commands.contacts import PutContact
 from commands.threads import OpenThread, Subscribe
+from domain.app_settings import AppSettings
 from domain.channel import APNS, FCM, WEBPUSH
-from domain.context import Context
+from domain.context import DEFAULT_REALM, Context
 from domain.thread import Settings
 from infra.sandbox import Sandbox
 
 TID = UID = "demo"
+APP = "DEMO-APP"
+EMAIL_FIELD = 3
+"""What suites call the e-mail address by; the app's v4 clients name their contacts by it."""
 CELL = "+15005550009"
 EMAIL = "demo@example.org"
 """A number that belongs to nobody, and a domain kept for examples (RFC 2606)."""
@@ -40,6 +46,8 @@ class Demo:
         await self._do(OpenThread(tid=TID, settings=Settings(name="Demo", owner=UID, open_publish=True)))
         await self._do(PutContact(uid=UID, email=EMAIL, cell=CELL, locale="en", time_zone="UTC"))
         await self._do(Subscribe(tid=TID, uid=UID))
+        settings = AppSettings(merchant=DEFAULT_REALM, name="Demo", default_contact_field=EMAIL_FIELD)
+        await self._do(RegisterApp(code=APP, settings=settings))
         for enlist in (self._iphone, self._android, self._browser):
             await self._do(await enlist())
         self._marker.unlink()

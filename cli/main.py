@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from cli import backups, doctor, events, keys, projections, running, schema, tokens
+from cli import apps, backups, doctor, events, keys, projections, running, schema, tokens
 from cli.console import FAILURE
 
 app = typer.Typer(
@@ -43,7 +43,14 @@ def root(
     """Options that come before any command."""
 
 
-for command in (running.serve, running.api, running.project, running.dispatch, running.resolve, running.gateway):
+for command in (
+    running.serve,
+    running.api,
+    running.project,
+    running.dispatch,
+    running.resolve,
+    running.gateway,
+):
     app.command()(command)
 app.command(epilog=tokens.EXAMPLES)(tokens.token)
 app.command(epilog=backups.BACKUP_EXAMPLES)(backups.backup)
@@ -53,6 +60,7 @@ app.add_typer(events.app, name="events")
 app.add_typer(projections.app, name="projections")
 app.add_typer(schema.app, name="schema")
 app.add_typer(keys.app, name="keys")
+app.add_typer(apps.app, name="apps")
 
 
 def main() -> None:
