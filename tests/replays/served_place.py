@@ -1,10 +1,10 @@
-"""Replays on an exchange that is served: two apps of its own for each test, and what the operator's commands tell."""
+"""Replays on an exchange that is served: two apps of its own for each test, and what its log tells of a device.
+
+The log is read as `msgxc events` reads it, without a process for each look.
+"""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,11 +13,20 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from tests.fixtures.served import ROOT, Served
+from cli.facts import shown
+from cli.logreading import last_facts, matching, reading, story
+from cli.session import Session, now
+from domain.ids import Ids
+from domain.recorded import EVENTS
+from infra.datafolder import DataFolder
+from infra.log.log import JetStreamLog
+from infra.secrets import open_keyring
+from infra.settings import load
+from tests.fixtures.served import Served
 from tests.replays.contract import GEOFENCES
 from tests.replays.devices import FIELD, Device
 
-COMMAND_S_MAX = 60.0
+FACTS_MAX = 10_000
 UNLIMITED = {"client_per_minute": 100_000, "app_per_minute": 1_000_000, "address_per_minute": 1_000_000}
 """Scenarios are shorter than real lives."""
 ADDRESS_SET, ADDRESS_RETIRED, MOVED = "client.address-set.v1", "client.address-retired.v1", "client.moved.v1"
@@ -30,14 +39,17 @@ class ServedPlace:
     app: str
     other: str
 
+    _log: JetStreamLog
+    _ids: Ids
+
     async def events_of(self, device: Device) -> list[str]:
-        return device_events(self.story(device))
+        return device_events(await self.story(device))
 
     async def push_token_of(self, device: Device) -> str | None:
         """The token that was set last, if no other client has taken it since and the client was not reset."""
         own = UUID(device.state()["client"]).hex
         token, address, at = None, None, 0
-        for fact in self.facts("events", "tail", "-n", "10000", "--topic", "client", "--stream", "EVENTS"):
+        for fact in await self._clients_facts():
             data, is_own = fact["data"], fact["subject"].endswith(own)
             if is_own and fact["topic"] in {ADDRESS_RETIRED, MOVED}:
                 token = address = None
@@ -45,32 +57,16 @@ class ServedPlace:
                 token, address, at = data["token"], data["address"], fact["position"]
             elif fact["topic"] == ADDRESS_SET and data["token"] == token and fact["position"] > at:
                 token = address = None
-        return told(address) if address is not None else None
+        return address
 
-    def story(self, device: Device) -> list[dict[str, Any]]:
+    async def _clients_facts(self) -> list[dict[str, Any]]:
+        found = await last_facts(self._log, EVENTS, FACTS_MAX, matching(["client"]))
+        return [shown(fact, personal=True) for fact in found]
+
+    async def story(self, device: Device) -> list[dict[str, Any]]:
         """Everything that `msgxc events show` tells of the device."""
-        return self.facts("events", "show", device.state()["client"])
-
-    def facts(self, *command: str) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.command(*command, "--json", "--show-personal").splitlines()]
-
-    def command(self, *command: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "cli", *command],
-            cwd=ROOT,
-            env=self.exchange.environment(),
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_S_MAX,
-            check=False,
-        )
-        assert done.returncode == 0, f"msgxc {' '.join(command)}: {done.stdout}\n{done.stderr}"
-        return done.stdout
-
-
-def told(address: str) -> str:
-    """As the device told it: FCM's and APNs' tokens are texts."""
-    return address
+        facts = await story(self._log, self._ids, device.state()["client"], "main")
+        return [shown(fact, personal=True) for fact in facts]
 
 
 def device_events(story: list[dict[str, Any]]) -> list[str]:
@@ -98,8 +94,19 @@ def register_app(exchange: Served, code: str, style: str = "emarsys-v3") -> None
 @asynccontextmanager
 async def at(exchange: Served, style: str = "emarsys-v3") -> AsyncIterator[ServedPlace]:
     """Two new apps of the exchange."""
-    codes = [f"APP-{uuid4().hex[:8]}" for _ in range(2)]
-    for code in codes:
+    app, other = (f"APP-{uuid4().hex[:8]}" for _ in range(2))
+    for code in (app, other):
         register_app(exchange, code, style)
-    async with httpx.AsyncClient(base_url=str(exchange.http.base_url)) as http:
-        yield ServedPlace(exchange, http, *codes)
+    session = session_of(exchange)
+    async with (
+        httpx.AsyncClient(base_url=str(exchange.http.base_url)) as http,
+        reading(session) as log,
+    ):
+        yield ServedPlace(exchange, http, app, other, log, Ids(session.keyring.id_key))
+
+
+def session_of(exchange: Served) -> Session:
+    """As a command on the exchange's data opens it."""
+    settings = load(exchange.environment())
+    folder = DataFolder(settings.data_dir).prepare()
+    return Session(settings, folder, open_keyring(folder, settings.keys, now=now()))
