@@ -9,6 +9,7 @@ import msgspec
 from domain.aggregate import Event
 from domain.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice, Receipt
 from domain.shop import ShopMessage
+from domain.signal import Signal
 
 EVENTS, DELIVERY, FEED, SIGNALS, SCHEDULES, SHOPS, TRIAGE = (
     "EVENTS",
@@ -46,7 +47,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     correlation: str = ""
     at: datetime
     digest: str = ""
-    body: Event | DeliveryRecord | ShopMessage
+    body: Event | DeliveryRecord | ShopMessage | Signal
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
+from domain.signal import DeviceEvents, Interaction, SignalKind
 from processes.directories import AppDirectory, ContactData, Merchants
 
 __all__ = ["AppDirectory", "ContactData", "Merchants"]
@@ -62,5 +63,22 @@ class Resolutions(Protocol):
 
         Nothing is asked for again and again, and no number that comes between the look and the wait is missed. Raises
         Unavailable when the log does not answer.
+        """
+        ...
+
+
+class SignalSink(Protocol):
+    """SIGNALS, as the API writes it."""
+
+    async def append(
+        self, signal: DeviceEvents, *, kind: SignalKind, realm: str, correlation: str = ""
+    ) -> int:
+        """The signal's position, once the stream has it. Raises Unavailable or OutcomeUnknown, or TooLarge."""
+        ...
+
+    def note(self, realm: str, client: UUID, app: str, call: Interaction) -> None:
+        """Keep one call of a client in the log of interactions, some time later. Never waits and never raises.
+
+        What there is no room for is dropped, and counted on /metrics.
         """
         ...

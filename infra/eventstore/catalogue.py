@@ -18,6 +18,7 @@ import domain
 from domain.aggregate import ENVELOPE_FIELDS, Aggregate, Created, Event
 from domain.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice, Receipt
 from domain.recorded import DeliveryRecord
+from domain.signal import DeviceEvents, Interactions, Signal
 
 Body = dict[str, Any]
 Upcast = Callable[[Body], tuple[str, Body]]
@@ -36,6 +37,11 @@ DELIVERY_TOPICS: Mapping[str, type[DeliveryRecord]] = {
 
 FORMER_DELIVERY_TOPICS: Mapping[str, type[DeliveryRecord]] = {"dispatch.v1": Dispatch}
 """Topics that are no longer written. They lack fields that have a default, and read as what is written today."""
+
+SIGNAL_TOPICS: Mapping[str, type[Signal]] = {
+    "signal.events.v1": DeviceEvents,
+    "signal.interactions.v1": Interactions,
+}
 
 
 class UnknownTopic(ValueError):

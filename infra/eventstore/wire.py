@@ -29,9 +29,16 @@ from domain.aggregate import ENVELOPE_FIELDS, Event
 from domain.context import Context
 from domain.errors import Invalid
 from domain.ids import partition
-from domain.recorded import DELIVERY, EVENTS, SHOPS, DeliveryRecord, Recorded
+from domain.recorded import DELIVERY, EVENTS, SHOPS, SIGNALS, DeliveryRecord, Recorded
 from domain.shop import ShopMessage, decode
-from infra.eventstore.catalogue import DELIVERY_TOPICS, FORMER_DELIVERY_TOPICS, Catalogue, UnknownTopic
+from domain.signal import Signal, SignalKind, signal_subject
+from infra.eventstore.catalogue import (
+    DELIVERY_TOPICS,
+    FORMER_DELIVERY_TOPICS,
+    SIGNAL_TOPICS,
+    Catalogue,
+    UnknownTopic,
+)
 from infra.eventstore.sealing import key_name, seal_fields, unseal_fields
 from infra.nats.frames import Stored
 
@@ -45,6 +52,8 @@ _DELIVERY_DECODERS = {
     topic: msgspec.json.Decoder(record)
     for topic, record in {**FORMER_DELIVERY_TOPICS, **DELIVERY_TOPICS}.items()
 }
+_SIGNAL_TOPIC_OF = {record: topic for topic, record in SIGNAL_TOPICS.items()}
+_SIGNAL_DECODERS = {topic: msgspec.json.Decoder(record) for topic, record in SIGNAL_TOPICS.items()}
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -104,6 +113,12 @@ def pack_delivery(subject: str, record: DeliveryRecord, *, at: datetime, correla
     return _pack(subject, values, _encode_json(record))
 
 
+def pack_signal(signal: Signal, kind: SignalKind, *, realm: str, at: datetime, correlation: str) -> Packed:
+    topic = _SIGNAL_TOPIC_OF[type(signal)]
+    values = (topic, "", _safe(realm), "", "", _safe(correlation), time_text(at), "", "", "")
+    return _pack(signal_subject(kind, signal.client), values, _encode_json(signal))
+
+
 def pack_bytes(
     subject: str, topic: str, body: bytes, *, at: datetime, correlation: str = "", **further: str
 ) -> Packed:
@@ -129,20 +144,22 @@ def unpack(
     *,
     digested: bool = True,
 ) -> Recorded:
-    """The fact in a message of EVENTS, DELIVERY or SHOPS.
+    """The fact in a message of EVENTS, DELIVERY, SHOPS or SIGNALS.
 
     keys: of every name in a `Key` header; None for a destroyed one, whose fields read None. digested: False leaves the
     digest out, a fifth of the work, where nobody will ask for it.
     Raises ValueError for a message that is none of ours (poison).
     """
     headers = stored.headers
-    body: Event | DeliveryRecord | ShopMessage
+    body: Event | DeliveryRecord | ShopMessage | Signal
     if stream == EVENTS:
         body = unpack_event(stored, catalogue, keys)
     elif stream == DELIVERY:
         body = _unpack_delivery(stored)
     elif stream == SHOPS:
         body = decode(stored.data)
+    elif stream == SIGNALS:
+        body = _unpack_signal(stored)
     else:
         raise ValueError(f"{stream} holds no facts of ours")
     get = headers.get
@@ -189,6 +206,14 @@ def _unpack_delivery(stored: Stored) -> DeliveryRecord:
     decoder = _DELIVERY_DECODERS.get(topic)
     if decoder is None:
         raise UnknownTopic(f"no record has the topic {topic!r}")
+    return decoder.decode(stored.data)
+
+
+def _unpack_signal(stored: Stored) -> Signal:
+    topic = stored.headers.get("Topic", "")
+    decoder = _SIGNAL_DECODERS.get(topic)
+    if decoder is None:
+        raise UnknownTopic(f"no signal has the topic {topic!r}")
     return decoder.decode(stored.data)
 
 

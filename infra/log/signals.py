@@ -1,0 +1,140 @@
+"""SIGNALS as the API writes it. Implements api.emarsys.port.SignalSink.
+
+Batches of device events are acknowledged one by one: a device that has its answer has its events on the stream. The
+log of interactions waits in memory, a client's calls together, and goes out a little later; it must never slow an
+answer down, so what there is no room for is dropped and counted, and what is waiting when a process dies is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from domain.errors import TooLarge, Unavailable
+from domain.recorded import SIGNALS
+from domain.signal import INTERACTION_KIND, DeviceEvents, Interaction, Interactions, SignalKind
+from infra.eventstore.wire import Packed, pack_signal
+from infra.nats.appends import Appender, Entry
+from infra.nats.guard import Guard
+from infra.nats.jetstream import JetStream
+
+log = structlog.get_logger(__name__)
+
+Clock = Callable[[], datetime]
+
+WAITING_MAX = 20_000
+"""Calls in memory: some seconds of a busy process, about 10 MB."""
+
+GATHER_S = 0.25
+"""A device that starts makes its calls in a row; they go out as one message."""
+
+IN_FLIGHT_MAX = 64
+"""Messages on their way at a time: enough to keep the stream busy, few enough to leave it to devices."""
+
+DRAIN_S_MAX = 2.0
+"""How long the stop of a process waits for what is still in memory."""
+
+
+class JetStreamSignals:
+    """run: writes the interactions, until it is cancelled."""
+
+    def __init__(self, js: JetStream, guard: Guard, clock: Clock) -> None:
+        self._clock = clock
+        self._appender = Appender(js, guard, SIGNALS)
+        self._waiting: dict[tuple[str, UUID], list[Interaction]] = {}
+        self._apps: dict[tuple[str, UUID], str] = {}
+        self._places = asyncio.Semaphore(IN_FLIGHT_MAX)
+        self._some = asyncio.Event()
+        self.waiting = self.written = self.dropped = 0
+
+    async def append(
+        self, signal: DeviceEvents, *, kind: SignalKind, realm: str, correlation: str = ""
+    ) -> int:
+        packed = pack_signal(signal, kind, realm=realm, at=self._clock(), correlation=correlation)
+        return await self._appender.append([_entry(packed)])
+
+    def note(self, realm: str, client: UUID, app: str, call: Interaction) -> None:
+        if self.waiting >= WAITING_MAX:
+            self.dropped += 1
+            return
+        key = (realm, client)
+        self._waiting.setdefault(key, []).append(call)
+        self._apps[key] = app
+        self.waiting += 1
+        self._some.set()
+
+    async def run(self) -> None:
+        try:
+            while True:
+                await self._some.wait()
+                await asyncio.sleep(GATHER_S)
+                await self._write_waiting()
+        finally:
+            await asyncio.shield(self._drain())
+
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(DRAIN_S_MAX):
+                await self._write_waiting()
+        except TimeoutError:
+            self.dropped += self.waiting
+            log.warning("interactions_left", calls=self.waiting)
+
+    async def _write_waiting(self) -> None:
+        """All that waits now; what comes meanwhile waits for the next turn."""
+        taken, apps = self._waiting, self._apps
+        self._waiting, self._apps = {}, {}
+        self._some.clear()
+        async with asyncio.TaskGroup() as group:
+            for (realm, client), calls in taken.items():
+                await self._places.acquire()
+                signal = Interactions(client=client, app=apps[realm, client], calls=tuple(calls))
+                group.create_task(self._write(realm, signal))
+
+    async def _write(self, realm: str, signal: Interactions) -> None:
+        packed = pack_signal(signal, INTERACTION_KIND, realm=realm, at=self._clock(), correlation="")
+        try:
+            await self._appender.append([_entry(packed, deduplicate=False)])
+        except (Unavailable, TooLarge):
+            self.dropped += len(signal.calls)
+        else:
+            self.written += len(signal.calls)
+        finally:
+            self.waiting -= len(signal.calls)
+            self._places.release()
+
+
+class SignalFigures(Collector):
+    """What became of the log of interactions, for /metrics."""
+
+    def __init__(self, signals: JetStreamSignals) -> None:
+        self._signals = signals
+
+    def collect(self) -> Iterator[Metric]:
+        signals = self._signals
+        calls = CounterMetricFamily(
+            "msgxc_interactions", "Calls of clients, by what became of their log.", labels=("state",)
+        )
+        calls.add_metric(("written",), signals.written)
+        calls.add_metric(("dropped",), signals.dropped)
+        yield calls
+        waiting = GaugeMetricFamily("msgxc_interactions_waiting", "Calls that are not on the stream yet.")
+        waiting.add_metric((), signals.waiting)
+        yield waiting
+
+
+def _entry(packed: Packed, *, deduplicate: bool = True) -> Entry:
+    return Entry(packed.subject, packed.lines, packed.body, None, deduplicate)
+
+
+async def open_signals(js: JetStream, clock: Clock) -> JetStreamSignals:
+    """Raises Unavailable when there is no such stream, or no answer."""
+    guard = Guard(js)
+    await guard.begin((SIGNALS,))
+    return JetStreamSignals(js, guard, clock)
