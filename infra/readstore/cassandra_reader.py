@@ -108,7 +108,7 @@ class CassandraReader:
             for one in wanted
         ]
         found = await self._session.rows_of_each(statements)
-        return {one: reader.rows(rows) for one, rows in zip(wanted, found, strict=True)}
+        return dict(zip(wanted, reader.groups(found), strict=True))
 
     async def checkpoint(self, projection: str, stream: str) -> Checkpoint | None:
         await self._settled()

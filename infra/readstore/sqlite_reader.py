@@ -97,7 +97,7 @@ class SqliteReader:
         wanted = list(dict.fromkeys(partitions))
         statements = [(select, (*reader.shape.partition_key(one), limit_each)) for one in wanted]
         found = await self._query(statements, rows_max=len(wanted) * limit_each)
-        return {one: reader.rows(rows) for one, rows in zip(wanted, found, strict=True)}
+        return dict(zip(wanted, reader.groups(found), strict=True))
 
     async def checkpoint(self, projection: str, stream: str) -> Checkpoint | None:
         await self._settled()
