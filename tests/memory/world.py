@@ -19,6 +19,7 @@ from domain.ids import Ids
 from domain.message import Content
 from domain.recorded import DELIVERY, EVENTS, Recorded
 from domain.thread import Thread
+from infra.own_directories import OwnApps
 from processes.channel import ChannelProcess
 from processes.contact_ids import ClientsMaintainer, ContactIdWriter
 from processes.dispatcher import Dispatcher
@@ -28,10 +29,12 @@ from processes.projector import Projector
 from processes.resolution import ContactResolver, ExpiredWriter, Resolver
 from processes.scheduler import DueMessages, Scheduler
 from processes.settler import Settler
+from processes.suite_updates import SuiteUpdater
 from processes.watermark import Watermark
 from projections.catalogue import ALL
 from tests.memory.clock import ManualClock
 from tests.memory.contact_data import ContactBook, ScriptedContactData
+from tests.memory.contact_updates import ScriptedUpdates, SuiteQueue
 from tests.memory.event_store import MemoryEventStore
 from tests.memory.gateway import Provider, ScriptedGateway
 from tests.memory.keys import MemoryKeyStore, Vault
@@ -88,6 +91,7 @@ class World:
     models: MemoryReadModels = field(default_factory=MemoryReadModels)
     providers: dict[str, Provider] = field(default_factory=dict)
     contact_book: ContactBook = field(default_factory=ContactBook)
+    suite_queue: SuiteQueue = field(default_factory=SuiteQueue)
     senders: SomeSenders = field(default_factory=SomeSenders)
     slice_size: int = 2
     running: list[Running] = field(default_factory=list)
@@ -170,12 +174,23 @@ class World:
             "expired-writer": ExpiredWriter(log=to.log, resolver=self._resolver(to)).run,
             "contact-id-writer": ContactIdWriter(log=to.log, bus=to.bus, **with_models).run,  # type: ignore[arg-type]
             "clients-maintainer": ClientsMaintainer(log=to.log, bus=to.bus).run,
+            "suite-updater": self._suite_updater(to).run,
         }
         await builders[role]()
 
     def _resolver(self, to: Connection) -> Resolver:
         data = ScriptedContactData(self.contact_book, life=to.life)
         return Resolver(log=to.log, store=to.store, bus=to.bus, data=data, clock=self.clock)
+
+    def _suite_updater(self, to: Connection) -> SuiteUpdater:
+        return SuiteUpdater(
+            log=to.log,
+            store=to.store,
+            apps=OwnApps(to.store, IDS),
+            models=self.models,
+            watermark=self.watermark,
+            updates=ScriptedUpdates(self.suite_queue, life=to.life),
+        )
 
     def _projector(self, stream: str, to: Connection) -> Projector:
         generations = [(each, self.models.generation(each.name, to.life)) for each in ALL]
@@ -253,7 +268,7 @@ ROLES = (
     "erasure",
 )
 
-RESOLUTION = ("resolver", "expired-writer", "contact-id-writer", "clients-maintainer")
+RESOLUTION = ("resolver", "expired-writer", "contact-id-writer", "clients-maintainer", "suite-updater")
 
 
 @asynccontextmanager
