@@ -39,7 +39,8 @@ from api.emarsys.tokens import (
     fit,
 )
 from domain.errors import TooLarge, Unauthenticated
-from infra.signing.key import Key, KeySet, key_set, parse
+from infra.signing.key import Key
+from tests.memory.signing import MemorySigningKeys, signing_key
 
 NOW_S = 1_800_000_000.0
 CLIENT, CONTACT = UUID("1b4e28ba-2fa1-81d2-883f-0016d3cca427"), UUID("6fa459ea-ee8a-8ca4-894e-db77e160355e")
@@ -62,34 +63,16 @@ def pem(private: Any) -> bytes:
     return made
 
 
-def new_key(kid: str, content: bytes = b"") -> Key:
-    [key] = parse(content or kid.encode().hex().ljust(64, "0").encode(), source="test", kid=kid)
-    return key
+HS, ES, ED = signing_key("hs"), signing_key("es", pem(P256)), signing_key("ed", pem(ED25519))
 
 
-HS, ES, ED = new_key("hs"), new_key("es", pem(P256)), new_key("ed", pem(ED25519))
-
-
-class Keys:
-    """api.emarsys.port.SigningKeys that a test rotates; the first one signs."""
-
-    def __init__(self, *keys: Key) -> None:
-        self.use(*keys)
-
-    def use(self, *keys: Key) -> None:
-        self._set = key_set(keys, source="test")
-
-    def current(self) -> KeySet:
-        return self._set
-
-
-def tokens_of(keys: Keys, now_s: Callable[[], float] = lambda: NOW_S) -> Tokens:
+def tokens_of(keys: MemorySigningKeys, now_s: Callable[[], float] = lambda: NOW_S) -> Tokens:
     return Tokens(keys, now_s=now_s)
 
 
 @pytest.fixture(params=[HS, ES, ED], ids=["HS256", "ES256", "EdDSA"])
 def tokens(request: pytest.FixtureRequest) -> Tokens:
-    return tokens_of(Keys(request.param))
+    return tokens_of(MemorySigningKeys(request.param))
 
 
 def claims_of(token: str) -> dict[str, Any]:
@@ -160,7 +143,7 @@ def test_other_services_read_them_as_any_jwt() -> None:
         (ED, ED25519.public_key()),
     ]
     for key, verifier in verifiers:
-        tokens = tokens_of(Keys(key), time.time)
+        tokens = tokens_of(MemorySigningKeys(key), time.time)
         read = jwt.decode(tokens.sign_contact(CONTACT_TOKEN), verifier, algorithms=[key.algorithm])
         assert read["contactReference"] == CONTACT.hex
         assert jwt.get_unverified_header(tokens.sign_state(STATE)) == {
@@ -183,7 +166,7 @@ def test_a_contact_token_lives_8_hours_or_until_its_contact_should_be_known(
 ) -> None:
     """Good to the last second, then expired, whether it was seen before or not."""
     now_s = NOW_S
-    tokens = tokens_of(Keys(HS), lambda: now_s)
+    tokens = tokens_of(MemorySigningKeys(HS), lambda: now_s)
     signed = tokens.sign_contact(token)
     assert claims_of(signed) == {
         "contactReference": CONTACT.hex,
@@ -194,7 +177,7 @@ def test_a_contact_token_lives_8_hours_or_until_its_contact_should_be_known(
     now_s += lifetime_s - 1
     assert tokens.read_contact(signed).contact == CONTACT
     now_s += 1
-    for reader in (tokens, tokens_of(Keys(HS), lambda: now_s)):
+    for reader in (tokens, tokens_of(MemorySigningKeys(HS), lambda: now_s)):
         with pytest.raises(TokenExpired):
             reader.read_contact(signed)
 
@@ -224,7 +207,7 @@ def test_one_kind_is_never_taken_for_the_other(tokens: Tokens) -> None:
 
 def test_an_api_token_of_ours_is_neither() -> None:
     """A JWT of another kind, signed by the very same key."""
-    tokens = tokens_of(Keys(ES))
+    tokens = tokens_of(MemorySigningKeys(ES))
     for header in ({}, {"kid": "es"}, {"kid": "es", "typ": "JWT"}):
         other = jwt.encode({"sub": "ann", "exp": NOW_S + 9}, P256, algorithm="ES256", headers=header)
         with pytest.raises(TokenForged):
@@ -283,7 +266,7 @@ FORGERIES = {
 @pytest.mark.parametrize("name", FORGERIES)
 def test_no_forgery_is_read(name: str) -> None:
     """Whatever its header says about how it wants to be verified; nothing but our own errors comes of it."""
-    tokens = tokens_of(Keys(ES, HS, ED))
+    tokens = tokens_of(MemorySigningKeys(ES, HS, ED))
     for read in (tokens.read_state, tokens.read_contact):
         with pytest.raises((TokenForged, TokenKeyUnknown)):
             read(FORGERIES[name])
@@ -298,7 +281,7 @@ def test_a_public_key_is_no_secret(alg: str) -> None:
     for known in (ES_PEM, ES_PEM.strip(), json.dumps(OWN_JWK).encode()):
         signature = hmac.digest(known, data.encode(), digest)
         with pytest.raises(TokenForged):
-            tokens_of(Keys(ES)).read_state(f"{data}.{encoded(signature)}")
+            tokens_of(MemorySigningKeys(ES)).read_state(f"{data}.{encoded(signature)}")
 
 
 def test_no_character_of_a_token_may_change(tokens: Tokens) -> None:
@@ -319,8 +302,8 @@ def test_no_character_of_a_token_may_change(tokens: Tokens) -> None:
 
 def test_signed_claims_that_are_none_of_ours_are_refused() -> None:
     """Of another version of us, say: no crash, and nothing half-read."""
-    tokens = tokens_of(Keys(HS))
-    jws = Jws(Keys(HS), kind="client-state+jwt", name="x", bytes_max=STATE_BYTES_MAX)
+    tokens = tokens_of(MemorySigningKeys(HS))
+    jws = Jws(MemorySigningKeys(HS), kind="client-state+jwt", name="x", bytes_max=STATE_BYTES_MAX)
     for claims in (b"", b"[]", b"{}", b'{"client": 7}', b"[" * 3000, b'{"client":"' + b"a" * 32 + b'"}'):
         with pytest.raises(TokenForged):
             tokens.read_state(jws.write(claims))
@@ -328,7 +311,7 @@ def test_signed_claims_that_are_none_of_ours_are_refused() -> None:
 
 def test_rotation_needs_no_restart_and_loses_nobody() -> None:
     """The new key signs at once, the former goes on verifying until it is taken away, even for what was seen before."""
-    keys = Keys(HS)
+    keys = MemorySigningKeys(HS)
     tokens = tokens_of(keys)
     former = tokens.sign_state(STATE)
     tokens.read_state(former)
@@ -347,16 +330,16 @@ def test_rotation_needs_no_restart_and_loses_nobody() -> None:
 
 def test_the_same_kid_with_another_key_is_a_forgery() -> None:
     """A kid is a hint, not a proof."""
-    token = tokens_of(Keys(new_key("k", b"ab" * 32))).sign_state(STATE)
+    token = tokens_of(MemorySigningKeys(signing_key("k", b"ab" * 32))).sign_state(STATE)
     with pytest.raises(TokenForged):
-        tokens_of(Keys(new_key("k", b"cd" * 32))).read_state(token)
+        tokens_of(MemorySigningKeys(signing_key("k", b"cd" * 32))).read_state(token)
     with pytest.raises(TokenForged):
-        tokens_of(Keys(new_key("k", pem(P256)))).read_state(token)
+        tokens_of(MemorySigningKeys(signing_key("k", pem(P256)))).read_state(token)
 
 
 def test_a_held_state_is_given_back_while_it_says_the_same() -> None:
     """Nothing is signed for nothing; a change or a rotation makes a new one."""
-    now_s, keys = NOW_S, Keys(HS)
+    now_s, keys = NOW_S, MemorySigningKeys(HS)
     tokens = tokens_of(keys, lambda: now_s)
     held = tokens.sign_state(STATE)
     now_s += 60
@@ -372,7 +355,7 @@ def test_a_held_state_is_given_back_while_it_says_the_same() -> None:
 def test_the_memory_of_verified_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest makes room, and is verified anew when it comes again."""
     monkeypatch.setattr(bounds, "CACHE_MAX", 3)
-    tokens = tokens_of(Keys(HS))
+    tokens = tokens_of(MemorySigningKeys(HS))
     made = [
         tokens.sign_state(ClientState(client=CLIENT, client_id=str(number), app="A")) for number in range(9)
     ]
@@ -390,7 +373,7 @@ def test_what_does_not_fit_is_left_out_and_named() -> None:
     assert set(kept) == {"platform", "language", "notes"}
     assert left_out == ("pushSettings",)
     state = ClientState(client=CLIENT, client_id="c", app="A", properties=properties)
-    tokens = tokens_of(Keys(HS))
+    tokens = tokens_of(MemorySigningKeys(HS))
     assert claims_of(tokens.sign_state(state))["leftOut"] == ["pushSettings"]
     assert tokens.read_state(tokens.sign_state(state)).left_out == ("pushSettings",)
     many = {f"ключ-{number}": "x" * 100 for number in range(400)} | {
@@ -432,7 +415,7 @@ def test_every_state_within_the_bounds_fits_and_reads_back(
         contact=CONTACT,
         contact_id=2**53,
     )
-    tokens = tokens_of(Keys(new_key("k" * 64) if key is HS else key))
+    tokens = tokens_of(MemorySigningKeys(signing_key("k" * 64) if key is HS else key))
     token = tokens.sign_state(state)
     assert len(token) <= STATE_BYTES_MAX
     said, read = claims_of(token), tokens.read_state(token)
@@ -457,8 +440,8 @@ def test_the_largest_state_that_may_be_fits() -> None:
         contact=CONTACT,
         contact_id=2**53,
     )
-    for key in (new_key("k" * 64), new_key("k" * 64, pem(P256))):
-        token = tokens_of(Keys(key)).sign_state(state)
+    for key in (signing_key("k" * 64), signing_key("k" * 64, pem(P256))):
+        token = tokens_of(MemorySigningKeys(key)).sign_state(state)
         assert STATE_BYTES_MAX * 0.9 < len(token) <= STATE_BYTES_MAX
         assert len(claims_of(token)["leftOut"]) == bounds.LEFT_OUT_MAX + 1
 
@@ -469,14 +452,14 @@ def test_a_contact_value_without_room_is_too_large() -> None:
         client=CLIENT, client_id="c", app="A", contact_field=ContactField(id=3, value="v" * 9_000)
     )
     with pytest.raises(TooLarge):
-        tokens_of(Keys(HS)).sign_state(state)
+        tokens_of(MemorySigningKeys(HS)).sign_state(state)
 
 
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(max_size=300) | st.text("abc.-_=", max_size=60) | st.binary(max_size=99).map(encoded))
 def test_no_text_crashes_the_reader(text: str) -> None:
     """It is one of our tokens or one of our errors."""
-    tokens = tokens_of(Keys(HS, ES))
+    tokens = tokens_of(MemorySigningKeys(HS, ES))
     for read in (tokens.read_state, tokens.read_contact):
         with pytest.raises(Unauthenticated):
             read(text)
