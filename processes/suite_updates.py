@@ -20,7 +20,7 @@ from domain.client import Client
 from domain.contact import Contact
 from domain.recorded import EVENTS, Recorded
 from domain.suite import FieldValue, accepts_push, suite_fields
-from processes.directories import AppDirectory
+from processes.directories import AppMetadata
 from processes.port import Log, Task
 from processes.watermark import Watermark
 from processes.worker import Post, work
@@ -69,12 +69,14 @@ class ContactUpdates(Protocol):
 
 
 class SuiteUpdater:
+    """apps: asked for every fact, so from a memory where there is one."""
+
     def __init__(
         self,
         *,
         log: Log,
         store: EventStore,
-        apps: AppDirectory,
+        apps: AppMetadata,
         models: ReadModels,
         watermark: Watermark,
         updates: ContactUpdates,
