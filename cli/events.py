@@ -64,12 +64,16 @@ def tail(
     epilog=examples(
         "msgxc events show thread:demo",
         "msgxc events show 5c0c9a6e3f7a8d1e9b2a4c6d8e0f1a2b",
+        "msgxc events show client:my-app/6f1c2d3e-8f4a-4b1c-9d2e-3f4a5b6c7d8e",
         "msgxc events show EVENTS:12 --show-personal",
     )
 )
 def show(
     what: Annotated[
-        str, typer.Argument(metavar="ID", help="An id, thread:TID, contact:UID or STREAM:POSITION.")
+        str,
+        typer.Argument(
+            metavar="ID", help="An id, thread:TID, contact:UID, client:APP/ID or STREAM:POSITION."
+        ),
     ],
     realm: Annotated[str, typer.Option(help="Whose thread or contact.")] = DEFAULT_REALM,
     show_personal: Personal = False,
@@ -77,7 +81,8 @@ def show(
 ) -> None:
     """Everything the log says of one id.
 
-    Of a thread, contact, client or message, its deliveries included.
+    Of a thread, contact, client or message, its deliveries included; of a client also the signals that are kept. A
+    client that registered again without its client state has an id of its own, which its state names.
     """
     run_async(_show(open_session(), what, realm, _printer(as_json, show_personal, whole=True)))
 

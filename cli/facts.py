@@ -10,10 +10,12 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from domain.aggregate import ENVELOPE_FIELDS, Event
 from domain.delivery import Dispatch
 from domain.recorded import Recorded
+from domain.signal import DeviceEvents
 from processes.port import Poison
 
 HIDDEN: Final = "(hidden)"
@@ -54,6 +56,8 @@ def fields(body: Any, *, personal: bool) -> Shown:
         own = {name: value for name, value in vars(body).items() if name not in ENVELOPE_FIELDS}
         hidden = set() if personal else set(body.SEALED)
     else:
+        if isinstance(body, DeviceEvents) and not personal:
+            body = _without_words(body)
         own = {name: getattr(body, name) for name in body.__struct_fields__}
         # Sealed in any case: the key of the day opens it for a gateway, never for a listing.
         hidden = {"sealed"} if isinstance(body, Dispatch) else set()
@@ -63,6 +67,15 @@ def fields(body: Any, *, personal: bool) -> Shown:
         if name != "timestamp"
     }
     return {name: msgspec.to_builtins(value, enc_hook=str) for name, value in shown.items()}
+
+
+def _without_words(batch: DeviceEvents) -> DeviceEvents:
+    """What apps say in their events may be about people; that they happened is not."""
+    events = tuple(
+        replace(event, attributes=dict.fromkeys(event.attributes, HIDDEN)) for event in batch.events
+    )
+    refused = tuple(replace(item, item=HIDDEN) for item in batch.refused)
+    return replace(batch, events=events, refused=refused, state=HIDDEN if batch.state is not None else None)
 
 
 def line(fact: Shown) -> str:

@@ -13,12 +13,16 @@ from cli.endpoints import any_endpoint
 from cli.session import Session
 from domain.delivery import Dispatch
 from domain.ids import Ids
-from domain.recorded import DELIVERY, EVENTS, Checkpoint, Recorded
+from domain.recorded import DELIVERY, EVENTS, SIGNALS, Checkpoint, Recorded
 from infra.log.log import JetStreamLog
 from processes.port import Poison
 
 STREAMS = (EVENTS, DELIVERY)
 """What `msgxc events` reads: the facts, and what became of them."""
+SHOWN = (*STREAMS, SIGNALS)
+"""What `msgxc events show` reads: a device's signals too."""
+
+KINDS = "thread:TID, contact:UID, client:APP/ID, EVENTS:POSITION"
 
 BATCH = 500
 FACTS_OF_ONE_MAX = 10_000
@@ -99,9 +103,12 @@ async def follow_all(
 
 
 async def story(log: JetStreamLog, ids: Ids, what: str, realm: str) -> list[Fact]:
-    """All facts about what is named: STREAM:POSITION, thread:TID, contact:UID, or an id as in subjects."""
+    """All facts about what is named: STREAM:POSITION, thread:TID, contact:UID, client:APP/ID, or an id as in subjects.
+
+    A client's are in the order of their times, since two streams have them.
+    """
     kind, colon, name = what.partition(":")
-    if colon and kind.upper() in STREAMS:
+    if colon and kind.upper() in SHOWN:
         if not name.isdigit() or not int(name):
             raise Failure(f"{what}: write {kind.upper()}:POSITION with a number from 1")
         position = int(name)
@@ -110,7 +117,8 @@ async def story(log: JetStreamLog, ids: Ids, what: str, realm: str) -> list[Fact
         return [f async for b in read_range(log, kind.upper(), after=position - 1, until=position) for f in b]
     id = _id(ids, kind, name, realm) if colon else _uuid(what)
     facts = list(await log.read(EVENTS, f"evt.*.*.{id.hex}", limit=FACTS_OF_ONE_MAX))
-    return facts + await _deliveries(log, id)
+    signals = await log.read(SIGNALS, f"signal.*.*.{id.hex}", limit=FACTS_OF_ONE_MAX)
+    return sorted([*facts, *signals], key=lambda fact: fact.at) + await _deliveries(log, id)
 
 
 async def _deliveries(log: JetStreamLog, message: UUID) -> list[Fact]:
@@ -131,14 +139,15 @@ def _id(ids: Ids, kind: str, name: str, realm: str) -> UUID:
             return ids.thread(realm, name)
         case "contact":
             return ids.contact(realm, name)
+        case "client" if "/" in name:
+            code, _, client_id = name.partition("/")
+            return ids.client(realm, code, client_id)
         case _:
-            raise Failure(f"{kind}:{name}: write thread:TID, contact:UID, EVENTS:POSITION or an id")
+            raise Failure(f"{kind}:{name}: write {KINDS} or an id")
 
 
 def _uuid(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise Failure(
-            f"{text} is no id: write 32 hex digits, thread:TID, contact:UID or EVENTS:POSITION"
-        ) from None
+        raise Failure(f"{text} is no id: write 32 hex digits, {KINDS}") from None

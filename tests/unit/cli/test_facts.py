@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from cli.facts import cloud_event, line, shown
 from domain.client import Client
 from domain.contact import Contact
 from domain.delivery import Dispatch
-from domain.recorded import DELIVERY, EVENTS, Recorded
+from domain.recorded import DELIVERY, EVENTS, SIGNALS, Recorded
+from domain.signal import DeviceEvent, DeviceEvents, Refused
 from processes.port import Poison
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
@@ -54,6 +56,21 @@ def test_an_absent_value_is_not_called_hidden() -> None:
         body=client.collect_events()[0],  # type: ignore[arg-type]
     )  # fmt: skip
     assert shown(fact, personal=False)["data"]["address"] is None
+
+
+def test_what_an_app_says_in_its_events_is_hidden_and_that_it_happened_is_not() -> None:
+    """Attributes are the app's words, and may be about people; refused items are anything at all."""
+    batch = DeviceEvents(
+        client=ID,
+        events=(DeviceEvent(name="bought", at=AT, attributes={"email": PHONE}),),
+        refused=(Refused(part="events", index=0, reason="no name", item=PHONE),),
+        state={"kept": PHONE},
+    )
+    fact = replace(_fact(), stream=SIGNALS, topic="device-events.v1", body=batch)
+    hidden = shown(fact, personal=False)
+    assert PHONE not in line(hidden) + str(hidden)
+    assert hidden["data"]["events"][0]["name"] == "bought"
+    assert shown(fact, personal=True)["data"]["events"][0]["attributes"] == {"email": PHONE}
 
 
 def test_a_dispatch_never_shows_what_it_seals() -> None:
