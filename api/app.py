@@ -34,6 +34,9 @@ from domain.errors import MsgxcError, NotFound
 
 log = structlog.get_logger("msgxc.api")
 
+OPEN_TO_PAGES = ("/v3", "/v4", "/v5", "/embedded-messaging")
+"""What SDKs call from the pages of whoever uses them."""
+
 
 def build(parts: Parts) -> Starlette:
     """The ASGI application. Its lifespan runs the hub; serve it by uvicorn with api.sockets.protocol.OPTIONS.
@@ -45,7 +48,7 @@ def build(parts: Parts) -> Starlette:
     exact, patterns = _paths(all_routes(parts, live), parts, recent)
     app = Application(
         exact,
-        Frame(parts),
+        Frame(parts, credentialed=OPEN_TO_PAGES),
         routes=[
             *patterns,
             WebSocketRoute(socket.PATH, socket.SocketEndpoint(parts, live, recent)),

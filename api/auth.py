@@ -33,11 +33,15 @@ APPS_MAX = 200
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A verified token. expires_at_s: its exp, seconds since 1970. key: for counters; "" is not counted."""
+    """A verified token. expires_at_s: its exp, seconds since 1970. key: for counters; "" is not counted.
+
+    visitor: what else a route's own `admit` has learnt of who calls.
+    """
 
     caller: Caller
     expires_at_s: float
     key: str
+    visitor: Any = None
 
 
 class Verifier:

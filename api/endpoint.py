@@ -29,6 +29,8 @@ HEADERS, ADDED = "msgxc.headers", "msgxc.added_headers"
 """Scope keys between the frame and the endpoints. HEADERS: the request's, by name. ADDED: for every answer."""
 
 NOBODY = Caller(uid="")
+BODILESS = frozenset({204, 304})
+"""Their answers have no content, and say nothing about it (RFC 9110, section 8.6)."""
 _JSON_TYPE = (b"content-type", b"application/json")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _encode = msgspec.json.Encoder().encode
@@ -69,10 +71,10 @@ class Endpoint:
         scope[ROUTE] = route.path
         headers: list[Header] = []
         try:
-            caller = NOBODY
+            caller, visitor = NOBODY, None
             if not self._is_open:
                 identity = await self._identify(scope)
-                caller = identity.caller
+                caller, visitor = identity.caller, identity.visitor
                 if identity.key:
                     headers = self._limit.take(identity.key)
                 assert_may_call(route.who, caller)
@@ -80,6 +82,7 @@ class Endpoint:
             if self._decode is not None:
                 body = self._decode(await self._body.read(scope[HEADERS], receive))
             call = self._call(scope, caller, body)
+            call.visitor = visitor
             if route.raw_bytes_max:
                 call.raw = await self._raw(scope, receive)
             if route.reads:
@@ -130,7 +133,9 @@ class Endpoint:
         if answer.headers:
             headers.extend(answer.headers)
             scope[ADDED] = without(answer.headers, scope[ADDED])
-        if isinstance(answer.value, bytes):
+        if answer.status in BODILESS:
+            content = b""
+        elif isinstance(answer.value, bytes):
             content = answer.value
             headers.append((b"content-type", answer.media_type.encode()))
         else:
@@ -203,7 +208,8 @@ async def refuse(scope: Scope, send: Send, error: MsgxcError, headers: Iterable[
 async def respond(scope: Scope, send: Send, status: int, headers: list[Header], content: bytes) -> None:
     """Answer, with what the frame adds to every answer; an answer to HEAD leaves the content out."""
     scope[STATUS] = status
-    headers.append((b"content-length", b"%d" % len(content)))
+    if status not in BODILESS:
+        headers.append((b"content-length", b"%d" % len(content)))
     headers.extend(scope[ADDED])
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content if scope["method"] != "HEAD" else b""})

@@ -26,7 +26,11 @@ _SECURITY: tuple[Header, ...] = (
 )
 """For every answer; pages bring a policy of their own."""
 _EXPOSED = b"Location, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id"
-_METHODS = b"GET, POST, PUT, DELETE, HEAD, OPTIONS"
+_EXPOSED_OF_DEVICES = (
+    b"X-Client-State, EC-Client-State, ETag, Retry-After, "
+    b"X-Rate-Limit-Limit, X-Rate-Limit-Remaining, X-Rate-Limit-Reset, X-Request-Id"
+)
+_METHODS = b"GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 _PREFLIGHT_S = b"86400"
 
 log = structlog.get_logger("msgxc.api")
@@ -95,7 +99,7 @@ class Frame:
         added.append((b"access-control-allow-origin", origin))
         if anyone:
             added.append((b"access-control-allow-credentials", b"true"))
-        added.append((b"access-control-expose-headers", _EXPOSED))
+        added.append((b"access-control-expose-headers", _EXPOSED_OF_DEVICES if anyone else _EXPOSED))
         if scope.get("method") != "OPTIONS" or b"access-control-request-method" not in headers:
             return False
         asked = headers.get(b"access-control-request-headers", b"Authorization, Content-Type")

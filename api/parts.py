@@ -11,6 +11,8 @@ from typing import Literal
 from starlette.types import ASGIApp
 
 from api.auth import Verifier
+from api.emarsys.port import Resolutions
+from api.emarsys.tokens import Tokens
 from api.ezout.parts import Shops
 from api.limits import LocalCounter, RateLimit
 from api.metrics import Metrics
@@ -18,7 +20,7 @@ from api.port import EventReader, FeedReader, Probe, RateCounter, ReceiptSink, R
 from api.providers import Providers
 from commands.bus import Bus
 from domain.ids import Ids
-from processes.directories import AppDirectory
+from processes.directories import AppDirectory, Merchants
 from processes.watermark import Watermark
 from projections.port import ReadModels
 
@@ -43,6 +45,7 @@ class Parts:
     """clock: now, in UTC. now_s: the same in seconds since 1970. sandbox: served under /sandbox when there is one.
 
     shops: the EzOut contract is served where it is there. providers: whose reports are believed.
+    tokens: what devices carry.
     """
 
     bus: Bus
@@ -54,7 +57,10 @@ class Parts:
     rights: RightsWatch
     receipts: ReceiptSink
     verifier: Verifier
+    tokens: Tokens
     apps: AppDirectory
+    merchants: Merchants
+    resolutions: Resolutions
     clock: Callable[[], datetime]
     now_s: Callable[[], float] = time.time
     counter: RateCounter = field(default_factory=LocalCounter)

@@ -32,6 +32,7 @@ class Who(enum.Enum):
         "and admins; where MSGXC_EZOUT_AUTH is none, anyone on this machine"
     )
     PROVIDER = "the provider, by its signature over the whole request"
+    DEVICE = "an app's SDK, by its client state or contact token; without one it is a device that is new"
     SUPERUSER = "tokens signed by one of MSGXC_DOPPLER_KEYS whose claim isSU is true"
     ADMIN = "tokens with the role admin or msgxc_admin"
 
@@ -45,9 +46,8 @@ class Raw:
     query: str
 
 
-@dataclass(slots=True)
-class Call[Body, Query]:
-    """One verified, decoded request. caller is nobody ("") on routes for ANYONE."""
+class Call[Body, Query](msgspec.Struct, kw_only=True):
+    """One verified, decoded request. caller is nobody ("") for ANYONE. visitor: what `admit` learnt beside."""
 
     parts: Parts
     caller: Caller
@@ -57,10 +57,10 @@ class Call[Body, Query]:
     body: Body
     idempotency_key: str = ""
     raw: Raw | None = None
+    visitor: Any = None
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     """value: encoded as JSON, unless it is bytes with a media type of their own."""
 
     value: Any = True

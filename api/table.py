@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from api.emarsys import table as devices
 from api.msgxc import apps, clients, contacts, messages, receipts, reports, threads
 from api.providers import routes as providers
 from api.route import Route
@@ -16,5 +17,6 @@ ROUTES: tuple[Route, ...] = (
     *clients.ROUTES,
     *reports.ROUTES,
     *apps.ROUTES,
+    *devices.ROUTES,
     *providers.ROUTES,
 )

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from api.app import build
 from api.auth import Verifier
+from api.emarsys.tokens import Tokens
 from api.metrics import Metrics
 from api.parts import Parts, Settings
 from api.sockets.protocol import OPTIONS
@@ -23,6 +24,7 @@ from cli.resolving import following_resolutions
 from cli.roles import following_apps
 from cli.session import now
 from cli.shops import shops_of
+from cli.signing import check_signing, signing_keys
 from cli.webserver import DRAIN_S, serve_http
 from infra.rates import SharedCounter
 from infra.supervisor import Role, Stop, Supervisor
@@ -45,6 +47,8 @@ class Api:
     ) -> None:
         self._exchange, self._bound, self._sandbox, self._environment = exchange, bound, sandbox, environment
         self._counter = SharedCounter(exchange.log.js.connection)
+        # A key that cannot be used stops the start, not the first call.
+        check_signing(exchange.session)
         self.supervisor: Supervisor | None = None
         self.ready: Callable[[], Awaitable[None]] = _nothing
 
@@ -65,11 +69,12 @@ class Api:
         await self._exchange.threads.run()
 
     async def _run(self, stop: Stop) -> None:
-        app = build(self._parts())
-        drain = app.state.live.drain
-        await serve_http(app, self._bound, stop, options=OPTIONS, ready=self.ready, drain=drain)
+        async with signing_keys(self._exchange.session) as keys:
+            app = build(self._parts(Tokens(keys, now_s=time.time)))
+            drain = app.state.live.drain
+            await serve_http(app, self._bound, stop, options=OPTIONS, ready=self.ready, drain=drain)
 
-    def _parts(self) -> Parts:
+    def _parts(self, tokens: Tokens) -> Parts:
         exchange = self._exchange
         http = exchange.session.settings.http
         assert self.supervisor is not None
@@ -84,7 +89,10 @@ class Api:
             rights=RightsFromLog(exchange.log),
             receipts=ReceiptsToLog(exchange.log),
             verifier=verifier,
+            tokens=tokens,
             apps=exchange.apps,
+            merchants=exchange.merchants,
+            resolutions=exchange.resolutions,
             clock=now,
             counter=self._counter,
             probes=(LogProbe(exchange), ModelsProbe(exchange), RolesProbe(self.supervisor)),

@@ -16,11 +16,10 @@ from commands.scope import Scope
 from domain.aggregate import Aggregate, Created
 from domain.client import Client
 from domain.contact import Contact, Identity
-from domain.errors import Invalid
+from domain.errors import Unauthenticated
+from domain.push_token import push_address
 from domain.resolution import anonymous_uid
 
-ADDRESS_MAX = 4_096
-"""Bytes of a push token or subscription; the longest seen in the wild is about 1 kB."""
 MOVED = "moved"
 
 
@@ -47,12 +46,10 @@ class RegisterClient(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SetPushToken(msgspec.Struct, frozen=True, kw_only=True):
-    """identity: what tells two addresses apart (the token, or a subscription's endpoint)."""
+    """token: as the device has it; a browser's is its subscription as JSON."""
 
     device: Device
-    channel: str
-    identity: str
-    address: str
+    token: str
 
 
 class ClearPushToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,12 +60,13 @@ class MoveIn(msgspec.Struct, frozen=True, kw_only=True):
     """The device, which was the client `source` elsewhere, is a client of this app from now on. The same again is the
     same client.
 
-    resets: put `source` back to the beginning in the same step; it must be of the same realm.
+    resets: put `source` back to the beginning in the same step; it must be of the same realm. properties None: those
+    of `source`.
     """
 
     device: Device
     source: UUID
-    properties: dict[str, Any]
+    properties: dict[str, Any] | None = None
     with_contact: bool = False
     resets: bool = False
 
@@ -111,11 +109,10 @@ async def register_client(command: RegisterClient, scope: Scope) -> Standing:
 
 
 async def set_push_token(command: SetPushToken, scope: Scope) -> Standing:
-    if not command.address or len(command.address.encode()) > ADDRESS_MAX:
-        raise Invalid(f"a push token has 1 to {ADDRESS_MAX:,} bytes", field="pushToken")
     client = await own_client(command.device, scope)
-    token = scope.ids.token(scope.realm, command.channel, command.identity)
-    client.set_address(at=scope.now, channel=command.channel, address=command.address, token=token)
+    to = push_address(command.token, str(client.properties.get("platform", "")))
+    token = scope.ids.token(scope.realm, to.channel, to.identity)
+    client.set_address(at=scope.now, channel=to.channel, address=to.address, token=token)
     await scope.save(client)
     return await standing(command.device, client, scope)
 
@@ -131,10 +128,15 @@ async def move_in(command: MoveIn, scope: Scope) -> Standing:
     device, changed = command.device, list[Aggregate]()
     # Named by where it comes from: a repeat finds it, and nobody else comes to it.
     id = scope.ids.client(scope.realm, device.app, f"{device.client_id}#{command.source.hex}")
-    client = await scope.load(Client, id) or _registered(device, id, scope, command.properties)
-    client.change_properties(at=scope.now, properties=command.properties)
-    if command.resets and (source := await scope.load(Client, command.source)) is not None:
+    source = await scope.load(Client, command.source) if command.resets else None
+    properties = command.properties
+    if properties is None:
+        properties = source.properties if source is not None else {}
+    if source is not None:
         changed = await _reset(source, device.app, id, scope)
+    client = await scope.load(Client, id) or _registered(device, id, scope, properties)
+    if command.properties is not None:
+        client.change_properties(at=scope.now, properties=properties)
     if command.with_contact:
         return await signed_in(client, scope, *changed)
     await scope.save(client, *changed)
@@ -151,11 +153,17 @@ async def own_client(device: Device, scope: Scope, properties: dict[str, Any] | 
     given = device.properties if properties is None else properties
     if device.client is not None:
         client = await scope.load(Client, device.client)
+        if client is not None and not _is(client, device):
+            raise Unauthenticated("the token is another client's")
         # A proof whose client is not there is of a log that was restored to an earlier day: the device goes on.
         return client or _registered(device, device.client, scope, given)
     # Nothing is read for the first of an id: the log itself refuses a second beginning. The next try makes its own.
     name = f"{device.client_id}#{scope.nonce}" if scope.fresh else device.client_id
     return _registered(device, scope.ids.client(scope.realm, device.app, name), scope, given)
+
+
+def _is(client: Client, device: Device) -> bool:
+    return (client.client_id, client.app.casefold()) == (device.client_id, device.app.casefold())
 
 
 async def signed_in(

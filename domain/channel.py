@@ -11,6 +11,9 @@ WEBSOCKET, APNS, FCM, WEBPUSH, SMS, EMAIL = "websocket", "apns", "fcm", "webpush
 BUILT_IN = (WEBSOCKET, APNS, FCM, WEBPUSH, SMS, EMAIL)
 """The channels that ship with the exchange; a further one is one module in gateways/."""
 
+HMS = "hms"
+"""Huawei's push service. Its tokens are kept, for the day that there is a gateway; nothing is sent to them."""
+
 OFF = "~"
 """In a list of channel codes: reach this thread or contact by no channel at all."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from domain.channel import BUILT_IN, OF_CONTACT
+from domain.channel import BUILT_IN, HMS, OF_CONTACT
 from domain.client import Client
 from domain.contact import Contact
 from domain.recorded import EVENTS, Recorded
@@ -165,7 +165,7 @@ def _addresses(event: Client.Event) -> Iterable[tuple[UUID | None, dict[str, Any
 
 
 def _slot(event: Client.Registered | Client.AddressSet | Client.ContactLinked) -> dict[str, Any] | None:
-    if event.address is None:
+    if event.address is None or event.channel == HMS:
         return None
     return {
         "channel": event.channel,

@@ -23,15 +23,19 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from api.app import build
 from api.auth import Verifier
+from api.emarsys.tokens import Tokens
 from api.keys import Key, KeySet
 from api.parts import Parts, Settings
 from api.port import Probe
 from api.providers import Providers
 from api.sockets.live import Live
 from api.sockets.protocol import OPTIONS
+from infra.own_directories import OwnMerchants
+from infra.resolutions import FollowedResolutions
 from processes.feed import thread_subject
 from tests.memory.apps import StoredApps
 from tests.memory.feed import MemoryEvents, MemoryFeed, MemoryReceipts, MemoryRights
+from tests.memory.signing import MemorySigningKeys
 from tests.memory.world import IDS, REALM, World, world
 
 SECRET = b"a secret of thirty-two bytes, or more"
@@ -79,7 +83,7 @@ def _providers() -> Providers:
 
 
 class Site:
-    """client: an HTTP client without a token. feed, keys: what a test makes go wrong."""
+    """client: an HTTP client without a token. feed, keys, signing: what a test makes go wrong."""
 
     def __init__(
         self,
@@ -92,7 +96,9 @@ class Site:
     ) -> None:
         self.world, log = made, made.own.log
         self.feed, self.keys = MemoryFeed(made.streams), ChangingKeys()
+        self.signing = MemorySigningKeys()
         self.apps = StoredApps(made.own.store, IDS)
+        self.resolutions = FollowedResolutions(log, made.own.store)
         self.parts = Parts(
             bus=made.own.bus,
             models=made.models,
@@ -104,6 +110,9 @@ class Site:
             receipts=MemoryReceipts(log),
             verifier=Verifier(self.keys, now_s=time.time),
             apps=self.apps,
+            merchants=OwnMerchants(),
+            resolutions=self.resolutions,
+            tokens=Tokens(self.signing, now_s=lambda: made.clock().timestamp()),
             clock=made.clock,
             settings=settings,
             sandbox=sandbox,
@@ -170,7 +179,7 @@ async def site(
     """served: by uvicorn, on a free port of the loopback interface. strict: an unexpected error fails the test."""
     async with world(roles=ROLES) as made:
         it = Site(made, settings or Settings(), sandbox, probes, strict=strict)
-        pumping = asyncio.create_task(it.feed.run())
+        running = [asyncio.create_task(it.feed.run()), asyncio.create_task(it.resolutions.run())]
         try:
             if served:
                 async with _served(it):
@@ -180,7 +189,8 @@ async def site(
                     await eventually(lambda: it.live.watching)
                     yield it
         finally:
-            pumping.cancel()
+            for each in running:
+                each.cancel()
             await it.client.aclose()
 
 

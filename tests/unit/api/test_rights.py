@@ -96,7 +96,7 @@ def by(uid: str, **more: Any) -> dict[str, str]:
 
 
 def called(it: Site) -> list[Route]:
-    elsewhere = {Who.SHOP, Who.PROVIDER}
+    elsewhere = {Who.SHOP, Who.PROVIDER, Who.DEVICE}
     return [route for route in all_routes(it.parts, it.live) if route.who not in elsewhere]
 
 

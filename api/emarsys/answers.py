@@ -1,0 +1,111 @@
+"""What devices are answered: their client state in the header, their contact token in the body.
+
+The state goes on every answer that has one, since W stores nothing else and native SDKs store it from any answer.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from api.emarsys.bodies import ContactTokenAnswer
+from api.emarsys.bodies import Tokens as BothTokens
+from api.emarsys.door import Visitor
+from api.emarsys.tokens import ClientState, ContactField, ContactToken
+from api.route import Answer, Call, Header
+from commands.sdk_clients import Standing
+
+WAIT_S_MAX = 10.0
+"""Longer than any resolution that is going to succeed now, and shorter than the time-outs of the SDKs."""
+_WAIT = re.compile(rb"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,4})\"?\s*(?:$|[,;])", re.IGNORECASE)
+
+
+async def with_state(call: Call[Any, Any], standing: Standing) -> Answer:
+    """204, and the client state."""
+    return Answer(b"", 204, headers=(_state(call, standing),))
+
+
+async def with_tokens(call: Call[Any, Any], standing: Standing) -> Answer:
+    """200, both tokens and the client state."""
+    standing, applied = await _resolved(call, standing)
+    value = BothTokens(await contact_token(call, standing), standing.refresh_token)
+    return Answer(value, headers=(_state(call, standing), *applied))
+
+
+async def with_contact_token(call: Call[Any, Any], standing: Standing) -> Answer:
+    """200, the contact token alone, and the client state: a device whose state was of no use has a good one again."""
+    standing, applied = await _resolved(call, standing)
+    value = ContactTokenAnswer(await contact_token(call, standing))
+    return Answer(value, headers=(_state(call, standing), *applied))
+
+
+async def contact_token(call: Call[Any, Any], standing: Standing) -> str:
+    """disabled: the person was erased, or is not known where unknown people are not wanted."""
+    assert standing.contact is not None
+    visitor: Visitor = call.visitor
+    return call.parts.tokens.sign_contact(
+        ContactToken(
+            contact=standing.contact,
+            realm=visitor.app.realm,
+            contact_id=standing.contact_id,
+            client=standing.client,
+            disabled=not standing.is_linked or not await _is_wanted(call, standing),
+        )
+    )
+
+
+async def _is_wanted(call: Call[Any, Any], standing: Standing) -> bool:
+    visitor: Visitor = call.visitor
+    if standing.identity is not None:
+        return True
+    merchant = await call.parts.merchants.settings(visitor.app.realm)
+    return visitor.app.settings.anonymous_allowed and merchant.anonymous_contacts
+
+
+async def _resolved(call: Call[Any, Any], standing: Standing) -> tuple[Standing, tuple[Header, ...]]:
+    """Wait for the contact's number if the device prefers to (RFC 7240)."""
+    visitor: Visitor = call.visitor
+    wait_s = wait_of(visitor.headers.get(b"prefer", b""))
+    if wait_s <= 0 or standing.contact is None or standing.contact_id is not None or not standing.is_linked:
+        return standing, ()
+    found = await call.parts.resolutions.resolved(visitor.app.realm, standing.contact, wait_s)
+    applied = ((b"preference-applied", b"wait=%d" % wait_s),)
+    return msgspec.structs.replace(standing, contact_id=found), applied
+
+
+def wait_of(prefer: bytes) -> float:
+    """The seconds of a Prefer header's `wait`; 0 without one."""
+    found = _WAIT.search(prefer)
+    return min(float(found[1]), WAIT_S_MAX) if found else 0.0
+
+
+def _state(call: Call[Any, Any], standing: Standing) -> Header:
+    visitor: Visitor = call.visitor
+    signed = call.parts.tokens.sign_state(state_of(standing), held=visitor.state_text)
+    return visitor.contract.state_header, signed.encode()
+
+
+def state_of(standing: Standing) -> ClientState:
+    return ClientState(
+        client=standing.client,
+        client_id=standing.client_id,
+        app=standing.app,
+        properties=standing.properties,
+        contact_field=_field(standing),
+        has_push_token=standing.has_push_token,
+        contact=standing.contact if standing.is_linked else None,
+        contact_id=standing.contact_id if standing.is_linked else None,
+    )
+
+
+def _field(standing: Standing) -> ContactField | None | UnsetType:
+    if not standing.is_linked:
+        return UNSET
+    if standing.identity is None:
+        return None
+    return ContactField(
+        id=standing.identity.field, value=standing.identity.value, encrypted=standing.identity.encrypted
+    )

@@ -1,0 +1,100 @@
+"""Bodies of the client service, as SDKs send them: numbers as texts, fields of later versions, or nothing at all."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import msgspec
+from msgspec import field
+
+from api.emarsys.jws import escaped
+from api.emarsys.tokens import CONTACT_VALUE_BYTES_MAX
+from domain.contact import Identity
+from domain.errors import Invalid, TooLarge
+from domain.nesting import assert_shallow
+
+PROPERTIES_BYTES_MAX = 16_384
+"""What an SDK says of its device has about 1 kB; Android adds 150 bytes for each notification channel."""
+
+Properties = dict[str, Any]
+
+
+class PushTokenBody(msgspec.Struct, frozen=True):
+    """pushToken: the device's; in browsers, JSON.stringify of the PushSubscription."""
+
+    push_token: str = field(name="pushToken")
+
+
+class ContactBody(msgspec.Struct, frozen=True, rename="camel"):
+    """Who signed in: the value of a contact field, or an OpenID Connect id token. v4 never names the field."""
+
+    contact_field_id: int | None = None
+    contact_field_value: str | int | None = None
+    open_id_token: str | None = None
+    contact_field_encrypted: bool | None = None
+
+
+class RefreshBody(msgspec.Struct, frozen=True, rename="camel"):
+    refresh_token: str
+
+
+class SwitchBody(msgspec.Struct, frozen=True):
+    """to: the code of the app that the device is to be of."""
+
+    to: str
+
+
+class Tokens(msgspec.Struct, frozen=True, rename="camel"):
+    contact_token: str
+    refresh_token: str
+
+
+class ContactTokenAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    contact_token: str
+
+
+def properties_of(body: Properties) -> Properties:
+    """What the client says of itself. Raises TooLarge or Invalid."""
+    assert_shallow(body, field="body")
+    if len(msgspec.json.encode(body)) > PROPERTIES_BYTES_MAX:
+        raise TooLarge(f"a client's properties have at most {PROPERTIES_BYTES_MAX:,} bytes", field="body")
+    return {name: value for name, value in body.items() if name != "clientId"}
+
+
+def identity_of(body: ContactBody, default_field: int | None) -> Identity:
+    """Raises Invalid."""
+    number = body.contact_field_id if body.contact_field_id is not None else default_field
+    if number is None:
+        raise Invalid("say which contact field is meant; the app has no usual one", field="contactFieldId")
+    if not 1 <= number < 2**31:
+        raise Invalid("a contact field's number is 1 to 2147483647", field="contactFieldId")
+    if body.open_id_token is not None:
+        value = subject_of(body.open_id_token)
+    elif body.contact_field_value is not None:
+        value = str(body.contact_field_value)
+    else:
+        value = ""
+    if not value or len(escaped(msgspec.json.encode(value))) > CONTACT_VALUE_BYTES_MAX:
+        raise Invalid(
+            "say who it is, in as many bytes as a client state can carry", field="contactFieldValue"
+        )
+    return Identity(number, value, bool(body.contact_field_encrypted))
+
+
+class _Claims(msgspec.Struct, frozen=True):
+    sub: str
+
+
+def subject_of(token: str) -> str:
+    """Whom an id token is about.
+
+    It is read, not verified: it names a person just as a contact field's value does, and proves as little.
+    """
+    try:
+        payload = token.split(".")[1]
+        claims = base64.b64decode(payload + "=" * (-len(payload) % 4), altchars=b"-_", validate=True)
+        return msgspec.json.decode(claims, type=_Claims).sub
+    except (IndexError, binascii.Error, ValueError, RecursionError):
+        raise Invalid("this is no id token with a claim `sub`", field="openIdToken") from None

@@ -1,0 +1,91 @@
+"""The client service, on the client: register, push token, move to another app."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from api.emarsys import answers
+from api.emarsys.bodies import Properties, PushTokenBody, SwitchBody, properties_of
+from api.emarsys.door import Contract, Visitor, app_of
+from api.emarsys.tokens import ClientState
+from api.route import Answer, Call
+from commands.sdk_clients import (
+    ClearPushToken,
+    Device,
+    MoveIn,
+    MoveOut,
+    RegisterClient,
+    SetPushToken,
+    Standing,
+)
+from domain.errors import Invalid
+
+
+async def register(call: Call[Properties, None]) -> Answer:
+    """v4 gives tokens, and so a contact, to who comes without."""
+    visitor: Visitor = call.visitor
+    properties = properties_of(call.body)
+    signs_in = visitor.contract is Contract.V4 and not visitor.headers.get(b"ec-contact")
+    if visitor.former is not None:
+        standing = await _arrive(call, visitor.former, properties, with_contact=signs_in)
+    else:
+        command = RegisterClient(device=visitor.device, properties=properties, with_contact=signs_in)
+        standing = await execute(call, command)
+    return await (answers.with_tokens(call, standing) if signs_in else answers.with_state(call, standing))
+
+
+async def set_push_token(call: Call[PushTokenBody, None]) -> Answer:
+    command = SetPushToken(device=call.visitor.device, token=call.body.push_token)
+    return await answers.with_state(call, await execute(call, command))
+
+
+async def clear_push_token(call: Call[None, None]) -> Answer:
+    return await answers.with_state(call, await execute(call, ClearPushToken(device=call.visitor.device)))
+
+
+async def switch(call: Call[SwitchBody, None]) -> Answer:
+    """The device goes over to another app. Asked again, after a lost answer, it is the same client there."""
+    visitor: Visitor = call.visitor
+    target = await app_of(call.parts, call.body.to)
+    if target.id == visitor.app.id:
+        raise Invalid("the device is this app's already", field="to")
+    if visitor.state is None:
+        raise Invalid("send the client state, so that we know which client moves", field="ec-client-state")
+    there = replace(
+        call,
+        visitor=msgspec.structs.replace(visitor, app=target, state=None, state_text=""),
+        context=msgspec.structs.replace(call.context, realm=target.realm),
+    )
+    return await answers.with_tokens(there, await _arrive(there, visitor.state, None, with_contact=True))
+
+
+async def _arrive(
+    call: Call[Any, Any], former: ClientState, properties: Properties | None, *, with_contact: bool
+) -> Standing:
+    """The device of `former` is of the call's app from now on. One step within a merchant; else the new client first,
+    whose id follows from the old one's, so that a device that asks again after a fault finds it, and the rest is done.
+    """
+    visitor: Visitor = call.visitor
+    app, source = visitor.app, await call.parts.apps.app(former.app)
+    is_within = source is not None and source.realm == app.realm
+    command = MoveIn(
+        device=Device(app=app.code, client_id=visitor.client_id),
+        source=former.client,
+        properties=former.properties if properties is None and not is_within else properties,
+        with_contact=with_contact,
+        resets=is_within,
+    )
+    standing = await execute(call, command)
+    if source is not None and not is_within:
+        device = Device(app=source.code, client_id=former.client_id, client=former.client)
+        context = msgspec.structs.replace(call.context, realm=source.realm)
+        await call.parts.bus.execute(MoveOut(device=device, to=app.code, client=standing.client), context)
+    return standing
+
+
+async def execute(call: Call[Any, Any], command: msgspec.Struct) -> Standing:
+    standing: Standing = await call.parts.bus.execute(command, call.context, caller=call.caller)
+    return standing

@@ -1,0 +1,48 @@
+"""The client service, on who uses the client: identified, anonymous, signed out, refreshed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from api.emarsys import answers
+from api.emarsys.bodies import ContactBody, RefreshBody, identity_of
+from api.emarsys.clients import execute
+from api.emarsys.door import Contract, Visitor
+from api.route import Answer, Call
+from commands.sdk_contacts import IdentifyContact, MakeAnonymous, RefreshContact
+
+
+class ContactQuery(msgspec.Struct, frozen=True):
+    """anonymous: there, with or without a value, when nobody is signed in (any more)."""
+
+    anonymous: str | None = None
+
+
+async def set_contact(call: Call[ContactBody, ContactQuery]) -> Answer:
+    visitor: Visitor = call.visitor
+    if visitor.contract is Contract.V3 and call.query.anonymous not in (None, "false"):
+        return await make_anonymous(call)
+    body: ContactBody = call.body
+    usual = await _usual_field(call) if body.contact_field_id is None else None
+    command = IdentifyContact(device=visitor.device, identity=identity_of(body, usual))
+    return await answers.with_tokens(call, await execute(call, command))
+
+
+async def make_anonymous(call: Call[Any, Any]) -> Answer:
+    return await answers.with_tokens(call, await execute(call, MakeAnonymous(device=call.visitor.device)))
+
+
+async def refresh(call: Call[RefreshBody, None]) -> Answer:
+    visitor: Visitor = call.visitor
+    command = RefreshContact(token=call.body.refresh_token, app=visitor.app.code, client_id=visitor.client_id)
+    return await answers.with_contact_token(call, await execute(call, command))
+
+
+async def _usual_field(call: Call[Any, Any]) -> int | None:
+    """The field that is meant when the SDK can't say: the app's, else its merchant's."""
+    visitor: Visitor = call.visitor
+    if visitor.app.settings.default_contact_field is not None:
+        return visitor.app.settings.default_contact_field
+    return (await call.parts.merchants.settings(visitor.app.realm)).default_contact_field

@@ -1,0 +1,119 @@
+"""How the Emarsys contract reads requests and refuses: its statuses, and the two forms of its errors.
+
+400: malformed, or no such app. 401: renew the token. 402: understood, and failed. 404, 413, 429 as ever. What a device
+would send again in vain is always a 4xx, since it keeps what a 5xx answers at the head of its queue.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from api.endpoint import decode_query
+from api.problem import decoding_error, problem_of
+from api.route import Answer
+from domain.errors import Forbidden, Invalid, MsgxcError, NotFound, TooLarge, TooMany, Unauthenticated
+
+V3_MEDIA_TYPE, V4_MEDIA_TYPE = "application/problem+json", "application/json"
+
+
+class UnknownApp(Invalid):
+    """A device that is told so tells its developer."""
+
+    code, title, status = "unknown-app", "There is no such app", 400
+
+
+class BadClientId(Invalid):
+    code, title, status = "bad-client-id", "The client id is missing or malformed", 400
+
+
+class V3:
+    """Errors are problems (RFC 9457), so that W can read each as JSON."""
+
+    def body(self, kind: Any, content: bytes) -> Any:
+        return decode_lax(kind, content)
+
+    def query(self, kind: type[msgspec.Struct], query: bytes) -> Any:
+        return decode_query(kind, query)
+
+    def refusal(self, error: MsgxcError) -> Answer:
+        status = status_of(error)
+        problem = msgspec.structs.replace(problem_of(error), status=status)
+        return Answer(msgspec.json.encode(problem), status, media_type=V3_MEDIA_TYPE)
+
+
+class V4Detail(msgspec.Struct, frozen=True):
+    code: str
+    message: str
+
+
+class V4Error(msgspec.Struct, frozen=True):
+    """The SDK's parser wants every field. code: see CODES. target: the part of the request that is meant."""
+
+    code: str
+    message: str
+    target: str
+    details: tuple[V4Detail, ...]
+
+
+class V4Failure(msgspec.Struct, frozen=True):
+    error: V4Error
+
+
+class V4:
+    """Errors as K reads them."""
+
+    def body(self, kind: Any, content: bytes) -> Any:
+        return decode_lax(kind, content)
+
+    def query(self, kind: type[msgspec.Struct], query: bytes) -> Any:
+        return decode_query(kind, query)
+
+    def refusal(self, error: MsgxcError) -> Answer:
+        detail = V4Detail(error.code, error.detail)
+        failure = V4Failure(V4Error(code_of(error), error.detail, error.field or "request", (detail,)))
+        return Answer(msgspec.json.encode(failure), status_of(error), media_type=V4_MEDIA_TYPE)
+
+
+CODES: tuple[tuple[type[MsgxcError], str], ...] = (
+    (UnknownApp, "1201"),
+    (BadClientId, "1101"),
+    (Unauthenticated, "1003"),
+    (TooLarge, "1005"),
+    (TooMany, "1006"),
+    (NotFound, "1004"),
+    (Invalid, "1001"),
+)
+"""K registers anew for 1100-1199 and reads its configuration again for 1200-1299: no other error may be in there."""
+FAILED, TROUBLE = "1002", "1000"
+
+
+def code_of(error: MsgxcError) -> str:
+    for kind, code in CODES:
+        if isinstance(error, kind):
+            return code
+    return FAILED if status_of(error) < 500 else TROUBLE
+
+
+def status_of(error: MsgxcError) -> int:
+    """422 (a field is not valid) is 400 here; 409 (the state forbids it) is 402."""
+    match error:
+        case Forbidden():
+            return 400
+        case _ if error.status == 422:
+            return 400
+        case _ if error.status == 409:
+            return 402
+        case _:
+            return error.status
+
+
+def decode_lax(kind: Any, content: bytes) -> Any:
+    """Numbers may come as texts, and no body is an empty one. Raises Invalid, naming the field."""
+    try:
+        return msgspec.json.decode(content or b"{}", type=kind, strict=False)
+    except msgspec.DecodeError as error:
+        raise decoding_error(error) from None
+    except (UnicodeDecodeError, RecursionError):
+        raise Invalid("the body is not JSON in UTF-8 of a sensible depth", field="body") from None

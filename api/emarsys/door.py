@@ -1,0 +1,181 @@
+"""Who comes in: the app of the path, the client id, the client state, the contact token, the rates, in this order.
+
+A client id is a word that anybody can say. What makes a caller somebody is the client state that we signed for it, or,
+where it has none, a contact token of ours. Without either it is a device that we have not seen before.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import re
+from collections.abc import Mapping
+
+import msgspec
+from starlette.types import Scope
+
+from api.auth import Identity
+from api.emarsys import limits
+from api.emarsys.dialect import BadClientId, UnknownApp
+from api.emarsys.jws import TokenExpired, TokenForeign
+from api.emarsys.limits import DeviceLimitExceeded
+from api.emarsys.tokens import STATE_HEADER, ClientState, ContactToken, Tokens
+from api.endpoint import ADDED, HEADERS
+from api.parts import Parts
+from commands.sdk_clients import Device
+from domain.app import AppFacts
+from domain.contact import Identity as Named
+from domain.context import Caller
+
+CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@{}|~-]{0,127}")
+"""A UUID on mobile, `{app}_{uuid}` in browsers; in no log line, header or state does any of these need escaping."""
+
+
+class Contract(enum.Enum):
+    """Names of the headers: client id, client state, contact token."""
+
+    V3 = (b"x-client-id", b"x-client-state", b"x-contact-token")
+    V4 = (b"ec-client-id", b"ec-client-state", b"ec-contact")
+
+    @property
+    def state_header(self) -> bytes:
+        return self.value[1]
+
+
+class Checks(enum.Enum):
+    """What a route asks of the tokens.
+
+    STATE: the state must be this client's; the contact token, if there is one, no forgery.
+    STATE_ALONE: a contact token is not looked at, since a stale one rides along.
+    REGISTRATION: as STATE_ALONE, and the state may be of another app, which the device comes from.
+    NOTHING: the call brings a proof of its own.
+    """
+
+    STATE = enum.auto()
+    STATE_ALONE = enum.auto()
+    REGISTRATION = enum.auto()
+    NOTHING = enum.auto()
+
+
+class Visitor(msgspec.Struct, frozen=True, kw_only=True):
+    """A device at the door. state: this app's and this client's, verified; state_text: as it came. former: the same of
+    another app.
+
+    contact: its contact token, verified and of this merchant, where the route looks at it.
+    """
+
+    app: AppFacts
+    client_id: str
+    contract: Contract
+    headers: Mapping[bytes, bytes]
+    state: ClientState | None = None
+    state_text: str = ""
+    former: ClientState | None = None
+    contact: ContactToken | None = None
+
+    @property
+    def device(self) -> Device:
+        state = self.state
+        if state is None:
+            client = self.contact.client if self.contact is not None else None
+            return Device(app=self.app.code, client_id=self.client_id, client=client)
+        return Device(
+            app=self.app.code,
+            client_id=self.client_id,
+            client=state.client,
+            contact=state.contact,
+            identity=named(state),
+            properties=state.properties,
+        )
+
+
+def named(state: ClientState) -> Named | None:
+    """How the state names the contact."""
+    field = state.contact_field
+    return Named(field.id, field.value, field.encrypted) if field else None
+
+
+class Door:
+    """api.route.Admit for one kind of route."""
+
+    def __init__(self, contract: Contract, checks: Checks = Checks.STATE) -> None:
+        self._contract, self._checks = contract, checks
+
+    async def __call__(self, parts: Parts, scope: Scope) -> Identity:
+        headers: Mapping[bytes, bytes] = scope[HEADERS]
+        app = await app_of(parts, scope["path_params"]["app"])
+        id_header, state_header, contact_header = self._contract.value
+        visitor = Visitor(
+            app=app, client_id=_client_id(headers, id_header), contract=self._contract, headers=headers
+        )
+        if self._checks is not Checks.NOTHING:
+            state, contact = headers.get(state_header), headers.get(contact_header)
+            visitor = self._verified(visitor, parts.tokens, state, contact)
+            count(parts, scope, visitor)
+        caller = Caller(uid=visitor.client_id, realm=app.realm)
+        return Identity(caller, math.inf, "", visitor)
+
+    def _verified(
+        self, visitor: Visitor, tokens: Tokens, state: bytes | None, contact: bytes | None
+    ) -> Visitor:
+        """Raises Unauthenticated for a token that is forged, foreign, or of a key that is gone."""
+        app = visitor.app
+        if state:
+            text = state.decode("latin-1")
+            found = tokens.read_state(text)
+            if found.client_id != visitor.client_id:
+                raise TokenForeign("this client state is another client's", field=STATE_HEADER)
+            if found.app.casefold() == app.code.casefold():
+                visitor = msgspec.structs.replace(visitor, state=found, state_text=text)
+            elif self._checks is Checks.REGISTRATION:
+                visitor = msgspec.structs.replace(visitor, former=found)
+            else:
+                raise TokenForeign("this client state is another app's", field=STATE_HEADER)
+        if contact and self._checks is Checks.STATE:
+            return self._with_contact(visitor, tokens, contact.decode("latin-1"))
+        return visitor
+
+    def _with_contact(self, visitor: Visitor, tokens: Tokens, text: str) -> Visitor:
+        client = visitor.state.client if visitor.state is not None else None
+        try:
+            token = tokens.read_contact(text)
+        except TokenExpired:
+            # The state says who calls, and a refresh would say nothing else: spare the device the detour.
+            if client is None:
+                raise
+            return visitor
+        token.assert_of(realm=visitor.app.realm, client=client)
+        return msgspec.structs.replace(visitor, contact=token)
+
+
+def count(parts: Parts, scope: Scope, visitor: Visitor) -> None:
+    """Raises DeviceLimitExceeded. Either way the answer says what is left."""
+    try:
+        fields = limits.take(parts.counter, parts.now_s(), visitor.app, visitor.client_id, address_of(scope))
+    except DeviceLimitExceeded as error:
+        scope[ADDED].extend(error.fields)
+        raise
+    scope[ADDED].extend(fields)
+
+
+def address_of(scope: Scope) -> str:
+    """The caller's, as the server in front of us tells it."""
+    return scope["client"][0] if scope.get("client") else ""
+
+
+async def app_of(parts: Parts, code: str) -> AppFacts:
+    """Raises UnknownApp or Unavailable."""
+    app = await parts.apps.app(code)
+    if app is None:
+        raise UnknownApp("there is no app with this code", field="app")
+    return app
+
+
+def _client_id(headers: Mapping[bytes, bytes], name: bytes) -> str:
+    """Raises BadClientId."""
+    value = headers.get(name, b"").decode("latin-1")
+    if not CLIENT_ID.fullmatch(value):
+        raise BadClientId(
+            f"send the client's id, 1 to 128 plain characters, as {name.decode()}", field=name.decode()
+        )
+    return value

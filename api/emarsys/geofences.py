@@ -1,0 +1,62 @@
+"""The places that an app's devices watch. A strong ETag over the answer's bytes; 304 only to who asks for it, since the
+SDKs do not, and could make nothing of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from api.emarsys.door import Visitor
+from api.route import Answer, Call
+from domain.geofence import Geofence, Geofences, Trigger
+
+
+async def geofences(call: Call[None, None]) -> Answer:
+    visitor: Visitor = call.visitor
+    content = canonical(visitor.app.settings.geofences)
+    etag = b'"%b"' % hashlib.sha256(content).hexdigest()[:32].encode()
+    headers = ((b"etag", etag), (b"cache-control", b"private, no-cache"))
+    if _has(visitor.headers.get(b"if-none-match", b""), etag):
+        return Answer(b"", 304, headers=headers)
+    return Answer(content, headers=headers)
+
+
+def canonical(fences: Geofences) -> bytes:
+    """The same for the same fences, on every process. Fields that say nothing are left out: Android reads no null."""
+    value = {
+        "refreshRadiusRatio": fences.refresh_radius_ratio,
+        "groups": [
+            {
+                "id": group.id,
+                "waitInterval": group.wait_interval,
+                "geofences": [_fence(fence) for fence in group.geofences],
+            }
+            for group in fences.groups
+        ],
+    }
+    return msgspec.json.encode(value, order="deterministic")
+
+
+def _fence(fence: Geofence) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "id": fence.id,
+        "lat": fence.lat,
+        "lon": fence.lon,
+        "r": fence.r,
+        "triggers": [_trigger(trigger) for trigger in fence.triggers],
+    }
+    return said if fence.wait_interval is None else {**said, "waitInterval": fence.wait_interval}
+
+
+def _trigger(trigger: Trigger) -> dict[str, Any]:
+    said: dict[str, Any] = {"id": trigger.id, "type": trigger.type, "action": trigger.action}
+    return {**said, "loiteringDelay": trigger.loitering_delay} if trigger.type == "DWELLING" else said
+
+
+def _has(if_none_match: bytes, etag: bytes) -> bool:
+    """By weak comparison, as RFC 9110 has it for this header."""
+    asked = [each.strip().removeprefix(b"W/") for each in if_none_match.split(b",")]
+    return etag in asked or asked == [b"*"]

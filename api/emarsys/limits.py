@@ -1,0 +1,66 @@
+"""How often devices may call, as the app's owner set it: each client, all of the app, each network address.
+
+Counted by all API processes together. Refreshing a token is never counted: a device that can't refresh can't do
+anything.
+"""
+
+from __future__ import annotations
+
+from api.port import RateCounter
+from api.route import Header
+from domain.app import AppFacts
+from domain.app_settings import RateLimits
+from domain.errors import TooMany
+
+WINDOW_S = 60
+
+Counted = tuple[str, int, int]
+"""Whose calls, how many there may be, how many there are."""
+
+
+class DeviceLimitExceeded(TooMany):
+    """whose: "client", "app" or "address". fields: of the answer's header."""
+
+    def __init__(self, whose: str, limit: int, fields: list[Header], *, reset_s: int) -> None:
+        super().__init__(
+            f"at most {limit:,} calls of one {whose} in {WINDOW_S} s; try again in {reset_s} s",
+            retry_after_s=reset_s,
+        )
+        self.fields = fields
+
+
+def take(counter: RateCounter, now_s: float, app: AppFacts, client_id: str, address: str) -> list[Header]:
+    """Count a call; what is left of the narrowest limit, as header fields. Raises DeviceLimitExceeded."""
+    limits, of = app.settings.rate_limits, app.id.hex
+    window = int(now_s) // WINDOW_S
+    return _fields(
+        int(now_s),
+        (
+            ("client", limits.client_per_minute, counter.add(f"sdk|c|{of}|{client_id}", window)),
+            ("app", limits.app_per_minute, counter.add(f"sdk|p|{of}", window)),
+            ("address", limits.address_per_minute, counter.add(f"sdk|a|{of}|{address}", window)),
+        ),
+    )
+
+
+def take_appless(counter: RateCounter, now_s: float, realm: str, address: str) -> list[Header]:
+    """The same where there is no app: the address alone is counted."""
+    count = counter.add(f"sdk|m|{realm}|{address}", int(now_s) // WINDOW_S)
+    return _fields(int(now_s), (("address", RateLimits().address_per_minute, count),))
+
+
+def _fields(now_s: int, counted: tuple[Counted, ...]) -> list[Header]:
+    whose, limit, count = min(counted, key=_left)
+    reset_s = WINDOW_S - now_s % WINDOW_S
+    fields = [
+        (b"x-rate-limit-limit", b"%d" % limit),
+        (b"x-rate-limit-remaining", b"%d" % max(0, limit - count)),
+        (b"x-rate-limit-reset", b"%d" % reset_s),
+    ]
+    if count > limit:
+        raise DeviceLimitExceeded(whose, limit, fields, reset_s=reset_s)
+    return fields
+
+
+def _left(counted: Counted) -> int:
+    return counted[1] - counted[2]

@@ -1,0 +1,150 @@
+"""Every route of the client service, in both generations and under both names for an app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from api.emarsys import clients, contacts, geofences
+from api.emarsys.bodies import (
+    ContactBody,
+    ContactTokenAnswer,
+    Properties,
+    PushTokenBody,
+    RefreshBody,
+    SwitchBody,
+    Tokens,
+)
+from api.emarsys.dialect import V3, V4, BadClientId, UnknownApp
+from api.emarsys.door import Checks, Contract, Door
+from api.route import Dialect, Handler, Route, Who
+from domain.errors import Conflict, MsgxcError, NotFound, TooMany, Unauthenticated
+from domain.geofence import Geofences
+from domain.refresh_family import RefreshRefused
+
+GROUP = "client service"
+V3_BASES = ("/v3/apps/{app}", "/v3/domains/{app}")
+"""The second is what builds of the web SDK say."""
+V4_BASE = "/v4/apps/{app}"
+_ERRORS: tuple[type[MsgxcError], ...] = (UnknownApp, BadClientId, Unauthenticated, TooMany)
+
+
+def _route(
+    method: str, path: str, handler: Handler, summary: str, dialect: Dialect, door: Door, **more: Any
+) -> Route:
+    errors = (*_ERRORS, *more.pop("errors", ()))
+    return Route(
+        method=method,
+        path=path,
+        handler=handler,
+        who=Who.DEVICE,
+        summary=summary,
+        group=GROUP,
+        admit=door,
+        dialect=dialect,
+        errors=errors,
+        **more,
+    )
+
+
+def _client_service(base: str, contract: Contract) -> Iterator[Route]:
+    """What both generations have."""
+    dialect: Dialect = V3() if contract is Contract.V3 else V4()
+    is_v4 = contract is Contract.V4
+
+    def route(method: str, path: str, handler: Handler, summary: str, checks: Checks, **more: Any) -> Route:
+        return _route(method, f"{base}{path}", handler, summary, dialect, Door(contract, checks), **more)
+
+    alone = Checks.STATE_ALONE
+    yield route(
+        "POST",
+        "/client",
+        clients.register,
+        "Register the client, or tell what changed about it.",
+        Checks.REGISTRATION,
+        body=Properties,
+        **({"answer": Tokens, "statuses": (200, 204)} if is_v4 else {"statuses": (204,)}),
+    )
+    yield route(
+        "PUT",
+        "/client/push-token",
+        clients.set_push_token,
+        "Say where the client is pushed to.",
+        Checks.STATE,
+        body=PushTokenBody,
+        statuses=(204,),
+    )
+    yield route(
+        "DELETE",
+        "/client/push-token",
+        clients.clear_push_token,
+        "Stop pushing to the client.",
+        Checks.STATE,
+        statuses=(204,),
+    )
+    yield route(
+        "POST",
+        "/client/contact",
+        contacts.set_contact,
+        "Say who uses the client.",
+        alone,
+        body=ContactBody,
+        answer=Tokens,
+        errors=(Conflict,),
+        **({} if is_v4 else {"query": contacts.ContactQuery}),
+    )
+    yield route(
+        "POST",
+        "/client/contact-token",
+        contacts.refresh,
+        "Get a new contact token.",
+        Checks.NOTHING,
+        body=RefreshBody,
+        answer=ContactTokenAnswer,
+        errors=(RefreshRefused,),
+    )
+
+
+def _only_v4() -> Iterator[Route]:
+    yield _route(
+        "DELETE",
+        f"{V4_BASE}/client/contact",
+        contacts.make_anonymous,
+        "Say that nobody in particular uses the client any more.",
+        V4(),
+        Door(Contract.V4, Checks.STATE_ALONE),
+        answer=Tokens,
+        errors=(Conflict,),
+    )
+    yield _route(
+        "POST",
+        f"{V4_BASE}/client/app",
+        clients.switch,
+        "Go over to another app.",
+        V4(),
+        Door(Contract.V4),
+        body=SwitchBody,
+        answer=Tokens,
+        errors=(NotFound,),
+    )
+
+
+def _only_v3(base: str) -> Iterator[Route]:
+    yield _route(
+        "GET",
+        f"{base}/geo-fences",
+        geofences.geofences,
+        "The places that the app's devices watch.",
+        V3(),
+        Door(Contract.V3, Checks.STATE_ALONE),
+        answer=Geofences,
+        statuses=(200, 304),
+    )
+
+
+ROUTES: tuple[Route, ...] = (
+    *(route for base in V3_BASES for route in _client_service(base, Contract.V3)),
+    *_client_service(V4_BASE, Contract.V4),
+    *_only_v4(),
+    *(route for base in V3_BASES for route in _only_v3(base)),
+)

@@ -1,0 +1,67 @@
+"""What a device calls its push token, as an address of a channel. Knows no provider's opinion of it."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import msgspec
+
+from domain.channel import APNS, FCM, HMS, WEBPUSH
+from domain.errors import Invalid
+
+TOKEN_MAX = 4_096
+"""Characters; the longest subscription seen in the wild is about 1 kB."""
+
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+_ENDPOINT = re.compile(r"https://[\x21-\x7e]{3,2000}")
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]{1,256}={0,2}")
+_CHANNELS = {"ios": APNS, "android": FCM, "android-huawei": HMS}
+
+
+class PushAddress(NamedTuple):
+    """identity: what tells two addresses apart. address: all that is needed to send to it."""
+
+    channel: str
+    identity: str
+    address: str
+
+
+class _Keys(msgspec.Struct, frozen=True):
+    p256dh: str
+    auth: str
+
+
+class _Subscription(msgspec.Struct, frozen=True):
+    endpoint: str
+    keys: _Keys
+
+
+_decode = msgspec.json.Decoder(_Subscription).decode
+
+
+def push_address(token: str, platform: str) -> PushAddress:
+    """platform: as the device registered it; "" when it did not. A browser's token is its PushSubscription as JSON.
+
+    Raises Invalid.
+    """
+    if not 1 <= len(token) <= TOKEN_MAX:
+        raise Invalid(f"a push token has 1 to {TOKEN_MAX:,} characters", field="pushToken")
+    if token.lstrip().startswith("{"):
+        return _of_browser(token)
+    if not _TOKEN.fullmatch(token):
+        raise Invalid("a push token has visible ASCII characters alone", field="pushToken")
+    return PushAddress(_CHANNELS.get(platform.casefold(), FCM), token, token)
+
+
+def _of_browser(token: str) -> PushAddress:
+    try:
+        subscription = _decode(token)
+    except (msgspec.DecodeError, RecursionError):
+        raise Invalid("this is no PushSubscription with endpoint and keys", field="pushToken") from None
+    keys = subscription.keys
+    if not _ENDPOINT.fullmatch(subscription.endpoint):
+        raise Invalid("endpoint is the https URL that the browser gave", field="pushToken")
+    if not (_BASE64URL.fullmatch(keys.p256dh) and _BASE64URL.fullmatch(keys.auth)):
+        raise Invalid("keys has p256dh and auth in base64url", field="pushToken")
+    return PushAddress(WEBPUSH, subscription.endpoint, msgspec.json.encode(subscription).decode())
