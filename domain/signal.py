@@ -49,7 +49,7 @@ class CampaignView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     button: str = ""
 
 
-Part = Literal["events", "clicks", "viewedMessages"]
+Part = Literal["events", "clicks", "viewedMessages", "deviceEventState"]
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,212 @@
+"""A request of device events, item by item: what can be read goes on in its order, what can't is kept with the reason.
+
+A device joins all that it has gathered into one request, and drops all of it at one 4xx. So only what is no JSON object
+is refused as a whole. Pure: knows no app, no client and no HTTP.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from domain.errors import Invalid
+from domain.nesting import assert_shallow
+from domain.signal import CampaignView, DeviceEvent, Part, Refused
+
+NAME_MAX = 256
+WORD_MAX = 1_024
+"""Characters of a campaign, a button, a session, a tracking word."""
+ATTRIBUTES_MAX = 256
+"""Of one event."""
+STATE_BYTES_MAX = 16_384
+"""Of a deviceEventState: it comes with every request, and is kept for every client."""
+KEPT_CHARS = 1_024
+"""Of a refused item: enough to see what is wrong with it."""
+REFUSED_MAX = 100
+"""Of one request; a device that sends only rubbish shall not fill the stream with it."""
+
+Name = Annotated[str, Meta(min_length=1, max_length=NAME_MAX)]
+Word = Annotated[str, Meta(max_length=WORD_MAX)]
+When = Annotated[datetime, Meta(tz=True)]
+
+
+class EventItem(msgspec.Struct, frozen=True, kw_only=True):
+    """timestamp: by the device's clock, with a zone. trackingInfo, reporting: v5 alone."""
+
+    type: str
+    name: Name
+    timestamp: When
+    attributes: Annotated[dict[str, str], Meta(max_length=ATTRIBUTES_MAX)] | None = None
+    session_id: Word | None = msgspec.field(name="sessionId", default=None)
+    tracking_info: Word | None = msgspec.field(name="trackingInfo", default=None)
+    reporting: Word | None = None
+
+    def read(self) -> DeviceEvent:
+        """Raises ValueError."""
+        if self.type not in {"custom", "internal"}:
+            raise ValueError("type is custom or internal")
+        return DeviceEvent(
+            name=self.name,
+            at=self.timestamp,
+            internal=self.type == "internal",
+            attributes=self.attributes or {},
+            session=self.session_id or "",
+            tracking=self.tracking_info or "",
+            reporting=self.reporting or "",
+        )
+
+
+class ClickItem(msgspec.Struct, frozen=True, kw_only=True):
+    """A button of an in-app campaign."""
+
+    campaign_id: Word = msgspec.field(name="campaignId")
+    button_id: Word = msgspec.field(name="buttonId")
+    timestamp: When
+
+    def read(self) -> CampaignView:
+        return CampaignView(campaign=self.campaign_id, at=self.timestamp, button=self.button_id)
+
+
+class ViewItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An in-app campaign that was shown."""
+
+    campaign_id: Word = msgspec.field(name="campaignId")
+    timestamp: When
+
+    def read(self) -> CampaignView:
+        return CampaignView(campaign=self.campaign_id, at=self.timestamp)
+
+
+class EventsBody(msgspec.Struct, frozen=True, kw_only=True):
+    """As SDKs write it."""
+
+    dnd: bool | None = None
+    events: list[EventItem] = []
+    clicks: list[ClickItem] = []
+    viewed_messages: list[ViewItem] = msgspec.field(name="viewedMessages", default_factory=list)
+    device_event_state: Any = msgspec.field(name="deviceEventState", default=None)
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """A request's items. state: the device's, None when it sent none that can be kept."""
+
+    dnd: bool = False
+    events: tuple[DeviceEvent, ...] = ()
+    clicks: tuple[CampaignView, ...] = ()
+    viewed: tuple[CampaignView, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    state: Any = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.events or self.clicks or self.viewed or self.refused or self.state is not None)
+
+
+class _Loose(msgspec.Struct):
+    dnd: Any = None
+    events: msgspec.Raw = msgspec.Raw(b"[]")
+    clicks: msgspec.Raw = msgspec.Raw(b"[]")
+    viewed_messages: msgspec.Raw = msgspec.field(name="viewedMessages", default=msgspec.Raw(b"[]"))
+    device_event_state: msgspec.Raw = msgspec.field(name="deviceEventState", default=msgspec.Raw(b"null"))
+
+
+_decode_strict = msgspec.json.Decoder(EventsBody).decode
+_decode_loose = msgspec.json.Decoder(_Loose).decode
+_decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_event = msgspec.json.Decoder(EventItem).decode
+_decode_click = msgspec.json.Decoder(ClickItem).decode
+_decode_view = msgspec.json.Decoder(ViewItem).decode
+
+
+def read_batch(content: bytes) -> Batch:
+    """Raises Invalid for what is no JSON object in UTF-8."""
+    try:
+        return _all_good(_decode_strict(content or b"{}"))
+    except (ValueError, RecursionError):
+        return _item_by_item(content)
+
+
+def _all_good(body: EventsBody) -> Batch:
+    """Raises ValueError when something about it is not good."""
+    return Batch(
+        dnd=body.dnd is True,
+        events=tuple([each.read() for each in body.events]),
+        clicks=tuple([each.read() for each in body.clicks]),
+        viewed=tuple([each.read() for each in body.viewed_messages]),
+        state=_state(body.device_event_state),
+    )
+
+
+def _item_by_item(content: bytes) -> Batch:
+    try:
+        loose = _decode_loose(_mended(content))
+    except (ValueError, RecursionError):
+        raise Invalid("the body is not a JSON object of a sensible depth", field="body") from None
+    refused: list[Refused] = []
+    events = tuple(_read("events", loose.events, _decode_event, refused))
+    clicks = tuple(_read("clicks", loose.clicks, _decode_click, refused))
+    viewed = tuple(_read("viewedMessages", loose.viewed_messages, _decode_view, refused))
+    state = None
+    try:
+        state = _state(msgspec.json.decode(loose.device_event_state))
+    except ValueError as error:
+        refused.append(_refused("deviceEventState", 0, error, loose.device_event_state))
+    return Batch(
+        dnd=loose.dnd is True,
+        events=events,
+        clicks=clicks,
+        viewed=viewed,
+        refused=tuple(refused[:REFUSED_MAX]),
+        state=state,
+    )
+
+
+def _mended(content: bytes) -> bytes:
+    """The same JSON, with a question mark for what is no character: half an emoji, cut off by the app, is "\\ud83d" when
+    a browser writes it, and would cost the whole batch. Raises ValueError, RecursionError.
+    """
+    try:
+        msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        value = json.loads(content.decode("utf-8", "replace"))
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+    return content
+
+
+def _read(part: Part, raw: msgspec.Raw, decode: Any, refused: list[Refused]) -> Iterator[Any]:
+    """The part's good items, in order; the others go to `refused`."""
+    if bytes(raw) == b"null":
+        return
+    try:
+        items = _decode_items(raw)
+    except msgspec.ValidationError:
+        refused.append(_refused(part, 0, ValueError("this is no list"), raw))
+        return
+    for index, item in enumerate(items):
+        try:
+            yield decode(item).read()
+        except (ValueError, RecursionError) as error:
+            refused.append(_refused(part, index, error, item))
+
+
+def _refused(part: Part, index: int, error: Exception, item: msgspec.Raw) -> Refused:
+    text = bytes(item)[: KEPT_CHARS * 4].decode("utf-8", "replace")[:KEPT_CHARS]
+    return Refused(part=part, index=index, reason=str(error) or "nested too deep", item=text)
+
+
+def _state(value: Any) -> Any:
+    """Raises ValueError for one that can't be kept."""
+    if value is None:
+        return None
+    try:
+        assert_shallow(value, field="deviceEventState")
+    except Invalid as invalid:
+        raise ValueError(invalid.detail) from None
+    if len(msgspec.json.encode(value)) > STATE_BYTES_MAX:
+        raise ValueError(f"at most {STATE_BYTES_MAX:,} bytes")
+    return value

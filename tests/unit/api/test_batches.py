@@ -1,0 +1,141 @@
+"""Device events, read item by item: nothing good is ever lost to something bad beside it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api.emarsys.batches import REFUSED_MAX, STATE_BYTES_MAX, read_batch
+from domain.errors import Invalid
+
+AT = "2026-01-02T03:04:05.678Z"
+NAMES = st.text(min_size=1, max_size=20)
+WORDS = st.text(max_size=20)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def event(name: str = "opened", **more: Any) -> dict[str, Any]:
+    return {"type": "custom", "name": name, "timestamp": AT, **more}
+
+
+good_events = st.builds(
+    lambda name, attributes, internal, session: event(
+        name,
+        attributes=attributes,
+        type="internal" if internal else "custom",
+        **({"sessionId": session} if session else {}),
+    ),
+    NAMES,
+    st.dictionaries(WORDS, WORDS, max_size=3),
+    st.booleans(),
+    WORDS,
+)
+bad_events = st.one_of(
+    JSON.filter(lambda value: not isinstance(value, dict)),
+    good_events.map(lambda each: {**each, "timestamp": "yesterday"}),
+    good_events.map(lambda each: {**each, "timestamp": "2026-01-02T03:04:05"}),
+    good_events.map(lambda each: {**each, "name": ""}),
+    good_events.map(lambda each: {**each, "name": 5}),
+    good_events.map(lambda each: {**each, "type": "other"}),
+    good_events.map(lambda each: {**each, "attributes": {"deep": {"er": 1}}}),
+    good_events.map(lambda each: {key: value for key, value in each.items() if key != "timestamp"}),
+)
+
+
+@given(st.lists(st.tuples(st.booleans(), good_events, bad_events), max_size=30))
+def test_the_good_are_kept_in_order_and_the_bad_with_their_reason(
+    drawn: list[tuple[bool, dict[str, Any], Any]],
+) -> None:
+    """Whatever the mixture: each item is in one of the two, where it belongs."""
+    items = [good if is_good else bad for is_good, good, bad in drawn]
+    batch = read_batch(json.dumps({"events": items}).encode())
+    expected = [good for is_good, good, _ in drawn if is_good]
+    assert [each.name for each in batch.events] == [each["name"] for each in expected]
+    assert [each.attributes for each in batch.events] == [each["attributes"] for each in expected]
+    assert [each.internal for each in batch.events] == [each["type"] == "internal" for each in expected]
+    assert [each.index for each in batch.refused] == [
+        index for index, (is_good, _, _) in enumerate(drawn) if not is_good
+    ]
+    assert all(each.reason and each.part == "events" for each in batch.refused)
+
+
+@settings(max_examples=50)
+@given(JSON, JSON, JSON, JSON)
+def test_a_part_that_is_no_list_spoils_no_other(events: Any, clicks: Any, viewed: Any, state: Any) -> None:
+    """Any JSON in any part, beside one good click."""
+    good = {"campaignId": "c", "buttonId": "b", "timestamp": AT}
+    clicks = [clicks, good]
+    body = {"events": events, "clicks": clicks, "viewedMessages": viewed, "deviceEventState": state}
+    batch = read_batch(json.dumps(body).encode())
+    assert [(each.campaign, each.button) for each in batch.clicks] == [("c", "b")]
+    assert batch.state == state
+
+
+@given(st.binary(max_size=200))
+def test_what_is_no_json_object_is_refused_as_a_whole(content: bytes) -> None:
+    """Raises Invalid and nothing else."""
+    try:
+        value = json.loads(content.decode("utf-8", "replace") or "{}")
+    except ValueError:
+        value = None
+    if isinstance(value, dict):
+        read_batch(content)
+    else:
+        with pytest.raises(Invalid):
+            read_batch(content)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"events":' + b"[" * 100_000])
+def test_a_bottomless_body_is_refused(content: bytes) -> None:
+    """It is no JSON anybody could read to its end."""
+    with pytest.raises(Invalid):
+        read_batch(content)
+
+
+@pytest.mark.parametrize("word", [b'"half \\ud83d"', b'"half \xf0\x9f"', b'"\\udc00\\ud83d!"'])
+def test_half_a_character_costs_no_event(word: bytes) -> None:
+    """Apps cut texts in the middle of an emoji, and JSON.stringify writes what is left as it is."""
+    content = json.dumps({"events": [event("a"), event("b", attributes={"word": "WORD"})]}).encode()
+    batch = read_batch(content.replace(b'"WORD"', word))
+    assert [each.name for each in batch.events] == ["a", "b"]
+    batch.events[1].attributes["word"].encode()
+
+
+def test_a_deep_item_is_refused_alone() -> None:
+    """Its neighbours are kept."""
+    deep = json.loads("[" * 900 + "]" * 900)
+    batch = read_batch(json.dumps({"events": [event("a"), deep, event("b")]}).encode())
+    assert [each.name for each in batch.events] == ["a", "b"]
+    assert [each.index for each in batch.refused] == [1]
+
+
+def test_a_state_that_is_too_large_is_refused_alone() -> None:
+    """It comes back with every request: what is too large for that is not kept."""
+    body = {"events": [event()], "deviceEventState": {"a": "x" * STATE_BYTES_MAX}}
+    batch = read_batch(json.dumps(body).encode())
+    assert len(batch.events) == 1
+    assert batch.state is None
+    assert [each.part for each in batch.refused] == ["deviceEventState"]
+
+
+def test_a_request_of_rubbish_does_not_fill_the_stream() -> None:
+    """The first of the refused stand for all."""
+    batch = read_batch(json.dumps({"events": [{}] * 1_000 + [event()]}).encode())
+    assert len(batch.refused) == REFUSED_MAX
+    assert len(batch.events) == 1
+
+
+def test_an_event_of_v5_has_its_tracking() -> None:
+    """As engagement-cloud-sdk 4.0 writes it (DeviceEvent.kt)."""
+    body = {"dnd": True, "events": [event(trackingInfo="t", reporting="r")], "deviceEventState": "opaque"}
+    batch = read_batch(json.dumps(body).encode())
+    assert (batch.events[0].tracking, batch.events[0].reporting) == ("t", "r")
+    assert (batch.dnd, batch.state) == (True, "opaque")
