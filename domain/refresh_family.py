@@ -71,6 +71,13 @@ class RefreshToken(NamedTuple):
 _FROM_URL = str.maketrans("-_+/", "+/!!")
 
 
+class Issue(NamedTuple):
+    """One generation: the hash of its secret, and when it was issued."""
+
+    hash: str
+    at: datetime
+
+
 class RefreshFamily(Aggregate):
     """Of a client, or of a contact where there is no app."""
 
@@ -90,7 +97,7 @@ class RefreshFamily(Aggregate):
         hash: str
 
         def apply(self, aggregate: RefreshFamily) -> None:
-            aggregate.changed_at = self.timestamp
+            aggregate.issues = (Issue(self.hash, self.timestamp),)
 
     @dataclass(frozen=True, kw_only=True)
     class Issued(Event):
@@ -103,8 +110,8 @@ class RefreshFamily(Aggregate):
 
         def apply(self, aggregate: RefreshFamily) -> None:
             assert self.generation == aggregate.generation + 1
-            aggregate.hashes = (*aggregate.hashes, self.hash)
-            aggregate.contact, aggregate.changed_at = self.contact, self.timestamp
+            aggregate.issues = (*aggregate.issues, Issue(self.hash, self.timestamp))
+            aggregate.contact = self.contact
 
     @dataclass(frozen=True, kw_only=True)
     class Reused(Event):
@@ -114,7 +121,7 @@ class RefreshFamily(Aggregate):
         generation: int
 
         def apply(self, aggregate: RefreshFamily) -> None:
-            aggregate.ended, aggregate.changed_at = REUSED, self.timestamp
+            aggregate.ended, aggregate.ended_at = REUSED, self.timestamp
 
     @dataclass(frozen=True, kw_only=True)
     class Ended(Event):
@@ -124,18 +131,18 @@ class RefreshFamily(Aggregate):
         reason: str
 
         def apply(self, aggregate: RefreshFamily) -> None:
-            aggregate.ended, aggregate.changed_at = self.reason, self.timestamp
+            aggregate.ended, aggregate.ended_at = self.reason, self.timestamp
 
     def __init__(self, merchant: str, app: str, client: UUID | None, contact: UUID, hash: str) -> None:
         self.merchant, self.app, self.client, self.contact = merchant, app, client, contact
-        self.hashes: tuple[str, ...] = (hash,)
+        self.issues: tuple[Issue, ...] = ()
         self.ended = ""
-        self.changed_at: datetime | None = None
+        self.ended_at: datetime | None = None
 
     @property
     def generation(self) -> int:
         """The last that was issued; the first is 1."""
-        return len(self.hashes)
+        return len(self.issues)
 
     @property
     def has_room(self) -> bool:
@@ -180,13 +187,13 @@ class RefreshFamily(Aggregate):
         """Whether the token is good. If not, the family may have ended by this: save it, then refuse."""
         if not self._has_issued(token):
             return False
-        if token.generation == self.generation:
-            return not self.ended or (self.ended == FULL and self._in_grace(at))
-        if self.ended:
+        if self.ended and self.ended != FULL:
             return False
-        if token.generation == self.generation - 1 and self._in_grace(at):
+        superseded_at = self._superseded_at(token.generation)
+        if superseded_at is None or at - superseded_at <= GRACE:
             return True
-        self.trigger_event(self.Reused, timestamp=at, generation=token.generation)
+        if not self.ended:
+            self.trigger_event(self.Reused, timestamp=at, generation=token.generation)
         return False
 
     def end(self, *, at: datetime, reason: str) -> None:
@@ -196,8 +203,10 @@ class RefreshFamily(Aggregate):
     def _has_issued(self, token: RefreshToken) -> bool:
         if token.family != self.id or not 1 <= token.generation <= self.generation:
             return False
-        return hmac.compare_digest(token.hash, self.hashes[token.generation - 1])
+        return hmac.compare_digest(token.hash, self.issues[token.generation - 1].hash)
 
-    def _in_grace(self, at: datetime) -> bool:
-        assert self.changed_at is not None
-        return at - self.changed_at <= GRACE
+    def _superseded_at(self, generation: int) -> datetime | None:
+        """When the next token was issued, by this family or, once it is full, by another; None for the last."""
+        if generation < self.generation:
+            return self.issues[generation].at
+        return self.ended_at
