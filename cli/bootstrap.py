@@ -18,6 +18,7 @@ from cli.stores import make_missing, open_store
 from commands.bus import Bus
 from domain.ids import Ids
 from domain.recorded import EVENTS
+from domain.sid import sid_key
 from gateways.port import Gateway
 from gateways.registry import build
 from infra.apps.directory import FollowedApps
@@ -137,7 +138,7 @@ async def open_exchange(
             merchants=known.merchants,
             gateways=gateways,
             vapid=vapid,
-            sending=DirectorySending(known.apps, vapid),
+            sending=DirectorySending(known.apps, vapid, sid_key=sid_key(session.keyring.id_key)),
             bus=bus,
             watermark=Watermark(store, local=projecting),
         )

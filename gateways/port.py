@@ -46,7 +46,8 @@ class AppSender(msgspec.Struct, frozen=True, kw_only=True):
 
     style: see gateways/styles/; one that is not there means the exchange's own form. apns_topic: "" for the channel's
     own. vapid_key_pem: the private key that browsers of the domain subscribed to, "" for the channel's own.
-    android: which of Emarsys' payloads Android devices get. links: None where nothing reports by them.
+    android: which of Emarsys' payloads Android devices get. sid_key: of what a click is reported with (see domain.sid).
+    links: None where nothing reports by them.
     """
 
     code: str
@@ -54,6 +55,7 @@ class AppSender(msgspec.Struct, frozen=True, kw_only=True):
     apns_topic: str = ""
     vapid_key_pem: str = ""
     android: Literal["v1", "v2"] = "v1"
+    sid_key: bytes = b""
     links: Links | None = None
 
     def __repr__(self) -> str:

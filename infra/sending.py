@@ -28,10 +28,13 @@ class LinksOfApps(Protocol):
 
 
 class DirectorySending:
-    """gateways.port.AppSending."""
+    """gateways.port.AppSending. sid_key: from domain.sid.sid_key."""
 
-    def __init__(self, apps: AppDirectory, vapid: VapidKeys, links: LinksOfApps | None = None) -> None:
+    def __init__(
+        self, apps: AppDirectory, vapid: VapidKeys, *, sid_key: bytes, links: LinksOfApps | None = None
+    ) -> None:
         self._apps, self._vapid, self._links = apps, vapid, links
+        self._sid_key = sid_key
         self._made: OrderedDict[tuple[str, str], tuple[AppFacts, AppSender]] = OrderedDict()
 
     async def sender(self, realm: str, app: str, channel: str) -> AppSender | None:
@@ -56,6 +59,7 @@ class DirectorySending:
             apns_topic=push.apns_topic or "",
             vapid_key_pem=await self._vapid.private_key_pem(facts.id) if channel == WEBPUSH else "",
             android=push.android_payload,
+            sid_key=self._sid_key,
             links=links,
         )
 

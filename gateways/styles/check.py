@@ -13,7 +13,8 @@ from gateways.rendering import PAYLOAD_BYTES_MAX, check_size, encode_json
 from gateways.styles import STYLES
 from gateways.styles.sheet import Marks, Sheet, Style
 
-SID_CHARS = 72
+SID_CHARS = 120
+"""With a long realm's name."""
 LINK_CHARS = 360
 """Of a link that a browser reports by, with a public URL of ordinary length."""
 

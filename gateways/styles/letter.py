@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Sequence
-from uuid import UUID
 
 from domain.push import push_of
+from domain.sid import sid_of
 from gateways.port import Notice, Target
 from gateways.rendering import repeat_id
 from gateways.styles import STYLES
@@ -32,7 +32,8 @@ class Letter:
 
     def __init__(self, notice: Notice, channel: str, write: Write) -> None:
         assert notice.app is not None
-        self._app, self._channel, self._message = notice.app, channel, notice.message
+        self._app, self._channel = notice.app, channel
+        self._realm, self._message = notice.realm, notice.message
         self._push = push_of(notice.content)
         blanks = _blanks(len(self._push.actions), links=self._app.links is not None)
         sheet = Sheet(notice.message.hex, self._app, notice.content, self._push, blanks)
@@ -47,12 +48,23 @@ class Letter:
         return b"".join(part if number < 0 else filled[number] for part, number in self._parts)
 
     def _marks(self, target: Target) -> Marks:
-        sid, id = _sid(self._message, target), repeat_id(self._message, target)
+        sid, id = self._sid(target), repeat_id(self._message, target)
         if self._app.links is None or not self._asks_links:
             return Marks(sid, id, actions=("",) * len(self._push.actions))
         ids = [action.id for action in self._push.actions]
         links = self._app.links.of(self._message, self._push.campaign, target, self._channel, ids)
         return Marks(sid, id, links.clicked, links.received, links.actions)
+
+    def _sid(self, target: Target) -> str:
+        contact = target.contact if target.client is None else None
+        return sid_of(
+            self._app.sid_key,
+            self._realm,
+            self._message,
+            channel=self._channel,
+            client=target.client,
+            contact=contact,
+        )
 
 
 def letter(notice: Notice, channel: str, write: Write) -> Letter | None:
@@ -60,10 +72,6 @@ def letter(notice: Notice, channel: str, write: Write) -> Letter | None:
     if notice.app is None or notice.app.style not in STYLES:
         return None
     return Letter(notice, channel, write)
-
-
-def _sid(message: UUID, target: Target) -> str:
-    return f"{message.hex}.{(target.client or message).hex}"
 
 
 def _blanks(actions: int, *, links: bool) -> Marks:

@@ -94,10 +94,11 @@ class Apns:
             raise Refusal(400, "MissingDeviceToken")
         self._check_provider_token(request.headers.get("authorization", ""))
         _check_headers(request.headers)
-        self._check_topic(request.headers.get("apns-topic", ""))
+        topic = request.headers.get("apns-topic", "")
+        self._check_topic(topic)
         if not DEVICE_TOKEN.fullmatch(device):
             raise Refusal(400, "BadDeviceToken")
-        if self._devices.get(device.lower(), self._topic) != self._topic:
+        if not _is_of(topic, self._devices.get(device.lower(), topic)):
             raise Refusal(400, "DeviceTokenNotForTopic")
         _check_payload(request)
 
@@ -136,8 +137,16 @@ class Apns:
     def _check_topic(self, topic: str) -> None:
         if not topic:
             raise Refusal(400, "MissingTopic")
-        if topic != self._topic and not topic.startswith(self._topic + "."):
+        if _is_of(topic, self._topic):
+            return
+        # The team's further apps are those that devices were made for.
+        if not any(_is_of(topic, owner) for owner in set(self._devices.values())):
             raise Refusal(400, "TopicDisallowed")
+
+
+def _is_of(topic: str, app: str) -> bool:
+    """An app's bundle id, or one of its further topics, such as `.voip`."""
+    return topic == app or topic.startswith(app + ".")
 
 
 def _check_headers(headers: dict[str, str]) -> None:

@@ -261,8 +261,8 @@ def _entry(message: dict[str, Any]) -> Entry:
     android = _mapping(message.get("android"))
     return Entry(
         address=address if isinstance(address, str) else "",
-        title=words.get("title", ""),
-        body=words.get("body", words.get("msg", "")),
+        title=words.get("title", words.get("notification.title", "")),
+        body=words.get("body", words.get("msg", words.get("notification.body", ""))),
         message_id=data.get("message_id", ""),
         collapse_id=str(android.get("collapse_key", android.get("collapseKey", ""))),
     )

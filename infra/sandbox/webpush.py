@@ -233,10 +233,12 @@ def _readable(bare: Entry, text: bytes) -> Entry:
         payload = None
     if not isinstance(payload, dict):
         return replace(bare, body=text.decode("utf-8", "replace"))
-    words = {k: v for k, v in payload.items() if isinstance(v, str)}
+    shown = payload.get("notification")
+    told = {**payload, **shown} if isinstance(shown, dict) else payload
+    words = {k: v for k, v in told.items() if isinstance(v, str)}
     return replace(
         bare,
         title=words.get("title", words.get("subject", "")),
-        body=words.get("body", words.get("msg", "")),
+        body=words.get("body", words.get("msg", words.get("message", ""))),
         message_id=words.get("message_id", ""),
     )

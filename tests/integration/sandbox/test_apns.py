@@ -132,7 +132,7 @@ async def test_paths_methods_and_tokens(sandbox: Sandbox, apns: H2Client, clock:
 async def test_a_token_of_another_topic(sandbox: Sandbox, apns: H2Client, clock: Clock) -> None:
     """A device minted for another app is not for this topic; one minted here is, also after a restart."""
     body = msgspec.json.encode(PAYLOAD)
-    foreign, own = await sandbox.mint_device("com.example.other"), await sandbox.mint_device()
+    foreign, own = await sandbox.mint_device("com.example.another"), await sandbox.mint_device()
     got = await apns.request(f"/3/device/{foreign}", body, headers(sandbox, clock))
     assert reason(got) == (400, "DeviceTokenNotForTopic")
     assert (await apns.request(f"/3/device/{own}", body, headers(sandbox, clock))).status == 200
