@@ -15,7 +15,7 @@ from commands.sdk_clients import Device, Standing, anonymous, own_client, signed
 from domain.client import Client
 from domain.contact import Contact, Identity
 from domain.errors import Invalid
-from domain.refresh_family import RefreshRefused
+from domain.refresh_family import RefreshFamily, RefreshRefused
 from domain.resolution import field_uid
 
 VALUE_MAX = 255
@@ -54,9 +54,10 @@ class RefreshAppless(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Appless(msgspec.Struct, frozen=True, kw_only=True):
-    """How a contact without a client stands. refresh_token: "" unless one was issued."""
+    """How a contact without a client stands. family: of its refresh tokens. refresh_token: "" unless one was issued."""
 
     contact: UUID
+    family: UUID
     is_linked: bool
     contact_id: int | None
     refresh_token: str = ""
@@ -87,7 +88,7 @@ async def identify_appless(command: IdentifyAppless, scope: Scope) -> Appless:
     contact = await _identified(command.identity, scope, app="")
     family, token = appless_family(scope, contact.id)
     await scope.save(contact, family)
-    return _appless(contact, token.text)
+    return _appless(contact, family, token.text)
 
 
 async def refresh_appless(command: RefreshAppless, scope: Scope) -> Appless:
@@ -96,7 +97,7 @@ async def refresh_appless(command: RefreshAppless, scope: Scope) -> Appless:
     contact = await scope.load_from_leader(Contact, family.contact)
     if contact is None:
         raise RefreshRefused("nobody is known by this refresh token any more", field="refreshToken")
-    return _appless(contact)
+    return _appless(contact, family)
 
 
 async def _identified(identity: Identity, scope: Scope, *, app: str) -> Contact:
@@ -113,9 +114,10 @@ async def _identified(identity: Identity, scope: Scope, *, app: str) -> Contact:
     return contact
 
 
-def _appless(contact: Contact, refresh_token: str = "") -> Appless:
+def _appless(contact: Contact, family: RefreshFamily, refresh_token: str = "") -> Appless:
     return Appless(
         contact=contact.id,
+        family=family.id,
         is_linked=not contact.erased,
         contact_id=contact.contact_id,
         refresh_token=refresh_token,

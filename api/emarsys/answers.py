@@ -6,7 +6,9 @@ The state goes on every answer that has one, since W stores nothing else and nat
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -68,12 +70,21 @@ async def _is_wanted(call: Call[Any, Any], standing: Standing) -> bool:
 async def _resolved(call: Call[Any, Any], standing: Standing) -> tuple[Standing, tuple[Header, ...]]:
     """Wait for the contact's number if the device prefers to (RFC 7240)."""
     visitor: Visitor = call.visitor
-    wait_s = wait_of(visitor.headers.get(b"prefer", b""))
-    if wait_s <= 0 or standing.contact is None or standing.contact_id is not None or not standing.is_linked:
+    if standing.contact is None or standing.contact_id is not None or not standing.is_linked:
         return standing, ()
-    found = await call.parts.resolutions.resolved(visitor.app.realm, standing.contact, wait_s)
-    applied = ((b"preference-applied", b"wait=%d" % wait_s),)
+    found, applied = await resolved(call, visitor.app.realm, standing.contact, visitor.headers)
     return msgspec.structs.replace(standing, contact_id=found), applied
+
+
+async def resolved(
+    call: Call[Any, Any], realm: str, contact: UUID, headers: Mapping[bytes, bytes]
+) -> tuple[int | None, tuple[Header, ...]]:
+    """The number, None if it does not come in the time that the device wants to wait; what to say of the wait."""
+    wait_s = wait_of(headers.get(b"prefer", b""))
+    if wait_s <= 0:
+        return None, ()
+    found = await call.parts.resolutions.resolved(realm, contact, wait_s)
+    return found, ((b"preference-applied", b"wait=%d" % wait_s),)
 
 
 def wait_of(prefer: bytes) -> float:

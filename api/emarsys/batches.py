@@ -167,8 +167,10 @@ def _item_by_item(content: bytes) -> Batch:
 
 
 def _mended(content: bytes) -> bytes:
-    """The same JSON, with a question mark for what is no character: half an emoji, cut off by the app, is "\\ud83d" when
-    a browser writes it, and would cost the whole batch. Raises ValueError, RecursionError.
+    """The same JSON, with a question mark for what is no character.
+
+    Apps cut texts in the middle of an emoji; browsers write the half that is left as an escape, which no decoder of
+    ours takes. Raises ValueError, RecursionError.
     """
     try:
         msgspec.json.decode(content)

@@ -28,6 +28,10 @@ class BadClientId(Invalid):
     code, title, status = "bad-client-id", "The client id is missing or malformed", 400
 
 
+class BadMerchant(Invalid):
+    code, title, status = "bad-merchant", "The merchant is missing or malformed", 400
+
+
 class V3:
     """Errors are problems (RFC 9457), so that W can read each as JSON."""
 

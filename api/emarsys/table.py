@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from api.emarsys import clients, contacts, geofences
+from api.emarsys import appless, clients, contacts, geofences
 from api.emarsys.bodies import (
     ContactBody,
     ContactTokenAnswer,
@@ -15,7 +15,7 @@ from api.emarsys.bodies import (
     SwitchBody,
     Tokens,
 )
-from api.emarsys.dialect import V3, V4, BadClientId, UnknownApp
+from api.emarsys.dialect import V3, V4, BadClientId, BadMerchant, UnknownApp
 from api.emarsys.door import Checks, Contract, Door
 from api.route import Dialect, Handler, Route, Who
 from domain.errors import Conflict, MsgxcError, NotFound, TooMany, Unauthenticated
@@ -142,7 +142,35 @@ def _only_v3(base: str) -> Iterator[Route]:
     )
 
 
+_APPLESS: dict[str, Any] = {
+    "path": "/v3/contact-token",
+    "who": Who.DEVICE,
+    "group": GROUP,
+    "admit": appless.admit,
+    "dialect": V3(),
+}
+APPLESS_ROUTES = (
+    Route(
+        method="POST",
+        handler=appless.sign_in,
+        summary="Say who signed in, or get a new contact token, where there is no app.",
+        body=appless.ApplessBody,
+        answer=Tokens,
+        errors=(BadMerchant, TooMany, RefreshRefused),
+        **_APPLESS,
+    ),
+    Route(
+        method="DELETE",
+        handler=appless.sign_out,
+        summary="Sign out where there is no app.",
+        statuses=(204,),
+        errors=(BadMerchant, TooMany),
+        **_APPLESS,
+    ),
+)
+
 ROUTES: tuple[Route, ...] = (
+    *APPLESS_ROUTES,
     *(route for base in V3_BASES for route in _client_service(base, Contract.V3)),
     *_client_service(V4_BASE, Contract.V4),
     *_only_v4(),

@@ -73,12 +73,15 @@ class ClientState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class ContactToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """realm: the merchant. client None: an appless contact. disabled: the contact is gone, drop its events early."""
+    """realm: the merchant. client None: an appless contact, and `family` its refresh tokens. disabled: the contact is
+    gone, drop its events early.
+    """
 
     contact: UUID = field(name="contactReference")
     realm: str = field(name="businessAreaId")
     contact_id: int | None = field(name="contactId", default=None)
     client: UUID | None = None
+    family: UUID | None = field(name="refreshFamily", default=None)
     disabled: bool = False
     expires_at_s: int = field(name="exp", default=0)
 

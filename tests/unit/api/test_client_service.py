@@ -12,7 +12,6 @@ import pytest
 
 from commands.apps import RegisterApp
 from domain.app_settings import AppSettings
-from domain.client import Client
 from domain.recorded import EVENTS
 from tests.memory.site import Site, site
 from tests.memory.world import REALM
@@ -82,7 +81,25 @@ async def test_the_way_of_a_first_start(it: Site) -> None:
     assert phone.says["contactField"] is None
     assert (await phone.call("POST", "/client/contact", ANN)).status_code == 200
     assert phone.says["contactField"] == {
-        "contactFieldId": 3, "contactFieldValue": "ann@example.org", "contactFieldEncryped": False,
+        "contactFieldId": 3,
+        "contactFieldValue": "ann@example.org",
+        "contactFieldEncryped": False,
     }
     refreshed = await phone.call("POST", "/client/contact-token", {"refreshToken": phone.refresh_token})
     assert (refreshed.status_code, set(refreshed.json())) == (200, {"contactToken"})
+
+
+async def test_a_contact_without_an_app(it: Site) -> None:
+    """By merchant: sign in, refresh; after a sign-out the refresh token is good for nothing."""
+    merchant = {"x-merchant-id": REALM}
+    path = "/v3/contact-token"
+    got = await it.call("POST", path, ANN, by=None, headers=merchant)
+    assert (got.status_code, set(got.json())) == (200, {"contactToken", "refreshToken"})
+    refresh = {"refreshToken": got.json()["refreshToken"]}
+    again = await it.call("POST", path, refresh, by=None, headers=merchant)
+    assert (again.status_code, set(again.json())) == (200, {"contactToken"})
+    held = merchant | {"x-contact-token": got.json()["contactToken"]}
+    assert (await it.call("DELETE", path, by=None, headers=held)).status_code == 204
+    assert (await it.call("POST", path, refresh, by=None, headers=merchant)).status_code == 400
+    assert (await it.call("DELETE", path, by=None, headers=merchant)).status_code == 204
+    assert (await it.call("POST", path, ANN, by=None)).status_code == 400

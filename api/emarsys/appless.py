@@ -1,0 +1,111 @@
+"""Contact tokens where there is no app: somebody signed in on a merchant's page that has an SDK, and no app code yet.
+
+Owns the door to them: the merchant is named by the header, and nothing of a client is known, shown or changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+from starlette.types import Scope
+
+from api.auth import REALM, Identity
+from api.emarsys import limits
+from api.emarsys.answers import resolved
+from api.emarsys.bodies import ContactBody, ContactTokenAnswer, Tokens, identity_of
+from api.emarsys.dialect import BadMerchant
+from api.emarsys.door import address_of
+from api.emarsys.limits import DeviceLimitExceeded
+from api.emarsys.tokens import ContactToken
+from api.endpoint import ADDED, HEADERS
+from api.parts import Parts
+from api.route import Answer, Call, Header
+from commands.refresh import EndFamily
+from commands.sdk_contacts import Appless, IdentifyAppless, RefreshAppless
+from domain.context import Caller
+from domain.errors import Unauthenticated
+
+MERCHANT, CONTACT = b"x-merchant-id", b"x-contact-token"
+SIGNED_OUT = "signed-out"
+
+
+class ApplessBody(ContactBody, frozen=True, rename="camel"):
+    """A contact, or a refresh token for a new contact token."""
+
+    refresh_token: str | None = None
+
+
+class ApplessVisitor(msgspec.Struct, frozen=True):
+    """address: where the call comes from. added: fields for every answer to it."""
+
+    realm: str
+    headers: Mapping[bytes, bytes]
+    address: str
+    added: list[Header]
+
+
+async def admit(_parts: Parts, scope: Scope) -> Identity:
+    """Any merchant is somebody's word, as its contact fields' values are."""
+    headers: Mapping[bytes, bytes] = scope[HEADERS]
+    realm = headers.get(MERCHANT, b"").decode("latin-1")
+    if not REALM.fullmatch(realm):
+        raise BadMerchant("send the merchant's id as X-Merchant-Id", field="X-Merchant-Id")
+    visitor = ApplessVisitor(realm, headers, address_of(scope), scope[ADDED])
+    return Identity(Caller(uid="", realm=realm), math.inf, "", visitor)
+
+
+async def sign_in(call: Call[ApplessBody, None]) -> Answer:
+    """A refresh token is traded in before anything is counted: who holds one is let through."""
+    visitor: ApplessVisitor = call.visitor
+    if call.body.refresh_token is not None:
+        return await _answer(call, RefreshAppless(token=call.body.refresh_token))
+    _count(call, visitor)
+    usual = None
+    if call.body.contact_field_id is None:
+        usual = (await call.parts.merchants.settings(visitor.realm)).default_contact_field
+    return await _answer(call, IdentifyAppless(identity=identity_of(call.body, usual)))
+
+
+async def sign_out(call: Call[None, None]) -> Answer:
+    """Ends the refresh tokens that came with this contact token. Whatever else it is, there is nothing to end."""
+    visitor: ApplessVisitor = call.visitor
+    _count(call, visitor)
+    try:
+        token = call.parts.tokens.read_contact(visitor.headers.get(CONTACT, b"").decode("latin-1"))
+    except Unauthenticated:
+        return Answer(b"", 204)
+    if token.family is not None and token.realm == visitor.realm:
+        await call.parts.bus.execute(EndFamily(family=token.family, reason=SIGNED_OUT), call.context)
+    return Answer(b"", 204)
+
+
+async def _answer(call: Call[ApplessBody, None], command: IdentifyAppless | RefreshAppless) -> Answer:
+    visitor: ApplessVisitor = call.visitor
+    standing: Appless = await call.parts.bus.execute(command, call.context, caller=call.caller)
+    number, applied = standing.contact_id, tuple[Header, ...]()
+    if number is None and standing.is_linked:
+        number, applied = await resolved(call, visitor.realm, standing.contact, visitor.headers)
+    signed = call.parts.tokens.sign_contact(
+        ContactToken(
+            contact=standing.contact,
+            realm=visitor.realm,
+            contact_id=number,
+            family=standing.family,
+            disabled=not standing.is_linked,
+        )
+    )
+    if standing.refresh_token:
+        return Answer(Tokens(signed, standing.refresh_token), headers=applied)
+    return Answer(ContactTokenAnswer(signed), headers=applied)
+
+
+def _count(call: Call[ApplessBody, None] | Call[None, None], visitor: ApplessVisitor) -> None:
+    parts = call.parts
+    try:
+        fields = limits.take_appless(parts.counter, parts.now_s(), visitor.realm, visitor.address)
+    except DeviceLimitExceeded as error:
+        visitor.added.extend(error.fields)
+        raise
+    visitor.added.extend(fields)
