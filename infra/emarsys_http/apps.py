@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from domain.app import AppFacts, is_code
 from domain.app_settings import AppSettings
 from domain.errors import Invalid, Unavailable
@@ -10,8 +12,10 @@ from infra.emarsys_http.service import Absent, Denied, Service
 
 
 class _Document(AppSettings, frozen=True, kw_only=True):
+    """retired: whether, or since when."""
+
     code: str
-    retired: bool = False
+    retired: bool | datetime | None = None
 
 
 class HttpApps:

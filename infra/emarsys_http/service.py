@@ -44,6 +44,7 @@ class Service:
         *,
         token: str = "",
         ca_file: str | None = None,
+        answer_s: float = ANSWER_S,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         constants = [(b"accept", b"application/json"), (b"content-type", b"application/json")]
@@ -52,7 +53,7 @@ class Service:
         self.name = name
         self.breaker = Breaker(name, now_s=now_s)
         self._http = Http1Transport(url, ca_file=ca_file, constants=constants, in_flight_max=IN_FLIGHT_MAX)
-        self._waiting = 0
+        self._waiting, self._answer_s = 0, answer_s
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -77,9 +78,9 @@ class Service:
 
     async def _send(self, method: str, path: bytes, body: bytes) -> Result:
         if method == "GET":
-            results = await self._http.get_many([path], deadline_s=ANSWER_S)
+            results = await self._http.get_many([path], deadline_s=self._answer_s)
         else:
-            results = await self._http.post_many([Request(path, body)], deadline_s=ANSWER_S)
+            results = await self._http.post_many([Request(path, body)], deadline_s=self._answer_s)
         return results[0]
 
     def _read[T](self, result: Result, type: type[T]) -> T | Absent | Denied:

@@ -1,0 +1,227 @@
+"""Services over HTTP that misbehave: the caller is told in time, the service is left alone, and found again."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from domain.app_settings import AppSettings
+from domain.errors import Invalid, Unavailable
+from domain.ids import Ids
+from infra.emarsys_http.apps import HttpApps
+from infra.emarsys_http.breaker import FAILURES_MAX, OPEN_S
+from infra.emarsys_http.contacts import HttpContacts
+from infra.emarsys_http.merchants import FRESH_S, HttpMerchants
+from infra.emarsys_http.service import WAITING_MAX, Service
+from processes.directories import Identified, MerchantSettings
+from tests.fixtures.directory_service import TOKEN, Behaviour, DirectoryService, directory_service
+
+IDS = Ids(b"an id key for tests, of 32 bytes")
+ANN = Identified(merchant="main", field=3, value="ann@example.org")
+ANSWER_S = 0.3
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest_asyncio.fixture
+async def there() -> AsyncIterator[DirectoryService]:
+    async with directory_service() as service:
+        yield service
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest_asyncio.fixture
+async def service(there: DirectoryService, clock: Clock) -> AsyncIterator[Service]:
+    opened = Service("the service", there.url, token=TOKEN, answer_s=ANSWER_S, now_s=clock)
+    yield opened
+    await opened.aclose()
+
+
+@pytest.mark.parametrize(
+    "behaviour", ["hangs", "resets", "dribbles", "breaks-off", "floods", "babbles", "redirects"]
+)
+async def test_a_service_that_misbehaves_is_unavailable_in_time(
+    there: DirectoryService, service: Service, behaviour: Behaviour
+) -> None:
+    """Whatever it does: one call, one error that names it, soon, and nothing of what was asked in it."""
+    there.behaviour = behaviour
+    began_s = time.monotonic()
+    with pytest.raises(Unavailable, match="the service") as failure:
+        await HttpContacts(service).resolve(ANN)
+    assert time.monotonic() - began_s < ANSWER_S + 1.0
+    assert len(there.asked) == 1
+    assert failure.value.retryable
+    assert "ann@example.org" not in failure.value.detail
+    assert TOKEN not in failure.value.detail
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408, 401, 403, 404, 302, 204, 418])
+async def test_what_may_pass_by_is_unavailable(
+    there: DirectoryService, service: Service, status: int
+) -> None:
+    """Also a token that is not good, and a path that is not there: somebody will mend it, and the contact waits."""
+    there.status = status
+    with pytest.raises(Unavailable):
+        await HttpContacts(service).resolve(ANN)
+
+
+@pytest.mark.parametrize("status", [400, 409, 422])
+async def test_what_never_will_be_is_invalid(there: DirectoryService, service: Service, status: int) -> None:
+    """The service understood, and will not: asking again would block whatever comes behind."""
+    there.status = status
+    for _ in range(2 * FAILURES_MAX):
+        with pytest.raises(Invalid) as refused:
+            await HttpContacts(service).resolve(ANN)
+        assert refused.value.field == "contactFieldValue"
+    assert not service.breaker.is_open
+
+
+async def test_a_token_that_is_refused_is_said(there: DirectoryService) -> None:
+    """Whoever reads the log then knows which setting to look at."""
+    service = Service("the contact service", there.url, token="another")
+    with pytest.raises(Unavailable, match=r"refuses our token \(401\)"):
+        await HttpContacts(service).resolve(ANN)
+    await service.aclose()
+
+
+async def test_nobody_there(clock: Clock) -> None:
+    """A port that nothing listens on is told at once."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        service = Service("the service", f"http://127.0.0.1:{taken.getsockname()[1]}", now_s=clock)
+        with pytest.raises(Unavailable, match="does not answer"):
+            await HttpContacts(service).resolve(ANN)
+        await service.aclose()
+
+
+async def test_a_service_that_is_down_is_left_alone_and_found_again(
+    there: DirectoryService, service: Service, clock: Clock
+) -> None:
+    """After some failures nothing is asked any more; later one call tries, and if it works all do."""
+    contacts = HttpContacts(service)
+    number = await contacts.resolve(ANN)
+    there.behaviour = "resets"
+    for _ in range(3 * FAILURES_MAX):
+        with pytest.raises(Unavailable):
+            await contacts.resolve(ANN)
+    assert len(there.asked) == 1 + FAILURES_MAX
+    there.behaviour = "answers"
+    with pytest.raises(Unavailable, match="again and again"):
+        await contacts.resolve(ANN)
+    clock.now_s += OPEN_S
+    assert await contacts.resolve(ANN) == number
+    assert await contacts.resolve(ANN) == number
+
+
+async def test_a_slow_service_does_not_gather_callers_without_end(
+    there: DirectoryService, service: Service
+) -> None:
+    """Beyond a bound they are told at once; those before get their own answer."""
+    there.behaviour = "hangs"
+    contacts = HttpContacts(service)
+    waiting = [asyncio.create_task(contacts.resolve(ANN)) for _ in range(WAITING_MAX)]
+    await asyncio.sleep(0)
+    began_s = time.monotonic()
+    with pytest.raises(Unavailable, match="too slow"):
+        await contacts.resolve(ANN)
+    assert time.monotonic() - began_s < ANSWER_S
+    for each in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(each, Unavailable)
+
+
+async def test_a_cancelled_call_leaves_no_trace(there: DirectoryService, service: Service) -> None:
+    """The next one finds the connection, the bound and the breaker as if it had not been."""
+    there.behaviour = "hangs"
+    contacts = HttpContacts(service)
+    for _ in range(2 * FAILURES_MAX):
+        waiting = asyncio.create_task(contacts.resolve(ANN))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    there.behaviour = "answers"
+    assert await contacts.resolve(ANN) > 0
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"code": "SHOP"},
+        {"merchant": "main"},
+        {"code": "OTHER", "merchant": "main"},
+        {"code": "SHOP", "merchant": "main", "kind": "toaster"},
+        {"code": "SHOP", "merchant": "main", "rate_limits": {"client_per_minute": 0}},
+        {"code": "SHOP", "merchant": "main", "geofences": {"refreshRadiusRatio": 7}},
+        [],
+        "SHOP",
+    ],
+)
+async def test_an_app_that_cannot_be_is_not_believed(
+    there: DirectoryService, service: Service, document: object
+) -> None:
+    """The service is wrong, not the device: no 'unknown app' for it."""
+    there.apps["shop"] = document
+    with pytest.raises(Unavailable):
+        await HttpApps(service, IDS).app("SHOP")
+
+
+async def test_a_document_may_say_more_than_we_know(there: DirectoryService, service: Service) -> None:
+    """A newer service's fields are passed over; what it leaves out has its default."""
+    there.apps["shop"] = {"code": "Shop", "merchant": "acme", "colour": "red"}
+    facts = await HttpApps(service, IDS).app("SHOP")
+    assert facts is not None
+    assert (facts.code, facts.settings) == ("Shop", AppSettings(merchant="acme"))
+
+
+async def test_merchants_settings_are_remembered_for_a_while(
+    there: DirectoryService, service: Service, clock: Clock
+) -> None:
+    """Every token needs them: one look for all who ask at once, one again when they have become old."""
+    merchants = HttpMerchants(service, now_s=clock)
+    there.merchants["acme"] = {"anonymous_contacts": False, "merchant": "somebody else"}
+    found = await asyncio.gather(*(merchants.settings("acme") for _ in range(50)))
+    assert set(found) == {MerchantSettings(merchant="acme", anonymous_contacts=False)}
+    assert len(there.asked) == 1
+    there.merchants["acme"] = {"anonymous_contacts": True}
+    clock.now_s += FRESH_S - 1
+    assert not (await merchants.settings("acme")).anonymous_contacts
+    clock.now_s += 2
+    assert (await merchants.settings("acme")).anonymous_contacts
+
+
+async def test_what_was_known_of_a_merchant_holds_while_the_service_is_away(
+    there: DirectoryService, service: Service, clock: Clock
+) -> None:
+    """Of one who was never asked for, it is said that the service is away."""
+    merchants = HttpMerchants(service, now_s=clock)
+    there.merchants["acme"] = {"default_contact_field": 3}
+    known = await merchants.settings("acme")
+    there.behaviour = "resets"
+    clock.now_s += FRESH_S + 1
+    assert await merchants.settings("acme") == known
+    with pytest.raises(Unavailable):
+        await merchants.settings("other")
+
+
+async def test_settings_of_a_merchant_that_cannot_be_are_not_believed(
+    there: DirectoryService, service: Service
+) -> None:
+    """Better no answer than one that forbids or allows by mistake."""
+    there.merchants["acme"] = {"anonymous_contacts": "perhaps"}
+    with pytest.raises(Unavailable, match="cannot be"):
+        await HttpMerchants(service).settings("acme")
