@@ -39,8 +39,8 @@ CHANGES = Post(
 )
 DUE = Post(SCHEDULES, "expired-writer", ("due.resolution.>",), in_flight=16)
 
-ANSWER_S_MAX: Final = 3.0
-"""The contact data's, its adapter's own time-outs included; longer, and the change waits as a schedule."""
+ANSWER_S_MAX: Final = 4.0
+"""The contact data's, a little more than its adapter gives the service; then the change waits as a schedule."""
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):

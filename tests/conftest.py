@@ -1,3 +1,8 @@
 """Fixtures that several suites share live in tests/fixtures, one module for each backend."""
 
-pytest_plugins = ["tests.fixtures.cassandra", "tests.fixtures.exchange", "tests.fixtures.nats"]
+pytest_plugins = [
+    "tests.fixtures.cassandra",
+    "tests.fixtures.exchange",
+    "tests.fixtures.nats",
+    "tests.fixtures.rabbitmq",
+]

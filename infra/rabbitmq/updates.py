@@ -15,7 +15,7 @@ from typing import Final
 import aio_pika
 import msgspec
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity
 
 from domain.errors import Unavailable
 from processes.suite_updates import ContactUpdate
@@ -83,10 +83,18 @@ class RabbitUpdates:
                 self._connection = await aio_pika.connect(
                     self._url, ssl_context=self._ssl_context, heartbeat=HEARTBEAT_S
                 )
-                channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-                await channel.declare_queue(self._queue, durable=True)
-            self._channel = channel
-            return channel
+                self._channel = await self._with_queue(self._connection)
+            return self._channel
+
+    async def _with_queue(self, connection: AbstractConnection) -> AbstractChannel:
+        """A channel to a queue that is there: as its operator made it, of whatever type, else as we make it."""
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        try:
+            await channel.declare_queue(self._queue, passive=True)
+        except ChannelNotFoundEntity:  # which has closed the channel
+            channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+            await channel.declare_queue(self._queue, durable=True)
+        return channel
 
 
 @contextlib.contextmanager
