@@ -132,9 +132,10 @@ async def move_in(command: MoveIn, scope: Scope) -> Standing:
     properties = command.properties
     if properties is None:
         properties = source.properties if source is not None else {}
-    if source is not None:
-        changed = await _reset(source, device.app, id, scope)
     client = await scope.load(Client, id) or _registered(device, id, scope, properties)
+    if source is not None:
+        _take_address(client, source, scope)
+        changed = await _reset(source, device.app, id, scope)
     if command.properties is not None:
         client.change_properties(at=scope.now, properties=properties)
     if command.with_contact:
@@ -212,6 +213,12 @@ async def anonymous(client: Client, scope: Scope) -> Contact:
 async def _own_contact(client: Client, scope: Scope) -> Contact:
     found = await scope.load(Contact, client.contact) if client.contact is not None else None
     return found or await anonymous(client, scope)
+
+
+def _take_address(client: Client, source: Client, scope: Scope) -> None:
+    """It is the same device, and its SDK (v4) does not tell its push token again after a move."""
+    if source.token is not None and source.channel is not None and source.address is not None:
+        client.set_address(at=scope.now, channel=source.channel, address=source.address, token=source.token)
 
 
 async def _reset(source: Client, to: str, client: UUID, scope: Scope) -> list[Aggregate]:

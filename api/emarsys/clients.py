@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -54,7 +53,7 @@ async def switch(call: Call[SwitchBody, None]) -> Answer:
         raise Invalid("the device is this app's already", field="to")
     if visitor.state is None:
         raise Invalid("send the client state, so that we know which client moves", field="ec-client-state")
-    there = replace(
+    there = msgspec.structs.replace(
         call,
         visitor=msgspec.structs.replace(visitor, app=target, state=None, state_text=""),
         context=msgspec.structs.replace(call.context, realm=target.realm),
