@@ -24,8 +24,9 @@ HEADER_CHARACTERS_MAX = 512
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_+/", b"+/!!")
 
+_PLAIN = bytes({*range(0x20, 0x7E)} - {*b">?"})
+"""ASCII but for the characters whose low six bits are 62 or 63 (> ? ~ DEL), which base64 may write as + or /."""
 _ODD = re.compile("[^ -=@-}]")
-"""Characters but ASCII, and those whose low six bits are 62 or 63 (> ? ~ DEL), which base64 may write as + or /."""
 
 
 class TokenForged(Unauthenticated):
@@ -126,8 +127,9 @@ class Jws:
 
 def escaped(claims: bytes) -> bytes:
     """The same JSON in ASCII, and without the few characters that base64 may write as `+` or `/`."""
-    text = claims.decode()
-    return (_ODD.sub(_escape, text) if _ODD.search(text) else text).encode("ascii")
+    if not claims.translate(None, _PLAIN):
+        return claims
+    return _ODD.sub(_escape, claims.decode()).encode("ascii")
 
 
 def _escape(found: re.Match[str]) -> str:
