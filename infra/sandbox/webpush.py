@@ -227,12 +227,14 @@ def _entry(endpoint: str, provider_id: str, request: Request, subscription: Subs
 
 
 def _readable(bare: Entry, text: bytes) -> Entry:
+    """extra: what the service worker was given, which nobody can read in the request."""
+    plain = text.decode("utf-8", "replace")
     try:
         payload = msgspec.json.decode(text)
     except msgspec.DecodeError:
         payload = None
     if not isinstance(payload, dict):
-        return replace(bare, body=text.decode("utf-8", "replace"))
+        return replace(bare, body=plain, extra={"payload": plain})
     shown = payload.get("notification")
     told = {**payload, **shown} if isinstance(shown, dict) else payload
     words = {k: v for k, v in told.items() if isinstance(v, str)}
@@ -241,4 +243,5 @@ def _readable(bare: Entry, text: bytes) -> Entry:
         title=words.get("title", words.get("subject", "")),
         body=words.get("body", words.get("msg", words.get("message", ""))),
         message_id=words.get("message_id", ""),
+        extra={"payload": plain},
     )
