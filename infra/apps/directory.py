@@ -56,9 +56,12 @@ class FollowedApps:
         *,
         on_reconnect: OnReconnect,
         now_s: Callable[[], float] = time.monotonic,
+        apps_max: int = APPS_MAX,
+        unknown_max: int = UNKNOWN_MAX,
     ) -> None:
         self._log, self._source, self._shared, self._ids = events, source, shared, ids
         self._on_reconnect, self._now_s = on_reconnect, now_s
+        self._apps_max, self._unknown_max = apps_max, unknown_max
         self.lookups = Lookups()
         self._known: OrderedDict[UUID, _Remembered] = OrderedDict()
         self._unknown: OrderedDict[UUID, _Remembered] = OrderedDict()
@@ -89,6 +92,8 @@ class FollowedApps:
         start = Checkpoint(EVENTS, await self._log.end(EVENTS), await self._log.epoch(EVENTS))
         end_watch = self._on_reconnect(self._forget_all)
         end_hearing = await self._shared.watch(self._drop)
+        # What is being looked up just now was read before `start`, perhaps: an event in between would go unseen.
+        self._forget_all()
         self._following = True
         try:
             async for facts in self._log.follow(EVENTS, start, subjects=("evt.app.>",)):
@@ -136,9 +141,9 @@ class FollowedApps:
         self._known.pop(id, None)
         self._unknown.pop(id, None)
         if facts is None:
-            _add(self._unknown, id, _Remembered(None, now_s + UNKNOWN_S), UNKNOWN_MAX)
+            _add(self._unknown, id, _Remembered(None, now_s + UNKNOWN_S), self._unknown_max)
         else:
-            _add(self._known, id, _Remembered(facts, now_s + KNOWN_S), APPS_MAX)
+            _add(self._known, id, _Remembered(facts, now_s + KNOWN_S), self._apps_max)
         return facts
 
     def _drop(self, id: UUID) -> None:

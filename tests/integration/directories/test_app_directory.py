@@ -1,0 +1,405 @@
+"""Apps from memory on a real log: quick, shared, and never behind what was changed elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+
+from commands.apps import ChangeApp, RegisterApp, RetireApp
+from commands.bus import Bus
+from domain.app import AppFacts
+from domain.app_settings import AppSettings
+from domain.context import Context
+from domain.errors import Unavailable
+from domain.ids import Ids
+from domain.message import Content
+from infra.apps.directory import KNOWN_S, UNKNOWN_S, FollowedApps
+from infra.apps.lookups import Level
+from infra.apps.shared import SharedApps
+from infra.directory import FollowedThreads
+from infra.emarsys_http.apps import HttpApps
+from infra.emarsys_http.service import Service
+from infra.log.log import JetStreamLog
+from infra.log.opened import open_log
+from infra.nats.server import NatsServer
+from infra.nats.streams import APPS_STREAM
+from infra.own_directories import OwnApps
+from processes.directories import AppMetadata
+from tests.fixtures.directory_service import TOKEN, directory_service
+from tests.fixtures.nats import MASTER_KEY, log_config
+from tests.fixtures.proxy import proxy_to
+from tests.integration.log.scenes import until
+
+IDS = Ids(b"an id key for tests, of 32 bytes")
+REALM = "main"
+BEHIND_S_MAX = 1.0
+
+
+class Counting:
+    """A source that says how often it was asked. away: it does not answer. held: it answers once this is set."""
+
+    def __init__(self, source: AppMetadata) -> None:
+        self._source, self.asked, self.away = source, 0, False
+        self.held: asyncio.Event | None = None
+
+    async def app(self, code: str) -> AppFacts | None:
+        self.asked += 1
+        if self.away:
+            raise Unavailable("the source is away")
+        found = await self._source.app(code)
+        if self.held is not None:
+            await self.held.wait()
+        return found
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def carries_anything(content: Content, channels: object, **_more: object) -> None:
+    """commands.port.ContentCheck."""
+
+
+class Process:
+    """One process on the log: its bus, and its directory of apps."""
+
+    def __init__(self, log: JetStreamLog, source: AppMetadata | None = None, **options: int) -> None:
+        self.log, self.clock = log, Clock()
+        on_reconnect = log.js.connection.on_reconnect
+        self.source = Counting(source or OwnApps(log.events, IDS))
+        self.shared = SharedApps(log.js)
+        self.apps = FollowedApps(
+            log, self.source, self.shared, IDS, on_reconnect=on_reconnect, now_s=self.clock, **options
+        )
+        self.bus = Bus(
+            store=log.events,
+            threads=FollowedThreads(log, log.events, on_reconnect=on_reconnect),
+            check=carries_anything,
+            ids=IDS,
+            clock=lambda: datetime.now(UTC),
+            nonce=lambda: secrets.token_hex(16),
+        )
+
+    async def do(self, command: msgspec.Struct) -> None:
+        await self.bus.execute(command, Context(REALM, "boss", "", ""))
+
+    async def name(self, code: str = "SHOP") -> str | None:
+        """The app's name as this process has it; None when there is no such app."""
+        facts = await self.apps.app(code)
+        return None if facts is None else facts.settings.name
+
+    def count(self, level: Level) -> int:
+        return self.apps.lookups.count(level)
+
+    async def remembers(self, code: str = "SHOP") -> bool:
+        before = self.count(Level.MEMORY)
+        await self.apps.app(code)
+        return self.count(Level.MEMORY) > before
+
+
+@contextlib.asynccontextmanager
+async def following(process: Process) -> AsyncIterator[Process]:
+    """Its directory follows the log."""
+    task = asyncio.create_task(process.apps.run())
+    try:
+        await until(lambda: process.remembers("WARM-UP"))
+        process.source.asked = 0
+        yield process
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def another(server: NatsServer, *, url: str | None = None) -> AsyncIterator[Process]:
+    async with (
+        open_log(log_config(server, url=url), master_key=MASTER_KEY) as log,
+        following(Process(log)) as process,
+    ):
+        yield process
+
+
+@pytest_asyncio.fixture
+async def here(log: JetStreamLog) -> AsyncIterator[Process]:
+    async with following(Process(log)) as process:
+        yield process
+
+
+def register(name: str = "Shop", code: str = "SHOP") -> RegisterApp:
+    return RegisterApp(code=code, settings=AppSettings(merchant=REALM, name=name))
+
+
+def change(name: str) -> ChangeApp:
+    return ChangeApp(code="SHOP", settings=AppSettings(merchant=REALM, name=name))
+
+
+async def seen(look: Callable[[], Awaitable[str | None]], wanted: str | None) -> float:
+    """How long it took until a look saw it, in seconds."""
+    began_s = time.monotonic()
+
+    async def has_come() -> bool:
+        return await look() == wanted
+
+    await until(has_come)
+    return time.monotonic() - began_s
+
+
+async def test_a_change_is_seen_by_another_process_within_a_second(
+    here: Process, nats_server: NatsServer
+) -> None:
+    """Its registration (after it was unknown), each change, and its end; between them from memory alone."""
+    async with another(nats_server) as there:
+        assert await there.name() is None
+        assert await there.remembers()
+        await here.do(register())
+        assert await seen(there.name, "Shop") < BEHIND_S_MAX
+        await until(there.remembers)
+        for number in range(3):
+            await here.do(change(f"Shop {number}"))
+            assert await seen(there.name, f"Shop {number}") < BEHIND_S_MAX
+            assert await seen(here.name, f"Shop {number}") < BEHIND_S_MAX
+            await until(there.remembers)
+        await here.do(RetireApp(code="SHOP"))
+        assert await seen(there.name, None) < BEHIND_S_MAX
+
+
+async def test_an_app_is_looked_up_once(here: Process) -> None:
+    """A thousand calls, in whatever case they write its code, ask the source once; then it is in memory."""
+    await here.do(register())
+    codes = ["SHOP", "shop", "Shop"]
+    answers = await asyncio.gather(*(here.apps.app(codes[number % 3]) for number in range(1000)))
+    assert {each.code for each in answers if each is not None} == {"SHOP"}
+    assert here.source.asked == 1
+    assert await here.remembers()
+    assert here.source.asked == 1
+
+
+async def test_what_one_process_has_asked_the_others_have(here: Process, nats_server: NatsServer) -> None:
+    """The second process finds it in the bucket, and the source is left in peace."""
+    await here.do(register())
+    assert await here.name() == "Shop"
+    async with another(nats_server) as there:
+        assert await there.name() == "Shop"
+        assert (there.count(Level.SHARED), there.source.asked) == (1, 0)
+
+
+async def test_a_shared_entry_that_is_behind_is_not_believed(
+    here: Process, log: JetStreamLog, nats_server: NatsServer
+) -> None:
+    """The app was changed while no directory was running: nobody was there to take the entry away."""
+    await here.do(register())
+    found = await here.shared.find(IDS.app("SHOP"))
+    assert await here.name() == "Shop"
+    await Process(log).do(change("New"))
+    async with another(nats_server) as there:
+        assert await there.name() == "New"
+        # Nor does a process that was slow bring the old one back.
+        old = AppFacts(IDS.app("SHOP"), "SHOP", AppSettings(merchant=REALM, name="Shop"))
+        await here.shared.put(old, found)
+        assert (await here.shared.find(IDS.app("SHOP"))).facts != old
+
+
+async def test_a_look_that_a_change_has_overtaken_is_not_kept(here: Process) -> None:
+    """The answer was read before the change and came after it: the next look asks again."""
+    await here.do(register())
+    here.source.held = asyncio.Event()
+    slow = asyncio.create_task(here.name())
+    await until(_said(lambda: here.source.asked == 1))
+    changes = here.apps._changes
+    await here.do(change("New"))
+    await until(_said(lambda: here.apps._changes > changes))
+    here.source.held.set()
+    assert await slow == "Shop"
+    assert await here.name() == "New"
+
+
+async def test_who_asks_after_a_change_does_not_join_a_look_from_before(here: Process) -> None:
+    """A look under way may have been read before the change."""
+    await here.do(register())
+    here.source.held = asyncio.Event()
+    slow = asyncio.create_task(here.name())
+    await until(_said(lambda: here.source.asked == 1))
+    changes = here.apps._changes
+    await here.do(change("New"))
+    await until(_said(lambda: here.apps._changes > changes))
+    late = asyncio.create_task(here.name())
+    await until(_said(lambda: here.source.asked == 2))
+    here.source.held.set()
+    assert (await slow, await late) == ("Shop", "New")
+
+
+async def test_unknown_codes_are_remembered_shortly(here: Process) -> None:
+    """A device with a wrong code asks again and again; the source hears of it now and then."""
+    for _ in range(50):
+        assert await here.name("NONE") is None
+    assert here.source.asked == 1
+    here.clock.now_s += UNKNOWN_S + 1
+    assert await here.name("NONE") is None
+    assert here.source.asked == 2
+
+
+async def test_invented_codes_push_no_app_out_of_memory(log: JetStreamLog) -> None:
+    """They are remembered apart, and no more of them than there is room for."""
+    async with following(Process(log, unknown_max=10, apps_max=2)) as here:
+        await here.do(register())
+        await here.do(register(code="SECOND"))
+        await until(lambda: here.remembers("SECOND"))
+        await until(here.remembers)
+        for number in range(50):
+            assert await here.name(f"NONE-{number}") is None
+        assert await here.remembers()
+        assert await here.remembers("SECOND")
+        assert len(here.apps._unknown) == 10
+        await here.do(register(code="THIRD"))
+        await until(lambda: here.remembers("THIRD"))
+        assert len(here.apps._known) == 2
+
+
+@pytest.mark.parametrize("code", ["", "a/b", "*", ">", "x" * 65])
+async def test_what_no_app_can_be_called_is_asked_of_nobody(here: Process, code: str) -> None:
+    """It neither costs a look-up nor a place in memory."""
+    assert await here.apps.app(code) is None
+    assert here.source.asked == 0
+
+
+async def test_nothing_is_remembered_by_who_does_not_follow(log: JetStreamLog) -> None:
+    """A command that runs for a moment sees what is; so does a process whose follower is being started anew."""
+    process = Process(log)
+    await process.do(register())
+    assert await process.name() == "Shop"
+    await process.do(change("New"))
+    assert await process.name() == "New"
+    assert process.count(Level.MEMORY) == 0
+
+
+async def test_what_changed_while_the_connection_was_broken_is_known(
+    here: Process, nats_server: NatsServer
+) -> None:
+    """After it is back nothing of before is believed."""
+    await here.do(register())
+    async with (
+        proxy_to(nats_server.port) as proxy,
+        another(nats_server, url=proxy.url) as there,
+    ):
+        assert await there.name() == "Shop"
+        await until(there.remembers)
+        proxy.cut(refuse=True)
+        await here.do(change("New"))
+        proxy.admit()
+        connection = there.log.js.connection
+        await until(_said(lambda: connection.generation > 1 and connection.is_connected))
+        assert await seen(there.name, "New") < BEHIND_S_MAX
+
+
+async def test_a_source_that_is_away_has_said_enough_yesterday(here: Process, log: JetStreamLog) -> None:
+    """What was remembered serves on, beyond its time; of other apps it is said that the source is away."""
+    await here.do(register())
+    await until(here.remembers)
+    await log.js.api(f"STREAM.PURGE.{APPS_STREAM}")
+    here.source.away = True
+    here.clock.now_s += KNOWN_S + 1
+    assert await here.name() == "Shop"
+    assert here.count(Level.OUTDATED) == 1
+    with pytest.raises(Unavailable):
+        await here.name("OTHER")
+    here.source.away = False
+    await here.do(change("New"))
+    assert await seen(here.name, "New") < BEHIND_S_MAX
+
+
+async def test_an_app_of_another_service_can_be_refreshed(log: JetStreamLog, nats_server: NatsServer) -> None:
+    """It sends no events: after a refresh every process asks it anew, within a second."""
+    async with (
+        directory_service() as service,
+        open_log(log_config(nats_server), master_key=MASTER_KEY) as other,
+    ):
+        http = Service("the app service", service.url, token=TOKEN)
+        service.apps["shop"] = {"code": "SHOP", "merchant": REALM, "name": "Shop"}
+        async with (
+            following(Process(log, HttpApps(http, IDS))) as here,
+            following(Process(other, HttpApps(http, IDS))) as there,
+        ):
+            assert (await here.name(), await there.name()) == ("Shop", "Shop")
+            assert there.source.asked == 0
+            service.apps["shop"] = {"code": "SHOP", "merchant": REALM, "name": "New"}
+            assert (await here.name(), await there.name()) == ("Shop", "Shop")
+            await here.apps.refresh("shop")
+            assert await here.name() == "New"
+            assert await seen(there.name, "New") < BEHIND_S_MAX
+        await http.aclose()
+
+
+async def test_a_refresh_is_not_undone_by_a_slow_look(here: Process) -> None:
+    """What was read before the refresh does not come into the bucket after it."""
+    await here.do(register())
+    id = IDS.app("SHOP")
+    found = await here.shared.find(id)
+    await here.apps.refresh("SHOP")
+    await here.shared.put(AppFacts(id, "SHOP", AppSettings(merchant=REALM, name="Old")), found)
+    assert (await here.shared.find(id)).facts is None
+
+
+async def test_an_entry_of_another_version_is_passed_over(here: Process, log: JetStreamLog) -> None:
+    """While processes of two versions run side by side, each reads what it understands."""
+    await here.do(register())
+    await log.js.connection.ask(f"$KV.APPS.{IDS.app('SHOP').hex}", b'{"as_of": "of another form"}')
+    assert await here.name() == "Shop"
+
+
+async def test_the_hit_rate_is_on_metrics(here: Process) -> None:
+    """Looks by what answered them: one at the source, the others from memory."""
+    registry = CollectorRegistry()
+    registry.register(here.apps.lookups)
+    await here.do(register())
+    before = here.count(Level.MEMORY)
+    await until(here.remembers)
+    for _ in range(9):
+        await here.name()
+    text = generate_latest(registry).decode()
+    assert f'msgxc_app_lookups_total{{level="memory"}} {before + 10:.1f}' in text
+    assert 'level="source"' in text
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(["change", "look here", "look there"]), min_size=1, max_size=15))
+async def test_nobody_goes_back_in_time(here: Process, nats_server: NatsServer, steps: list[str]) -> None:
+    """However changes and looks fall: no process sees an older state after a newer, and all end with the newest."""
+    code = f"APP-{secrets.token_hex(4)}"
+    await here.do(register("0", code))
+    newest = 0
+    async with another(nats_server) as there:
+        last = {"look here": 0, "look there": 0}
+        for step in steps:
+            if step == "change":
+                newest += 1
+                named = AppSettings(merchant=REALM, name=str(newest))
+                await here.do(ChangeApp(code=code, settings=named))
+                continue
+            process = here if step == "look here" else there
+            now = int(await process.name(code) or 0)
+            assert last[step] <= now <= newest
+            last[step] = now
+        for process in (here, there):
+            assert await seen(lambda each=process: each.name(code), str(newest)) < BEHIND_S_MAX  # type: ignore[misc]
+
+
+def _said(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
+    async def asked() -> bool:
+        return condition()
+
+    return asked
