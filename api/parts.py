@@ -20,6 +20,7 @@ from api.port import EventReader, FeedReader, Probe, RateCounter, ReceiptSink, R
 from api.providers import Providers
 from commands.bus import Bus
 from domain.ids import Ids
+from gateways.port import VapidKeys
 from processes.directories import AppDirectory, Merchants
 from processes.watermark import Watermark
 from projections.port import ReadModels
@@ -45,7 +46,7 @@ class Parts:
     """clock: now, in UTC. now_s: the same in seconds since 1970. sandbox: served under /sandbox when there is one.
 
     shops: the EzOut contract is served where it is there. providers: whose reports are believed.
-    tokens: what devices carry.
+    tokens: what devices carry. vapid: who apps are to browsers.
     """
 
     bus: Bus
@@ -59,6 +60,7 @@ class Parts:
     verifier: Verifier
     tokens: Tokens
     apps: AppDirectory
+    vapid: VapidKeys
     merchants: Merchants
     resolutions: Resolutions
     clock: Callable[[], datetime]

@@ -32,6 +32,7 @@ class Who(enum.Enum):
         "and admins; where MSGXC_EZOUT_AUTH is none, anyone on this machine"
     )
     PROVIDER = "the provider, by its signature over the whole request"
+    APP = "tokens that name the app in their claim `apps`, and admins of its realm"
     DEVICE = "an app's SDK, by its client state or contact token; without one it is a device that is new"
     SUPERUSER = "tokens signed by one of MSGXC_DOPPLER_KEYS whose claim isSU is true"
     ADMIN = "tokens with the role admin or msgxc_admin"

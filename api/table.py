@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.emarsys import table as devices
-from api.msgxc import apps, clients, contacts, messages, receipts, reports, threads
+from api.msgxc import app_messages, apps, clients, contacts, messages, receipts, reports, threads
 from api.providers import routes as providers
 from api.route import Route
 
@@ -17,6 +17,7 @@ ROUTES: tuple[Route, ...] = (
     *clients.ROUTES,
     *reports.ROUTES,
     *apps.ROUTES,
+    *app_messages.ROUTES,
     *devices.ROUTES,
     *providers.ROUTES,
 )

@@ -91,6 +91,7 @@ class Api:
             verifier=verifier,
             tokens=tokens,
             apps=exchange.apps,
+            vapid=exchange.vapid,
             merchants=exchange.merchants,
             resolutions=exchange.resolutions,
             clock=now,

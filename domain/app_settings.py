@@ -100,6 +100,11 @@ class AppSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
         return "doppler" if self.kind == "web-domain" else "emarsys-v3"
 
     @property
+    def may_push(self) -> bool:
+        """Whether messages may go out in its name. Only web domains can be switched off."""
+        return self.kind != "web-domain" or self.is_push_feature_enabled
+
+    @property
     def updates_suite(self) -> bool:
         """Whether the suite wants to know of the app's contacts."""
         return bool(

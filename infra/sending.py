@@ -39,7 +39,7 @@ class DirectorySending:
 
     async def sender(self, realm: str, app: str, channel: str) -> AppSender | None:
         facts = await self._apps.app(app)
-        if facts is None or facts.realm != realm or not _may_send(facts):
+        if facts is None or facts.realm != realm or not facts.settings.may_push:
             return None
         links = await self._links.links(facts) if self._links is not None else None
         known, sender = self._made.get((facts.code, channel), (None, None))
@@ -62,7 +62,3 @@ class DirectorySending:
             sid_key=self._sid_key,
             links=links,
         )
-
-
-def _may_send(facts: AppFacts) -> bool:
-    return facts.settings.kind != "web-domain" or facts.settings.is_push_feature_enabled

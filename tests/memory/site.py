@@ -32,6 +32,7 @@ from api.sockets.live import Live
 from api.sockets.protocol import OPTIONS
 from infra.own_directories import OwnMerchants
 from infra.resolutions import FollowedResolutions
+from infra.vapid import DerivedVapidKeys
 from processes.feed import thread_subject
 from tests.memory.apps import StoredApps
 from tests.memory.feed import MemoryEvents, MemoryFeed, MemoryReceipts, MemoryRights
@@ -110,6 +111,7 @@ class Site:
             receipts=MemoryReceipts(log),
             verifier=Verifier(self.keys, now_s=time.time),
             apps=self.apps,
+            vapid=DerivedVapidKeys(made.own.keys),
             merchants=OwnMerchants(),
             resolutions=self.resolutions,
             tokens=Tokens(self.signing, now_s=lambda: made.clock().timestamp()),

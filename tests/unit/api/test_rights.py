@@ -28,6 +28,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("PUT", "/api/v2/contacts/{uid}"): {"locale": "en"},
     ("POST", "/api/v2/apps"): {"code": "APP-1"},
     ("PUT", "/api/v2/apps/{code}"): {"name": "Shop"},
+    ("POST", "/api/v2/apps/{code}/messages"): {"msg": "hello"},
 }
 """What each route with a body is called with. A new one must be added here, and so be walked."""
 

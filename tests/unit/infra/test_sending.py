@@ -30,6 +30,9 @@ class Known:
     async def app(self, code: str) -> AppFacts | None:
         return self.apps.get(code.casefold())
 
+    async def refresh(self, code: str) -> None:
+        """Nothing is remembered."""
+
     def change(self, app: AppFacts, **settings: object) -> None:
         changed = msgspec.structs.replace(app.settings, **settings)
         self.apps[app.code.casefold()] = AppFacts(app.id, app.code, changed)
