@@ -8,7 +8,7 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cli.channels import Config, GatewayChecks
@@ -16,6 +16,7 @@ from cli.directories import directories
 from cli.session import Session, now
 from cli.stores import make_missing, open_store
 from commands.bus import Bus
+from commands.port import ThreadDirectory
 from domain.ids import Ids
 from domain.recorded import EVENTS
 from domain.sid import sid_key
@@ -99,6 +100,18 @@ async def _assert_same_ids(log: JetStreamLog, ours: str) -> None:
         )
 
 
+def bus_on(log: JetStreamLog, ids: Ids, threads: ThreadDirectory, gateways: Sequence[Gateway] = ()) -> Bus:
+    """gateways: those that say what a message may be."""
+    return Bus(
+        store=log.events,
+        threads=threads,
+        check=GatewayChecks(tuple(gateways)),
+        ids=ids,
+        clock=now,
+        nonce=lambda: secrets.token_hex(NONCE_BYTES),
+    )
+
+
 @contextlib.asynccontextmanager
 async def open_exchange(
     session: Session, endpoint: Endpoint, configs: Mapping[str, Config], *, projecting: bool
@@ -114,14 +127,7 @@ async def open_exchange(
             opened.push_async_callback(gateway.aclose)
         ids = Ids(session.keyring.id_key)
         threads = FollowedThreads(log, log.events, on_reconnect=log.js.connection.on_reconnect)
-        bus = Bus(
-            store=log.events,
-            threads=threads,
-            check=GatewayChecks(tuple(gateways.values())),
-            ids=ids,
-            clock=now,
-            nonce=lambda: secrets.token_hex(NONCE_BYTES),
-        )
+        bus = bus_on(log, ids, threads, tuple(gateways.values()))
         known = directories(session.settings, log, ids, bus, opened)
         vapid = DerivedVapidKeys(log.keys)
         yield Exchange(

@@ -1,23 +1,28 @@
-"""The doctor's checks, each a function that returns findings. They read; only schedules are ever written, if asked."""
+"""The doctor's checks, each a function that returns findings. They read; what is amiss is mended only if asked."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from cli.bootstrap import opened_log, stream_settings
+from cli.bootstrap import bus_on, opened_log, stream_settings
 from cli.console import Failure
 from cli.endpoints import any_endpoint, running
+from cli.findings import Finding
+from cli.numbers import numbers
 from cli.session import Session, now
 from cli.signing import describe_signing
 from cli.stores import make_missing, open_store
+from commands.bus import Bus
 from domain.errors import MsgxcError
+from domain.ids import Ids
 from domain.recorded import DELIVERY, EVENTS, SCHEDULES, TRIAGE, Checkpoint
+from infra.directory import FollowedThreads
 from infra.log.log import JetStreamLog
 from infra.nats.server import ServerFailed
 from infra.nats.streams import drift_of, stream_configs
@@ -33,13 +38,6 @@ DISK_FREE_BYTES_MIN = 2 << 30
 FULL_SHARE_MAX = 0.85
 LAG_MAX = 10_000
 WAITING_MAX = 10_000
-
-
-class Finding(msgspec.Struct, frozen=True):
-    state: Literal["ok", "warn", "fail"]
-    about: str
-    detail: str
-    advice: str = ""
 
 
 async def checkup(session: Session, *, mend: bool) -> list[Finding]:
@@ -172,9 +170,17 @@ async def _models(session: Session, log: JetStreamLog, *, mend: bool) -> list[Fi
         async with open_store(session) as store:
             await make_missing(store)
             findings = [finding async for finding in _projections(log, store)]
-            return findings + await _schedules(log, store, mend=mend)
+            findings += await _schedules(log, store, mend=mend)
+            bus = _own_bus(session, log)
+            return findings + await numbers(log, store, bus, now=now(), mend=mend)
     except MsgxcError as error:
         return [Finding("fail", "read models", str(error), "look after the read store, or MSGXC_CASSANDRA")]
+
+
+def _own_bus(session: Session, log: JetStreamLog) -> Bus:
+    """For what is mended by commands; none of them asks for a thread twice."""
+    threads = FollowedThreads(log, log.events, on_reconnect=log.js.connection.on_reconnect)
+    return bus_on(log, Ids(session.keyring.id_key), threads)
 
 
 async def _projections(log: JetStreamLog, store: ReadStore) -> AsyncIterator[Finding]:

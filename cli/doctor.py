@@ -17,7 +17,7 @@ EXAMPLES = examples(
 
 
 def doctor(
-    mend: Annotated[bool, typer.Option("--mend", help="Write schedules that are missing.")] = False,
+    mend: Annotated[bool, typer.Option("--mend", help="Write what is missing anew.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON.")] = False,
 ) -> None:
     """Look at everything, and say what to do.

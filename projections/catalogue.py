@@ -8,6 +8,7 @@ from projections.clients import Clients
 from projections.contacts import Contacts
 from projections.deliveries import Deliveries
 from projections.messages import Messages
+from projections.numbers import Numbers
 from projections.port import Projection
 from projections.reach import Reach
 from projections.shops import Shops
@@ -20,6 +21,7 @@ ALL: tuple[Projection, ...] = (
     Clients(),
     Threads(),
     Messages(),
+    Numbers(),
     Deliveries(),
     Shops(),
     Apps(),
