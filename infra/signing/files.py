@@ -20,16 +20,24 @@ log = structlog.get_logger()
 LOOK_AGAIN_S = 0.5
 """A key that was taken away verifies nothing a second later."""
 SIGNS_AFTER_S = 2.0
-"""A new key only verifies at first: whoever reads its first token must have seen it, too."""
+"""A new key only verifies at first: whoever reads its first token must have seen it, too. Counted from when its file
+was made or put there, since a process looks when it is asked, and may not have been asked for long."""
 
-Stamp = tuple[tuple[str, int, int], ...]
+Stamp = tuple[tuple[str, int, int, float], ...]
+"""Name, mtime, size and ctime (seconds) of each file."""
 
 
 class FileSigningKeys:
     """api.emarsys.port.SigningKeys over a file or a folder. Raises BadKey when made over one that cannot be used."""
 
-    def __init__(self, source: Path, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._source, self._monotonic = source, monotonic
+    def __init__(
+        self,
+        source: Path,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._source, self._monotonic, self._now_s = source, monotonic, now_s
         self._stamp = _look(source)
         self._keys = _read(source)
         self._looked_s = monotonic()
@@ -62,11 +70,15 @@ class FileSigningKeys:
             self._signs_s = None
             return read
         if self._signs_s is None:
-            self._signs_s = now_s + SIGNS_AFTER_S
+            self._signs_s = now_s + SIGNS_AFTER_S - self._age_s()
         if now_s >= self._signs_s:
             self._signs_s = None
             return read
         return KeySet(former, read.verifying)
+
+    def _age_s(self) -> float:
+        """How long ago the last of the files changed."""
+        return max(0.0, self._now_s() - max((ctime_s for *_, ctime_s in self._stamp), default=0.0))
 
 
 def _read(source: Path) -> KeySet:
@@ -83,7 +95,8 @@ def _read(source: Path) -> KeySet:
 def _look(source: Path) -> Stamp:
     try:
         return tuple(
-            (file.name, (stat := file.stat()).st_mtime_ns, stat.st_size) for file in key_files(source)
+            (file.name, (stat := file.stat()).st_mtime_ns, stat.st_size, stat.st_ctime)
+            for file in key_files(source)
         )
     except OSError:
         return ()

@@ -73,6 +73,14 @@ def test_the_api_guide_works_as_written(exchange: Served, tmp_path: Path) -> Non
     assert re.search(r"location: /api/v2/messages/[0-9a-f-]{36}", said), said
 
 
+def test_the_rotation_drill_works_as_written(exchange: Served, tmp_path: Path) -> None:
+    """A new key signs without a restart, the former verifies until it is removed, then a refresh heals the device."""
+    said = run(exchange, tmp_path, "\n".join(blocks("docs/guides/tokens.md")))
+    assert re.findall(r"^\d{3}$", said, re.MULTILINE) == ["204", "200", "204", "401", "200", "204"]
+    assert "signed by the new key" in said
+    assert len(re.findall(r"^sdk", said, re.MULTILINE)) == 1
+
+
 def test_the_log_tells_a_messages_whole_story(exchange: Served, tmp_path: Path) -> None:
     """From acceptance to every channel's outcome, by `events show`; addresses and content stay hidden."""
     body = {"tid": "demo", "msg": "A story to tell"}
