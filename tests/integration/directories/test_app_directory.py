@@ -98,6 +98,12 @@ class Process:
     async def do(self, command: msgspec.Struct) -> None:
         await self.bus.execute(command, Context(REALM, "boss", "", ""))
 
+    async def do_and_hear(self, command: msgspec.Struct) -> None:
+        """Return once this process has heard of it."""
+        changes = self.apps._changes
+        await self.do(command)
+        await until(_said(lambda: self.apps._changes > changes))
+
     async def name(self, code: str = "SHOP") -> str | None:
         """The app's name as this process has it; None when there is no such app."""
         facts = await self.apps.app(code)
@@ -180,7 +186,7 @@ async def test_a_change_is_seen_by_another_process_within_a_second(
 
 async def test_an_app_is_looked_up_once(here: Process) -> None:
     """A thousand calls, in whatever case they write its code, ask the source once; then it is in memory."""
-    await here.do(register())
+    await here.do_and_hear(register())
     codes = ["SHOP", "shop", "Shop"]
     answers = await asyncio.gather(*(here.apps.app(codes[number % 3]) for number in range(1000)))
     assert {each.code for each in answers if each is not None} == {"SHOP"}
@@ -216,13 +222,11 @@ async def test_a_shared_entry_that_is_behind_is_not_believed(
 
 async def test_a_look_that_a_change_has_overtaken_is_not_kept(here: Process) -> None:
     """The answer was read before the change and came after it: the next look asks again."""
-    await here.do(register())
+    await here.do_and_hear(register())
     here.source.held = asyncio.Event()
     slow = asyncio.create_task(here.name())
     await until(_said(lambda: here.source.asked == 1))
-    changes = here.apps._changes
-    await here.do(change("New"))
-    await until(_said(lambda: here.apps._changes > changes))
+    await here.do_and_hear(change("New"))
     here.source.held.set()
     assert await slow == "Shop"
     assert await here.name() == "New"
@@ -230,13 +234,11 @@ async def test_a_look_that_a_change_has_overtaken_is_not_kept(here: Process) -> 
 
 async def test_who_asks_after_a_change_does_not_join_a_look_from_before(here: Process) -> None:
     """A look under way may have been read before the change."""
-    await here.do(register())
+    await here.do_and_hear(register())
     here.source.held = asyncio.Event()
     slow = asyncio.create_task(here.name())
     await until(_said(lambda: here.source.asked == 1))
-    changes = here.apps._changes
-    await here.do(change("New"))
-    await until(_said(lambda: here.apps._changes > changes))
+    await here.do_and_hear(change("New"))
     late = asyncio.create_task(here.name())
     await until(_said(lambda: here.source.asked == 2))
     here.source.held.set()
@@ -256,8 +258,8 @@ async def test_unknown_codes_are_remembered_shortly(here: Process) -> None:
 async def test_invented_codes_push_no_app_out_of_memory(log: JetStreamLog) -> None:
     """They are remembered apart, and no more of them than there is room for."""
     async with following(Process(log, unknown_max=10, apps_max=2)) as here:
-        await here.do(register())
-        await here.do(register(code="SECOND"))
+        await here.do_and_hear(register())
+        await here.do_and_hear(register(code="SECOND"))
         await until(lambda: here.remembers("SECOND"))
         await until(here.remembers)
         for number in range(50):
@@ -265,7 +267,7 @@ async def test_invented_codes_push_no_app_out_of_memory(log: JetStreamLog) -> No
         assert await here.remembers()
         assert await here.remembers("SECOND")
         assert len(here.apps._unknown) == 10
-        await here.do(register(code="THIRD"))
+        await here.do_and_hear(register(code="THIRD"))
         await until(lambda: here.remembers("THIRD"))
         assert len(here.apps._known) == 2
 
@@ -308,7 +310,7 @@ async def test_what_changed_while_the_connection_was_broken_is_known(
 
 async def test_a_source_that_is_away_has_said_enough_yesterday(here: Process, log: JetStreamLog) -> None:
     """What was remembered serves on, beyond its time; of other apps it is said that the source is away."""
-    await here.do(register())
+    await here.do_and_hear(register())
     await until(here.remembers)
     await log.js.api(f"STREAM.PURGE.{APPS_STREAM}")
     here.source.away = True
@@ -344,6 +346,27 @@ async def test_an_app_of_another_service_can_be_refreshed(log: JetStreamLog, nat
         await http.aclose()
 
 
+async def test_a_refresh_that_went_unheard_is_made_up_for(log: JetStreamLog, nats_server: NatsServer) -> None:
+    """Nobody repeats it for a process whose connection was broken just then: it forgets all by itself."""
+    async with (
+        directory_service() as service,
+        proxy_to(nats_server.port) as proxy,
+        open_log(log_config(nats_server, url=proxy.url), master_key=MASTER_KEY) as other,
+    ):
+        http = Service("the app service", service.url, token=TOKEN)
+        service.apps["shop"] = {"code": "SHOP", "merchant": REALM, "name": "Shop"}
+        async with following(Process(other, HttpApps(http, IDS))) as there:
+            await until(there.remembers)
+            proxy.cut(refuse=True)
+            service.apps["shop"] = {"code": "SHOP", "merchant": REALM, "name": "New"}
+            await Process(log).apps.refresh("SHOP")
+            proxy.admit()
+            connection = other.js.connection
+            await until(_said(lambda: connection.generation > 1 and connection.is_connected))
+            assert await seen(there.name, "New") < BEHIND_S_MAX
+        await http.aclose()
+
+
 async def test_a_refresh_is_not_undone_by_a_slow_look(here: Process) -> None:
     """What was read before the refresh does not come into the bucket after it."""
     await here.do(register())
@@ -365,7 +388,7 @@ async def test_the_hit_rate_is_on_metrics(here: Process) -> None:
     """Looks by what answered them: one at the source, the others from memory."""
     registry = CollectorRegistry()
     registry.register(here.apps.lookups)
-    await here.do(register())
+    await here.do_and_hear(register())
     before = here.count(Level.MEMORY)
     await until(here.remembers)
     for _ in range(9):
