@@ -29,7 +29,7 @@ from tests.replays.devices import FIELD, Device
 FACTS_MAX = 10_000
 UNLIMITED = {"client_per_minute": 100_000, "app_per_minute": 1_000_000, "address_per_minute": 1_000_000}
 """Scenarios are shorter than real lives."""
-ADDRESS_SET, ADDRESS_RETIRED, MOVED = "client.address-set.v1", "client.address-retired.v1", "client.moved.v1"
+ADDRESS_SET, ADDRESS_RETIRED, MOVED = "client.address-set", "client.address-retired", "client.moved"
 
 
 @dataclass(slots=True)
@@ -51,11 +51,12 @@ class ServedPlace:
         token, address, at = None, None, 0
         for fact in await self._clients_facts():
             data, is_own = fact["data"], fact["subject"].endswith(own)
-            if is_own and fact["topic"] in {ADDRESS_RETIRED, MOVED}:
+            kind = fact["topic"].rpartition(".")[0]
+            if is_own and kind in {ADDRESS_RETIRED, MOVED}:
                 token = address = None
-            elif fact["topic"] == ADDRESS_SET and is_own:
+            elif kind == ADDRESS_SET and is_own:
                 token, address, at = data["token"], data["address"], fact["position"]
-            elif fact["topic"] == ADDRESS_SET and data["token"] == token and fact["position"] > at:
+            elif kind == ADDRESS_SET and data["token"] == token and fact["position"] > at:
                 token = address = None
         return address
 
