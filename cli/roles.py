@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 
-from cli.bootstrap import Exchange
+from cli.bootstrap import Exchange, stream_settings
 from cli.session import now
 from infra.draining import draining
+from infra.log.states import open_states
 from infra.supervisor import Role, Stop
 from processes.channel import ChannelProcess
+from processes.client_states import ClientStates
 from processes.daykeys import DayKeys
 from processes.dispatcher import Dispatcher
 from processes.erasure import Erasure
@@ -56,7 +59,22 @@ def dispatching(exchange: Exchange) -> list[Role]:
         "feedback": lambda log: Feedback(log=log, bus=e.bus, clock=now).run,
         "retrier": lambda log: Retrier(log=log, keys=keys, models=models, clock=now).run,
     }
-    return [*(role(name, exchange, make) for name, make in made.items()), _day_keys(exchange)]
+    return [
+        *(role(name, exchange, make) for name, make in made.items()),
+        _client_states(exchange),
+        _day_keys(exchange),
+    ]
+
+
+def _client_states(exchange: Exchange) -> Role:
+    """Tells other systems; opened anew each time it starts."""
+    kept = timedelta(seconds=stream_settings(exchange.session).states_age_s)
+
+    async def run(stop: Stop) -> None:
+        states = await open_states(exchange.log.js)
+        await ClientStates(log=draining(exchange.log, stop), states=states, clock=now, kept=kept).run()
+
+    return Role("client-states", run)
 
 
 def following_apps(exchange: Exchange) -> Role:

@@ -61,7 +61,7 @@ class MoveIn(msgspec.Struct, frozen=True, kw_only=True):
     same client.
 
     resets: put `source` back to the beginning in the same step; it must be of the same realm. properties None: those
-    of `source`.
+    of `source`. Its push token goes along either way: the SDK (v4) does not tell it again.
     """
 
     device: Device
@@ -128,13 +128,14 @@ async def move_in(command: MoveIn, scope: Scope) -> Standing:
     device, changed = command.device, list[Aggregate]()
     # Named by where it comes from: a repeat finds it, and nobody else comes to it.
     id = scope.ids.client(scope.realm, device.app, f"{device.client_id}#{command.source.hex}")
-    source = await scope.load(Client, command.source) if command.resets else None
+    source = await scope.load(Client, command.source)
     properties = command.properties
     if properties is None:
         properties = source.properties if source is not None else {}
     client = await scope.load(Client, id) or _registered(device, id, scope, properties)
     if source is not None:
         _take_address(client, source, scope)
+    if source is not None and command.resets:
         changed = await _reset(source, device.app, id, scope)
     if command.properties is not None:
         client.change_properties(at=scope.now, properties=properties)

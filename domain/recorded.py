@@ -11,13 +11,14 @@ from domain.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice, Recei
 from domain.shop import ShopMessage
 from domain.signal import Signal
 
-EVENTS, DELIVERY, FEED, SIGNALS, SCHEDULES, SHOPS, TRIAGE = (
+EVENTS, DELIVERY, FEED, SIGNALS, SCHEDULES, SHOPS, STATES, TRIAGE = (
     "EVENTS",
     "DELIVERY",
     "FEED",
     "SIGNALS",
     "SCHEDULES",
     "SHOPS",
+    "STATES",
     "TRIAGE",
 )
 """The streams. A position counts within one of them."""

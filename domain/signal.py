@@ -10,7 +10,7 @@ them ends with it.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -22,6 +22,9 @@ EVENTS_KIND: Final = "events"
 EFFECTS_KIND: Final = "effects"
 INTERACTION_KIND: Final = "interaction"
 SignalKind = Literal["events", "effects", "interaction"]
+
+KEPT: Final = timedelta(days=90)
+"""The stream forgets a signal after this, and what is read from signals is no longer shown then."""
 
 AttributeMap = dict[str, str]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
+from domain.client_state import StateChange
 from domain.recorded import Checkpoint, DeliveryRecord, Recorded
 
 
@@ -51,6 +52,25 @@ class Poison(msgspec.Struct, frozen=True):
     position: int
     subject: str
     reason: str
+
+
+class Told(NamedTuple):
+    """The last change on a subject of STATES: its position on EVENTS, and its place on STATES. 0, 0: there is none."""
+
+    position: int
+    place: int
+
+
+class StateLog(Protocol):
+    """STATES: what other systems are told of clients. Errors: Unavailable, OutcomeUnknown."""
+
+    async def last(self, subject: str) -> Told:
+        """Asked of the stream's leader."""
+        ...
+
+    async def append(self, subject: str, change: StateChange, *, expect: int) -> int:
+        """The change's place. Raises VersionConflict when `expect` is not the last place on the subject."""
+        ...
 
 
 class Append(msgspec.Struct, frozen=True):

@@ -73,7 +73,7 @@ async def _arrive(
     command = MoveIn(
         device=Device(app=app.code, client_id=visitor.client_id),
         source=former.client,
-        properties=former.properties if properties is None and not is_within else properties,
+        properties=properties,
         with_contact=with_contact,
         resets=is_within,
     )

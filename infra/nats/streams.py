@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from domain.recorded import DELIVERY, EVENTS, FEED, SCHEDULES, SHOPS, SIGNALS, TRIAGE
+from domain.recorded import DELIVERY, EVENTS, FEED, SCHEDULES, SHOPS, SIGNALS, STATES, TRIAGE
+from domain.signal import KEPT
 from infra.nats.errors import Refused
 from infra.nats.jetstream import JetStream, StreamInfo
 
@@ -43,8 +44,9 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     delivery_age_s: int = 0
     feed_age_s: int = 30 * DAY_S
     feed_messages_per_subject_max: int = 10_000
-    signals_age_s: int = 90 * DAY_S
+    signals_age_s: int = KEPT.days * DAY_S
     shops_age_s: int = 3650 * DAY_S
+    states_age_s: int = 7 * DAY_S
 
 
 class Drift(msgspec.Struct, frozen=True):
@@ -95,6 +97,7 @@ def stream_configs(settings: StreamSettings) -> list[dict[str, Any]]:
             "max_age": settings.shops_age_s * NS,
             "republish": {"src": "updates.store.>", "dest": "live.updates.store.>"},
         },
+        STATES: {"subjects": ["state.client.>"], "max_age": settings.states_age_s * NS},
         TRIAGE: {"subjects": ["triage.>"], "max_msgs_per_subject": 1},
         # A key and what replaces it: two, so that the older one can be overwritten on the disk, not just left.
         KEYS_STREAM: {

@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from commands.port import VersionConflict
-from domain.recorded import DELIVERY, EVENTS, FEED, SCHEDULES, SHOPS, SIGNALS, TRIAGE
+from domain.recorded import DELIVERY, EVENTS, FEED, SCHEDULES, SHOPS, SIGNALS, STATES, TRIAGE
 from infra.eventstore.wire import pack_bytes
 from infra.nats.frames import Stored, parse_headers
 from tests.memory.clock import ManualClock
 
-STREAMS = (EVENTS, DELIVERY, FEED, SCHEDULES, SIGNALS, SHOPS, TRIAGE)
+STREAMS = (EVENTS, DELIVERY, FEED, SCHEDULES, SIGNALS, SHOPS, STATES, TRIAGE)
 
 
 class Entry(NamedTuple):
@@ -96,6 +96,12 @@ class Streams:
             positions.append(len(log))
         self.wake()
         return positions
+
+    def forget(self, stream: str) -> None:
+        """All that is on a stream has reached its age."""
+        self.messages[stream].clear()
+        for key in [key for key in self._by_subject if key[0] == stream]:
+            del self._by_subject[key]
 
     def last_position(self, stream: str, subject: str) -> int:
         """0: nothing was ever stored on the subject."""

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from domain.recorded import DELIVERY, EVENTS, Recorded
 from domain.thread import Thread
 from infra.own_directories import OwnApps
 from processes.channel import ChannelProcess
+from processes.client_states import ClientStates
 from processes.contact_ids import ClientsMaintainer, ContactIdWriter
 from processes.dispatcher import Dispatcher
 from processes.erasure import Erasure
@@ -42,6 +44,7 @@ from tests.memory.lifeline import Lifeline
 from tests.memory.log import MemoryLog
 from tests.memory.read_models import MemoryReadModels
 from tests.memory.senders import SomeSenders
+from tests.memory.states import MemoryStates
 from tests.memory.streams import Streams
 
 REALM = "main"
@@ -174,6 +177,12 @@ class World:
             "expired-writer": ExpiredWriter(log=to.log, resolver=self._resolver(to)).run,
             "contact-id-writer": ContactIdWriter(log=to.log, bus=to.bus, **with_models).run,  # type: ignore[arg-type]
             "clients-maintainer": ClientsMaintainer(log=to.log, bus=to.bus).run,
+            "client-states": ClientStates(
+                log=to.log,
+                states=MemoryStates(self.streams, to.life),
+                clock=self.clock,
+                kept=timedelta(days=7),
+            ).run,
             "suite-updater": self._suite_updater(to).run,
         }
         await builders[role]()

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import api.problem
+import api.table
 import commands.port
 import infra.eventstore.store  # noqa: F401  declares an error
 from domain.errors import MsgxcError
@@ -17,6 +18,7 @@ def _all(kind: type[MsgxcError]) -> set[tuple[str, int]]:
 
 def test_every_error_code_is_documented_with_its_status() -> None:
     """docs/errors.md lists each code and status that a caller can see, and no others."""
+    assert api.table.ROUTES
     assert api.problem.MethodNotAllowed.code
     assert commands.port.VersionConflict.code
     rows = re.findall(r"^\| `([a-z-]+)` \| (\d{3}) \|", (DOCS / "errors.md").read_text(), re.MULTILINE)
