@@ -8,6 +8,8 @@ client is missed. Both only call commands, which change nothing the second time.
 
 from __future__ import annotations
 
+from typing import Final
+
 from commands.bus import Bus
 from commands.resolution import MendClient
 from domain.client import Client
@@ -31,6 +33,11 @@ LINKED = Post(
     topics=(Client.Registered.TOPIC, Client.ContactLinked.TOPIC),
 )
 
+BEHIND_S_MAX: Final = 3.0
+"""How long a fact waits for the read models; then it is given back, so that a stop is not held up by a projector that
+has stopped before.
+"""
+
 
 class ContactIdWriter:
     def __init__(self, *, log: Log, bus: Bus, models: ReadModels, watermark: Watermark) -> None:
@@ -43,7 +50,7 @@ class ContactIdWriter:
         fact = task.fact
         if not isinstance(fact.body, Contact.Resolved):
             return
-        await self._watermark.passed(("clients",), EVENTS, fact.position)
+        await self._watermark.passed(("clients",), EVENTS, fact.position, timeout_s=BEHIND_S_MAX)
         context = Context(fact.realm, RESOLVED.durable, f"{EVENTS}:{fact.position}", fact.correlation)
         for row in await clients.of_contact(self._models, fact.realm, fact.body.originator_id):
             await self._bus.execute(MendClient(client=row["client"]), context)

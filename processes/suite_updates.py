@@ -20,6 +20,7 @@ from domain.client import Client
 from domain.contact import Contact
 from domain.recorded import EVENTS, Recorded
 from domain.suite import FieldValue, accepts_push, suite_fields
+from processes.contact_ids import BEHIND_S_MAX
 from processes.directories import AppMetadata
 from processes.port import Log, Task
 from processes.watermark import Watermark
@@ -98,7 +99,7 @@ class SuiteUpdater:
         app = await self._apps.app(client.app)
         if app is None or app.realm != fact.realm or not app.settings.updates_suite:
             return
-        await self._watermark.passed(("clients",), EVENTS, fact.position)
+        await self._watermark.passed(("clients",), EVENTS, fact.position, timeout_s=BEHIND_S_MAX)
         for contact in _concerned(event, client):
             is_theirs = contact == client.contact
             await self._tell(app, fact, contact, active_at=_active_at(event) if is_theirs else None)
