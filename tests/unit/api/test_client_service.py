@@ -1,70 +1,25 @@
-"""The client service as devices call it, over a world in memory: codes, headers, bodies, and what is on the log."""
+"""The client service as devices call it: registering, push tokens, moving to another app, geofences."""
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
-import httpx
 import pytest
 
 from commands.apps import RegisterApp
 from domain.app_settings import AppSettings
+from domain.context import Context
 from domain.recorded import EVENTS
-from tests.memory.site import Site, site
+from tests.memory.phone import ANN, APP, OTHER, PROPERTIES, Phone, count, phones, started, topics
+from tests.memory.site import Site
 from tests.memory.world import REALM
-
-APP, OTHER = "EMS1-23456", "EMS9-87654"
-ANN = {"contactFieldId": 3, "contactFieldValue": "ann@example.org"}
-PROPERTIES = {"platform": "ios", "applicationVersion": "1.0", "language": "en"}
-
-
-class Phone:
-    """A device that keeps what it is given, as the SDKs do."""
-
-    def __init__(self, it: Site, client_id: str = "device-1", app: str = APP, base: str = "/v3/apps") -> None:
-        self.it, self.client_id, self.app, self.base = it, client_id, app, base
-        self.state = self.contact_token = self.refresh_token = ""
-
-    @property
-    def is_v4(self) -> bool:
-        return self.base.startswith("/v4")
-
-    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
-        names = ("ec-client-id", "ec-client-state", "ec-contact") if self.is_v4 else V3_NAMES
-        held = dict(zip(names, (self.client_id, self.state, self.contact_token), strict=True))
-        sent = {name: value for name, value in (held | headers).items() if value}
-        got = await self.it.call(method, f"{self.base}/{self.app}{path}", body, by=None, headers=sent)
-        self.state = got.headers.get(names[1], self.state)
-        if got.status_code == 200 and path != "/geo-fences":
-            self.contact_token = got.json()["contactToken"]
-            self.refresh_token = got.json().get("refreshToken", self.refresh_token)
-        return got
-
-    @property
-    def says(self) -> dict[str, Any]:
-        """What W reads of its state."""
-        claims = self.state.split(".")[1]
-        found: dict[str, Any] = json.loads(base64.b64decode(claims + "=" * (-len(claims) % 4)))
-        return found
-
-
-V3_NAMES = ("x-client-id", "x-client-state", "x-contact-token")
 
 
 @pytest.fixture
 async def it() -> AsyncIterator[Site]:
-    async with site() as made:
-        for code in (APP, OTHER):
-            settings = AppSettings(merchant=REALM, default_contact_field=3)
-            await made.world.do(RegisterApp(code=code, settings=settings))
+    async with phones() as made:
         yield made
-
-
-def topics(it: Site, kind: str = "client") -> list[str]:
-    return [fact.body.TOPIC for fact in it.world.facts(EVENTS, f"evt.{kind}.>")]
 
 
 async def test_the_way_of_a_first_start(it: Site) -> None:
@@ -89,17 +44,118 @@ async def test_the_way_of_a_first_start(it: Site) -> None:
     assert (refreshed.status_code, set(refreshed.json())) == (200, {"contactToken"})
 
 
-async def test_a_contact_without_an_app(it: Site) -> None:
-    """By merchant: sign in, refresh; after a sign-out the refresh token is good for nothing."""
-    merchant = {"x-merchant-id": REALM}
-    path = "/v3/contact-token"
-    got = await it.call("POST", path, ANN, by=None, headers=merchant)
+async def test_repeats_on_resume_change_nothing(it: Site) -> None:
+    """Registering, the push token, its deletion: sent again they answer the same, and add no event."""
+    phone = await started(it)
+    for method, path, body in (
+        ("POST", "/client", PROPERTIES),
+        ("PUT", "/client/push-token", {"pushToken": "aa11"}),
+        ("DELETE", "/client/push-token", None),
+    ):
+        await phone.call(method, path, body)
+        before, state = count(it), phone.says
+        assert (await phone.call(method, path, body)).status_code == 204
+        assert count(it) == before
+        assert phone.says == state
+
+
+async def test_the_first_registration_of_v4_makes_an_anonymous_contact(it: Site) -> None:
+    """200 and both tokens; with them, registering again answers 204. All of it in one step on the log."""
+    phone = Phone(it, base="/v4/apps")
+    got = await phone.call("POST", "/client", PROPERTIES | {"clientId": "device-1"})
     assert (got.status_code, set(got.json())) == (200, {"contactToken", "refreshToken"})
-    refresh = {"refreshToken": got.json()["refreshToken"]}
-    again = await it.call("POST", path, refresh, by=None, headers=merchant)
-    assert (again.status_code, set(again.json())) == (200, {"contactToken"})
-    held = merchant | {"x-contact-token": got.json()["contactToken"]}
-    assert (await it.call("DELETE", path, by=None, headers=held)).status_code == 204
-    assert (await it.call("POST", path, refresh, by=None, headers=merchant)).status_code == 400
-    assert (await it.call("DELETE", path, by=None, headers=merchant)).status_code == 204
-    assert (await it.call("POST", path, ANN, by=None)).status_code == 400
+    assert phone.says["contactField"] is None
+    assert "clientId" not in phone.says["properties"]
+    assert topics(it, "contact") == ["contact.created.v1"]
+    again = await phone.call("POST", "/client", PROPERTIES)
+    assert (again.status_code, again.content) == (204, b"")
+    phone.contact_token = ""
+    assert (await phone.call("POST", "/client", PROPERTIES)).status_code == 200
+
+
+async def test_a_browser_registers_its_subscription(it: Site) -> None:
+    """W sends the PushSubscription as a string of JSON, and reads codes exactly."""
+    page = await started(it, client_id=f"{APP}_0f0f", base="/v3/domains")
+    keys = {"p256dh": "BKey", "auth": "secret"}
+    subscription = json.dumps(
+        {"endpoint": "https://push.example.org/1", "expirationTime": None, "keys": keys}
+    )
+    assert (await page.call("PUT", "/client/push-token", {"pushToken": subscription})).status_code == 204
+    assert page.says["pushToken"] is True
+    [fact] = it.world.facts(EVENTS, "evt.client.>")[-1:]
+    assert (fact.body.channel, json.loads(fact.body.address)["keys"]) == ("webpush", keys)  # type: ignore[union-attr]
+    assert (await page.call("DELETE", "/client/push-token", {})).status_code == 204
+    assert "pushToken" not in page.says
+
+
+@pytest.mark.parametrize(
+    ("platform", "channel"),
+    [("ios", "apns"), ("android", "fcm"), ("android-huawei", "hms"), ("IOS", "apns"), ("linux", "fcm")],
+)
+async def test_the_platform_says_who_carries_the_push(it: Site, platform: str, channel: str) -> None:
+    phone = Phone(it)
+    await phone.call("POST", "/client", {"platform": platform})
+    await phone.call("PUT", "/client/push-token", {"pushToken": "token:1"})
+    assert it.world.facts(EVENTS, "evt.client.>")[-1].body.channel == channel  # type: ignore[union-attr]
+
+
+async def test_switching_apps_resets_the_one_and_registers_with_the_other(it: Site) -> None:
+    """v4. Asked again with the state of before, after a lost answer, it is the same client of the new app."""
+    phone = await started(it, base="/v4/apps")
+    await phone.call("PUT", "/client/push-token", {"pushToken": "aa11"})
+    await phone.call("POST", "/client/contact", {"contactFieldValue": "ann"})
+    former, contact, refresh = phone.state, phone.contact_token, phone.refresh_token
+    clients = []
+    for _ in range(2):
+        phone.state, phone.contact_token = former, contact
+        assert (await phone.call("POST", "/client/app", {"to": OTHER})).status_code == 200
+        clients.append(phone.says["client"])
+    assert clients[0] == clients[1]
+    assert (phone.says["applicationCode"], phone.says["contactField"]) == (OTHER, None)
+    assert topics(it).count("client.moved.v1") == 1
+    back = Phone(it, base="/v4/apps")
+    back.state = former
+    assert (await back.call("POST", "/client/contact-token", {"refreshToken": refresh})).status_code == 400
+    phone.app = OTHER
+    assert (await phone.call("PUT", "/client/push-token", {"pushToken": "bb22"})).status_code == 204
+    for target in (OTHER, "nobody", ""):
+        assert (await phone.call("POST", "/client/app", {"to": target})).status_code == 400
+
+
+async def test_a_switch_to_another_merchants_app_is_finished_by_whoever_asks_again(it: Site) -> None:
+    """Two steps there: killed between them, the device asks again, finds its new client, and the old one is reset."""
+    command = RegisterApp(code="ABROAD", settings=AppSettings(merchant="abroad"))
+    await it.parts.bus.execute(command, Context("abroad"))
+    phone = await started(it, base="/v4/apps")
+    await phone.call("PUT", "/client/push-token", {"pushToken": "aa11"})
+    former, contact = phone.state, phone.contact_token
+    assert (await phone.call("POST", "/client/app", {"to": "ABROAD"})).status_code == 200
+    new, phone.state, phone.contact_token = phone.says["client"], former, contact
+    assert (await phone.call("POST", "/client/app", {"to": "ABROAD"})).status_code == 200
+    assert phone.says["client"] == new
+    assert phone.says["pushToken"] is True
+    moved = [fact for fact in it.world.facts(EVENTS, "evt.client.>") if fact.topic == "client.moved.v1"]
+    assert [fact.realm for fact in moved] == [REALM]
+
+
+async def test_a_switch_of_v3_goes_by_registering_under_the_new_code(it: Site) -> None:
+    """The SDK still holds the old app's state then: it is a proof of where the device comes from, and no 401."""
+    phone = await started(it)
+    former = phone.says["client"]
+    phone.app = OTHER
+    assert (await phone.call("POST", "/client", PROPERTIES)).status_code == 204
+    assert phone.says["applicationCode"] == OTHER
+    assert phone.says["client"] != former
+    assert "client.moved.v1" in topics(it)
+
+
+async def test_geofences_answer_304_only_to_who_asks(it: Site) -> None:
+    phone = await started(it)
+    got = await phone.call("GET", "/geo-fences")
+    assert (got.status_code, got.json()) == (200, {"refreshRadiusRatio": 0.3, "groups": []})
+    again = await phone.call("GET", "/geo-fences")
+    assert (again.status_code, again.headers["etag"]) == (200, got.headers["etag"])
+    same = await phone.call("GET", "/geo-fences", None, **{"if-none-match": got.headers["etag"]})
+    assert (same.status_code, same.content) == (304, b"")
+    other = await phone.call("GET", "/geo-fences", None, **{"if-none-match": '"other"'})
+    assert other.status_code == 200

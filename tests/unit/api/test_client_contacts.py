@@ -1,0 +1,127 @@
+"""The client service as devices call it: who uses the client, and the tokens that say so."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from commands.apps import RegisterApp
+from commands.contacts import EraseContact
+from domain.app_settings import AppSettings
+from domain.recorded import EVENTS
+from tests.memory.phone import ANN, OTHER, Phone, phones, started
+from tests.memory.site import Site
+from tests.memory.world import REALM
+
+
+@pytest.fixture
+async def it() -> AsyncIterator[Site]:
+    async with phones() as made:
+        yield made
+
+
+async def test_a_contact_without_an_app(it: Site) -> None:
+    """By merchant: sign in, refresh; after a sign-out the refresh token is good for nothing."""
+    merchant = {"x-merchant-id": REALM}
+    path = "/v3/contact-token"
+    got = await it.call("POST", path, ANN, by=None, headers=merchant)
+    assert (got.status_code, set(got.json())) == (200, {"contactToken", "refreshToken"})
+    refresh = {"refreshToken": got.json()["refreshToken"]}
+    again = await it.call("POST", path, refresh, by=None, headers=merchant)
+    assert (again.status_code, set(again.json())) == (200, {"contactToken"})
+    held = merchant | {"x-contact-token": got.json()["contactToken"]}
+    assert (await it.call("DELETE", path, by=None, headers=held)).status_code == 204
+    assert (await it.call("POST", path, refresh, by=None, headers=merchant)).status_code == 400
+    assert (await it.call("DELETE", path, by=None, headers=merchant)).status_code == 204
+    assert (await it.call("POST", path, ANN, by=None)).status_code == 400
+
+
+async def test_v4_names_contacts_by_the_usual_field_and_signs_out_by_delete(it: Site) -> None:
+    phone = await started(it, base="/v4/apps")
+    assert (await phone.call("POST", "/client/contact", {"contactFieldValue": "ann"})).status_code == 200
+    assert phone.says["contactField"]["contactFieldId"] == 3
+    assert (await phone.call("DELETE", "/client/contact")).status_code == 200
+    assert phone.says["contactField"] is None
+
+
+async def test_an_id_token_names_its_subject(it: Site) -> None:
+    """Two tokens of one person, issued at different times, name one contact."""
+    phone, references = await started(it), set()
+    for issued_at in (1, 2):
+        claims = base64.urlsafe_b64encode(json.dumps({"sub": "ann", "iat": issued_at}).encode()).decode()
+        body = {"contactFieldId": 5, "openIdToken": f"e30.{claims.rstrip('=')}.c2ln"}
+        assert (await phone.call("POST", "/client/contact", body)).status_code == 200
+        references.add(phone.says["contactReference"])
+    assert len(references) == 1
+    for bad in ("", "a.b", "a.!!.c", "e30.e30.c2ln"):
+        refused = await phone.call("POST", "/client/contact", {"contactFieldId": 5, "openIdToken": bad})
+        assert refused.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "body", [ANN | {"contactFieldId": "3"}, ANN | {"contactFieldEncrypted": True, "more": 1}]
+)
+async def test_bodies_are_read_generously(it: Site, body: dict[str, Any]) -> None:
+    """Numbers as texts, and fields that we do not know."""
+    phone = await started(it)
+    assert (await phone.call("POST", "/client/contact", body)).status_code == 200
+    encrypted = phone.says["contactField"]["contactFieldEncryped"]
+    assert encrypted is body.get("contactFieldEncrypted", False)
+
+
+async def test_a_stale_contact_token_on_a_contact_call_is_not_looked_at(it: Site) -> None:
+    """Android's rides along on ?anonymous=true."""
+    phone = await started(it)
+    for stale in ("x.y.z", phone.contact_token):
+        it.world.clock.advance(9 * 3600)
+        phone.contact_token = stale
+        assert (await phone.call("POST", "/client/contact?anonymous=true", {})).status_code == 200
+
+
+async def test_refresh_needs_the_refresh_token_alone_and_heals_the_state(it: Site) -> None:
+    """A state of a key that is gone is no hindrance; what is no good token is a 400, never a 401."""
+    phone = await started(it)
+    good, client = phone.refresh_token, phone.says["client"]
+    phone.state = "of.no.use"
+    got = await phone.call("POST", "/client/contact-token", {"refreshToken": good})
+    assert (got.status_code, phone.says["client"]) == (200, client)
+    assert "x-rate-limit-limit" not in got.headers
+    for bad in ("", "nonsense", good[:40] + ("A" if good[40] != "A" else "B") + good[41:]):
+        assert (await phone.call("POST", "/client/contact-token", {"refreshToken": bad})).status_code == 400
+    stranger = Phone(it, "device-2")
+    assert (await stranger.call("POST", "/client/contact-token", {"refreshToken": good})).status_code == 400
+    abroad = Phone(it, app=OTHER)
+    assert (await abroad.call("POST", "/client/contact-token", {"refreshToken": good})).status_code == 400
+
+
+async def test_an_erased_person_is_never_linked_again_and_the_token_says_so(it: Site) -> None:
+    phone = await started(it)
+    await phone.call("POST", "/client/contact", ANN)
+    uid = it.world.facts(EVENTS, "evt.client.>")[-1].body.uid  # type: ignore[union-attr]
+    await it.world.do(EraseContact(uid=uid))
+    assert (await phone.call("POST", "/client/contact", ANN)).status_code == 200
+    claims = it.parts.tokens.read_contact(phone.contact_token)
+    assert claims.disabled
+    assert "contactField" not in phone.says
+
+
+async def test_where_unknown_people_are_not_wanted_their_token_is_disabled(it: Site) -> None:
+    settings = AppSettings(merchant=REALM, anonymous_allowed=False)
+    await it.world.do(RegisterApp(code="known-only", settings=settings))
+    phone = await started(it, app="known-only")
+    assert it.parts.tokens.read_contact(phone.contact_token).disabled
+    await phone.call("POST", "/client/contact", ANN)
+    assert not it.parts.tokens.read_contact(phone.contact_token).disabled
+
+
+async def test_who_prefers_to_wait_gets_the_number(it: Site) -> None:
+    it.world.start("resolver")
+    phone = await started(it)
+    got = await phone.call("POST", "/client/contact", ANN, prefer="respond-async, wait=5")
+    assert got.headers["preference-applied"] == "wait=5"
+    assert it.parts.tokens.read_contact(phone.contact_token).contact_id is not None
+    assert phone.says["contactId"] == it.parts.tokens.read_contact(phone.contact_token).contact_id

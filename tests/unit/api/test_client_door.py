@@ -1,0 +1,177 @@
+"""Who gets in to the client service, and how the others are told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from api.emarsys.table import APPLESS_ROUTES, ROUTES
+from commands.apps import RegisterApp
+from domain.app_settings import AppSettings, RateLimits
+from tests.memory.phone import ANN, APP, OTHER, PROPERTIES, Phone, count, phones, started
+from tests.memory.site import Site
+from tests.memory.world import REALM
+
+
+@pytest.fixture
+async def it() -> AsyncIterator[Site]:
+    async with phones() as made:
+        yield made
+
+
+async def test_a_new_device_with_an_old_ones_id_learns_and_changes_nothing_of_it(it: Site) -> None:
+    """A client id is anybody's word: without the client state it is another client."""
+    owner = await started(it)
+    await owner.call("POST", "/client/contact", ANN)
+    await owner.call("PUT", "/client/push-token", {"pushToken": "aa11"})
+    before = owner.says
+    stranger = Phone(it)
+    for method, path, body in (
+        ("POST", "/client", {"platform": "android"}),
+        ("DELETE", "/client/push-token", None),
+        ("POST", "/client/contact?anonymous=true", {}),
+    ):
+        stranger.state = stranger.contact_token = ""
+        got = await stranger.call(method, path, body)
+        assert got.status_code in (200, 204)
+        assert stranger.says["client"] != before["client"]
+        assert stranger.says.get("contactField") is None
+    await owner.call("POST", "/client", PROPERTIES)
+    assert owner.says == before
+
+
+async def test_a_contact_token_proves_its_client_where_there_is_no_state(it: Site) -> None:
+    phone = await started(it)
+    client, phone.state = phone.says["client"], ""
+    assert (await phone.call("PUT", "/client/push-token", {"pushToken": "aa11"})).status_code == 204
+    assert phone.says["client"] == client
+    thief = Phone(it, "device-2")
+    thief.contact_token = phone.contact_token
+    assert (await thief.call("PUT", "/client/push-token", {"pushToken": "bb22"})).status_code == 401
+
+
+async def test_foreign_and_forged_tokens_are_refused(it: Site) -> None:
+    """401 with JSON in the generation's own form; and nothing is written."""
+    mine, other = await started(it), await started(it, client_id="device-2")
+    elsewhere = await started(it, app=OTHER)
+    v4 = await started(it, client_id="device-4", base="/v4/apps")
+    before = count(it)
+    forged = mine.state[:-8] + ("AAAA" if mine.state[-8:-4] != "AAAA" else "BBBB") + mine.state[-4:]
+    answers = []
+    for state in (other.state, elsewhere.state, forged, "a.b.c", "x"):
+        for phone in (mine, v4):
+            held, phone.state = phone.state, state
+            answers.append(await phone.call("PUT", "/client/push-token", {"pushToken": "aa11"}))
+            phone.state = held
+    assert {got.status_code for got in answers} == {401}
+    mine.contact_token = other.contact_token
+    assert (await mine.call("DELETE", "/client/push-token")).status_code == 401
+    assert count(it) == before
+    assert answers[-1].json()["error"]["code"] == "1003"
+
+
+async def test_an_expired_contact_token_beside_a_good_state_does_no_harm(it: Site) -> None:
+    phone = await started(it)
+    it.world.clock.advance(9 * 3600)
+    assert (await phone.call("PUT", "/client/push-token", {"pushToken": "aa11"})).status_code == 204
+
+
+@pytest.mark.parametrize("base", ["/v3/apps", "/v3/domains", "/v4/apps"])
+async def test_bad_calls_are_400_in_the_generations_own_form(it: Site, base: str) -> None:
+    """No such app, no client id, no sense: JSON every time, all fields of v4's errors, and nothing half written."""
+    good = await started(it, base=base)
+    before = count(it)
+    bad = [
+        await Phone(it, app="nobody", base=base).call("POST", "/client", PROPERTIES),
+        await Phone(it, "", base=base).call("POST", "/client", PROPERTIES),
+        await Phone(it, "no id", base=base).call("POST", "/client", PROPERTIES),
+        await good.call("POST", "/client", b"{"),
+        await good.call("POST", "/client", b"[]"),
+        await good.call("PUT", "/client/push-token", {}),
+        await good.call("PUT", "/client/push-token", {"pushToken": ""}),
+        await good.call("PUT", "/client/push-token", {"pushToken": '{"endpoint":"ftp://x","keys":{}}'}),
+        await good.call("POST", "/client/contact", {"contactFieldId": 3}),
+        await good.call("POST", "/client/contact", ANN | {"contactFieldId": 0}),
+        await good.call("POST", "/client/contact", ANN | {"contactFieldValue": "\u00e9" * 200}),
+    ]
+    for got in bad:
+        assert got.status_code == 400, got.text
+        if base == "/v4/apps":
+            assert set(got.json()["error"]) == {"code", "message", "target", "details"}
+        else:
+            assert got.json()["status"] == 400
+    large = await good.call("POST", "/client", {"x": "y" * 300_000})
+    assert (large.status_code, large.json() is not None) == (413, True)
+    assert count(it) == before
+
+
+async def test_too_many_calls_of_one_client_are_429_but_never_a_refresh(it: Site) -> None:
+    """With what is left on every answer; the other clients are not concerned."""
+    limits = RateLimits(client_per_minute=3)
+    await it.world.do(RegisterApp(code="small", settings=AppSettings(merchant=REALM, rate_limits=limits)))
+    phone = await started(it, app="small")
+    left = [await phone.call("POST", "/client", PROPERTIES) for _ in range(2)]
+    assert [got.status_code for got in left] == [204, 429]
+    assert [got.headers["x-rate-limit-remaining"] for got in left] == ["0", "0"]
+    assert {got.headers["x-rate-limit-limit"] for got in left} == {"3"}
+    assert 0 < int(left[1].headers["x-rate-limit-reset"]) <= 60
+    assert left[1].json()["code"] == "too-many"
+    for _ in range(5):
+        refreshed = await phone.call("POST", "/client/contact-token", {"refreshToken": phone.refresh_token})
+        assert refreshed.status_code == 200
+    assert (await Phone(it, "device-2", "small").call("POST", "/client", PROPERTIES)).status_code == 204
+
+
+async def test_pages_of_any_origin_may_call_and_read_the_state(it: Site) -> None:
+    """The preflight allows the five headers that W sends, and the answers show it x-client-state."""
+    names = "content-type, x-client-id, x-client-state, x-contact-token, x-request-order"
+    asked = {
+        "origin": "https://shop.example.org",
+        "access-control-request-method": "PUT",
+        "access-control-request-headers": names,
+    }
+    path = f"/v3/domains/{APP}/client/push-token"
+    got = await it.call("OPTIONS", path, by=None, headers=asked)
+    assert got.status_code == 204
+    assert got.headers["access-control-allow-origin"] in ("*", "https://shop.example.org")
+    assert "PUT" in got.headers["access-control-allow-methods"]
+    assert set(got.headers["access-control-allow-headers"].split(", ")) == set(names.split(", "))
+    page = Phone(it, base="/v3/domains")
+    shown = await page.call("POST", "/client", PROPERTIES, origin="https://shop.example.org")
+    assert "x-client-state" in shown.headers["access-control-expose-headers"].lower()
+    refused = await page.call("PUT", "/client/push-token", {}, origin="https://shop.example.org")
+    assert refused.headers["access-control-allow-origin"] == "https://shop.example.org"
+
+
+async def test_every_route_of_devices_lets_in_who_it_should(it: Site) -> None:
+    """Each of them: no app is 400, no client id is 400, a forged state is 401 where it is looked at, and an unknown
+    device is let in; what it may not do without a proof is refused by 400.
+    """
+    for route in (route for route in ROUTES if route not in APPLESS_ROUTES):
+        v4 = "/v4/" in route.path
+        id_name, state_name = ("ec-client-id", "ec-client-state") if v4 else ("x-client-id", "x-client-state")
+        good = {id_name: "device-9"}
+        path, body = route.path.format(app=APP), WALKED[route.path.partition("{app}")[2], route.method]
+        nowhere = route.path.format(app="nobody")
+        assert (await it.call(route.method, nowhere, body, by=None, headers=good)).status_code == 400
+        assert (await it.call(route.method, path, body, by=None)).status_code == 400
+        forged = await it.call(route.method, path, body, by=None, headers=good | {state_name: "a.b.c"})
+        assert forged.status_code == (400 if path.endswith("/contact-token") else 401), path
+        unknown = await it.call(route.method, path, body, by=None, headers=good)
+        needs_proof = path.endswith(("/contact-token", "/client/app"))
+        assert unknown.status_code in ((400,) if needs_proof else (200, 204)), path
+
+
+WALKED: dict[tuple[str, str], Any] = {
+    ("/client", "POST"): PROPERTIES,
+    ("/client/push-token", "PUT"): {"pushToken": "aa11"},
+    ("/client/push-token", "DELETE"): None,
+    ("/client/contact", "POST"): ANN,
+    ("/client/contact", "DELETE"): None,
+    ("/client/contact-token", "POST"): {"refreshToken": "unknown"},
+    ("/client/app", "POST"): {"to": OTHER},
+    ("/geo-fences", "GET"): None,
+}
+"""What each route is called with. A new one must be added here, and so be walked."""
