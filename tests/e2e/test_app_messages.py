@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.e2e.test_guides import blocks, run
 from tests.fixtures.served import Served, served
 
 PEOPLE = 4
@@ -115,9 +116,19 @@ def test_an_app_that_is_switched_off_meanwhile_sends_nothing(
     mid = answer.headers["location"].rpartition("/")[2]
     off = {**domain, "is_push_feature_enabled": False}
     assert exchange.call("PUT", "/api/v2/apps/Bakery", off).status_code == 200
-    assert exchange.call("POST", "/api/v2/apps/bakery/messages", body).status_code == 409
+    path, other = "/api/v2/apps/bakery/messages", {**body, "subject": "More bread"}
+    # Processes know of it within a second.
+    exchange.until(lambda: exchange.call("POST", path, other).status_code == 409, 5)
     assert exchange.call("POST", "/api/v2/execute/message", {"mid": mid}).status_code == 200
     told = settled(exchange, mid)
     assert arrived(exchange, "Bread") == []
     assert told["totals"]["suppressed"] == 2 * PEOPLE
     assert {row["code"] for row in exchange.deliveries(mid)} == {"app-switched-off"}
+
+
+def test_the_guide_works_as_written(exchange: Served, tmp_path: Path) -> None:
+    """An app, a phone, a message: one shell, and it arrives."""
+    said = run(exchange, tmp_path, "\n".join(blocks("docs/guides/app-messages.md")))
+    assert "location: /api/v2/messages/" in said
+    mid = said.rpartition("/api/v2/messages/")[2][:36]
+    assert settled(exchange, mid)["totals"]["accepted"] == 1
