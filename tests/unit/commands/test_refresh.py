@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -27,6 +29,7 @@ from domain.recorded import EVENTS
 from domain.refresh_family import GENERATIONS_MAX, GRACE, RefreshFamily, RefreshRefused, RefreshToken
 from tests.memory.world import IDS, REALM, World
 
+HANDLERS: dict[Any, Any] = bus.HANDLERS
 ANN, BOB = IDS.contact(REALM, "ann"), IDS.contact(REALM, "bob")
 APP = "msgxc"
 
@@ -102,8 +105,7 @@ async def test_a_superseded_token_used_after_its_grace_ends_the_family(made: Wor
 
 async def test_a_full_family_gives_way_to_another(made: World, phone: UUID) -> None:
     """The device goes on without noticing; the last token of the full family has its grace."""
-    for _ in range(GENERATIONS_MAX):
-        last = await made.do(IssueRefresh(client=phone, contact=ANN))
+    last = [await made.do(IssueRefresh(client=phone, contact=ANN)) for _ in range(GENERATIONS_MAX)][-1]
     before = length(made)
     first = await made.do(IssueRefresh(client=phone, contact=ANN))
     assert kinds(made, before) == [Client.RefreshOpened, RefreshFamily.Ended, RefreshFamily.Opened]
@@ -179,13 +181,48 @@ async def test_a_handler_saves_link_and_token_at_once(
     made: World, phone: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both are on the log, side by side; and all tokens can be ended the same way."""
-    monkeypatch.setitem(bus.HANDLERS, SignIn, sign_in)
+    monkeypatch.setitem(HANDLERS, SignIn, sign_in)
     before = length(made)
     token = await made.do(SignIn(phone))
     assert kinds(made, before) == [Client.ContactLinked, RefreshFamily.Opened]
     assert (await used(made, token)).contact == BOB
-    monkeypatch.setitem(bus.HANDLERS, SignIn, sign_out)
+    monkeypatch.setitem(HANDLERS, SignIn, sign_out)
     await made.do(SignIn(phone))
     await made.do(SignIn(phone))
     with pytest.raises(RefreshRefused):
         await used(made, token)
+
+
+async def test_sign_ins_that_race_get_a_token_each(made: World, phone: UUID) -> None:
+    """One generation after the other; the last is the good one, and all were within the grace."""
+    texts = await asyncio.gather(*(made.do(IssueRefresh(client=phone, contact=ANN)) for _ in range(4)))
+    tokens = sorted(RefreshToken.parse(text) for text in texts)
+    assert [token.generation for token in tokens] == [1, 2, 3, 4]
+    for token in tokens:
+        assert (await used(made, token.text)).client == phone
+    made.clock.advance(GRACE.total_seconds() + 1)
+    assert (await used(made, tokens[-1].text)).client == phone
+
+
+async def test_a_thief_and_a_sign_in_at_once(made: World, phone: UUID) -> None:
+    """Whichever is first: the thief gets nothing, the family ends once, and the device has a good token at the end."""
+    former = await made.do(IssueRefresh(client=phone, contact=ANN))
+    await made.do(IssueRefresh(client=phone, contact=ANN))
+    made.clock.advance(GRACE.total_seconds() + 1)
+    before = length(made)
+    issuing = asyncio.create_task(made.do(IssueRefresh(client=phone, contact=ANN)))
+    thefts = await asyncio.gather(used(made, former), used(made, former), return_exceptions=True)
+    token = await issuing
+    assert all(isinstance(theft, RefreshRefused) for theft in thefts)
+    assert kinds(made, before).count(RefreshFamily.Reused) == 1
+    if not await is_good(made, token):
+        token = await made.do(IssueRefresh(client=phone, contact=ANN))
+    assert await is_good(made, token)
+
+
+async def is_good(made: World, token: str) -> bool:
+    try:
+        await used(made, token)
+    except RefreshRefused:
+        return False
+    return True
