@@ -6,6 +6,7 @@ Knows nothing of any contract. Every failure leaves as a problem; unexpected one
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -65,11 +66,14 @@ class Endpoint:
         self._decode = _decoder(route)
         self._limit = parts.rate_limit()
         self._body, self._is_open = BodyReader(), route.is_open
+        self._name = f"{route.method} {route.path}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._route
         scope[ROUTE] = route.path
         headers: list[Header] = []
+        call: Call[Any, Any] | None = None
+        began_s = time.perf_counter() if route.noted is not None else 0.0
         try:
             caller, visitor = NOBODY, None
             if not self._is_open:
@@ -80,7 +84,8 @@ class Endpoint:
                 assert_may_call(route.who, caller)
             body = None
             if self._decode is not None:
-                body = self._decode(await self._body.read(scope[HEADERS], receive))
+                content = await self._body.read(scope[HEADERS], receive, bytes_max=route.body_bytes_max)
+                body = self._decode(content)
             call = self._call(scope, caller, body)
             call.visitor = visitor
             if route.raw_bytes_max:
@@ -102,6 +107,8 @@ class Endpoint:
                 await self._answer(scope, send, said, [*headers, *headers_of(error)])
         else:
             await self._answer(scope, send, answer, headers)
+        if route.noted is not None and call is not None:
+            route.noted(call, scope[STATUS], time.perf_counter() - began_s)
 
     async def _identify(self, scope: Scope) -> Identity:
         if self._route.admit is not None:
@@ -117,6 +124,7 @@ class Endpoint:
             path=scope.get("path_params", {}),
             query=self._query(route.query, scope["query_string"]) if route.query else None,
             body=body,
+            route=self._name,
             idempotency_key=idempotency_key(scope[HEADERS]) if route.idempotent else "",
         )
 

@@ -11,7 +11,7 @@ from typing import Literal
 from starlette.types import ASGIApp
 
 from api.auth import Verifier
-from api.emarsys.port import Resolutions
+from api.emarsys.port import Resolutions, SignalSink
 from api.emarsys.tokens import Tokens
 from api.ezout.parts import Shops
 from api.limits import LocalCounter, RateLimit
@@ -63,6 +63,7 @@ class Parts:
     vapid: VapidKeys
     merchants: Merchants
     resolutions: Resolutions
+    signals: SignalSink
     clock: Callable[[], datetime]
     now_s: Callable[[], float] = time.time
     counter: RateCounter = field(default_factory=LocalCounter)

@@ -6,11 +6,13 @@ import enum
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+from uuid import UUID
 
 import msgspec
 from starlette.types import Scope
 
 from api.auth import Identity
+from api.limits import BODY_BYTES_MAX
 from api.parts import Parts
 from domain.context import Caller, Context
 from domain.errors import Forbidden, MsgxcError
@@ -48,7 +50,10 @@ class Raw:
 
 
 class Call[Body, Query](msgspec.Struct, kw_only=True):
-    """One verified, decoded request. caller is nobody ("") for ANYONE. visitor: what `admit` learnt beside."""
+    """One verified, decoded request. caller is nobody ("") for ANYONE. visitor: what `admit` learnt beside.
+
+    route: its method and path, as declared. client: whom it turned out to be about, if the handler says so.
+    """
 
     parts: Parts
     caller: Caller
@@ -59,6 +64,8 @@ class Call[Body, Query](msgspec.Struct, kw_only=True):
     idempotency_key: str = ""
     raw: Raw | None = None
     visitor: Any = None
+    route: str = ""
+    client: UUID | None = None
 
 
 class Answer(msgspec.Struct):
@@ -72,6 +79,8 @@ class Answer(msgspec.Struct):
 
 
 Handler = Callable[[Call[Any, Any]], Awaitable[Answer]]
+Noted = Callable[[Call[Any, Any], int, float], None]
+"""Told of a call that was answered: with the status, and the seconds it took. Quick."""
 Admit = Callable[[Parts, Scope], Awaitable[Identity]]
 """Who calls, by the headers of the request. Raises Unauthenticated, Forbidden or Unavailable."""
 
@@ -99,6 +108,7 @@ class Route:
     reads: projections that the answer comes from; writes of a moment ago are waited for.
     idempotent: takes an Idempotency-Key. errors: beside those every route of its kind can give.
     statuses: of success, the first being the usual one. admit: where a contract has tokens of its own kind.
+    body_bytes_max: of a body. noted: told of each call that is answered.
     raw_bytes_max: the handler takes the request as it came, with a body of so many bytes at most; 0: it does not.
     dialect: how the contract reads and refuses, where that is not our way.
     """
@@ -119,8 +129,10 @@ class Route:
     idempotent: bool = False
     location: bool = False
     admit: Admit | None = None
+    body_bytes_max: int = BODY_BYTES_MAX
     raw_bytes_max: int = 0
     dialect: Dialect | None = None
+    noted: Noted | None = None
 
     @property
     def is_open(self) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from api.emarsys import events_table as device_events
 from api.emarsys import table as devices
 from api.msgxc import app_messages, apps, clients, contacts, messages, receipts, reports, threads
 from api.providers import routes as providers
 from api.route import Route
 
 ROUTES: tuple[Route, ...] = (
+    *device_events.EVENT_ROUTES,
     *messages.ROUTES,
     *threads.MEMBERSHIP_ROUTES,
     *clients.ENLIST_ROUTES,
@@ -19,5 +21,6 @@ ROUTES: tuple[Route, ...] = (
     *apps.ROUTES,
     *app_messages.ROUTES,
     *devices.ROUTES,
+    *device_events.ROUTES,
     *providers.ROUTES,
 )

@@ -26,6 +26,7 @@ from cli.session import now
 from cli.shops import shops_of
 from cli.signing import check_signing, signing_keys
 from cli.webserver import DRAIN_S, serve_http
+from infra.log.signals import SignalFigures
 from infra.rates import SharedCounter
 from infra.supervisor import Role, Stop, Supervisor
 from infra.telemetry import process_registry
@@ -69,7 +70,7 @@ class Api:
         await self._exchange.threads.run()
 
     async def _run(self, stop: Stop) -> None:
-        async with signing_keys(self._exchange.session) as keys:
+        async with signing_keys(self._exchange.session) as keys, self._exchange.signals.writing():
             app = build(self._parts(Tokens(keys, now_s=time.time)))
             drain = app.state.live.drain
             await serve_http(app, self._bound, stop, options=OPTIONS, ready=self.ready, drain=drain)
@@ -94,6 +95,7 @@ class Api:
             vapid=exchange.vapid,
             merchants=exchange.merchants,
             resolutions=exchange.resolutions,
+            signals=exchange.signals,
             clock=now,
             counter=self._counter,
             probes=(LogProbe(exchange), ModelsProbe(exchange), RolesProbe(self.supervisor)),
@@ -112,6 +114,7 @@ class Api:
     def _metrics(self) -> Metrics:
         metrics = Metrics(process_registry(version("msgxc"), "api"))
         metrics.registry.register(self._exchange.apps.lookups)
+        metrics.registry.register(SignalFigures(self._exchange.signals))
         return metrics
 
 

@@ -28,6 +28,7 @@ from infra.keys.wrapping import MasterKeys
 from infra.log.log import JetStreamLog
 from infra.log.opened import LogConfig, open_log
 from infra.log.shops import JetStreamShops, open_shops
+from infra.log.signals import JetStreamSignals, open_signals
 from infra.nats.connection import Endpoint
 from infra.nats.streams import StreamSettings, id_key_of
 from infra.readstore.store import ReadStore
@@ -50,6 +51,7 @@ class Exchange:
     name: str
     log: JetStreamLog
     shops: JetStreamShops
+    signals: JetStreamSignals
     store: ReadStore
     ids: Ids
     threads: FollowedThreads
@@ -135,6 +137,7 @@ async def open_exchange(
             name=f"{socket.gethostname()}-{os.getpid()}",
             log=log,
             shops=await open_shops(log.js, now),
+            signals=await open_signals(log.js, now),
             store=store,
             ids=ids,
             threads=threads,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 
 from cli.bootstrap import Exchange
+from cli.device_roles import following_signals
 from cli.roles import Made, following_apps, role
 from cli.session import now
 from infra.draining import draining
@@ -16,7 +17,9 @@ from processes.suite_updates import SuiteUpdater
 
 
 def resolving(exchange: Exchange) -> list[Role]:
-    """Everything between a contact that was named and its number, wherever that is shown."""
+    """Everything between a contact that was named and its number, wherever that is shown; and what devices' signals
+    lead to.
+    """
     e = exchange
 
     def resolver(log: Log) -> Resolver:
@@ -31,7 +34,8 @@ def resolving(exchange: Exchange) -> list[Role]:
         "clients-maintainer": lambda log: ClientsMaintainer(log=log, bus=e.bus).run,
     }
     updating = [_suite_updating(exchange)] if e.session.settings.rabbitmq.url else []
-    return [*(role(name, exchange, make) for name, make in made.items()), *updating]
+    named = (role(name, exchange, make) for name, make in made.items())
+    return [*named, *updating, *following_signals(exchange)]
 
 
 def resolving_alone(exchange: Exchange) -> list[Role]:

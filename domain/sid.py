@@ -12,7 +12,6 @@ import binascii
 import hmac
 from functools import lru_cache
 from hashlib import sha256
-from typing import Literal
 from uuid import UUID
 
 import msgspec
@@ -24,12 +23,14 @@ _INFO = b"msgxc sid v1"
 _VERSION = 1
 _CODE_BYTES = 16
 """128 bits: what the half of an HMAC-SHA256 is good for (RFC 2104, section 5)."""
-_HEAD_BYTES = 2 + 16 + 16 + 1
-_KINDS: tuple[Literal["client", "contact"], ...] = ("client", "contact")
+_ID_BYTES = 16
+_OF_CLIENT, _OF_CONTACT = 1, 2
 
 
 class Sid(msgspec.Struct, frozen=True):
-    """A delivery: one message's on one channel to a client, or to a contact's own address."""
+    """A delivery: one message's on one channel to a client of a contact, to a client of nobody in particular, or to a
+    contact's own address.
+    """
 
     realm: str
     message: UUID
@@ -54,18 +55,16 @@ def sid_of(
     client: UUID | None = None,
     contact: UUID | None = None,
 ) -> str:
-    """The sid of one delivery, some 90 characters that stand in URLs as they are. key: from `sid_key`.
+    """The sid of one delivery, some 110 characters that stand in URLs as they are. key: from `sid_key`.
 
-    Exactly one of client and contact.
+    client, contact: as the dispatch's recipient has them; one of them at least.
     """
-    if (client is None) == (contact is None):
-        raise ValueError("a delivery goes to a client or to a contact")
-    who = client or contact
-    assert who is not None
+    if client is None and contact is None:
+        raise ValueError("a delivery goes to somebody")
     name = channel.encode("ascii")
-    kind = _KINDS.index("client" if client is not None else "contact")
-    head = bytes((_VERSION, kind)) + message.bytes + who.bytes + bytes((len(name),))
-    content = head + name + realm.encode()
+    kind = (_OF_CLIENT if client is not None else 0) | (_OF_CONTACT if contact is not None else 0)
+    ids = b"".join(each.bytes for each in (message, client, contact) if each is not None)
+    content = bytes((_VERSION, kind, len(name))) + ids + name + realm.encode()
     return base64.urlsafe_b64encode(content + _code(key, content)).rstrip(b"=").decode()
 
 
@@ -78,20 +77,27 @@ def read_sid(key: bytes, sid: str) -> Sid | None:
     except (binascii.Error, ValueError):
         return None
     content, code = raw[:-_CODE_BYTES], raw[-_CODE_BYTES:]
-    if len(content) < _HEAD_BYTES or not hmac.compare_digest(code, _code(key, content)):
+    if not content or not hmac.compare_digest(code, _code(key, content)):
         return None
     return _parsed(content)
 
 
 def _parsed(content: bytes) -> Sid | None:
-    if content[0] != _VERSION or content[1] >= len(_KINDS):
+    """What we have written ourselves, as the code says."""
+    version, kind, name_bytes = content[:3]
+    if version != _VERSION:
         return None
-    message, who = UUID(bytes=content[2:18]), UUID(bytes=content[18:34])
-    end = _HEAD_BYTES + content[34]
-    channel, realm = content[_HEAD_BYTES:end].decode("ascii"), content[end:].decode()
-    if _KINDS[content[1]] == "client":
-        return Sid(realm, message, channel, client=who)
-    return Sid(realm, message, channel, contact=who)
+    ids = [content[3:]]
+    for _ in range(1 + kind.bit_count()):
+        rest = ids.pop()
+        ids += [rest[:_ID_BYTES], rest[_ID_BYTES:]]
+    rest = ids.pop()
+    named = [UUID(bytes=each) for each in ids]
+    message = named.pop(0)
+    client = named.pop(0) if kind & _OF_CLIENT else None
+    contact = named.pop(0) if kind & _OF_CONTACT else None
+    channel, realm = rest[:name_bytes].decode("ascii"), rest[name_bytes:].decode()
+    return Sid(realm, message, channel, client=client, contact=contact)
 
 
 def _code(key: bytes, content: bytes) -> bytes:

@@ -7,6 +7,8 @@ from projections.apps import Apps
 from projections.clients import Clients
 from projections.contacts import Contacts
 from projections.deliveries import Deliveries
+from projections.devices import Devices
+from projections.inbox import Inbox
 from projections.messages import Messages
 from projections.numbers import Numbers
 from projections.port import Projection
@@ -25,6 +27,8 @@ ALL: tuple[Projection, ...] = (
     Deliveries(),
     Shops(),
     Apps(),
+    Inbox(),
+    Devices(),
 )
 
 AUDIENCE = ("contacts", "reach", "app_clients", "threads")

@@ -56,14 +56,13 @@ class Letter:
         return Marks(sid, id, links.clicked, links.received, links.actions)
 
     def _sid(self, target: Target) -> str:
-        contact = target.contact if target.client is None else None
         return sid_of(
             self._app.sid_key,
             self._realm,
             self._message,
             channel=self._channel,
             client=target.client,
-            contact=contact,
+            contact=target.contact,
         )
 
 

@@ -8,7 +8,9 @@ answer down, so what there is no room for is dropped and counted, and what is wa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import UUID
 
@@ -42,7 +44,7 @@ DRAIN_S_MAX = 2.0
 
 
 class JetStreamSignals:
-    """run: writes the interactions, until it is cancelled."""
+    """waiting, written, dropped: calls, since the start."""
 
     def __init__(self, js: JetStream, guard: Guard, clock: Clock) -> None:
         self._clock = clock
@@ -69,22 +71,29 @@ class JetStreamSignals:
         self.waiting += 1
         self._some.set()
 
-    async def run(self) -> None:
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Interactions are written in here, the last ones at the end."""
+        ending = asyncio.Event()
+        task = asyncio.create_task(self._run(ending), name="interactions")
         try:
-            while True:
-                await self._some.wait()
-                await asyncio.sleep(GATHER_S)
-                await self._write_waiting()
+            yield
         finally:
-            await asyncio.shield(self._drain())
+            ending.set()
+            self._some.set()
+            await asyncio.wait((task,), timeout=DRAIN_S_MAX)
+            task.cancel()
+            await asyncio.wait((task,))
+            if self.waiting:
+                log.warning("interactions_left", calls=self.waiting)
 
-    async def _drain(self) -> None:
-        try:
-            async with asyncio.timeout(DRAIN_S_MAX):
-                await self._write_waiting()
-        except TimeoutError:
-            self.dropped += self.waiting
-            log.warning("interactions_left", calls=self.waiting)
+    async def _run(self, ending: asyncio.Event) -> None:
+        while not ending.is_set():
+            await self._some.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GATHER_S):
+                    await ending.wait()
+            await self._write_waiting()
 
     async def _write_waiting(self) -> None:
         """All that waits now; what comes meanwhile waits for the next turn."""

@@ -127,7 +127,7 @@ class MemoryLog:
             for each in records
         ]
         entries = [Entry(found.subject, found.lines, found.body, each.expect) for found, each in packed]
-        return await self._append(DELIVERY, entries)
+        return await self.put(DELIVERY, entries)
 
     async def last(self, stream: str, subject: str) -> Recorded | None:
         await self._asked()
@@ -151,7 +151,7 @@ class MemoryLog:
         packed = pack_bytes(
             subject, "frame.v1", frame, at=self._now(), correlation=correlation, Message=message
         )
-        return (await self._append(FEED, [Entry(packed.subject, packed.lines, packed.body)]))[0]
+        return (await self.put(FEED, [Entry(packed.subject, packed.lines, packed.body)]))[0]
 
     async def schedule(self, id: str, due: datetime, *, target: str, body: bytes) -> None:
         await self._asked()
@@ -176,7 +176,8 @@ class MemoryLog:
                 first[each.subject] = min(each.position, first.get(each.subject, each.position))
         return first
 
-    async def _append(self, stream: str, entries: Sequence[Entry]) -> list[int]:
+    async def put(self, stream: str, entries: Sequence[Entry]) -> list[int]:
+        """Append to any stream; the positions."""
         await self._asked()
         positions = self.streams.append(stream, entries)
         await self.life.step(f"append {' '.join(entry.subject.split('.')[0] for entry in entries)}")

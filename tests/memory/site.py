@@ -36,6 +36,7 @@ from infra.vapid import DerivedVapidKeys
 from processes.feed import thread_subject
 from tests.memory.apps import StoredApps
 from tests.memory.feed import MemoryEvents, MemoryFeed, MemoryReceipts, MemoryRights
+from tests.memory.signals import MemorySignals
 from tests.memory.signing import MemorySigningKeys
 from tests.memory.world import IDS, REALM, World, world
 
@@ -100,6 +101,7 @@ class Site:
         self.signing = MemorySigningKeys()
         self.apps = StoredApps(made.own.store, IDS)
         self.resolutions = FollowedResolutions(log, made.own.store)
+        self.signals = MemorySignals(log)
         self.parts = Parts(
             bus=made.own.bus,
             models=made.models,
@@ -114,6 +116,7 @@ class Site:
             vapid=DerivedVapidKeys(made.own.keys),
             merchants=OwnMerchants(),
             resolutions=self.resolutions,
+            signals=self.signals,
             tokens=Tokens(self.signing, now_s=lambda: made.clock().timestamp()),
             clock=made.clock,
             settings=settings,

@@ -18,10 +18,12 @@ from commands.scope import Claim
 from domain.context import Caller, Context
 from domain.ids import Ids
 from domain.message import Content
-from domain.recorded import DELIVERY, EVENTS, Recorded
+from domain.recorded import DELIVERY, EVENTS, SIGNALS, Recorded
+from domain.sid import sid_key
 from domain.thread import Thread
 from infra.own_directories import OwnApps
 from processes.channel import ChannelProcess
+from processes.clicks import Clicks
 from processes.client_states import ClientStates
 from processes.contact_ids import ClientsMaintainer, ContactIdWriter
 from processes.dispatcher import Dispatcher
@@ -32,8 +34,10 @@ from processes.resolution import ContactResolver, ExpiredWriter, Resolver
 from processes.scheduler import DueMessages, Scheduler
 from processes.settler import Settler
 from processes.suite_updates import SuiteUpdater
+from processes.triggers import Triggers
 from processes.watermark import Watermark
 from projections.catalogue import ALL
+from tests.memory.apps import StoredApps
 from tests.memory.clock import ManualClock
 from tests.memory.contact_data import ContactBook, ScriptedContactData
 from tests.memory.contact_updates import ScriptedUpdates, SuiteQueue
@@ -49,6 +53,7 @@ from tests.memory.streams import Streams
 
 REALM = "main"
 IDS = Ids(b"an id key for tests, of 32 bytes")
+SID_KEY = sid_key(b"an id key for tests, of 32 bytes")
 QUIET_TURNS = 20
 """Turns of the event loop without any activity, after which nothing is going to happen by itself."""
 
@@ -157,6 +162,7 @@ class World:
         builders: dict[str, Callable[[], Awaitable[None]]] = {
             "project-events": self._projector(EVENTS, to).run,
             "project-delivery": self._projector(DELIVERY, to).run,
+            "project-signals": self._projector(SIGNALS, to).run,
             "dispatcher": Dispatcher(
                 log=to.log,
                 store=to.store,
@@ -177,6 +183,8 @@ class World:
             "expired-writer": ExpiredWriter(log=to.log, resolver=self._resolver(to)).run,
             "contact-id-writer": ContactIdWriter(log=to.log, bus=to.bus, **with_models).run,  # type: ignore[arg-type]
             "clients-maintainer": ClientsMaintainer(log=to.log, bus=to.bus).run,
+            "clicks": Clicks(log=to.log, sid_key=SID_KEY).run,
+            "triggers": Triggers(log=to.log, bus=to.bus, apps=StoredApps(to.store, IDS)).run,
             "client-states": ClientStates(
                 log=to.log,
                 states=MemoryStates(self.streams, to.life),

@@ -82,7 +82,8 @@ def test_what_is_filled_in_is_what_would_have_been_written(
         sheet = Sheet(sent.message.hex, app, sent.content, push_of(sent.content), marks)
         assert made.body(each) == written(style, channel, sheet)
         if sid:
-            assert read_sid(SID_KEY, sid) == Sid("main", sent.message, channel, client=each.client)
+            expected = Sid("main", sent.message, channel, client=each.client, contact=each.contact)
+            assert read_sid(SID_KEY, sid) == expected
 
 
 def _sid_in(body: bytes) -> str:

@@ -1,0 +1,152 @@
+"""Device events: a batch becomes one signal, and the device is told what to do about it.
+
+The answer waits for the stream's acknowledgement, for nothing else. What an event leads to besides (a receipt, a
+message) is done by processes behind the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from api.emarsys.batches import Batch, EventsBody, read_batch
+from api.emarsys.dialect import V3, V4
+from api.emarsys.door import Contract, Visitor
+from api.emarsys.tokens import STATE_HEADER
+from api.route import Answer, Call, Header
+from domain.app_settings import EventAction
+from domain.device_actions import STARTS, actions_for, has_effect
+from domain.errors import Unauthenticated
+from domain.signal import EFFECTS_KIND, EVENTS_KIND, DeviceEvents, SignalKind
+from projections import devices
+
+BODY_BYTES_MAX = 2 << 20
+"""Some six thousand events: a device that was offline for weeks sends them all at once, and would lose them all at a
+413. As a signal they fit into one message of the stream, which holds twice as much.
+"""
+
+
+class OnEventAction(msgspec.Struct, frozen=True, rename="camel"):
+    """actions: the device carries them out."""
+
+    campaign_id: str
+    actions: tuple[dict[str, Any], ...]
+
+
+class EventsAnswer(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """What native SDKs and W read: the first action that matches, and the state that the device is to keep."""
+
+    on_event_action: OnEventAction | None = None
+    device_event_state: Any = None
+
+
+class ActionCampaign(msgspec.Struct, frozen=True, rename="camel"):
+    """tracking_info: comes back with what the actions lead to."""
+
+    tracking_info: str
+    actions: tuple[dict[str, Any], ...]
+
+
+class CampaignsAnswer(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """What v5 reads: all actions that match."""
+
+    action_campaigns: tuple[ActionCampaign, ...] | None = None
+    device_event_state: Any = None
+
+
+class EventsV3(V3):
+    """Bodies are read item by item."""
+
+    def body(self, kind: Any, content: bytes) -> Any:
+        return read_batch(content)
+
+
+class EventsV5(V4):
+    """Likewise."""
+
+    def body(self, kind: Any, content: bytes) -> Any:
+        return read_batch(content)
+
+
+async def take(call: Call[Batch, None]) -> Answer:
+    """204 when there is nothing to tell the device."""
+    visitor, batch = call.visitor, call.body
+    client, contact = client_of(visitor), contact_of(visitor)
+    state = state_header(call)
+    if visitor.contact is not None and visitor.contact.disabled:
+        # Nobody wants them; the device is not to send them again either.
+        return Answer(b"", 204, headers=state)
+    if not batch.is_empty:
+        await _append(call, client, contact)
+    value = await _answer(call, client)
+    return Answer(b"", 204, headers=state) if value is None else Answer(value, headers=state)
+
+
+async def _append(call: Call[Batch, None], client: UUID, contact: UUID | None) -> None:
+    visitor, batch = call.visitor, call.body
+    signal = DeviceEvents(
+        client=client,
+        contact=contact,
+        app=visitor.app.code,
+        events=batch.events,
+        clicks=batch.clicks,
+        viewed=batch.viewed,
+        refused=batch.refused,
+        dnd=batch.dnd,
+        state=batch.state,
+    )
+    kind: SignalKind = EFFECTS_KIND if has_effect(visitor.app.settings, batch.events) else EVENTS_KIND
+    await call.parts.signals.append(
+        signal, kind=kind, realm=visitor.app.realm, correlation=call.context.correlation
+    )
+
+
+async def _answer(call: Call[Batch, None], client: UUID) -> EventsAnswer | CampaignsAnswer | None:
+    visitor: Visitor = call.visitor
+    batch = call.body
+    matching = [action for _, action in actions_for(visitor.app.settings, batch.events) if action.actions]
+    state = batch.state
+    if state is None and any(event.internal and event.name in STARTS for event in batch.events):
+        # A device that was set up anew has lost it.
+        state = await devices.state_of(call.parts.models, visitor.app.realm, client, now=call.parts.clock())
+    if not matching and state is None:
+        return None
+    if visitor.contract is Contract.V4:
+        return CampaignsAnswer(_campaigns(matching), state if isinstance(state, str) else None)
+    action = OnEventAction(matching[0].campaign_id, matching[0].actions) if matching else None
+    return EventsAnswer(action, state)
+
+
+def _campaigns(matching: Iterable[EventAction]) -> tuple[ActionCampaign, ...] | None:
+    return tuple(ActionCampaign(each.campaign_id, each.actions) for each in matching) or None
+
+
+def client_of(visitor: Visitor) -> UUID:
+    """Raises Unauthenticated: a client id alone is a word that anybody can say."""
+    if visitor.state is not None:
+        return visitor.state.client
+    if visitor.contact is not None and visitor.contact.client is not None:
+        return visitor.contact.client
+    raise Unauthenticated("send the client state or a contact token", field=STATE_HEADER)
+
+
+def contact_of(visitor: Visitor) -> UUID | None:
+    """The token is newer than the state or says the same; None: nobody in particular."""
+    if visitor.contact is not None:
+        return visitor.contact.contact
+    return visitor.state.contact if visitor.state is not None else None
+
+
+def state_header(call: Call[Any, Any]) -> tuple[Header, ...]:
+    """The state that the device sent, under the newest key; a device that sent none has it from its registration."""
+    visitor: Visitor = call.visitor
+    if visitor.state is None:
+        return ()
+    signed = call.parts.tokens.sign_state(visitor.state, held=visitor.state_text)
+    return ((visitor.contract.state_header, signed.encode()),)
+
+
+__all__ = ["BODY_BYTES_MAX", "CampaignsAnswer", "EventsAnswer", "EventsBody", "EventsV3", "EventsV5", "take"]

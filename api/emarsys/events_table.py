@@ -1,0 +1,130 @@
+"""Routes of device events, inboxes and in-line messages, in every generation and under both names for an app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from api.emarsys import events, inbox
+from api.emarsys.dialect import V3, V4, BadClientId, UnknownApp
+from api.emarsys.door import Contract, Door
+from api.emarsys.interactions import note
+from api.route import Dialect, Handler, Route, Who
+from domain.errors import MsgxcError, TooMany, Unauthenticated
+
+GROUP = "device events"
+V3_BASES = ("/v3/apps/{app}", "/v3/domains/{app}")
+V4_BASE = "/v4/apps/{app}"
+"""Native SDKs send their events here; all else about these calls is v3."""
+V5_BASES = ("/v5/apps/{app}", "/v5/domains/{app}")
+EMBEDDED = "/embedded-messaging/api/v1/{app}"
+_ERRORS: tuple[type[MsgxcError], ...] = (UnknownApp, BadClientId, Unauthenticated, TooMany)
+
+
+def _route(
+    method: str, path: str, handler: Handler, summary: str, contract: Contract, dialect: Dialect, **more: Any
+) -> Route:
+    return Route(
+        method=method,
+        path=path,
+        handler=handler,
+        who=Who.DEVICE,
+        summary=summary,
+        group=GROUP,
+        admit=Door(contract),
+        dialect=dialect,
+        errors=_ERRORS,
+        **more,
+    )
+
+
+def _events(base: str, contract: Contract) -> Route:
+    is_v3 = contract is Contract.V3
+    return _route(
+        "POST",
+        f"{base}/client/events",
+        events.take,
+        "Tell what happened on the device.",
+        contract,
+        events.EventsV3() if is_v3 else events.EventsV5(),
+        body=events.EventsBody,
+        answer=events.EventsAnswer if is_v3 else events.CampaignsAnswer,
+        statuses=(204, 200),
+        body_bytes_max=events.BODY_BYTES_MAX,
+        noted=note,
+    )
+
+
+def _inline(base: str, contract: Contract) -> Route:
+    is_v3 = contract is Contract.V3
+    return _route(
+        "POST",
+        f"{base}/inline-messages",
+        inbox.inline if is_v3 else inbox.inline_v5,
+        "What the app shows inside its own pages.",
+        contract,
+        V3() if is_v3 else V4(),
+        body=inbox.InlineBody,
+        answer=inbox.InlineAnswer if is_v3 else inbox.InlineAnswerV5,
+        noted=note,
+    )
+
+
+def _v3_inbox(base: str) -> Route:
+    return _route(
+        "GET",
+        f"{base}/inbox",
+        inbox.v3_inbox,
+        "What the contact has received, newest first.",
+        Contract.V3,
+        V3(),
+        answer=inbox.InboxAnswer,
+        reads=("messages",),
+        noted=note,
+    )
+
+
+def _embedded() -> Iterator[Route]:
+    def route(method: str, path: str, handler: Handler, summary: str, **more: Any) -> Route:
+        return _route(method, f"{EMBEDDED}{path}", handler, summary, Contract.V4, V4(), noted=note, **more)
+
+    yield route(
+        "GET",
+        "/messages",
+        inbox.messages,
+        "A page of what the contact has received, newest first.",
+        query=inbox.EmbeddedQuery,
+        answer=inbox.EmbeddedAnswer,
+        reads=("messages",),
+    )
+    yield route(
+        "GET",
+        "/badge-count",
+        inbox.badge_count,
+        "How many messages were not opened, up to 100.",
+        answer=inbox.BadgeCount,
+        reads=("messages",),
+    )
+    yield route("GET", "/meta", inbox.meta, "Words for the inbox's own page.", answer=inbox.MetaAnswer)
+    yield route(
+        "PATCH",
+        "/tags",
+        inbox.tags,
+        "Tag messages as opened, pinned, deleted.",
+        body=list[inbox.TagUpdate],
+        answer=inbox.TagsAnswer,
+    )
+
+
+EVENT_ROUTES: tuple[Route, ...] = (
+    *(_events(base, Contract.V3) for base in (V4_BASE, *V3_BASES)),
+    *(_events(base, Contract.V4) for base in V5_BASES),
+)
+"""The hot ones."""
+
+ROUTES: tuple[Route, ...] = (
+    *(_v3_inbox(base) for base in V3_BASES),
+    *(_inline(base, Contract.V3) for base in (*V3_BASES, V4_BASE)),
+    *(_inline(base, Contract.V4) for base in V5_BASES),
+    *_embedded(),
+)

@@ -1,0 +1,366 @@
+"""Inboxes and in-line messages, as each generation of SDKs reads them. Tags that devices give become signals.
+
+Native SDKs get epoch seconds; generation 4 reads its times as milliseconds (TimeStampFormatter.kt at 4.0.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from api.emarsys.batches import ClickItem
+from api.emarsys.door import Visitor
+from api.emarsys.events import client_of, contact_of, state_header
+from api.route import Answer, Call
+from domain.device_actions import MESSAGE_ID, TAG, TAG_ADD, TAG_REMOVE, tagged
+from domain.message import Content
+from domain.push import Action, PushContent, push_of
+from domain.signal import EVENTS_KIND, CampaignView, DeviceEvent, DeviceEvents
+from projections import inbox
+from projections.inbox import Item
+
+V3_ITEMS_MAX = 100
+"""v3 has no pages: the device gets the newest."""
+V4_PAGE = 20
+"""What `top` says; the SDK asks for more with $skip."""
+SKIP_MAX = 1_000
+BADGE_MAX = 100
+"""Counted up to here; devices show "99+"."""
+TAG_CHANGES_MAX = 500
+VIEW_IDS_MAX = 100
+INLINE = "inline"
+"""Of a message's opts: `{"viewId": ..., "html": ...}` is what an app shows inside its own pages."""
+
+
+class InboxItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """Times: epoch seconds. ems: the buttons."""
+
+    id: str
+    campaign_id: str
+    title: str
+    body: str
+    received_at: int
+    updated_at: int
+    expires_at: int | None = None
+    image_url: str | None = None
+    image_alt_text: str | None = None
+    tags: list[str] | None = None
+    properties: dict[str, str] | None = None
+    ems: dict[str, Any] | None = None
+
+
+class InboxAnswer(msgspec.Struct, frozen=True):
+    """Newest first."""
+
+    messages: list[InboxItem]
+
+
+class Thumbnail(msgspec.Struct, frozen=True):
+    src: str
+    alt: str | None
+
+
+class EmbeddedItem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Every field must be there, though it may be null. Times: epoch milliseconds."""
+
+    id: str
+    title: str
+    lead: str
+    list_thumbnail_image: Thumbnail | None
+    default_action: dict[str, Any] | None
+    actions: list[dict[str, Any]]
+    tags: list[str]
+    category_ids: list[str]
+    received_at: int
+    expires_at: int | None
+    properties: dict[str, str]
+    tracking_info: str
+
+
+class Category(msgspec.Struct, frozen=True):
+    id: str
+    value: str
+
+
+class EmbeddedMeta(msgspec.Struct, frozen=True):
+    categories: list[Category]
+
+
+class EmbeddedAnswer(msgspec.Struct, frozen=True):
+    """top: how many there are on a page."""
+
+    version: str
+    top: int
+    meta: EmbeddedMeta
+    messages: list[EmbeddedItem]
+
+
+class EmbeddedQuery(msgspec.Struct, frozen=True):
+    """filterCategoryIds: with commas."""
+
+    skip: Annotated[int, Meta(ge=0, le=SKIP_MAX)] = msgspec.field(name="$skip", default=0)
+    categories: str = msgspec.field(name="filterCategoryIds", default="")
+    unopened: bool = msgspec.field(name="filterUnopened", default=False)
+
+
+class BadgeCount(msgspec.Struct, frozen=True):
+    version: str
+    count: int
+
+
+class Labels(msgspec.Struct, frozen=True, rename="camel"):
+    """Those without which the SDK reads none; it has words of its own for the rest."""
+
+    pinned_messages_title: str = "Pinned"
+    empty_state_title: str = "No messages"
+    empty_state_description: str = "There is nothing for you here yet."
+
+
+class MetaAnswer(msgspec.Struct, frozen=True):
+    """design None: the app's own."""
+
+    version: str
+    labels: Labels
+    design: None = None
+
+
+class TagUpdate(msgspec.Struct, frozen=True, rename="camel"):
+    """One change of a message's tags."""
+
+    message_id: str
+    operation: Literal["add", "remove"]
+    tag: str
+    tracking_info: str = ""
+
+
+class TagsAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    version: str
+    total_changes: int
+    changes: list[dict[str, str]]
+
+
+class InlineBody(msgspec.Struct, frozen=True, rename="camel"):
+    """viewIds: the places that the app has. clicks: on what they showed (v3)."""
+
+    view_ids: Annotated[list[str], Meta(max_length=VIEW_IDS_MAX)] = []
+    clicks: list[ClickItem] = []
+
+
+class InlineMessage(msgspec.Struct, frozen=True, rename="camel"):
+    view_id: str
+    html: str
+    campaign_id: str
+
+
+class InlineAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    inline_messages: list[InlineMessage]
+
+
+class InlineMessageV5(msgspec.Struct, frozen=True, rename="camel"):
+    view_id: str
+    type: str
+    content: str
+    tracking_info: str
+
+
+class InlineAnswerV5(msgspec.Struct, frozen=True, rename="camel"):
+    inline_messages: list[InlineMessageV5]
+
+
+VERSION = "1.0"
+
+
+async def v3_inbox(call: Call[None, None]) -> Answer:
+    items = await _items(call, limit=V3_ITEMS_MAX)
+    return Answer(InboxAnswer([_v3_item(each) for each in items]), headers=state_header(call))
+
+
+async def messages(call: Call[None, EmbeddedQuery]) -> Answer:
+    query = call.query
+    wanted = [each for each in query.categories.split(",") if each]
+    items = await _items(call, limit=V4_PAGE, skip=query.skip, unopened=query.unopened, topics=wanted)
+    named = {each["id"]: each["text"] for item in items for each in inbox.categories_of(item.row)}
+    categories = [Category(id, text) for id, text in named.items()]
+    found = [_v4_item(each) for each in items]
+    return Answer(
+        EmbeddedAnswer(VERSION, V4_PAGE, EmbeddedMeta(categories), found), headers=state_header(call)
+    )
+
+
+async def badge_count(call: Call[None, None]) -> Answer:
+    items = await _items(call, limit=BADGE_MAX, unopened=True)
+    return Answer(BadgeCount(VERSION, len(items)), headers=state_header(call))
+
+
+async def meta(call: Call[None, None]) -> Answer:
+    return Answer(MetaAnswer(VERSION, Labels()), headers=state_header(call))
+
+
+async def tags(call: Call[list[TagUpdate], None]) -> Answer:
+    """What is no change of a message's tags is passed over: the device could do nothing about it."""
+    now = call.parts.clock()
+    taken: list[tuple[TagUpdate, DeviceEvent]] = []
+    for update in call.body[:TAG_CHANGES_MAX]:
+        event = DeviceEvent(
+            name=TAG_ADD if update.operation == "add" else TAG_REMOVE,
+            at=now,
+            internal=True,
+            attributes={MESSAGE_ID: update.message_id, TAG: update.tag},
+            tracking=update.tracking_info,
+        )
+        if tagged(event) is not None:
+            taken.append((update, event))
+    if taken:
+        await _append(call, events=tuple(event for _, event in taken))
+    changes = [
+        {
+            "messageId": update.message_id,
+            "operation": update.operation.upper(),
+            "tag": update.tag,
+            "trackingInfo": update.tracking_info,
+        }
+        for update, _ in taken
+    ]
+    return Answer(TagsAnswer(VERSION, len(changes), changes), headers=state_header(call))
+
+
+async def inline(call: Call[InlineBody, None]) -> Answer:
+    if call.body.clicks:
+        await _append(call, clicks=tuple(each.read() for each in call.body.clicks))
+    found = [InlineMessage(view, html, str(item.message)) for view, html, item in await _inline(call)]
+    return Answer(InlineAnswer(found), headers=state_header(call))
+
+
+async def inline_v5(call: Call[InlineBody, None]) -> Answer:
+    found = [
+        InlineMessageV5(view, INLINE, html, item.message.hex) for view, html, item in await _inline(call)
+    ]
+    return Answer(InlineAnswerV5(found), headers=state_header(call))
+
+
+async def _inline(call: Call[InlineBody, None]) -> list[tuple[str, str, Item]]:
+    """The newest message for each view that has one."""
+    wanted = list(dict.fromkeys(call.body.view_ids))
+    if not wanted:
+        return []
+    newest: dict[str, tuple[str, str, Item]] = {}
+    for item in await _items(call, limit=V3_ITEMS_MAX):
+        said = (item.row["opts"] or {}).get(INLINE)
+        if isinstance(said, dict) and isinstance(said.get("html"), str):
+            view = said.get("viewId")
+            if view in wanted:
+                newest.setdefault(view, (view, said["html"], item))
+    return [newest[view] for view in wanted if view in newest]
+
+
+async def _items(
+    call: Call[Any, Any], *, limit: int, skip: int = 0, unopened: bool = False, topics: Iterable[str] = ()
+) -> list[Item]:
+    """Raises Unauthenticated."""
+    visitor: Visitor = call.visitor
+    client_of(visitor)
+    contact = contact_of(visitor)
+    is_disabled = visitor.contact is not None and visitor.contact.disabled
+    if contact is None or is_disabled:
+        return []
+    return await inbox.newest(
+        call.parts.models,
+        visitor.app.realm,
+        contact,
+        app=visitor.app.code,
+        now=call.parts.clock(),
+        limit=limit,
+        skip=skip,
+        unopened=unopened,
+        topics=tuple(topics),
+    )
+
+
+async def _append(
+    call: Call[Any, Any], *, events: tuple[DeviceEvent, ...] = (), clicks: tuple[CampaignView, ...] = ()
+) -> None:
+    visitor: Visitor = call.visitor
+    signal = DeviceEvents(
+        client=client_of(visitor),
+        contact=contact_of(visitor),
+        app=visitor.app.code,
+        events=events,
+        clicks=clicks,
+    )
+    context = call.context
+    await call.parts.signals.append(
+        signal, kind=EVENTS_KIND, realm=visitor.app.realm, correlation=context.correlation
+    )
+
+
+def _v3_item(item: Item) -> InboxItem:
+    row, push = item.row, _push(item)
+    return InboxItem(
+        id=str(item.message),
+        campaign_id=_campaign(item.message, push),
+        title=row["subject"] or "",
+        body=row["text"],
+        received_at=_seconds(item.received),
+        updated_at=_seconds(item.received),
+        expires_at=_seconds(row["expires"]) if row["expires"] else None,
+        image_url=push.image or None,
+        tags=list(item.tags) or None,
+        properties=_properties(push),
+        ems={"actions": [_action(each) for each in push.actions]} if push.actions else None,
+    )
+
+
+def _v4_item(item: Item) -> EmbeddedItem:
+    row, push = item.row, _push(item)
+    tap = push.tap or (Action(url=push.link) if push.link else None)
+    return EmbeddedItem(
+        id=str(item.message),
+        title=row["subject"] or "",
+        lead=row["text"],
+        list_thumbnail_image=Thumbnail(push.image, None) if push.image else None,
+        default_action=_deed(tap) if tap else None,
+        actions=[_action(each) for each in push.actions],
+        tags=list(item.tags),
+        category_ids=[each["id"] for each in inbox.categories_of(row)],
+        received_at=_seconds(item.received) * 1000,
+        expires_at=_seconds(row["expires"]) * 1000 if row["expires"] else None,
+        properties=_properties(push) or {},
+        tracking_info=item.message.hex,
+    )
+
+
+def _push(item: Item) -> PushContent:
+    row = item.row
+    return push_of(Content(row["text"], row["subject"] or "", row["opts"] or {}))
+
+
+def _campaign(message: UUID, push: PushContent) -> str:
+    return push.campaign or str(message)
+
+
+def _properties(push: PushContent) -> dict[str, str] | None:
+    """Texts alone: SDKs read no other values."""
+    return {name: value for name, value in push.data.items() if isinstance(value, str)} or None
+
+
+def _action(action: Action) -> dict[str, Any]:
+    return {"id": action.id, "title": action.title or action.id, **_deed(action)}
+
+
+def _deed(action: Action) -> dict[str, Any]:
+    """reporting: generation 4 must have one."""
+    deed: dict[str, Any] = {"type": action.type, "reporting": action.id}
+    if action.type == "OpenExternalUrl":
+        return {**deed, "url": action.url} if action.url else {**deed, "type": "Dismiss"}
+    if action.type == "Dismiss":
+        return deed
+    return {**deed, "name": action.name, "payload": action.payload}
+
+
+def _seconds(at: datetime) -> int:
+    return int(at.timestamp())

@@ -1,0 +1,32 @@
+"""The log of interactions: which calls a client has made, and how each ended. Never slows a call down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.route import Call
+from domain.signal import Interaction
+
+
+def note(call: Call[Any, Any], status: int, took_s: float) -> None:
+    """api.route.Noted. A call that nobody can be held to is in the metrics alone."""
+    visitor = call.visitor
+    client = call.client
+    if client is None and visitor.state is not None:
+        client = visitor.state.client
+    if client is None and visitor.contact is not None:
+        client = visitor.contact.client
+    if client is None:
+        return
+    call.parts.signals.note(
+        visitor.app.realm,
+        client,
+        visitor.app.code,
+        Interaction(
+            at=call.parts.clock(),
+            call=call.route,
+            status=status,
+            took_ms=round(took_s * 1000),
+            correlation=call.context.correlation,
+        ),
+    )

@@ -1,0 +1,79 @@
+"""What a device event leads to: who understands which of the SDKs' own events, and which of an app's settings match.
+
+Owns the names of internal events. Pure; both the answer to the device and the processes behind it ask here, so that
+they agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from domain.app_settings import AppSettings, EventAction
+from domain.signal import DeviceEvent
+
+APP_START: Final = "app:start"
+SESSION_START: Final = "session:start"
+SESSION_END: Final = "session:end"
+CLICKS: Final = frozenset({"push:click", "webpush:click"})
+TAG_ADD: Final = "inbox:tag:add"
+TAG_REMOVE: Final = "inbox:tag:remove"
+STARTS: Final = frozenset({APP_START, SESSION_START})
+
+SID, MESSAGE_ID, TAG, DURATION = "sid", "messageId", "tag", "duration"
+"""Attributes of these events."""
+TAG_CHARS_MAX: Final = 64
+
+
+def actions_for(settings: AppSettings, events: Iterable[DeviceEvent]) -> Iterator[tuple[int, EventAction]]:
+    """The matching settings with the event's index, in the order of the events, then of the settings."""
+    if not settings.event_actions:
+        return
+    for index, event in enumerate(events):
+        for action in settings.event_actions:
+            if action.event == event.name and _is_of(action, event):
+                yield index, action
+
+
+def has_effect(settings: AppSettings, events: Iterable[DeviceEvent]) -> bool:
+    """Whether a process acts upon one of them."""
+    kept = tuple(events)
+    return any(clicked_sid(event) for event in kept) or any(
+        action.message for _, action in actions_for(settings, kept)
+    )
+
+
+def clicked_sid(event: DeviceEvent) -> str:
+    """The sid of a push that was opened; "" for any other event."""
+    if not event.internal or event.name not in CLICKS:
+        return ""
+    return event.attributes.get(SID, "") or _tracked_sid(event.tracking)
+
+
+def tagged(event: DeviceEvent) -> tuple[UUID, str, bool] | None:
+    """The message, the tag, and whether the message has it from now on; None for any other event."""
+    if not event.internal or event.name not in {TAG_ADD, TAG_REMOVE}:
+        return None
+    tag = event.attributes.get(TAG, "").strip().casefold()
+    try:
+        message = UUID(event.attributes.get(MESSAGE_ID, ""))
+    except ValueError:
+        return None
+    return (message, tag, event.name == TAG_ADD) if 1 <= len(tag) <= TAG_CHARS_MAX else None
+
+
+def _tracked_sid(tracking: str) -> str:
+    """Generation 4 sends the push's trackingInfo back, which is JSON of ours."""
+    try:
+        found = msgspec.json.decode(tracking)
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+    sid = found.get(SID, "") if isinstance(found, dict) else ""
+    return sid if isinstance(sid, str) else ""
+
+
+def _is_of(action: EventAction, event: DeviceEvent) -> bool:
+    return action.type is None or (action.type == "internal") == event.internal

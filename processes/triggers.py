@@ -1,0 +1,97 @@
+"""Triggers: a device event that an app's settings answer with a message has that message sent.
+
+Geofences come this way too: a fence's trigger has an action of type MECustomEvent, which makes the device report an
+event of that name, and the app's `event_actions` say which message follows. Follows the signals that have an effect; a
+message is made once for each place in the log, however often the signal is dealt with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from commands.bus import Bus
+from commands.messaging import Draft, SendToApp
+from commands.scope import Claim
+from domain.app_settings import EventAction
+from domain.context import Context
+from domain.device_actions import actions_for
+from domain.errors import Invalid
+from domain.recorded import SIGNALS, Recorded
+from domain.signal import DeviceEvents
+from processes.directories import AppDirectory
+from processes.port import Log, Task
+from processes.worker import Post, work
+
+TRIGGERED = Post(SIGNALS, "triggers", ("signal.effects.>",), in_flight=16)
+
+MESSAGES_MAX = 20
+"""Of one signal: a device that joins weeks of events is not to be flooded when it is back."""
+
+
+class TriggeredContent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event action's `message`, in the words of the API. opts: its `ttl` and `urgency` decide how it is sent."""
+
+    msg: str
+    title: str = ""
+    opts: dict[str, Any] = {}
+
+    def draft(self) -> Draft:
+        """Raises Invalid."""
+        opts = dict(self.opts)
+        ttl_s, urgency = opts.pop("ttl", None), opts.pop("urgency", None)
+        for name, value in (("ttl", ttl_s), ("urgency", urgency)):
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+                raise Invalid("a whole number", field=f"opts.{name}")
+        return Draft(text=self.msg, subject=self.title, opts=opts, ttl_s=ttl_s, urgency=urgency)
+
+
+class Triggers:
+    def __init__(self, *, log: Log, bus: Bus, apps: AppDirectory) -> None:
+        self._log, self._bus, self._apps = log, bus, apps
+
+    async def run(self) -> None:
+        await work(self._log, TRIGGERED, self.handle)
+
+    async def handle(self, task: Task) -> None:
+        """Raises Invalid for content that nobody could be sent: the signal goes to TRIAGE and says why."""
+        fact = task.fact
+        signal = fact.body
+        if not isinstance(signal, DeviceEvents) or signal.contact is None:
+            return
+        app = await self._apps.app(signal.app)
+        if app is None or app.realm != fact.realm:
+            return  # retired since
+        matching = [action for _, action in actions_for(app.settings, signal.events) if action.message]
+        for number, action in enumerate(_once(matching)[:MESSAGES_MAX]):
+            command = SendToApp(
+                app=app.code,
+                draft=_content(action).draft(),
+                contacts=(signal.contact,),
+                style=app.settings.push_style,
+            )
+            context = Context(fact.realm, TRIGGERED.durable, f"{SIGNALS}:{fact.position}", fact.correlation)
+            await self._bus.execute(command, context, claim=_claim(fact, number))
+
+
+def _once(matching: Iterable[EventAction]) -> list[EventAction]:
+    """Each action once for a signal, in the order they first came up: joined repeats of an event are one occasion."""
+    return list({id(action): action for action in matching}.values())
+
+
+def _content(action: EventAction) -> TriggeredContent:
+    try:
+        return msgspec.convert(action.message, TriggeredContent)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"event_actions {action.campaign_id}: {error}", field="event_actions") from None
+
+
+def _claim(fact: Recorded, number: int) -> Claim:
+    """Of this place in this log: what the settings say by the time of a repeat changes nothing any more."""
+    place = f"{SIGNALS}:{fact.position}:{fact.digest}:{number}"
+    return Claim(
+        f"{fact.realm}|{TRIGGERED.durable}|event||{place}", hashlib.sha256(place.encode()).hexdigest()
+    )

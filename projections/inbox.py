@@ -1,0 +1,172 @@
+"""Inboxes: what a contact has received, newest first, with the tags that its devices gave.
+
+What was received comes from the audience pages; what it says, from the messages' own read model when it is asked for.
+Tags come from signals and end with them: an older one is shown no longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from domain.delivery import AudiencePage
+from domain.device_actions import tagged
+from domain.recorded import DELIVERY, SIGNALS, Recorded
+from domain.signal import KEPT, DeviceEvents
+from projections.messages import MESSAGES
+from projections.port import Generation, Put, ReadModels, Row, Table, Write
+
+INBOX = Table(
+    projection="inbox",
+    name="inbox",
+    partition={"realm": "text", "contact": "uuid"},
+    clustering={"position": "bigint"},
+    columns={"message": "uuid"},
+    newest_first=True,
+)
+"""position: of the audience page that decided on the contact; it has each contact once."""
+
+TAGS = Table(
+    projection="inbox",
+    name="inbox_tags",
+    partition={"realm": "text", "contact": "uuid", "message": "uuid"},
+    clustering={"tag": "text"},
+    columns={"has": "boolean", "said": "timestamp"},
+)
+"""has: whether the message has the tag, by the last that was said of it."""
+
+TAGS_MAX = 64
+"""Tags of one message that are shown; devices know four or five."""
+LOOKED_AT_MAX = 2_000
+"""Rows of a contact that are looked at for one answer: who gets more than that in the time messages live reads the
+newest.
+"""
+PAGE = 200
+
+OPENED, READ, DELETED = "opened", "read", "deleted"
+"""Tags that the SDKs know; a message that was deleted is not shown."""
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """A message in somebody's inbox. row: the message's own."""
+
+    message: UUID
+    received: datetime
+    row: Row
+    tags: tuple[str, ...]
+
+    @property
+    def is_opened(self) -> bool:
+        return OPENED in self.tags or READ in self.tags
+
+
+class Inbox:
+    """The projection."""
+
+    name, version = "inbox", 1
+    streams = (DELIVERY, SIGNALS)
+    tables = (INBOX, TAGS)
+
+    def project(self, fact: Recorded) -> Iterable[Write]:
+        match fact.body:
+            case AudiencePage() as page:
+                for entry in page.entries:
+                    if not entry.suppressed:
+                        key = (fact.realm, entry.contact, fact.position)
+                        yield Put(INBOX, key, {"message": page.message}, fact.position)
+            case DeviceEvents(contact=contact) as signal if contact is not None:
+                for event in signal.events:
+                    found = tagged(event)
+                    if found is not None:
+                        message, tag, has = found
+                        values = {"has": has, "said": fact.at}
+                        yield Put(TAGS, (fact.realm, contact, message, tag), values, fact.position)
+            case _:
+                return
+
+    async def check(self, generation: Generation) -> list[str]:
+        """A page that is there was paged for a message."""
+        lost = 0
+        async for page in generation.scan(INBOX):
+            lost += sum(1 for row in page if row["message"] is None)
+        return [f"{lost} inbox rows name no message"] if lost else []
+
+
+async def newest(
+    models: ReadModels,
+    realm: str,
+    contact: UUID,
+    *,
+    app: str,
+    now: datetime,
+    limit: int,
+    skip: int = 0,
+    unopened: bool = False,
+    topics: Sequence[str] = (),
+) -> list[Item]:
+    """What a contact sees in an app: its messages, and those that no app sent; neither expired ones nor deleted ones.
+
+    skip: so many of them first. topics: only messages with one of these categories.
+    """
+    found: list[Item] = []
+    after: tuple[int] | None = None
+    for _ in range(LOOKED_AT_MAX // PAGE):
+        rows = await models.range(INBOX, (realm, contact), after=after, limit=PAGE)
+        for item in await _items(models, realm, contact, rows, app, now):
+            is_wanted = not (unopened and item.is_opened) and _has_topic(item, topics)
+            if is_wanted and DELETED not in item.tags:
+                found.append(item)
+        if len(found) >= skip + limit or len(rows) < PAGE:
+            break
+        after = (rows[-1]["position"],)
+    return found[skip : skip + limit]
+
+
+async def _items(
+    models: ReadModels, realm: str, contact: UUID, rows: Sequence[Row], app: str, now: datetime
+) -> list[Item]:
+    messages = await models.get_many(MESSAGES, [(realm, row["message"]) for row in rows])
+    shown = [row for row in messages if row is not None and _is_shown(row, app, now)]
+    partitions = [(realm, contact, row["message"]) for row in shown]
+    said = await models.range_many(TAGS, partitions, limit_each=TAGS_MAX) if partitions else {}
+    return [
+        Item(
+            message=row["message"],
+            received=row["due"] or row["accepted"],
+            row=row,
+            tags=_tags(said.get(partition, ()), now),
+        )
+        for row, partition in zip(shown, partitions, strict=True)
+    ]
+
+
+def _is_shown(row: Row, app: str, now: datetime) -> bool:
+    if row["text"] is None or row["accepted_at"] is None:
+        return False  # confidential, or not projected yet
+    if row["app"] and row["app"].casefold() != app.casefold():
+        return False
+    return row["expires"] is None or row["expires"] > now
+
+
+def _tags(rows: Iterable[Row], now: datetime) -> tuple[str, ...]:
+    return tuple(row["tag"] for row in rows if row["has"] and now - row["said"] <= KEPT)
+
+
+def _has_topic(item: Item, topics: Sequence[str]) -> bool:
+    return not topics or any(each["id"] in topics for each in categories_of(item.row))
+
+
+def categories_of(row: Row) -> list[Mapping[str, str]]:
+    """What the sender put it under: opts.inbox.categories, each with `id` and `text`."""
+    inbox = (row["opts"] or {}).get("inbox")
+    given = inbox.get("categories") if isinstance(inbox, dict) else None
+    if not isinstance(given, list):
+        return []
+    return [
+        {"id": each["id"], "text": str(each.get("text", each["id"]))}
+        for each in given
+        if isinstance(each, dict) and isinstance(each.get("id"), str)
+    ]
