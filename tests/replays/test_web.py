@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
+from uuid import uuid4
 
 import pytest
 import uvicorn
 from starlette.responses import Response
 
 from tests.e2e.browser import Browser, chromium
+from tests.fixtures.served import Served
 from tests.replays import chromium as shops
+from tests.replays import pushes
 from tests.replays.chromium import WebDevice, subscription
 from tests.replays.contract import Contract
+from tests.replays.served_place import at
 
 START_S_MAX = 10.0
+PUSH = {"link": "https://shop.example", "treatments": {"a": 1}}
 ANN = "{fieldId: 3, fieldValue: 'ann@example.com', encrypted: false}"
 
 
@@ -26,11 +32,15 @@ class WebPlace(Protocol):
     app: str
     other: str
 
-    async def push(self, device: WebDevice) -> Any:
-        """Send a push to the device; its payload as the push service got it."""
+    def subscription(self, app: str) -> dict[str, Any]:
+        """What the browser's push service would give for the app's key."""
         ...
 
-    async def clicked(self, payload: Any) -> bool:
+    async def push(self, device: WebDevice) -> Any:
+        """Send to the device; the payload as its push service got it."""
+        ...
+
+    async def was_clicked(self) -> bool:
         """Whether the click on that push is known."""
         ...
 
@@ -42,13 +52,36 @@ class InMemory:
     app: str = "APP1"
     other: str = "APP2"
 
+    def subscription(self, app: str) -> dict[str, Any]:
+        return subscription(uuid4().hex)
+
     async def push(self, device: WebDevice) -> Any:
         settings = {"icon": "https://shop.example/i.png", "link": "https://shop.example"}
         data = {"id": "1", "sid": "sid-1", "applicationCode": self.app, "notificationSettings": settings}
         return {"title": "Sale", "message": "Today", "messageData": {**data, "treatments": {"a": 1}}}
 
-    async def clicked(self, payload: Any) -> bool:
-        return payload["messageData"]["sid"] in self.contract.clicked
+    async def was_clicked(self) -> bool:
+        return "sid-1" in self.contract.clicked
+
+
+@dataclass(slots=True)
+class OnExchange:
+    api: str
+    exchange: Served
+    app: str
+    other: str
+    sent: str = ""
+
+    def subscription(self, app: str) -> dict[str, Any]:
+        return pushes.subscription(self.exchange, app)
+
+    async def push(self, device: WebDevice) -> Any:
+        self.sent = pushes.send(self.exchange, self.app, subject="Sale", msg="Today", push=PUSH)
+        endpoint = json.loads(await device.stored("pushToken"))["endpoint"]
+        return await pushes.payload_at(self.exchange, endpoint)
+
+    async def was_clicked(self) -> bool:
+        return await pushes.was_clicked(self.exchange, self.sent)
 
 
 @asynccontextmanager
@@ -72,31 +105,47 @@ async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bro
         yield running
 
 
-@pytest.fixture(params=["contract"])
+@pytest.fixture(params=["contract", "exchange"])
 async def place(request: pytest.FixtureRequest) -> AsyncIterator[WebPlace]:
-    contract = Contract()
-    async with listening(contract) as api:
-        yield InMemory(api, contract)
+    if request.param == "contract":
+        contract = Contract()
+        async with listening(contract) as api:
+            yield InMemory(api, contract)
+    else:
+        exchange: Served = request.getfixturevalue("exchange")
+        async with at(exchange) as apps:
+            yield OnExchange(str(exchange.http.base_url).rstrip("/"), exchange, apps.app, apps.other)
 
 
-@pytest.fixture(params=["apps", "domains"])
-async def page(request: pytest.FixtureRequest, browser: Browser, place: WebPlace) -> AsyncIterator[WebDevice]:
+@pytest.fixture
+async def page(browser: Browser, place: WebPlace) -> AsyncIterator[WebDevice]:
     """A browser that was never there. Whatever surprises the SDK fails the test."""
-    async with shops.device(browser, place.api, request.param) as made:
+    async with shops.device(browser, place.api) as made:
         yield made
 
 
+async def started(page: WebDevice, place: WebPlace) -> Any:
+    return await page.start(place.app, push=place.subscription(place.app))
+
+
 async def test_a_first_start_subscribes_with_an_anonymous_contact(page: WebDevice, place: WebPlace) -> None:
-    knows = await page.start(place.app)
+    knows = await started(page, place)
     assert knows["clientId"].startswith(f"{place.app}_")
     assert (knows["contact"], knows["isSubscribed"]) == ({}, True)
     assert await page.stored("contactToken")
 
 
+async def test_builds_that_ask_below_domains_are_served_too(browser: Browser, place: WebPlace) -> None:
+    async with shops.device(browser, place.api, "domains") as page:
+        knows = await started(page, place)
+        assert (knows["contact"], knows["isSubscribed"]) == ({}, True)
+        assert await page.does(f"sdk.login({ANN})")
+
+
 async def test_a_second_start_asks_for_nothing(page: WebDevice, place: WebPlace) -> None:
-    first = await page.start(place.app)
+    first = await started(page, place)
     state = await page.stored("clientState")
-    again = await page.start(place.app)
+    again = await started(page, place)
     assert again == first
     assert await page.stored("clientState") == state
 
@@ -105,18 +154,19 @@ async def test_a_browser_that_subscribes_anew_while_signed_in_stays_signed_in(
     page: WebDevice, place: WebPlace
 ) -> None:
     """It registers with its new version, links the contact that it read from the client state, sends the new token."""
-    await page.start(place.app)
+    await started(page, place)
     assert await page.does(f"sdk.login({ANN})")
     await page.lose_subscription()
-    knows = await page.start(place.app, version="2.0", push=subscription("second"))
+    second = place.subscription(place.app)
+    knows = await page.start(place.app, version="2.0", push=second)
     assert knows["contact"]["fieldValue"] == "ann@example.com"
     state = await page.state()
     assert state["properties"]["applicationVersion"] == "2.0"
-    assert "second" in await page.stored("pushToken")
+    assert json.loads(await page.stored("pushToken")) == second
 
 
 async def test_signing_in_and_out(page: WebDevice, place: WebPlace) -> None:
-    await page.start(place.app)
+    await started(page, place)
     assert await page.does(f"sdk.login({ANN})")
     assert (await page.knows())["contact"] == {
         "fieldId": 3,
@@ -132,13 +182,13 @@ async def test_signing_in_and_out(page: WebDevice, place: WebPlace) -> None:
 
 
 async def test_unsubscribing_takes_the_push_token_away(page: WebDevice, place: WebPlace) -> None:
-    await page.start(place.app)
+    await started(page, place)
     await page.does("sdk.unsubscribe()")
     assert not (await page.knows())["isSubscribed"]
 
 
 async def test_an_expired_token_costs_an_event_one_refresh(page: WebDevice, place: WebPlace) -> None:
-    await page.start(place.app)
+    await started(page, place)
     await page.does("hand.spoilContactToken()")
     spoilt = await page.stored("contactToken")
     assert await page.does("sdk.customEvent('bought', {sku: '1'})")
@@ -147,25 +197,25 @@ async def test_an_expired_token_costs_an_event_one_refresh(page: WebDevice, plac
 
 async def test_the_service_worker_shows_a_push_and_reports_a_click(page: WebDevice, place: WebPlace) -> None:
     """Also with a token that has expired since."""
-    await page.start(place.app)
+    await started(page, place)
     payload = await place.push(page)
     shown = await page.push(payload)
     assert shown == [{"title": payload["title"], "body": payload["message"]}]
     await page.does("hand.spoilContactToken()")
     assert await page.click()
-    assert await place.clicked(payload)
+    assert await place.was_clicked()
 
 
 async def test_a_changed_subscription_is_told_by_the_service_worker(page: WebDevice, place: WebPlace) -> None:
-    await page.start(place.app)
-    assert await page.subscription_changed(subscription("changed"))
+    await started(page, place)
+    assert await page.subscription_changed(place.subscription(place.app))
     assert (await page.state())["pushToken"]
 
 
 async def test_another_application_code_starts_over(page: WebDevice, place: WebPlace) -> None:
-    first = await page.start(place.app)
+    first = await started(page, place)
     await page.does(f"sdk.login({ANN})")
-    second = await page.start(place.other)
+    second = await page.start(place.other, push=place.subscription(place.other))
     assert second["clientId"].startswith(f"{place.other}_")
     assert second["clientId"] != first["clientId"]
     assert (second["contact"], second["isSubscribed"]) == ({}, True)

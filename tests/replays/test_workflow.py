@@ -8,12 +8,17 @@ import pytest
 
 from tests.replays.devices import FIELD, MAKERS, Device
 from tests.replays.places import Devices, Place, in_memory
+from tests.replays.served_place import at
 
 
-@pytest.fixture(params=["contract"])
+@pytest.fixture(params=["contract", "exchange"])
 async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
-    async with in_memory() as memory:
-        yield memory
+    if request.param == "contract":
+        async with in_memory() as memory:
+            yield memory
+    else:
+        async with at(request.getfixturevalue("exchange")) as apps:
+            yield apps
 
 
 @pytest.fixture

@@ -1,0 +1,62 @@
+"""A push that an app sends is shown by the real SDK's rules, and its click comes back as that delivery's receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.fixtures.served import Served
+from tests.replays import payloads, pushes
+from tests.replays.devices import FIELD
+from tests.replays.payloads import Shown
+from tests.replays.places import Devices
+from tests.replays.served_place import at
+
+READERS: dict[str, tuple[str, str, Callable[[Any], Shown | None]]] = {
+    "android": ("emarsys-v3", "android", payloads.android),
+    "ios": ("emarsys-v3", "ios", payloads.ios),
+    "v4": ("emarsys-v4", "android", payloads.v4_android),
+}
+"""By SDK: its style, its operating system, its parser."""
+
+
+@pytest.mark.parametrize("kind", sorted(READERS))
+async def test_a_push_is_shown_and_its_click_becomes_a_receipt(exchange: Served, kind: str) -> None:
+    style, os, read = READERS[kind]
+    async with at(exchange, style) as place:
+        devices = Devices(place)
+        device = devices.new(kind)
+        token = pushes.device_token(exchange, os)
+        await device.sdk.start()
+        await device.sdk.set_contact(FIELD, "ann@example.com")
+        await device.sdk.set_push_token(token)
+        message = pushes.send(
+            exchange, place.app, subject="Sale", msg="Today", push={"image": "https://x.example/i"}
+        )
+        shown = read(await pushes.payload_at(exchange, token))
+        assert shown is not None
+        assert (shown.title, shown.body) == ("Sale", "Today")
+        assert shown.tracked is not None
+        await device.sdk.click(shown.tracked)
+        assert await pushes.was_clicked(exchange, message)
+        devices.assert_unsurprised()
+
+
+async def test_after_a_switch_of_apps_only_the_new_one_reaches_the_device(exchange: Served) -> None:
+    """The multiplatform SDK never tells its push token again: it went along."""
+    async with at(exchange, "emarsys-v4") as place:
+        devices = Devices(place)
+        device = devices.new("v4")
+        token = pushes.device_token(exchange, "android")
+        await device.sdk.start()
+        await device.sdk.set_push_token(token)
+        assert await device.sdk.switch_app(place.other)
+        old = pushes.send(exchange, place.app, subject="Old", msg="no longer")
+        pushes.send(exchange, place.other, subject="New", msg="from now on")
+        shown = payloads.v4_android(await pushes.payload_at(exchange, token))
+        assert shown is not None
+        assert shown.title == "New"
+        assert not exchange.deliveries(old)
+        devices.assert_unsurprised()
