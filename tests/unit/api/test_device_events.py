@@ -1,0 +1,248 @@
+"""Device events as SDKs send them: one signal for each request, and an answer that no SDK is surprised by."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from api.emarsys.events import BODY_BYTES_MAX
+from commands.apps import ChangeApp
+from domain.app_settings import AppSettings, EventAction
+from domain.recorded import DELIVERY, EVENTS, SIGNALS
+from domain.sid import sid_of
+from domain.signal import KEPT, DeviceEvents
+from tests.memory.phone import APP, OTHER, V3_NAMES, Phone, phones, started
+from tests.memory.site import Site
+from tests.memory.world import REALM, SID_KEY
+
+AT = "2026-01-02T03:04:05.678Z"
+V4_NAMES = ("ec-client-id", "ec-client-state", "ec-contact")
+ACTION = {"type": "MEAppEvent", "name": "celebrate", "payload": {"n": "1"}}
+
+
+def event(name: str, *, internal: bool = False, **attributes: str) -> dict[str, Any]:
+    kind = "internal" if internal else "custom"
+    return {"type": kind, "name": name, "timestamp": AT, "attributes": attributes}
+
+
+@pytest.fixture
+async def it() -> AsyncIterator[Site]:
+    async with phones() as made:
+        for role in ("project-signals", "clicks", "triggers"):
+            made.world.start(role)
+        yield made
+
+
+async def call(
+    phone: Phone, method: str, path: str, body: Any = None, *, v4: bool = False, app: str = APP
+) -> httpx.Response:
+    """As the phone, but to any path: `{app}` is its app. Generation 4 has other names for its headers."""
+    names = V4_NAMES if v4 else V3_NAMES
+    held = zip(names, (phone.client_id, phone.state, phone.contact_token), strict=True)
+    headers = {name: value for name, value in held if value}
+    return await phone.it.call(method, path.replace("{app}", app), body, by=None, headers=headers)
+
+
+async def tell(phone: Phone, *events: Any, base: str = "/v4/apps", **more: Any) -> httpx.Response:
+    body = {"events": list(events), **more}
+    return await call(phone, "POST", f"{base}/{{app}}/client/events", body, v4=base.startswith("/v5"))
+
+
+def signals(it: Site) -> list[DeviceEvents]:
+    return [fact.body for fact in it.world.facts(SIGNALS) if isinstance(fact.body, DeviceEvents)]
+
+
+async def lead_to(it: Site, *actions: EventAction) -> None:
+    settings = AppSettings(merchant=REALM, default_contact_field=3, event_actions=actions)
+    await it.world.do(ChangeApp(code=APP, settings=settings))
+
+
+@pytest.mark.parametrize("base", ["/v3/apps", "/v3/domains", "/v4/apps", "/v5/apps", "/v5/domains"])
+async def test_a_batch_is_one_signal_of_its_client(it: Site, base: str) -> None:
+    """204 with the client state; the signal names the client and the contact, and has the items in order."""
+    phone = await started(it)
+    got = await tell(phone, event("a"), event("b", k="v"), base=base)
+    header = "ec-client-state" if base.startswith("/v5") else "x-client-state"
+    assert (got.status_code, got.content, got.headers[header]) == (204, b"", phone.state)
+    [signal] = signals(it)
+    assert [each.name for each in signal.events] == ["a", "b"]
+    assert (str(signal.client), str(signal.contact)) == (
+        str(UUID(phone.says["client"])),
+        str(UUID(phone.says["contactReference"])),
+    )
+    assert it.world.facts(SIGNALS)[0].subject.startswith("signal.events.")
+
+
+async def test_one_bad_item_costs_no_other(it: Site) -> None:
+    """It is on the stream too, with the reason; the device is told that all is well."""
+    phone = await started(it)
+    got = await tell(phone, event("a"), {"name": "no type"}, event("b"), clicks="none")
+    assert got.status_code == 204
+    [signal] = signals(it)
+    assert [each.name for each in signal.events] == ["a", "b"]
+    assert [(each.part, each.index) for each in signal.refused] == [("events", 1), ("clicks", 0)]
+
+
+async def test_what_is_no_batch_at_all_is_refused(it: Site) -> None:
+    """400 for what is no JSON, 413 for what is too large; nothing is on the stream."""
+    phone = await started(it)
+    path = f"/v4/apps/{APP}/client/events"
+    headers = dict(zip(V3_NAMES, (phone.client_id, phone.state, phone.contact_token), strict=True))
+    got = await it.client.post(path, content=b'{"events": [', headers=headers)
+    assert got.status_code == 400
+    got = await it.client.post(path, content=b" " * (BODY_BYTES_MAX + 1), headers=headers)
+    assert got.status_code == 413
+    assert signals(it) == []
+
+
+async def test_an_hour_offline_is_no_oversized_body(it: Site) -> None:
+    """A thousand joined events are taken as one."""
+    phone = await started(it)
+    got = await tell(phone, *(event(f"event {number}", more="x" * 200) for number in range(1_000)))
+    assert got.status_code == 204
+    assert len(signals(it)[0].events) == 1_000
+
+
+async def test_who_is_no_client_of_ours_is_sent_for_a_token(it: Site) -> None:
+    """401 without a state or a token, and for another client's; 400 for an app that is none."""
+    phone = await started(it)
+    stranger = Phone(it, client_id="device-2")
+    assert (await tell(stranger, event("a"))).status_code == 401
+    stranger.state = phone.state
+    assert (await tell(stranger, event("a"))).status_code == 401
+    phone.state = phone.state[:-4] + "AAAA"
+    assert (await tell(phone, event("a"))).status_code == 401
+    path = "/v4/apps/NONE/client/events"
+    assert (await call(Phone(it), "POST", path, {"events": []})).status_code == 400
+    assert signals(it) == []
+
+
+async def test_a_contact_token_alone_is_enough(it: Site) -> None:
+    """A device that lost its state in an update still reports."""
+    phone = await started(it)
+    client = UUID(phone.says["client"])
+    phone.state = ""
+    assert (await tell(phone, event("a"))).status_code == 204
+    assert signals(it)[0].client == client
+
+
+async def test_events_of_a_disabled_contact_are_dropped_early(it: Site) -> None:
+    """204, so that the device does not send them again; and nothing on the stream."""
+    settings = AppSettings(merchant=REALM, default_contact_field=3, anonymous_allowed=False)
+    await it.world.do(ChangeApp(code=APP, settings=settings))
+    phone = await started(it)
+    got = await tell(phone, event("a"))
+    assert (got.status_code, got.headers["x-client-state"]) == (204, phone.state)
+    assert signals(it) == []
+
+
+async def test_an_empty_batch_leaves_no_trace(it: Site) -> None:
+    """Native SDKs send some."""
+    phone = await started(it)
+    assert (await tell(phone)).status_code == 204
+    assert signals(it) == []
+
+
+async def test_actions_of_the_settings_come_back(it: Site) -> None:
+    """Native SDKs get the first that matches, generation 4 all of them; another event gets none."""
+    await lead_to(
+        it,
+        EventAction(event="bought", campaign_id="c1", actions=(ACTION,)),
+        EventAction(event="bought", type="internal", campaign_id="c2", actions=(ACTION,)),
+        EventAction(event="sold", campaign_id="c3", actions=(ACTION,)),
+    )
+    phone = await started(it)
+    got = await tell(phone, event("bought"), event("sold"))
+    assert got.json() == {"onEventAction": {"campaignId": "c1", "actions": [ACTION]}}
+    got = await tell(phone, event("sold"), event("bought"), base="/v5/apps")
+    assert [each["trackingInfo"] for each in got.json()["actionCampaigns"]] == ["c3", "c1"]
+    assert (await tell(phone, event("other"))).status_code == 204
+
+
+async def test_the_device_event_state_is_kept_for_the_device(it: Site) -> None:
+    """It is echoed; a device that comes without one, at a start, gets what it had. Not for longer than signals live."""
+    phone = await started(it)
+    state = {"opaque": [1, 2]}
+    got = await tell(phone, event("a"), deviceEventState=state)
+    assert got.json() == {"deviceEventState": state}
+    await it.world.quiet()
+    assert (await tell(phone, event("a"))).status_code == 204
+    got = await tell(phone, event("app:start", internal=True))
+    assert got.json() == {"deviceEventState": state}
+    it.world.clock.now += KEPT + timedelta(days=1)
+    phone = await started(it, client_id="device-1")
+    assert (await tell(phone, event("app:start", internal=True))).status_code == 204
+
+
+async def test_generation_4_keeps_its_state_as_text(it: Site) -> None:
+    phone = await started(it)
+    got = await tell(phone, event("a"), deviceEventState="opaque", base="/v5/apps")
+    assert got.json() == {"deviceEventState": "opaque"}
+
+
+async def test_a_push_that_was_opened_becomes_a_receipt(it: Site) -> None:
+    """Native SDKs send its sid, generation 4 its trackingInfo; what is no sid of ours becomes nothing."""
+    phone = await started(it)
+    message, client, contact = uuid4(), uuid4(), uuid4()
+    sid = sid_of(SID_KEY, REALM, message, channel="fcm", client=client, contact=contact)
+    tracked = {**event("push:click", internal=True), "trackingInfo": f'{{"sid":"{sid}"}}'}
+    await tell(phone, event("push:click", internal=True, sid=sid, origin="main"))
+    await tell(phone, tracked, base="/v5/apps")
+    foreign = sid_of(SID_KEY, "another realm", message, channel="fcm", client=client)
+    await tell(phone, event("webpush:click", internal=True, sid="x" * 40))
+    await tell(phone, event("webpush:click", internal=True, sid=foreign))
+    await tell(phone, event("push:click", sid=sid))
+    await it.world.quiet()
+    receipts = [fact.body for fact in it.world.facts(DELIVERY, "receipt.fcm.>")]
+    told = {(each.kind, each.message, each.client, each.contact) for each in receipts}  # type: ignore[union-attr]
+    assert told == {("clicked", message, client, contact)}
+    assert len(receipts) == 2
+
+
+async def test_a_fence_that_was_entered_sends_a_message(it: Site) -> None:
+    """Its trigger's MECustomEvent makes the device report an event, and that leads to a message: once a signal."""
+    await lead_to(
+        it, EventAction(event="near shop", campaign_id="c1", message={"msg": "Come in!", "title": "Shop"})
+    )
+    phone = await started(it)
+    await tell(phone, event("near shop"), event("near shop"), event("elsewhere"))
+    await it.world.quiet()
+    [made] = [fact.body for fact in it.world.facts(EVENTS, "evt.message.>") if "accepted" in fact.topic]
+    assert (made.content.text, made.content.subject, made.app) == ("Come in!", "Shop", APP)  # type: ignore[union-attr]
+    assert [str(each) for each in made.audience.contacts] == [str(UUID(phone.says["contactReference"]))]  # type: ignore[union-attr]
+
+
+async def test_a_signal_that_is_dealt_with_again_sends_nothing_again(it: Site) -> None:
+    """Its place in the log is the claim."""
+    await lead_to(it, EventAction(event="near shop", campaign_id="c1", message={"msg": "Come in!"}))
+    phone = await started(it)
+    await tell(phone, event("near shop"))
+    await it.world.quiet()
+    it.world.streams.durables.pop("triggers")
+    [running] = [each for each in it.world.running if each.role == "triggers"]
+    await it.world.stop(running)
+    it.world.start("triggers")
+    await it.world.quiet()
+    assert len([fact for fact in it.world.facts(EVENTS) if fact.topic.startswith("message.accepted")]) == 1
+
+
+async def test_calls_are_noted_with_their_client(it: Site) -> None:
+    """Which route, how it ended; a call that nobody can be held to is not."""
+    phone = await started(it)
+    it.signals.noted.clear()
+    await tell(phone, event("a"))
+    await tell(Phone(it, client_id="device-2"), event("a"))
+    [noted] = it.signals.noted
+    assert (noted.client, noted.app) == (UUID(phone.says["client"]), APP)
+    assert (noted.call.call, noted.call.status) == ("POST /v4/apps/{app}/client/events", 204)
+
+
+async def test_another_apps_state_is_foreign(it: Site) -> None:
+    phone = await started(it)
+    got = await call(phone, "POST", "/v4/apps/{app}/client/events", {"events": [event("a")]}, app=OTHER)
+    assert got.status_code == 401
