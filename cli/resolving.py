@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from cli.bootstrap import Exchange
 from cli.device_roles import following_signals
@@ -13,7 +15,11 @@ from infra.supervisor import Role, Stop
 from processes.contact_ids import ClientsMaintainer, ContactIdWriter
 from processes.port import Log
 from processes.resolution import ContactResolver, ExpiredWriter, Resolver
+from processes.suite_activity import SuiteActivity
 from processes.suite_updates import SuiteUpdater
+
+if TYPE_CHECKING:
+    from infra.rabbitmq.updates import RabbitUpdates
 
 
 def resolving(exchange: Exchange) -> list[Role]:
@@ -33,7 +39,7 @@ def resolving(exchange: Exchange) -> list[Role]:
         ),
         "clients-maintainer": lambda log: ClientsMaintainer(log=log, bus=e.bus).run,
     }
-    updating = [_suite_updating(exchange)] if e.session.settings.rabbitmq.url else []
+    updating = _suite_updating(exchange) if e.session.settings.rabbitmq.url else []
     named = (role(name, exchange, make) for name, make in made.items())
     return [*named, *updating, *following_signals(exchange)]
 
@@ -43,9 +49,31 @@ def resolving_alone(exchange: Exchange) -> list[Role]:
     return [*resolving(exchange), following_apps(exchange)]
 
 
-def _suite_updating(exchange: Exchange) -> Role:
-    """Only where there is a queue. The connection is opened anew each time the role starts."""
-    e, given = exchange, exchange.session.settings.rabbitmq
+def _suite_updating(exchange: Exchange) -> list[Role]:
+    """Only where there is a queue."""
+    e = exchange
+
+    def updater(log: Log, updates: RabbitUpdates) -> Callable[[], Awaitable[None]]:
+        return SuiteUpdater(
+            log=log,
+            store=e.log.events,
+            apps=e.apps,
+            models=e.store,
+            watermark=e.watermark,
+            updates=updates,
+        ).run
+
+    def activity(log: Log, updates: RabbitUpdates) -> Callable[[], Awaitable[None]]:
+        return SuiteActivity(log=log, store=e.log.events, apps=e.apps, updates=updates).run
+
+    return [_with_queue(e, "suite-updater", updater), _with_queue(e, "suite-activity", activity)]
+
+
+def _with_queue(
+    exchange: Exchange, name: str, make: Callable[[Log, RabbitUpdates], Callable[[], Awaitable[None]]]
+) -> Role:
+    """Its connection is its own, and opened anew each time the role starts."""
+    given = exchange.session.settings.rabbitmq
     assert given.url is not None
     url = given.url.reveal()
 
@@ -53,20 +81,12 @@ def _suite_updating(exchange: Exchange) -> Role:
         from infra.rabbitmq.updates import RabbitUpdates
 
         updates = RabbitUpdates(url, given.queue, ssl_context=_trust(exchange))
-        updater = SuiteUpdater(
-            log=draining(e.log, stop),
-            store=e.log.events,
-            apps=e.apps,
-            models=e.store,
-            watermark=e.watermark,
-            updates=updates,
-        )
         try:
-            await updater.run()
+            await make(draining(exchange.log, stop), updates)()
         finally:
             await updates.aclose()
 
-    return Role("suite-updater", run)
+    return Role(name, run)
 
 
 def _trust(exchange: Exchange) -> ssl.SSLContext | None:

@@ -15,8 +15,8 @@ from domain.client import Client
 from domain.contact import Contact
 from domain.errors import NotFound
 
-ERASED, MOVED = "erased", "moved"
-"""Why a client lost its address: its contact was erased; its device speaks for another app by now."""
+ERASED = "erased"
+"""Why a client lost its address: its contact was erased."""
 
 
 class ResolveContact(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,13 +28,9 @@ class ResolveContact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MendClient(msgspec.Struct, frozen=True, kw_only=True):
-    """Make what a client's state says agree with its contact, and with the app that its device speaks for.
-
-    app: what the device said on a call that proved this client's state; "": nobody said anything.
-    """
+    """Make what a client says agree with its contact."""
 
     client: UUID
-    app: str = ""
 
 
 async def resolve_contact(command: ResolveContact, scope: Scope) -> bool:
@@ -49,25 +45,18 @@ async def resolve_contact(command: ResolveContact, scope: Scope) -> bool:
 async def mend_client(command: MendClient, scope: Scope) -> bool:
     """Whether anything had to be mended.
 
-    One of an erased contact loses it with its address, as at the erasure; one whose device went over to another app is
-    reset, as a switch does it; one that lacks its contact's number gets it. One whose contact is yet to be stored has
-    nothing to agree with.
+    One of an erased contact loses it with its address, as at the erasure; one that lacks its contact's number gets it.
+    One whose contact is yet to be stored has nothing to agree with.
     """
     client = await scope.load(Client, command.client)
-    if client is None:
+    contact = await scope.load(Contact, client.contact) if client is not None and client.contact else None
+    if client is None or contact is None:
         return False
-    contact = await scope.load(Contact, client.contact) if client.contact else None
-    if command.app and command.app.casefold() != client.app.casefold():
-        _reset(client, MOVED, scope)
-    elif contact is not None and contact.erased:
-        _reset(client, ERASED, scope)
-    elif contact is not None and contact.contact_id is not None:
+    if contact.erased:
+        client.retire_address(at=scope.now, code=ERASED)
+        client.link(at=scope.now, contact=None, uid=None)
+    elif contact.contact_id is not None:
         client.note_contact_id(
             at=scope.now, contact=contact.id, contact_id=contact.contact_id, of=contact.resolved_of
         )
     return await scope.save(client) > 0
-
-
-def _reset(client: Client, code: str, scope: Scope) -> None:
-    client.retire_address(at=scope.now, code=code)
-    client.link(at=scope.now, contact=None, uid=None)

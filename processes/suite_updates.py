@@ -2,7 +2,7 @@
 
 For apps whose settings name a contact field for it. A fact is done with once the broker has confirmed its updates; an
 update may come twice, and out of order: it carries the position of its fact, and the one with the highest says how
-things are.
+things are. That a device is in use comes from SIGNALS, too (suite_activity).
 """
 
 from __future__ import annotations
@@ -47,12 +47,16 @@ CLEARED = "cleared"
 
 
 class ContactUpdate(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What the queue gets, as JSON. fields: values by the contact field's number. position: of the fact behind it."""
+    """What the queue gets, as JSON. fields: values by the contact field's number.
+
+    stream, position: of the fact behind it. Of two flags the higher position's counts, of two times the later.
+    """
 
     merchant_id: str
     contact_id: int
     application_code: str
     fields: dict[int, FieldValue]
+    stream: str = EVENTS
     position: int
     at: datetime
 
@@ -127,7 +131,7 @@ class SuiteUpdater:
             position=fact.position,
             at=fact.at,
         )
-        await self._updates.send(update, id=f"{fact.position}-{contact.hex}")
+        await self._updates.send(update, id=f"{EVENTS}-{fact.position}-{contact.hex}")
 
 
 def _concerned(event: Client.Event, client: Client) -> Sequence[UUID]:

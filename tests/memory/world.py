@@ -33,6 +33,7 @@ from processes.projector import Projector
 from processes.resolution import ContactResolver, ExpiredWriter, Resolver
 from processes.scheduler import DueMessages, Scheduler
 from processes.settler import Settler
+from processes.suite_activity import SuiteActivity
 from processes.suite_updates import SuiteUpdater
 from processes.triggers import Triggers
 from processes.watermark import Watermark
@@ -192,6 +193,7 @@ class World:
                 kept=timedelta(days=7),
             ).run,
             "suite-updater": self._suite_updater(to).run,
+            "suite-activity": self._suite_activity(to).run,
         }
         await builders[role]()
 
@@ -208,6 +210,10 @@ class World:
             watermark=self.watermark,
             updates=ScriptedUpdates(self.suite_queue, life=to.life),
         )
+
+    def _suite_activity(self, to: Connection) -> SuiteActivity:
+        updates = ScriptedUpdates(self.suite_queue, life=to.life)
+        return SuiteActivity(log=to.log, store=to.store, apps=OwnApps(to.store, IDS), updates=updates)
 
     def _projector(self, stream: str, to: Connection) -> Projector:
         generations = [(each, self.models.generation(each.name, to.life)) for each in ALL]

@@ -208,21 +208,6 @@ async def test_a_client_that_comes_to_an_erased_contact_is_freed() -> None:
         assert (await client_of(made)).contact == contact, "that one is the erasure's"
 
 
-async def test_a_device_that_went_over_to_another_app_is_reset() -> None:
-    """Its state of before names the old app: the push address and the contact go, once."""
-    async with world(roles=ROLES) as made:
-        await identify(made)
-        client = await client_of(made)
-        token = IDS.token(REALM, "fcm", "t-1")
-        client.set_address(at=made.clock.now, channel="fcm", address="t-1", token=token)
-        await made.own.store.save(client, context=CONTEXT)
-        assert await made.do(MendClient(client=DEVICE, app="SHOP-APP")) is False
-        assert await made.do(MendClient(client=DEVICE, app="other-app")) is True
-        assert await made.do(MendClient(client=DEVICE, app="other-app")) is False
-        found = await client_of(made)
-        assert (found.contact, found.token) == (None, None)
-
-
 async def _count_steps(role: str) -> int:
     return len((await _run_through(role, Lifeline())).steps)
 

@@ -209,5 +209,6 @@ def test_the_form_on_the_queue() -> None:
         at=at,
     )
     read = msgspec.json.decode(msgspec.json.encode(update))
-    assert set(read) == {"merchantId", "contactId", "applicationCode", "fields", "position", "at"}
+    names = {"merchantId", "contactId", "applicationCode", "fields", "stream", "position", "at"}
+    assert set(read) == names
     assert read["fields"] == {"1": True, "2": at.isoformat(timespec="milliseconds")}
