@@ -137,7 +137,7 @@ async def _items(
             message=row["message"],
             received=row["due"] or row["accepted"],
             row=row,
-            tags=_tags(said.get(partition, ()), now),
+            tags=tags_of(said.get(partition, ()), now),
         )
         for row, partition in zip(shown, partitions, strict=True)
     ]
@@ -151,7 +151,8 @@ def _is_shown(row: Row, app: str, now: datetime) -> bool:
     return row["expires"] is None or row["expires"] > now
 
 
-def _tags(rows: Iterable[Row], now: datetime) -> tuple[str, ...]:
+def tags_of(rows: Iterable[Row], now: datetime) -> tuple[str, ...]:
+    """What is set, and was said as long ago as signals are kept at most."""
     return tuple(row["tag"] for row in rows if row["has"] and now - row["said"] <= KEPT)
 
 

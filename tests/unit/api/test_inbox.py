@@ -1,0 +1,209 @@
+"""Inboxes as the SDKs read them: what a contact received in an app, and the tags that its devices gave."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from commands.messaging import Draft, SendToApp
+from domain.signal import KEPT
+from projections import inbox as read
+from projections.inbox import TAGS_MAX
+from tests.memory.phone import APP, OTHER, V3_NAMES, Phone, phones, started
+from tests.memory.site import Site
+
+V4_NAMES = ("ec-client-id", "ec-client-state", "ec-contact")
+EMBEDDED = f"/embedded-messaging/api/v1/{APP}"
+AT = "2026-01-02T03:04:05.678Z"
+
+
+@pytest.fixture
+async def it() -> AsyncIterator[Site]:
+    async with phones() as made:
+        made.world.start("project-signals")
+        yield made
+
+
+async def call(phone: Phone, method: str, path: str, body: Any = None) -> httpx.Response:
+    names = V3_NAMES if path.startswith(("/v3", "/v4")) else V4_NAMES
+    held = zip(names, (phone.client_id, phone.state, phone.contact_token), strict=True)
+    headers = {name: value for name, value in held if value}
+    return await phone.it.call(method, path, body, by=None, headers=headers)
+
+
+async def send(phone: Phone, text: str, *, app: str = APP, **more: Any) -> str:
+    """To the phone's contact, from an app; the message's id. It is in the inbox when this returns."""
+    world = phone.it.world
+    contact = UUID(phone.says["contactReference"])
+    draft = Draft(text=text, subject=more.pop("subject", "Shop"), ttl_s=86_400, **more)
+    accepted = await world.do(SendToApp(app=app, draft=draft, contacts=(contact,)))
+    await world.quiet()
+    return str(accepted.message)
+
+
+async def reachable(it: Site, **given: str) -> Phone:
+    phone = await started(it, **given)
+    await phone.call("PUT", "/client/push-token", {"pushToken": f"token:{phone.client_id}"})
+    return phone
+
+
+async def inbox(phone: Phone) -> list[dict[str, Any]]:
+    got = await call(phone, "GET", f"/v3/apps/{APP}/inbox")
+    assert got.status_code == 200
+    messages: list[dict[str, Any]] = got.json()["messages"]
+    return messages
+
+
+async def test_an_inbox_has_what_was_sent_newest_first(it: Site) -> None:
+    """The fields that Android cannot do without, in epoch seconds; an image and actions where there are some."""
+    phone = await reachable(it)
+    first = await send(phone, "one")
+    action = {"id": "a", "title": "Look", "type": "OpenExternalUrl", "url": "https://example.org"}
+    push = {
+        "image": "https://example.org/i.png",
+        "actions": [action],
+        "campaign": "77",
+        "data": {"k": "v", "n": 1},
+    }
+    second = await send(phone, "two", opts={"push": push})
+    newest, oldest = await inbox(phone)
+    at = int(it.world.clock.now.timestamp())
+    assert oldest == {
+        "id": first,
+        "campaignId": first,
+        "title": "Shop",
+        "body": "one",
+        "receivedAt": at,
+        "updatedAt": at,
+        "expiresAt": at + 86_400,
+    }
+    assert (newest["id"], newest["campaignId"], newest["imageUrl"]) == (second, "77", push["image"])
+    assert newest["properties"] == {"k": "v"}
+    assert newest["ems"]["actions"] == [{**action, "reporting": "a"}]
+
+
+async def test_another_contacts_messages_and_another_apps_are_not_in_it(it: Site) -> None:
+    """Nor are those that have expired."""
+    phone, other = await reachable(it), await reachable(it, client_id="device-2")
+    await send(phone, "from another app", app=OTHER)
+    await send(other, "to another contact")
+    mine = await send(phone, "mine")
+    assert [each["id"] for each in await inbox(phone)] == [mine]
+    it.world.clock.now += timedelta(days=2)
+    phone = await reachable(it)
+    assert await inbox(phone) == []
+
+
+async def test_tags_come_back_with_the_message(it: Site) -> None:
+    """Added and removed by events, whatever else is in the batch; what was deleted is not shown."""
+    phone = await reachable(it)
+    one, two = await send(phone, "one"), await send(phone, "two")
+
+    async def tag(name: str, message: str, tag: str) -> None:
+        attributes = {"messageId": message, "tag": tag}
+        event = {"type": "internal", "name": name, "timestamp": AT, "attributes": attributes}
+        await call(phone, "POST", f"/v4/apps/{APP}/client/events", {"events": [event]})
+        await it.world.quiet()
+
+    await tag("inbox:tag:add", one, "Seen")
+    await tag("inbox:tag:add", one, "opened")
+    await tag("inbox:tag:remove", one, "opened")
+    await tag("inbox:tag:add", "not an id", "seen")
+    assert {each["id"]: each.get("tags") for each in await inbox(phone)} == {one: ["seen"], two: None}
+    await tag("inbox:tag:add", two, "deleted")
+    assert [each["id"] for each in await inbox(phone)] == [one]
+
+
+async def test_tags_end_with_the_signals_they_came_from(it: Site) -> None:
+    """As a rebuild from the stream would show it."""
+    phone = await reachable(it)
+    contact, world = UUID(phone.says["contactReference"]), it.world
+    id = await send(phone, "one")
+    await call(phone, "PATCH", f"{EMBEDDED}/tags", [_change(id, "opened")])
+    await world.quiet()
+    for now, expected in ((world.clock.now, ("opened",)), (world.clock.now + KEPT + timedelta(days=1), ())):
+        rows = await world.models.range_many(read.TAGS, [("main", contact, UUID(id))], limit_each=TAGS_MAX)
+        [found] = rows.values()
+        assert read.tags_of(found, now) == expected
+
+
+def _change(id: str, tag: str, operation: str = "add") -> dict[str, str]:
+    return {"messageId": id, "operation": operation, "tag": tag, "trackingInfo": "t"}
+
+
+async def test_generation_4_reads_pages(it: Site) -> None:
+    """Every field that its parser needs, in epoch milliseconds; categories by what the sender put it under."""
+    phone = await reachable(it)
+    id = await send(phone, "one", opts={"inbox": {"categories": [{"id": "7", "text": "News"}]}})
+    other = await send(phone, "two")
+    got = (await call(phone, "GET", f"{EMBEDDED}/messages")).json()
+    assert (got["version"], got["top"], got["meta"]) == (
+        "1.0",
+        20,
+        {"categories": [{"id": "7", "value": "News"}]},
+    )
+    assert [each["id"] for each in got["messages"]] == [other, id]
+    at = int(it.world.clock.now.timestamp()) * 1000
+    assert got["messages"][1] == {
+        "id": id,
+        "title": "Shop",
+        "lead": "one",
+        "listThumbnailImage": None,
+        "defaultAction": None,
+        "actions": [],
+        "tags": [],
+        "categoryIds": ["7"],
+        "receivedAt": at,
+        "expiresAt": at + 86_400_000,
+        "properties": {},
+        "trackingInfo": UUID(id).hex,
+    }
+    got = (await call(phone, "GET", f"{EMBEDDED}/messages?filterCategoryIds=7,8")).json()
+    assert [each["id"] for each in got["messages"]] == [id]
+    got = (await call(phone, "GET", f"{EMBEDDED}/messages?%24skip=1")).json()
+    assert [each["id"] for each in got["messages"]] == [id]
+
+
+async def test_generation_4_tags_and_counts(it: Site) -> None:
+    """What was opened counts no longer; changes that are none are passed over, and said not to have been made."""
+    phone = await reachable(it)
+    one, two = await send(phone, "one"), await send(phone, "two")
+    assert (await call(phone, "GET", f"{EMBEDDED}/badge-count")).json() == {"version": "1.0", "count": 2}
+    got = await call(phone, "PATCH", f"{EMBEDDED}/tags", [_change(one, "opened"), _change("no id", "opened")])
+    assert got.json() == {
+        "version": "1.0",
+        "totalChanges": 1,
+        "changes": [{"messageId": one, "operation": "ADD", "tag": "opened", "trackingInfo": "t"}],
+    }
+    await it.world.quiet()
+    assert (await call(phone, "GET", f"{EMBEDDED}/badge-count")).json()["count"] == 1
+    got = (await call(phone, "GET", f"{EMBEDDED}/messages?filterUnopened=true")).json()
+    assert [each["id"] for each in got["messages"]] == [two]
+    got = (await call(phone, "GET", f"{EMBEDDED}/meta")).json()
+    assert {"pinnedMessagesTitle", "emptyStateTitle", "emptyStateDescription"} <= set(got["labels"])
+
+
+async def test_in_line_messages_by_the_view_they_are_for(it: Site) -> None:
+    """The newest of each view; views without one are left out."""
+    phone = await reachable(it)
+    await send(phone, "old", opts={"inline": {"viewId": "top", "html": "<p>old</p>"}})
+    id = await send(phone, "new", opts={"inline": {"viewId": "top", "html": "<p>new</p>"}})
+    body = {"viewIds": ["bottom", "top"], "clicks": []}
+    got = await call(phone, "POST", f"/v3/apps/{APP}/inline-messages", body)
+    assert got.json() == {"inlineMessages": [{"viewId": "top", "html": "<p>new</p>", "campaignId": id}]}
+    got = await call(phone, "POST", f"/v5/apps/{APP}/inline-messages", {"viewIds": ["top"]})
+    [item] = got.json()["inlineMessages"]
+    assert (item["type"], item["content"], item["viewId"]) == ("inline", "<p>new</p>", "top")
+
+
+async def test_a_stranger_reads_no_inbox(it: Site) -> None:
+    """401: a client id is a word that anybody can say."""
+    phone = await reachable(it)
+    stranger = Phone(it, client_id=phone.client_id)
+    for path in (f"/v3/apps/{APP}/inbox", f"{EMBEDDED}/messages", f"{EMBEDDED}/badge-count"):
+        assert (await call(stranger, "GET", path)).status_code == 401
