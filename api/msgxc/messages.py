@@ -25,12 +25,15 @@ GROUP = "messages"
 class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     """state: scheduled, cancelled, due, dispatched or settled. msg is null when the thread is confidential.
 
+    app: the code of the app that sends, null when none does.
+
     totals: contacts decided on, those left out, sends planned and what they came to.
     """
 
     mid: UUID
     tid: str | None
     audience: str
+    app: str | None
     state: str
     sender: str
     subject: str | None
@@ -142,6 +145,7 @@ def view_of(row: Row, totals: dict[str, int]) -> MessageView:
         mid=row["message"],
         tid=row["tid"],
         audience=row["audience"],
+        app=row["app"],
         state=query.state_of(row),
         sender=row["sender"],
         subject=row["subject"],

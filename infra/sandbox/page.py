@@ -56,9 +56,9 @@ class Shown(Protocol):
 
     async def mint_subscription(self, application_server_key: str = "") -> Any: ...
 
-    async def mint_device(self) -> str: ...
+    async def mint_device(self, owner: str = "") -> str: ...
 
-    async def mint_registration(self) -> str: ...
+    async def mint_registration(self, owner: str = "") -> str: ...
 
 
 class Failure(Exception):
@@ -151,7 +151,7 @@ class _Views:
     async def mint_device(self, request: Request) -> Response:
         wish = await _decoded(request, _Phone)
         mint = self._sandbox.mint_device if wish.os == "ios" else self._sandbox.mint_registration
-        return _json({"os": wish.os, "token": await mint()}, status=201)
+        return _json({"os": wish.os, "token": await mint(wish.owner)}, status=201)
 
     async def mint(self, request: Request) -> Response:
         wish = await _decoded(request, _Wish)
@@ -165,7 +165,10 @@ class _Wish(msgspec.Struct):
 
 
 class _Phone(msgspec.Struct):
+    """owner: the app's APNs topic, or the FCM project; "": the sandbox's own."""
+
     os: Literal["ios", "android"]
+    owner: str = ""
 
 
 class _Report(msgspec.Struct):

@@ -129,3 +129,44 @@ def test_channels_are_named_once() -> None:
     for owned, suppressed in product((True, False), ("", "x")):
         other = replaced(PHONE, owned=owned, suppressed=suppressed)
         assert decide(other, allowed=("apns",))[0] == (("apns",) if owned and not suppressed else ())
+
+
+SHOPS = Address("fcm", "shop-token", client=UUID(int=20), token=UUID(int=21), app="shop")
+OTHERS = Address("fcm", "other-token", client=UUID(int=30), token=UUID(int=31), app="other")
+
+
+def decide_for(app: str, *addresses: Address, **person: object) -> tuple[tuple[str, ...], str]:
+    decision = route(Person(ANN, addresses, **person), None, app)  # type: ignore[arg-type]
+    assert not decision.websocket
+    return tuple(address.address for address in decision.addresses), decision.suppressed
+
+
+@pytest.mark.parametrize("code", ["shop", "Shop", "SHOP"])
+def test_an_apps_message_goes_to_its_own_clients_alone(code: str) -> None:
+    """Not to another app's on the same phone, not to the mailbox, not to a socket."""
+    assert decide_for(code, PHONE, MAIL, SHOPS, OTHERS) == (("shop-token",), "")
+    assert decide_for(code, PHONE, MAIL, OTHERS) == ((), "no-address")
+
+
+def test_of_an_audience_of_clients_only_those_are_written_to() -> None:
+    """One that joined the same contact later is not."""
+    later = replaced(SHOPS, client=UUID(int=22), token=UUID(int=23))
+    there = frozenset({UUID(int=20)})
+    assert decide_for("shop", SHOPS, later, clients=there) == (("shop-token",), "")
+    assert decide_for("shop", later, clients=there) == ((), "no-address")
+
+
+@pytest.mark.parametrize(
+    ("person", "expected"),
+    [
+        ({"channels": ()}, "switched-off"),
+        ({"channels": ("apns",)}, "no-address"),
+        ({"erased": True}, "erased"),
+        ({"known": False, "addresses": ()}, "unknown-contact"),
+        ({"known": False}, ""),
+    ],
+)
+def test_what_a_contact_wants_holds_for_apps(person: dict[str, object], expected: str) -> None:
+    """Somebody of whom nothing else is known is there by having a client."""
+    addresses = person.pop("addresses", (SHOPS,))
+    assert decide_for("shop", *addresses, **person)[1] == expected  # type: ignore[misc]
