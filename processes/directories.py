@@ -21,11 +21,12 @@ CONTACT_ID_MAX = 2**53 - 1
 
 
 class Identified(msgspec.Struct, frozen=True, kw_only=True, tag="field", tag_field="kind"):
-    """A contact by what the app calls it: the value of a contact field."""
+    """A contact by what the app calls it: the value of a contact field; encrypted: only the contact data can read it."""
 
     merchant: str
     field: int
     value: str
+    encrypted: bool = False
 
 
 class Anonymous(msgspec.Struct, frozen=True, kw_only=True, tag="anonymous", tag_field="kind"):

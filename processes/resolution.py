@@ -165,7 +165,8 @@ def asking_of(fact: Recorded) -> Asking | None:
 def key_of(realm: str, contact: Contact) -> ContactKey | None:
     """What the contact data knows the contact by: what its app or merchant said last; None where nobody ever did."""
     if contact.identity is not None:
-        return Identified(merchant=realm, field=contact.identity.field, value=contact.identity.value)
+        field, value, encrypted = contact.identity
+        return Identified(merchant=realm, field=field, value=value, encrypted=encrypted)
     if anonymous_client(contact.uid) is not None:
         return Anonymous(merchant=realm, reference=contact.id.hex)
     return None

@@ -38,7 +38,8 @@ class HttpContacts:
 def question(key: ContactKey) -> dict[str, Any]:
     if isinstance(key, Anonymous):
         return {"merchant": key.merchant, "anonymous": key.reference}
-    return {"merchant": key.merchant, "contactFieldId": key.field, "contactFieldValue": key.value}
+    question = {"merchant": key.merchant, "contactFieldId": key.field, "contactFieldValue": key.value}
+    return {**question, "contactFieldEncrypted": True} if key.encrypted else question
 
 
 def _field(key: ContactKey) -> str:

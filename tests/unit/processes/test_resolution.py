@@ -255,6 +255,10 @@ async def test_schedules_are_written_in_the_streams_own_names() -> None:
         await made.quiet()
         assert sorted(made.streams.schedules) == [f"resolution-{contact.hex}-{of}" for of in (2, 4)]
         assert made.facts(SCHEDULES) == []
+        assert {key.encrypted for key in made.contact_book.asked if isinstance(key, Identified)} == {
+            False,
+            True,
+        }
 
 
 def test_uids_reveal_nothing() -> None:
