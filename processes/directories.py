@@ -21,7 +21,7 @@ CONTACT_ID_MAX = 2**53 - 1
 
 
 class Identified(msgspec.Struct, frozen=True, kw_only=True, tag="field", tag_field="kind"):
-    """A contact by what the app calls it: the value of a contact field; encrypted: only the contact data can read it."""
+    """A contact by what the app calls it: the value of a contact field; encrypted: for the contact data to open."""
 
     merchant: str
     field: int
