@@ -39,7 +39,7 @@ class Place[T]:
     next: Callable[[T | None], str | None]
 
 
-def place_of[T](call: Call[Any, Paging], query: str, type: type[T]) -> Place[T]:
+def place_of[T, P: Paging](call: Call[Any, P], query: str, type: type[T]) -> Place[T]:
     """Raises Invalid for a cursor of something else."""
     ids, given = call.parts.ids, call.query.cursor
     after = None if given is None else cursor.take(ids, given, query, type)
