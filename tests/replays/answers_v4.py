@@ -17,8 +17,10 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "MECustomEvent": ("name",),
     "OpenExternalUrl": ("url",),
     "Dismiss": (),
+    "copyToClipboard": ("text",),
+    "LaunchApplication": (),
 }
-"""By type, the texts that one must have; types of other surfaces are left out."""
+"""By type, the texts that one must have; a type that the SDK does not know makes all of the answer unreadable."""
 
 
 def read_events(body: Any) -> Json:
@@ -87,7 +89,7 @@ def _message(message: Json) -> None:
 
 
 def _basic_action(action: Json) -> None:
-    _texts(action, *ACTIONS.get(action["type"], ()))
+    _texts(action, *ACTIONS[action["type"]])
 
 
 def _presentable_action(action: Json) -> None:

@@ -4,7 +4,8 @@ Followed: android-emarsys-sdk 3.11.0 core/worker/DefaultWorker.kt, core/worker/C
 emarsys/request/CoreCompletionHandlerRefreshTokenProxy.kt, core/request/RestClient.kt,
 mobile-engage/request/mapper/*.kt, mobile-engage/responsehandler/*.kt; ios-emarsys-sdk 3.10.2
 Core/Worker/EMSDefaultWorker.m, Core/Networking/EMSCoreCompletionHandlerMiddleware.m,
-MobileEngage/RequestTools/EMSMobileEngageRefreshTokenCompletionProxy.m, MobileEngage/Mappers/*.m. Where the two
+MobileEngage/RequestTools/EMSMobileEngageRefreshTokenCompletionProxy.m, MobileEngage/Mappers/*.m,
+MobileEngage/ResponseHandlers/*.m. Where the two
 differ, a method says which. Left out: remote config (another host), predict, in-app rendering.
 """
 
@@ -70,6 +71,8 @@ class Storage:
     device_info: dict[str, Any] | None = None
     device_event_state: dict[str, Any] | None = None
     installed: bool = False
+    viewed: list[dict[str, str]] = field(default_factory=list)
+    """In-app campaigns that were shown: told with the next events, then forgotten."""
     queue: list[Request] = field(default_factory=list)
 
 
@@ -96,7 +99,7 @@ class NativeSdk(ABC):
         self.contact_field_id: int | None = None
         self.session_id: str | None = None
         self.shown: list[dict[str, Any]] = []
-        """In-app messages and actions that answers asked for."""
+        """Actions that answers asked for."""
         self._session_began_ms = 0
         self._on_done: dict[str, OnDone] = {}
         self._working = False
@@ -172,7 +175,7 @@ class NativeSdk(ABC):
         events = [one for one in self.storage.queue if one.is_events]
         payload = {
             "clicks": [],
-            "viewedMessages": [],
+            "viewedMessages": list(self.storage.viewed),
             **self.composite_extras(),
             "events": [event for one in events for event in (one.payload or {})["events"]],
         }
@@ -249,6 +252,9 @@ class NativeSdk(ABC):
             self.storage.client_state = state
         elif self._ought_to_carry_state(request, answer):
             self.surprises.add(f"error {request.method} {request.target}: no X-Client-State in its answer")
+        if answer.is_success and request.is_events:
+            told = (request.payload or {})["viewedMessages"]
+            self.storage.viewed = [one for one in self.storage.viewed if one not in told]
         body = answer.json()
         if not isinstance(body, dict):
             return
@@ -258,7 +264,19 @@ class NativeSdk(ABC):
             self.storage.refresh_token = token
         if answer.is_success and request.is_events and isinstance(body.get("deviceEventState"), dict):
             self.storage.device_event_state = body["deviceEventState"]
-        self.shown += [body[key] for key in ("message", "onEventAction") if isinstance(body.get(key), dict)]
+        if isinstance(told := body.get("onEventAction"), dict) and "actions" in told:
+            self._carry_out(told)
+
+    def _carry_out(self, told: dict[str, Any]) -> None:
+        """Actions of a campaign, which counts as viewed then."""
+        if not all(isinstance(action.get("type"), str) for action in told["actions"]):
+            self.surprises.add(f"unreadable onEventAction: {told!r}")
+        self.shown += told["actions"]
+        viewed = self.event_request("internal", "inapp:viewed", {"campaignId": told["campaignId"]})
+        assert viewed.payload is not None
+        at = viewed.payload["events"][0]["timestamp"]
+        self.storage.viewed.append({"campaignId": told["campaignId"], "timestamp": at})
+        self.enqueue(viewed)
 
     def _ought_to_carry_state(self, request: Request, answer: Answer) -> bool:
         return answer.is_success and request.path.startswith(self.client_path) and not request.is_events

@@ -80,24 +80,25 @@ def device_events(story: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def register_app(exchange: Served, code: str, style: str = "emarsys-v3") -> None:
+def register_app(exchange: Served, code: str, style: str = "emarsys-v3", **more: Any) -> None:
     settings = {
         "name": code,
         "default_contact_field": FIELD,
         "geofences": GEOFENCES,
         "rate_limits": UNLIMITED,
         "push": {"style": style},
+        **more,
     }
     answer = exchange.call("PUT", f"/api/v2/apps/{code}", settings)
     assert answer.status_code in {200, 201}, answer.text
 
 
 @asynccontextmanager
-async def at(exchange: Served, style: str = "emarsys-v3") -> AsyncIterator[ServedPlace]:
-    """Two new apps of the exchange."""
+async def at(exchange: Served, style: str = "emarsys-v3", **settings: Any) -> AsyncIterator[ServedPlace]:
+    """Two new apps of the exchange. settings: of both, beyond the usual."""
     app, other = (f"APP-{uuid4().hex[:8]}" for _ in range(2))
     for code in (app, other):
-        register_app(exchange, code, style)
+        register_app(exchange, code, style, **settings)
     session = session_of(exchange)
     async with (
         httpx.AsyncClient(base_url=str(exchange.http.base_url)) as http,

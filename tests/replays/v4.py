@@ -229,7 +229,11 @@ class V4:
 
     # Events: at most ten at a time; a network failure keeps them, an answer decides over them.
 
-    async def _event(
+    async def _event(self, name: str, attributes: dict[str, str] | None = None, **more: Any) -> None:
+        self._enqueue(name, attributes, **more)
+        await self.work()
+
+    def _enqueue(
         self,
         name: str,
         attributes: dict[str, str] | None = None,
@@ -248,7 +252,6 @@ class V4:
         event |= {"trackingInfo": tracking_info} if tracking_info is not None else {}
         event |= {"reporting": reporting} if reporting is not None else {}
         self.storage.queue.append(Waiting(event))
-        await self.work()
 
     async def work(self) -> None:
         breaks = 0
@@ -285,7 +288,11 @@ class V4:
     def _take(self, found: dict[str, Any]) -> None:
         self.storage.device_event_state = found.get("deviceEventState")
         self.shown += found.get("contentCampaigns") or []
-        self.shown += found.get("actionCampaigns") or []
+        for campaign in found.get("actionCampaigns") or []:
+            for action in campaign["actions"]:
+                self.shown.append(action)
+                reporting = action.get("reporting", "")
+                self._enqueue("on_event:action", tracking_info=campaign["trackingInfo"], reporting=reporting)
 
     # One request.
 

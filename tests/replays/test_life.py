@@ -1,0 +1,191 @@
+"""What a device meets beyond the workflow: campaigns, inboxes, contacts' numbers, rules of its app, tokens run out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from api.emarsys.tokens import LIFETIME_S, ContactToken, Tokens
+from infra.signing.files import FileSigningKeys
+from tests.fixtures.served import Served
+from tests.replays import pushes
+from tests.replays.devices import FIELD, MAKERS, Device, claims
+from tests.replays.places import Devices
+from tests.replays.served_place import at, session_of
+
+PATIENCE_S = 20.0
+CAMPAIGN = {
+    "event": "bought",
+    "campaign_id": "campaign-1",
+    "actions": [{"type": "MEAppEvent", "name": "thank-you", "payload": {"a": "1"}}],
+}
+STYLES = {"android": "emarsys-v3", "ios": "emarsys-v3", "v4": "emarsys-v4"}
+kinds = pytest.mark.parametrize("kind", sorted(MAKERS))
+phones = pytest.mark.parametrize("kind", ["android", "ios"])
+
+
+async def until(look: Callable[[], Awaitable[object]]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not await look():
+            await asyncio.sleep(0.05)
+
+
+async def signed_in(device: Device) -> Device:
+    await device.sdk.start()
+    await device.sdk.set_contact(FIELD, "ann@example.com")
+    return device
+
+
+@kinds
+async def test_an_event_that_a_campaign_waits_for_has_its_actions_carried_out(
+    exchange: Served, kind: str
+) -> None:
+    """In the form that the SDK reads; it reports what it did, which is taken like any event."""
+    async with at(exchange, STYLES[kind], event_actions=[CAMPAIGN]) as place:
+        devices = Devices(place)
+        device = await signed_in(devices.new(kind))
+        await device.sdk.track("looked")
+        assert device.sdk.shown == []
+        await device.sdk.track("bought")
+        assert [action["name"] for action in device.sdk.shown] == ["thank-you"]
+        assert device.events_sent()[-1] in {"inapp:viewed", "on_event:action"}
+        devices.assert_unsurprised()
+        assert "bought" in await place.events_of(device)
+
+
+@phones
+async def test_a_message_is_in_the_inbox_and_keeps_its_tags(exchange: Served, kind: str) -> None:
+    async with at(exchange) as place:
+        devices = Devices(place)
+        device = await signed_in(devices.new(kind))
+        await device.sdk.set_push_token(pushes.device_token(exchange, kind))
+        pushes.send(exchange, place.app, subject="Sale", msg="Today")
+        await until(device.sdk.fetch_inbox)
+        message = (await device.sdk.fetch_inbox())[0]
+        assert (message["title"], message["body"]) == ("Sale", "Today")
+        assert abs(message["receivedAt"] - time.time()) < 120
+        await device.sdk.tag(message["id"], "SEEN")
+
+        async def tags() -> bool:
+            return "seen" in ((await device.sdk.fetch_inbox())[0].get("tags") or [])
+
+        await until(tags)
+        devices.assert_unsurprised()
+
+
+async def test_a_message_is_in_the_multiplatform_inbox_until_it_is_opened(exchange: Served) -> None:
+    async with at(exchange, "emarsys-v4") as place:
+        devices = Devices(place)
+        device = await signed_in(devices.new("v4"))
+        assert await device.sdk.fetch_badge_count() == 0
+        await device.sdk.set_push_token(pushes.device_token(exchange, "android"))
+        pushes.send(exchange, place.app, subject="Sale", msg="Today")
+        await until(device.sdk.fetch_messages)
+        message = (await device.sdk.fetch_messages())[0]
+        assert (message["title"], message["lead"]) == ("Sale", "Today")
+        assert await device.sdk.fetch_badge_count() == 1
+        await device.sdk.tag(message, "opened")
+
+        async def is_opened() -> bool:
+            return bool(await device.sdk.fetch_badge_count() == 0)
+
+        await until(is_opened)
+        assert await device.sdk.fetch_messages(unopened=True) == []
+        devices.assert_unsurprised()
+
+
+@kinds
+async def test_the_contacts_number_comes_with_a_later_answer(exchange: Served, kind: str) -> None:
+    """It is looked up behind the scenes; the client state and the next contact token have it."""
+    async with at(exchange, STYLES[kind]) as place:
+        devices = Devices(place)
+        device = await signed_in(devices.new(kind))
+
+        async def is_resolved() -> bool:
+            await device.sdk.set_push_token(f"token-{device.clock.now_ms}")
+            return isinstance(device.state().get("contactId"), int)
+
+        await until(is_resolved)
+        device.spoil_contact_token()
+        await device.sdk.track("bought")
+        assert claims(device.storage.contact_token or "")["contactId"] == device.state()["contactId"]
+        devices.assert_unsurprised()
+
+
+@kinds
+async def test_an_app_without_anonymous_contacts_disturbs_no_device(exchange: Served, kind: str) -> None:
+    """It starts as usual; what it tells counts only once somebody has signed in."""
+    async with at(exchange, STYLES[kind], anonymous_allowed=False) as place:
+        devices = Devices(place)
+        device = devices.new(kind)
+        await device.sdk.start()
+        await device.sdk.track("nobody did this")
+        await device.sdk.set_contact(FIELD, "ann@example.com")
+        await device.sdk.track("ann did this")
+        devices.assert_unsurprised()
+        taken = await place.events_of(device)
+        assert ("ann did this" in taken, "nobody did this" in taken) == (True, False)
+
+
+@kinds
+async def test_an_unknown_app_is_told_to_the_developer_once(exchange: Served, kind: str) -> None:
+    """Nothing is tried again for ever: the requests are dropped, and a start costs a bounded number of them."""
+    async with at(exchange) as place:
+        devices = Devices(place)
+        device = devices.new(kind)
+        device.app = "no-such-app"
+        device.restart()
+        with device.surprises.announced("dropped", *([] if device.is_native else ["error"])):
+            await device.sdk.start()
+        assert {call.status for call in device.wire.calls} == {400}
+        assert len(device.wire.calls) < 6
+        devices.assert_unsurprised()
+
+
+@kinds
+async def test_a_contact_token_that_has_run_out_costs_no_event(exchange: Served, kind: str) -> None:
+    """At most one refresh, as ever."""
+    async with at(exchange, STYLES[kind]) as place:
+        devices = Devices(place)
+        device = await signed_in(devices.new(kind))
+        said = claims(device.storage.contact_token or "")
+        device.storage.contact_token = run_out(exchange, said)
+        await device.sdk.track("bought")
+        assert device.events_sent()[-1] == "bought"
+        assert len(device.wire.sent("POST", "/client/contact-token")) <= 1
+        devices.assert_unsurprised()
+
+
+@phones
+async def test_a_device_over_its_rate_keeps_everything_and_may_still_refresh(
+    exchange: Served, kind: str
+) -> None:
+    """A 429 is kept and sent again; contact-token never answers one, since any failure there loses the request."""
+    limits = {"client_per_minute": 12, "app_per_minute": 1_000_000, "address_per_minute": 1_000_000}
+    async with at(exchange, rate_limits=limits) as place:
+        devices = Devices(place)
+        device = await signed_in(devices.new(kind))
+        with device.surprises.announced("retried"):
+            number = 0
+            while device.wire.calls[-1].status != 429:  # a minute may end meanwhile
+                await device.sdk.track(f"event {number}")
+                number += 1
+                assert number < 40
+        assert device.storage.queue
+        refresh = {"refreshToken": device.storage.refresh_token}
+        answer = await device.sdk.send(
+            device.sdk.request("POST", f"{device.sdk.client_path}/contact-token", refresh)
+        )
+        assert answer.status == 200
+
+
+def run_out(exchange: Served, said: dict[str, Any]) -> str:
+    """A contact token with these claims that was good until an hour ago."""
+    keys = FileSigningKeys(session_of(exchange).folder.sdk)
+    then = Tokens(keys, now_s=lambda: time.time() - LIFETIME_S - 3_600)
+    return then.sign_contact(msgspec.convert(said, ContactToken))
