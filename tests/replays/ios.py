@@ -57,8 +57,10 @@ class Ios(NativeSdk):
         }
 
     def refresh_payload(self) -> dict[str, Any] | None:
+        """The id token is added to whatever goes below /client/contact, a refresh too (EMSOpenIdTokenMapper.m)."""
         token = self.storage.refresh_token
-        return None if token is None else {"refreshToken": token}
+        extra = {} if self.open_id_token is None else {"openIdToken": self.open_id_token}
+        return None if token is None else {"refreshToken": token, **extra}
 
     # The app's life.
 

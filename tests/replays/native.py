@@ -97,6 +97,7 @@ class NativeSdk(ABC):
         self.wire, self.storage, self.clock, self.surprises = wire, storage, clock, surprises
         self.application_version = version
         self.contact_field_id: int | None = None
+        self.open_id_token: str | None = None
         self.session_id: str | None = None
         self.shown: list[dict[str, Any]] = []
         """Actions that answers asked for."""
@@ -297,11 +298,14 @@ class NativeSdk(ABC):
 
     def contact_request(self) -> Request:
         """Of the contact in `storage`; without one the anonymous."""
+        if self.open_id_token is not None:
+            payload = {"contactFieldId": self.contact_field_id, "openIdToken": self.open_id_token}
+            return self.request("POST", f"{self.client_path}/contact", payload)
         value = self.storage.contact_field_value
         if value is None:
             return self.request("POST", f"{self.client_path}/contact", {}, "anonymous=true")
-        payload = {"contactFieldId": self.contact_field_id, "contactFieldValue": value}
-        return self.request("POST", f"{self.client_path}/contact", payload)
+        named = {"contactFieldId": self.contact_field_id, "contactFieldValue": value}
+        return self.request("POST", f"{self.client_path}/contact", named)
 
     def event_request(self, type: str, name: str, attributes: dict[str, str] | None = None) -> Request:
         now = datetime.fromtimestamp(self.clock.tick() / 1000, UTC)
@@ -318,6 +322,11 @@ class NativeSdk(ABC):
         return self.request("POST", f"/v4/apps/{self.app}/client/events", payload)
 
     # What an app does with either.
+
+    async def set_authenticated_contact(self, field_id: int, open_id_token: str) -> None:
+        """The app's own sign-in vouches for the contact. Sessions are left as they are here."""
+        self.contact_field_id, self.open_id_token = field_id, open_id_token
+        await self.submit(self.contact_request())
 
     async def track(self, name: str, attributes: dict[str, str] | None = None) -> None:
         await self.submit(self.event_request("custom", name, attributes))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import jwt
 import msgspec
 import pytest
 
@@ -14,11 +15,15 @@ from api.emarsys.tokens import LIFETIME_S, ContactToken, Tokens
 from infra.signing.files import FileSigningKeys
 from tests.fixtures.served import Served
 from tests.replays import pushes
+from tests.replays.appless import Appless
 from tests.replays.devices import FIELD, MAKERS, Device, claims
 from tests.replays.places import Devices
 from tests.replays.served_place import at, session_of
+from tests.replays.surprises import Surprises
+from tests.replays.wire import Wire
 
 PATIENCE_S = 20.0
+ID_TOKEN = jwt.encode({"sub": "ann@example.com", "email": "ann@example.com"}, "k" * 32, algorithm="HS256")
 CAMPAIGN = {
     "event": "bought",
     "campaign_id": "campaign-1",
@@ -182,6 +187,41 @@ async def test_a_device_over_its_rate_keeps_everything_and_may_still_refresh(
             device.sdk.request("POST", f"{device.sdk.client_path}/contact-token", refresh)
         )
         assert answer.status == 200
+
+
+@kinds
+async def test_a_contact_that_the_apps_own_sign_in_vouches_for(exchange: Served, kind: str) -> None:
+    """An id token in place of a value; iOS sends it along with refreshes, too."""
+    async with at(exchange, STYLES[kind]) as place:
+        devices = Devices(place)
+        device = devices.new(kind)
+        await device.sdk.start()
+        anonymous = device.storage.contact_token
+        await device.sdk.set_authenticated_contact(FIELD, ID_TOKEN)
+        assert device.storage.contact_token != anonymous
+        assert device.state()["contactField"]
+        device.spoil_contact_token()
+        await device.sdk.track("bought")
+        assert device.events_sent()[-1] == "bought"
+        devices.assert_unsurprised()
+
+
+async def test_a_contact_without_an_app(exchange: Served) -> None:
+    """Signed in, refreshed with the former token riding along, signed out; the refresh token ends with that."""
+    async with at(exchange) as place:
+        surprises = Surprises()
+        sdk = Appless("main", wire=Wire(place.http), surprises=surprises)
+        await sdk.set_contact(FIELD, "ann@example.com")
+        assert sdk.refresh_token
+        first = sdk.contact_token
+        await sdk.refresh()
+        await sdk.set_authenticated_contact(FIELD, ID_TOKEN)
+        assert sdk.contact_token != first
+        await sdk.clear_contact()
+        surprises.assert_none()
+        with surprises.announced("dropped"):
+            await sdk.refresh()
+        assert sdk.wire.calls[-1].status == 400
 
 
 def run_out(exchange: Served, said: dict[str, Any]) -> str:

@@ -23,6 +23,24 @@ from tests.replays.contract import Contract
 from tests.replays.served_place import at
 
 START_S_MAX = 10.0
+V4_CALLS = """(async () => {
+  const base = %(base)s, app = %(app)s;
+  const headers = { "content-type": "application/json", "ec-client-id": crypto.randomUUID() };
+  const call = async (method, path, body) => {
+    const response = await fetch(base + path, { method, headers, body: body && JSON.stringify(body) });
+    const state = response.headers.get("ec-client-state");
+    if (state) headers["ec-client-state"] = state;
+    return response;
+  };
+  const registered = await call("POST", `/v4/apps/${app}/client`, { platform: "web", platformCategory: "web" });
+  const found = Boolean(headers["ec-client-state"]);
+  headers["ec-contact"] = (await registered.json()).contactToken;
+  const token = await call("PUT", `/v4/apps/${app}/client/push-token`, { pushToken: "a-token" });
+  const cleared = await call("DELETE", `/v4/apps/${app}/client/push-token`);
+  const tags = await call("PATCH", `/embedded-messaging/api/v1/${app}/tags`, []);
+  const unlinked = await call("DELETE", `/v4/apps/${app}/client/contact`);
+  return [registered.status, found, token.status, cleared.status, tags.status, unlinked.status];
+})()"""
 PUSH = {"link": "https://shop.example", "treatments": {"a": 1}}
 ANN = "{fieldId: 3, fieldValue: 'ann@example.com', encrypted: false}"
 
@@ -128,6 +146,11 @@ async def started(page: WebDevice, place: WebPlace) -> Any:
     return await page.start(place.app, push=place.subscription(place.app))
 
 
+async def started_elsewhere(page: WebDevice, app: str) -> None:
+    """The page is there; the SDK of generation 3 has spoken first, which is nothing to the other."""
+    await page.start(app)
+
+
 async def test_a_first_start_subscribes_with_an_anonymous_contact(page: WebDevice, place: WebPlace) -> None:
     knows = await started(page, place)
     assert knows["clientId"].startswith(f"{place.app}_")
@@ -219,6 +242,20 @@ async def test_another_application_code_starts_over(page: WebDevice, place: WebP
     assert second["clientId"].startswith(f"{place.other}_")
     assert second["clientId"] != first["clientId"]
     assert (second["contact"], second["isSubscribed"]) == ({}, True)
+
+
+async def test_a_page_with_the_multiplatform_sdk_may_call_and_read(
+    browser: Browser, exchange: Served
+) -> None:
+    """That SDK runs in browsers as well: other headers, PATCH, and a client state that it must be able to see."""
+    async with (
+        at(exchange, "emarsys-v4") as place,
+        shops.device(browser, str(exchange.http.base_url)) as page,
+    ):
+        await started_elsewhere(page, place.app)
+        base = str(exchange.http.base_url).rstrip("/")
+        told = await page.does(V4_CALLS % {"base": json.dumps(base), "app": json.dumps(place.app)})
+        assert told == [200, True, 204, 204, 200, 200]
 
 
 @pytest.mark.parametrize("breach", ["preflight", "exposed"])

@@ -150,6 +150,11 @@ class V4:
             self.storage.is_contact_linked = True
             await self._start_session()
 
+    async def set_authenticated_contact(self, field_id: int, open_id_token: str) -> None:
+        if await self._contact("POST", {"openIdToken": open_id_token}):
+            self.storage.is_contact_linked = True
+            await self._start_session()
+
     async def clear_contact(self) -> None:
         if not self.storage.is_contact_linked:
             return
