@@ -41,7 +41,9 @@ async def identify(
 async def anonymous(made: World, device: UUID = DEVICE) -> UUID:
     uid = anonymous_uid(device)
     id = IDS.contact(REALM, uid)
-    contact = Contact.create(id=id, at=made.clock.now, uid=uid)
+    contact = await made.own.store.load(Contact, id)
+    if contact is None:
+        contact = Contact.create(id=id, at=made.clock.now, uid=uid)
     await made.own.store.save(contact, await linked(made, device, id, uid), context=CONTEXT)
     return id
 

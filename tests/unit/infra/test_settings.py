@@ -65,6 +65,8 @@ def test_the_example_can_be_used_as_it_is() -> None:
         ({"MSGXC_EZOUT_AUTH": "firebase"}, "MSGXC_FIREBASE_PROJECT is not set: write the project"),
         ({"MSGXC_TWILIO_ACCOUNT_SID": SID}, "is set, but not MSGXC_TWILIO_AUTH_TOKEN"),
         ({"MSGXC_SMTP_URL": "http://x"}, "write smtp://user:password@mail.example.org:587"),
+        ({"MSGXC_RABBITMQ_URL": "http://x"}, "write amqps://user:password@rabbit.example.org/vhost"),
+        ({"MSGXC_RABBITMQ_QUEUE": "two words"}, "msgxc.contact-updates"),
         ({"MSGXC_SENDGRID_API_KEY": "SG.x"}, "MSGXC_MAIL_FROM is not set"),
         ({"MSGXC_LOG_LEVEL": "loud"}, "write one of debug, info, warning, error"),
         ({"MSGXC_CORS_ORIGINS": "example.org"}, "write a list like https://example.org"),

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from commands.bus import ATTEMPTS_MAX
 from commands.contacts import EraseContact
+from commands.port import VersionConflict
 from commands.resolution import MendClient, ResolveContact
 from domain.contact import Contact
 from domain.errors import Invalid, MsgxcError, Unavailable
@@ -179,6 +181,49 @@ async def test_any_order_and_repetition_of_answers_gives_the_newest_changes_numb
     newest = max(answers)
     assert await contact_id(made, contact) == client.contact_id == 1000 + newest
     assert client.resolved_of == newest
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.booleans()), min_size=1, max_size=10),
+    fails=st.integers(0, 4),
+)
+async def test_whatever_devices_do_each_ends_with_its_contacts_number(
+    steps: list[tuple[int, int, bool]], fails: int
+) -> None:
+    """Devices change hands, alone or on top of each other, with a contact data that fails at first: all agree."""
+    async with world(roles=ROLES) as made:
+        made.contact_book.script = down_for(fails)
+        for number, person, waits in steps:
+            used = device(f"device-{number}")
+            if person:
+                await identify(made, f"person-{person}", devices=(used,))
+            else:
+                await anonymous(made, used)
+            if waits:
+                await made.quiet()
+        await made.rest()
+        for number in {number for number, _, _ in steps}:
+            client = await client_of(made, device(f"device-{number}"))
+            assert client.contact is not None
+            assert client.contact_id == await contact_id(made, client.contact) is not None
+        numbers = list(made.contact_book.ids.values())
+        assert len(numbers) == len({tuple(step[:2]) if not step[1] else step[1] for step in steps})
+        assert made.streams.aside == {}
+
+
+async def test_a_write_that_others_were_faster_than_waits_as_a_schedule() -> None:
+    """The bus gave up on a contact that changes all the time; the process goes on, and the number comes."""
+    async with world(roles=("project-events", "expired-writer")) as made:
+        running = made.start("resolver")
+        running.connection.store.fail = [VersionConflict("somebody was faster") for _ in range(ATTEMPTS_MAX)]
+        contact = await identify(made)
+        await made.quiet()
+        assert await contact_id(made, contact) is None
+        [planned] = made.streams.schedules.values()
+        assert b"somebody was faster" not in planned.body
+        await made.rest()
+        assert await contact_id(made, contact) == FIRST
 
 
 async def test_an_erased_contact_is_resolved_no_more() -> None:
