@@ -37,6 +37,10 @@ log = structlog.get_logger("msgxc.api")
 OPEN_TO_PAGES = ("/v3", "/v4", "/v5", "/embedded-messaging")
 """What SDKs call from the pages of whoever uses them."""
 
+_APP = "{app}"
+_ENDPOINT = "msgxc.endpoint"
+"""Scope key: what the short way leads to."""
+
 
 def build(parts: Parts) -> Starlette:
     """The ASGI application. Its lifespan runs the hub; serve it by uvicorn with api.sockets.protocol.OPTIONS.
@@ -48,6 +52,7 @@ def build(parts: Parts) -> Starlette:
     exact, patterns = _paths(all_routes(parts, live), parts, recent)
     app = Application(
         exact,
+        {route.path: route.app for route in patterns if _is_of_app(route)},
         Frame(parts, credentialed=OPEN_TO_PAGES),
         routes=[
             *patterns,
@@ -63,26 +68,46 @@ def build(parts: Parts) -> Starlette:
 
 
 class Application(Starlette):
-    """Starlette, with a short way to exact paths: its router and middleware cost a third of accepting a message."""
+    """Starlette, with a short way to exact paths: its router and middleware cost a third of accepting a message.
 
-    def __init__(self, exact: Mapping[str, ASGIApp], frame: Frame, **options: Any) -> None:
+    of_apps: endpoints by the paths of devices, `/v4/apps/{app}/client/events`, whose third part names an app.
+    """
+
+    def __init__(
+        self, exact: Mapping[str, ASGIApp], of_apps: Mapping[str, ASGIApp], frame: Frame, **options: Any
+    ) -> None:
         super().__init__(
             middleware=[Middleware(_Framed, frame=frame)],
             exception_handlers={HTTPException: _refused, Exception: _unexpected},
             **options,
         )
         self.router.redirect_slashes = False
-        self._exact, self._frame = exact, frame
+        self._exact, self._of_apps, self._frame = exact, of_apps, frame
         self._short = ServerErrorMiddleware(self._direct, handler=_unexpected)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] in self._exact:
+        if scope["type"] == "http" and (endpoint := self._endpoint(scope)) is not None:
+            scope[_ENDPOINT] = endpoint
             await self._short(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
+    def _endpoint(self, scope: Scope) -> ASGIApp | None:
+        path: str = scope["path"]
+        found = self._exact.get(path)
+        if found is not None:
+            return found
+        start = path.find("/", path.find("/", 1) + 1) + 1
+        end = path.find("/", start)
+        if start < 2 or end <= start:
+            return None
+        found = self._of_apps.get(f"{path[:start]}{_APP}{path[end:]}")
+        if found is not None:
+            scope["path_params"] = {"app": path[start:end]}
+        return found
+
     async def _direct(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._frame.direct(self._exact[scope["path"]], scope, receive, send)
+        await self._frame.direct(scope[_ENDPOINT], scope, receive, send)
 
 
 class _Framed:
@@ -131,7 +156,7 @@ def _say_why(ended: asyncio.Task[None]) -> None:
 
 def _paths(
     routes: Sequence[Route], parts: Parts, recent: RecentWrites
-) -> tuple[dict[str, ASGIApp], list[BaseRoute]]:
+) -> tuple[dict[str, ASGIApp], list[StarletteRoute]]:
     """Endpoints by exact path, and Starlette's routes for paths with parameters."""
     by_path: defaultdict[str, list[Route]] = defaultdict(list)
     for route in routes:
@@ -139,10 +164,13 @@ def _paths(
     endpoints: dict[str, ASGIApp] = {
         path: PathEndpoint(group, parts, recent) for path, group in by_path.items()
     }
-    patterns: list[BaseRoute] = [
-        StarletteRoute(path, endpoint) for path, endpoint in endpoints.items() if "{" in path
-    ]
+    patterns = [StarletteRoute(path, endpoint) for path, endpoint in endpoints.items() if "{" in path]
     return {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}, patterns
+
+
+def _is_of_app(route: StarletteRoute) -> bool:
+    """Whether the path has one parameter, its third part: an app."""
+    return route.path.count("{") == 1 and route.path.split("/")[3:4] == [_APP]
 
 
 def _mounts(parts: Parts) -> list[BaseRoute]:

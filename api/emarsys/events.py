@@ -145,7 +145,7 @@ def state_header(call: Call[Any, Any]) -> tuple[Header, ...]:
     visitor: Visitor = call.visitor
     if visitor.state is None:
         return ()
-    signed = call.parts.tokens.sign_state(visitor.state, held=visitor.state_text)
+    signed = call.parts.tokens.renewed(visitor.state, visitor.state_text)
     return ((visitor.contract.state_header, signed.encode()),)
 
 

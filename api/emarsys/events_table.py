@@ -8,7 +8,7 @@ from typing import Any
 from api.emarsys import events, inbox
 from api.emarsys.dialect import V3, V4, BadClientId, UnknownApp
 from api.emarsys.door import Contract, Door
-from api.emarsys.interactions import note
+from api.emarsys.interactions import note, note_failure
 from api.route import Dialect, Handler, Route, Who
 from domain.errors import MsgxcError, TooMany, Unauthenticated
 
@@ -51,7 +51,7 @@ def _events(base: str, contract: Contract) -> Route:
         answer=events.EventsAnswer if is_v3 else events.CampaignsAnswer,
         statuses=(204, 200),
         body_bytes_max=events.BODY_BYTES_MAX,
-        noted=note,
+        noted=note_failure,
     )
 
 

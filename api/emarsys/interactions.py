@@ -7,6 +7,15 @@ from typing import Any
 from api.route import Call
 from domain.signal import Interaction
 
+FAILURE = 400
+"""The first status that is one."""
+
+
+def note_failure(call: Call[Any, Any], status: int, took_s: float) -> None:
+    """api.route.Noted, for calls that are a signal themselves when they succeed."""
+    if status >= FAILURE:
+        note(call, status, took_s)
+
 
 def note(call: Call[Any, Any], status: int, took_s: float) -> None:
     """api.route.Noted. A call that nobody can be held to is in the metrics alone."""

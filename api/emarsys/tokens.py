@@ -128,6 +128,10 @@ class Tokens:
             )
         return token
 
+    def renewed(self, state: ClientState, held: str) -> str:
+        """The same state, which was read from `held`: as it is while the key that signed it still signs."""
+        return held if self._state.jws.is_current(held) else self.sign_state(state)
+
     def _says(self, held: str, state: ClientState) -> bool:
         if not self._state.jws.is_current(held):
             return False

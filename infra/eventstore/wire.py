@@ -114,9 +114,12 @@ def pack_delivery(subject: str, record: DeliveryRecord, *, at: datetime, correla
 
 
 def pack_signal(signal: Signal, kind: SignalKind, *, realm: str, at: datetime, correlation: str) -> Packed:
-    topic = _SIGNAL_TOPIC_OF[type(signal)]
-    values = (topic, "", _safe(realm), "", "", _safe(correlation), time_text(at), "", "", "")
-    return _pack(signal_subject(kind, signal.client), values, _encode_json(signal))
+    """Its digest is left out: nothing refers to a signal, and this is done for every request of a device."""
+    corr = f"Corr: {_safe(correlation)}\r\n" if correlation else ""
+    lines = (
+        f"Topic: {_SIGNAL_TOPIC_OF[type(signal)]}\r\nRealm: {_safe(realm)}\r\n{corr}Time: {time_text(at)}\r\n"
+    )
+    return Packed(signal_subject(kind, signal.client), lines.encode(), _encode_json(signal), "")
 
 
 def pack_bytes(

@@ -232,14 +232,16 @@ async def test_a_signal_that_is_dealt_with_again_sends_nothing_again(it: Site) -
 
 
 async def test_calls_are_noted_with_their_client(it: Site) -> None:
-    """Which route, how it ended; a call that nobody can be held to is not."""
+    """Which route, how it ended; not a call that nobody can be held to, nor one that is a signal already."""
     phone = await started(it)
     it.signals.noted.clear()
     await tell(phone, event("a"))
     await tell(Phone(it, client_id="device-2"), event("a"))
+    assert it.signals.noted == []
+    assert (await call(phone, "GET", "/v3/apps/{app}/inbox")).status_code == 200
     [noted] = it.signals.noted
     assert (noted.client, noted.app) == (UUID(phone.says["client"]), APP)
-    assert (noted.call.call, noted.call.status) == ("POST /v4/apps/{app}/client/events", 204)
+    assert (noted.call.call, noted.call.status) == ("GET /v3/apps/{app}/inbox", 200)
 
 
 async def test_another_apps_state_is_foreign(it: Site) -> None:

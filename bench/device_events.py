@@ -1,0 +1,175 @@
+"""Requests of device events that one API process takes, beside the same server's bare Starlette route.
+
+    .venv/bin/python bench/device_events.py [--count 20000]
+
+Each request has its own client's state and contact token, both checked, and is answered once the stream has its
+signal. The reference answers the same body without doing anything, under the same uvicorn settings, in the same run,
+in turn. Then five times as many connections press on, while another one asks GET /ping.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.http_load import Report, load, post
+from bench.publish import running_nats
+from bench.serving import Running, api_alone, bare_route, free_port, token_for
+
+ROUNDS = 3
+COUNT_MAX = 100_000
+CONNECTIONS = 128
+PRESSING = 5 * CONNECTIONS
+CLIENTS = 200
+APP = "BENCH-1"
+PINGS_S = 0.02
+"""Between two of GET /ping."""
+WITHOUT_LIMITS = {f"{whose}_per_minute": 100_000_000 for whose in ("client", "app", "address")}
+
+
+class Round(NamedTuple):
+    """cpu_us: processor time of the server for each request."""
+
+    per_second: float
+    cpu_us: float
+    p50_ms: float
+    p99_ms: float
+
+
+async def main() -> None:
+    arguments = parse()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        async with (
+            running_nats(folder, "2m") as server,
+            api_alone(folder, server) as api,
+            bare_route(free_port()) as bare,
+        ):
+            heads = await registered(api, await token_for(folder, "bench", "admin"))
+            print(
+                f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+            )
+            for size in (1, 10):
+                await measured(api, bare, [with_batch(head, size) for head in heads], size, arguments.count)
+            await pressed(api, [with_batch(head, 1) for head in heads], arguments.count)
+
+
+async def measured(api: Running, bare: Running, requests: list[bytes], size: int, count: int) -> None:
+    plain = post("/bare", body_of(size))
+    ours, reference = [], []
+    for _ in range(ROUNDS + 1):  # the first one warms up
+        ours.append(await one_round(api, requests, count, {204}))
+        reference.append(await one_round(bare, [plain], count, {200}))
+    for name, rounds in ((f"batches of {size}", ours[1:]), ("bare Starlette route", reference[1:])):
+        rate, cpu_us, p50_ms, p99_ms = (statistics.median(column) for column in zip(*rounds, strict=True))
+        print(f"{name}: {rate:,.0f}/s, {cpu_us:.0f} us CPU each, p50 {p50_ms:.1f} p99 {p99_ms:.1f} ms")
+    ratios = [a.per_second / b.per_second for a, b in zip(ours[1:], reference[1:], strict=True)]
+    print(f"ratio: {statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
+
+
+async def pressed(api: Running, requests: list[bytes], count: int) -> None:
+    """Five times the connections; what becomes of another route meanwhile."""
+    pressing = asyncio.create_task(
+        load(api.port, lambda number: requests[number % len(requests)], count=count, connections=PRESSING)
+    )
+    pings_s: list[float] = []
+    loop = asyncio.get_running_loop()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{api.port}", timeout=30) as client:
+        while not pressing.done():
+            began_s = loop.time()
+            (await client.get("/ping")).raise_for_status()
+            pings_s.append(loop.time() - began_s)
+            await asyncio.sleep(PINGS_S)
+    done = await pressing
+    pings = Report(latencies_s=pings_s)
+    said = ", ".join(f"{status}: {number:,}" for status, number in sorted(done.statuses.items()))
+    print(
+        f"{PRESSING} connections: {done.per_second:,.0f}/s, p99 {done.percentile_ms(0.99):.0f} ms ({said}); "
+        f"GET /ping beside it: p50 {pings.percentile_ms(0.5):.0f} p99 {pings.percentile_ms(0.99):.0f} ms"
+    )
+
+
+async def one_round(server: Running, requests: list[bytes], count: int, expected: set[int]) -> Round:
+    before_s = server.cpu_s()
+    done = await load(
+        server.port, lambda number: requests[number % len(requests)], count=count, connections=CONNECTIONS
+    )
+    assert set(done.statuses) == expected, done.statuses
+    cpu_us = (server.cpu_s() - before_s) / count * 1e6
+    return Round(done.per_second, cpu_us, done.percentile_ms(0.5), done.percentile_ms(0.99))
+
+
+async def registered(api: Running, token: str) -> list[dict[str, str]]:
+    """The headers of devices that have a state and an anonymous contact."""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{api.port}", timeout=30) as client:
+        app = {"code": APP, "rate_limits": WITHOUT_LIMITS}
+        made = await client.post("/api/v2/apps", json=app, headers={"authorization": f"Bearer {token}"})
+        assert made.status_code == 201, made.text
+        return [await one_device(client) for _ in range(CLIENTS)]
+
+
+async def one_device(client: httpx.AsyncClient) -> dict[str, str]:
+    headers = {"x-client-id": str(uuid.uuid4())}
+    properties = {
+        "platform": "android",
+        "applicationVersion": "1.2.3",
+        "deviceModel": "Pixel 8",
+        "osVersion": "14",
+    }
+    got = await client.post(f"/v3/apps/{APP}/client", json=properties, headers=headers)
+    assert got.status_code == 204, got.text
+    headers["x-client-state"] = got.headers["x-client-state"]
+    got = await client.post(f"/v3/apps/{APP}/client/contact?anonymous=true", json={}, headers=headers)
+    assert got.status_code == 200, got.text
+    headers["x-client-state"] = got.headers["x-client-state"]
+    headers["x-contact-token"] = got.json()["contactToken"]
+    return headers
+
+
+def with_batch(headers: dict[str, str], size: int) -> bytes:
+    """A whole request, as Android 3.x sends it."""
+    body = body_of(size)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return (
+        f"POST /v4/apps/{APP}/client/events HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+        f"x-emarsys-sdk-version: 3.7.0\r\nx-request-order: 1767000000000\r\n{lines}"
+        f"content-length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+def body_of(size: int) -> bytes:
+    event: dict[str, Any] = {
+        "type": "custom",
+        "name": "basket:add",
+        "timestamp": "2026-01-02T03:04:05.678Z",
+        "attributes": {"product": "12345", "price": "19.90", "currency": "EUR"},
+        "sessionId": "0b3c0c2e-7d0f-4c55-a7c4-bd8f6ad6b4f1",
+    }
+    return json.dumps({"clicks": [], "viewedMessages": [], "events": [event] * size}).encode()
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=20_000, help="requests a round, at most 100,000")
+    arguments = parser.parse_args()
+    arguments.count = min(arguments.count, COUNT_MAX)
+    return arguments
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
