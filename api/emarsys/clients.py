@@ -87,4 +87,5 @@ async def _arrive(
 
 async def execute(call: Call[Any, Any], command: msgspec.Struct) -> Standing:
     standing: Standing = await call.parts.bus.execute(command, call.context, caller=call.caller)
+    call.client = standing.client
     return standing

@@ -26,6 +26,7 @@ from commands.sdk_clients import Device
 from domain.app import AppFacts
 from domain.contact import Identity as Named
 from domain.context import Caller
+from domain.errors import Unauthenticated
 
 CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@{}|~-]{0,127}")
 """A UUID on mobile, `{app}_{uuid}` in browsers; in no log line, header or state does any of these need escaping."""
@@ -108,12 +109,24 @@ class Door:
         visitor = Visitor(
             app=app, client_id=_client_id(headers, id_header), contract=self._contract, headers=headers
         )
-        if self._checks is not Checks.NOTHING:
-            state, contact = headers.get(state_header), headers.get(contact_header)
-            visitor = self._verified(visitor, parts.tokens, state, contact)
+        state = headers.get(state_header)
+        if self._checks is Checks.NOTHING:
+            self._take_back(parts.tokens, scope, state)
+        else:
+            visitor = self._verified(visitor, parts.tokens, state, headers.get(contact_header))
             count(parts, scope, visitor)
         caller = Caller(uid=visitor.client_id, realm=app.realm)
         return Identity(caller, math.inf, "", visitor)
+
+    def _take_back(self, tokens: Tokens, scope: Scope, state: bytes | None) -> None:
+        """A state that is good for nothing is not to stay with a device whose refresh token is no better: native SDKs
+        store what any answer says. An answer with a state of its own says that one instead.
+        """
+        if state:
+            try:
+                tokens.read_state(state.decode("latin-1"))
+            except Unauthenticated:
+                scope[ADDED].append((self._contract.state_header, b""))
 
     def _verified(
         self, visitor: Visitor, tokens: Tokens, state: bytes | None, contact: bytes | None

@@ -17,6 +17,7 @@ from api.emarsys.bodies import (
 )
 from api.emarsys.dialect import V3, V4, BadClientId, BadMerchant, UnknownApp
 from api.emarsys.door import Checks, Contract, Door
+from api.emarsys.interactions import note
 from api.route import Dialect, Handler, Route, Who
 from domain.errors import Conflict, MsgxcError, NotFound, TooMany, Unauthenticated
 from domain.geofence import Geofences
@@ -43,6 +44,7 @@ def _route(
         admit=door,
         dialect=dialect,
         errors=errors,
+        noted=note,
         **more,
     )
 
