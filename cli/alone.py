@@ -70,5 +70,6 @@ def _serve_metrics(exchange: Exchange, name: str) -> None:
     settings = exchange.session.settings
     if settings.metrics_port:
         registry = process_registry(version("msgxc"), name)
-        registry.register(exchange.apps.lookups)
+        for collector in exchange.collectors:
+            registry.register(collector)
         serve_metrics(registry, settings.http.host, settings.metrics_port)

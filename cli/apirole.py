@@ -113,7 +113,8 @@ class Api:
 
     def _metrics(self) -> Metrics:
         metrics = Metrics(process_registry(version("msgxc"), "api"))
-        metrics.registry.register(self._exchange.apps.lookups)
+        for collector in self._exchange.collectors:
+            metrics.registry.register(collector)
         metrics.registry.register(SignalFigures(self._exchange.signals))
         return metrics
 

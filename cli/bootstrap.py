@@ -11,6 +11,8 @@ import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from prometheus_client.registry import Collector
+
 from cli.channels import Config, GatewayChecks
 from cli.directories import directories
 from cli.session import Session, now
@@ -45,7 +47,7 @@ NONCE_BYTES = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """Everything a role may need. name: this process in the log's attempts."""
+    """Everything a role may need. name: this process in the log's attempts. collectors: figures for /metrics."""
 
     session: Session
     name: str
@@ -59,6 +61,7 @@ class Exchange:
     contact_data: ContactData
     resolutions: FollowedResolutions
     merchants: Merchants
+    collectors: Sequence[Collector]
     gateways: Mapping[str, Gateway]
     vapid: DerivedVapidKeys
     sending: DirectorySending
@@ -145,6 +148,7 @@ async def open_exchange(
             contact_data=known.contact_data,
             resolutions=FollowedResolutions(log, log.events),
             merchants=known.merchants,
+            collectors=known.collectors,
             gateways=gateways,
             vapid=vapid,
             sending=DirectorySending(known.apps, vapid, sid_key=sid_key(session.keyring.id_key)),

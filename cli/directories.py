@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from prometheus_client.registry import Collector
 
 from commands.bus import Bus
 from domain.ids import Ids
 from infra.apps.directory import FollowedApps
 from infra.apps.shared import SharedApps
 from infra.emarsys_http.apps import HttpApps
+from infra.emarsys_http.calls import ServiceCalls
 from infra.emarsys_http.contacts import HttpContacts
 from infra.emarsys_http.merchants import HttpMerchants
 from infra.emarsys_http.service import Service
@@ -22,9 +26,13 @@ from processes.directories import AppMetadata, ContactData, Merchants
 
 @dataclass(frozen=True, slots=True)
 class Directories:
-    """apps: its `run` has to be running (cli.roles.following_apps), else each look is a look-up."""
+    """apps: its `run` has to be running (cli.roles.following_apps), else each look is a look-up.
+
+    collectors: their figures, for /metrics.
+    """
 
     apps: FollowedApps
+    collectors: Sequence[Collector]
     contact_data: ContactData
     merchants: Merchants
 
@@ -35,22 +43,27 @@ def directories(
     """opened: closes what they open."""
     services = settings.services
 
-    def service(name: str, given: ServiceSettings) -> Service | None:
+    made: list[Service] = []
+
+    def service(label: str, given: ServiceSettings) -> Service | None:
         if not given.url:
             return None
+        name = f"the {label} service (MSGXC_{label.upper()}_URL)"
         token = given.token.reveal() if given.token is not None else ""
         ca_file = str(settings.ca_file) if settings.ca_file is not None else None
-        made = Service(name, given.url, token=token, ca_file=ca_file)
-        opened.push_async_callback(made.aclose)
-        return made
+        made.append(Service(name, given.url, label=label, token=token, ca_file=ca_file))
+        opened.push_async_callback(made[-1].aclose)
+        return made[-1]
 
-    contacts = service("the contact service (MSGXC_CONTACTS_URL)", services.contacts)
-    apps = service("the app service (MSGXC_APPS_URL)", services.apps)
-    merchants = service("the merchant service (MSGXC_MERCHANTS_URL)", services.merchants)
+    contacts = service("contacts", services.contacts)
+    apps = service("apps", services.apps)
+    merchants = service("merchants", services.merchants)
     source: AppMetadata = HttpApps(apps, ids) if apps else OwnApps(log.events, ids)
     connection = log.js.connection
+    followed = FollowedApps(log, source, SharedApps(log.js), ids, on_reconnect=connection.on_reconnect)
     return Directories(
-        apps=FollowedApps(log, source, SharedApps(log.js), ids, on_reconnect=connection.on_reconnect),
+        apps=followed,
+        collectors=(followed.lookups, ServiceCalls(made)),
         contact_data=HttpContacts(contacts) if contacts else OwnContacts(bus),
         merchants=HttpMerchants(merchants) if merchants else OwnMerchants(),
     )

@@ -17,7 +17,10 @@ ACTOR = "contact-directory"
 
 
 class OwnContacts:
-    """processes.directories.ContactData. A person known by two fields is two contacts: nobody has told us more."""
+    """processes.directories.ContactData. A person known by two fields is two contacts: nobody has told us more.
+
+    An encrypted value is taken as it is: we have no key of it.
+    """
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus

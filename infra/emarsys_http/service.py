@@ -7,7 +7,7 @@ or what was asked.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -34,14 +34,22 @@ class Denied(msgspec.Struct, frozen=True):
     status: int
 
 
+_OUTCOMES: Mapping[object, str] = {Absent: "absent", Denied: "denied"}
+
+
 class Service:
-    """name: for people, in errors. url: what paths are appended to. token: a bearer token, "" for none."""
+    """name: for people, in errors. url: what paths are appended to. token: a bearer token, "" for none.
+
+    outcomes: how calls have ended; "refused": not made, since it is left alone or too many wait. waited_s: for all of
+    them together.
+    """
 
     def __init__(
         self,
         name: str,
         url: str,
         *,
+        label: str = "",
         token: str = "",
         ca_file: str | None = None,
         answer_s: float = ANSWER_S,
@@ -50,7 +58,9 @@ class Service:
         constants = [(b"accept", b"application/json"), (b"content-type", b"application/json")]
         if token:
             constants.append((b"authorization", f"Bearer {token}".encode()))
-        self.name = name
+        self.name, self.label = name, label or name
+        self.outcomes = dict.fromkeys(("answered", "absent", "denied", "failed", "refused"), 0)
+        self.waited_s = 0.0
         self.breaker = Breaker(name, now_s=now_s)
         self._http = Http1Transport(url, ca_file=ca_file, constants=constants, in_flight_max=IN_FLIGHT_MAX)
         self._waiting, self._answer_s = 0, answer_s
@@ -67,14 +77,26 @@ class Service:
         return await self._ask("POST", path, msgspec.json.encode(body), type)
 
     async def _ask[T](self, method: str, path: str, body: bytes, type: type[T]) -> T | Absent | Denied:
-        if self._waiting >= WAITING_MAX:
-            raise Unavailable(f"{self.name} is too slow for what is asked of it")
-        with self.breaker.call():
-            self._waiting += 1
-            try:
-                return self._read(await self._send(method, path.encode("ascii"), body), type)
-            finally:
-                self._waiting -= 1
+        outcome = "refused"
+        try:
+            if self._waiting >= WAITING_MAX:
+                raise Unavailable(f"{self.name} is too slow for what is asked of it")
+            with self.breaker.call():
+                outcome = "failed"
+                answer = await self._exchange(method, path.encode("ascii"), body, type)
+            outcome = _OUTCOMES.get(answer.__class__, "answered")
+            return answer
+        finally:
+            self.outcomes[outcome] += 1
+
+    async def _exchange[T](self, method: str, path: bytes, body: bytes, type: type[T]) -> T | Absent | Denied:
+        began_s = time.monotonic()
+        self._waiting += 1
+        try:
+            return self._read(await self._send(method, path, body), type)
+        finally:
+            self._waiting -= 1
+            self.waited_s += time.monotonic() - began_s
 
     async def _send(self, method: str, path: bytes, body: bytes) -> Result:
         if method == "GET":

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from prometheus_client import CollectorRegistry
 
 from domain.app_settings import AppSettings
 from domain.errors import Invalid, Unavailable
 from domain.ids import Ids
 from infra.emarsys_http.apps import HttpApps
 from infra.emarsys_http.breaker import FAILURES_MAX, OPEN_S
+from infra.emarsys_http.calls import ServiceCalls
 from infra.emarsys_http.contacts import HttpContacts
 from infra.emarsys_http.merchants import FRESH_S, HttpMerchants
 from infra.emarsys_http.service import WAITING_MAX, Service
@@ -97,6 +100,25 @@ async def test_a_token_that_is_refused_is_said(there: DirectoryService) -> None:
     with pytest.raises(Unavailable, match=r"refuses our token \(401\)"):
         await HttpContacts(service).resolve(ANN)
     await service.aclose()
+
+
+async def test_how_calls_end_is_on_metrics(there: DirectoryService, service: Service, clock: Clock) -> None:
+    """Answers, refusals, failures, and calls that were not made since the service is left alone."""
+    registry = CollectorRegistry()
+    registry.register(ServiceCalls([service]))
+    contacts = HttpContacts(service)
+    for status in (200, 422, *[500] * (FAILURES_MAX + 1)):
+        there.status = status
+        with contextlib.suppress(Unavailable, Invalid):
+            await contacts.resolve(ANN)
+    counted = {"answered": 1, "denied": 1, "failed": FAILURES_MAX, "refused": 1, "absent": 0}
+    for outcome, count in counted.items():
+        labels = {"service": service.label, "outcome": outcome}
+        assert registry.get_sample_value("msgxc_service_calls_total", labels) == count
+    assert registry.get_sample_value("msgxc_service_left_alone", {"service": service.label}) == 1
+    waited_s = registry.get_sample_value("msgxc_service_seconds_total", {"service": service.label})
+    assert waited_s is not None
+    assert 0 < waited_s < 10
 
 
 async def test_nobody_there(clock: Clock) -> None:
