@@ -62,5 +62,6 @@ def test_what_cannot_be_read_is_refused(push: Any) -> None:
     ],
 )
 def test_what_no_device_could_show_is_refused(push: PushContent) -> None:
+    """Too much of it, actions that cannot be told apart, actions that do nothing."""
     with pytest.raises(Invalid):
         assert_valid(push)

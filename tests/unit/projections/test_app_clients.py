@@ -72,6 +72,7 @@ async def test_the_clients_of_an_app_are_those_of_the_position(
 
 @given(histories, st.integers(0, 60))
 async def test_the_audience_is_every_contact_once_on_just_those_clients(history: History, as_of: int) -> None:
+    """What the dispatcher decides on: nobody twice, and each with the clients that were theirs at the position."""
     models = projected([AppClients(), Reach()], history.facts)
     for app in APPS:
         people = [
