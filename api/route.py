@@ -49,7 +49,7 @@ class Raw:
     query: str
 
 
-class Call[Body, Query](msgspec.Struct, kw_only=True):
+class Call[Body, Query](msgspec.Struct):
     """One verified, decoded request. caller is nobody ("") for ANYONE. visitor: what `admit` learnt beside.
 
     route: its method and path, as declared. client: whom it turned out to be about, if the handler says so.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -30,16 +29,14 @@ def claim_for(key: str, *, caller: Caller, route: str, thread: str, command: msg
     return Claim(f"{caller.realm}|{caller.uid}|{route}|{thread}|{key}", parameters)
 
 
-@dataclass(slots=True)
-class Trace:
+class Trace(msgspec.Struct):
     """What a handler has done so far: loaded aggregates, appended events."""
 
     loaded: bool = False
     appended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
     """caller None: one of our own processes acts. nonce: fresh randomness for the id of what is created.
 
     fresh: what is loaded is what the leader has; else it may be behind, and only an append would notice.
@@ -55,7 +52,7 @@ class Scope:
     caller: Caller | None = None
     claim: Claim | None = None
     fresh: bool = False
-    trace: Trace = field(default_factory=Trace)
+    trace: Trace = msgspec.field(default_factory=Trace)
 
     @property
     def realm(self) -> str:
