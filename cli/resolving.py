@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cli.bootstrap import Exchange
 from cli.device_roles import following_signals
-from cli.roles import Made, following_apps, role
+from cli.roles import Made, role
 from cli.session import now
 from infra.draining import draining
 from infra.supervisor import Role, Stop
@@ -42,11 +42,6 @@ def resolving(exchange: Exchange) -> list[Role]:
     updating = _suite_updating(exchange) if e.session.settings.rabbitmq.url else []
     named = (role(name, exchange, make) for name, make in made.items())
     return [*named, *updating, *following_signals(exchange)]
-
-
-def resolving_alone(exchange: Exchange) -> list[Role]:
-    """The same in a process without the API, which elsewhere keeps what is known of apps true."""
-    return [*resolving(exchange), following_apps(exchange)]
 
 
 def _suite_updating(exchange: Exchange) -> list[Role]:

@@ -62,9 +62,9 @@ def resolve(with_parent: WithParent = 0) -> None:
 
     Asks the contact data who was named, and keeps clients true to their contacts.
     """
-    from cli.resolving import resolving_alone
+    from cli.resolving import resolving
 
-    _run_alone("resolve", resolving_alone, with_parent)
+    _run_alone("resolve", resolving, with_parent)
 
 
 def gateway(
