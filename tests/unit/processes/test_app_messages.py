@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
+import pytest
+
 from commands.contacts import PutContact
 from commands.messaging import FallDue
 from domain.delivery import AudiencePage, Dispatch, OutcomeSlice
@@ -16,11 +18,13 @@ from gateways.port import AppSender
 from processes.audience import PAGE_CONTACTS
 from processes.channel import NO_APP
 from tests.memory.ledger import Ledger
+from tests.memory.lifeline import Fault, Lifeline
 from tests.memory.people import enlist, join_app, send_to_app
 from tests.memory.senders import SomeSenders
 from tests.memory.world import ROLES, World, world
 
 SHOP = AppSender(code="Shop")
+OTHERS = tuple(role for role in ROLES if role != "dispatcher")
 
 
 def clients_of(made: World) -> set[UUID | None]:
@@ -87,8 +91,7 @@ async def test_named_contacts_get_it_on_the_apps_clients() -> None:
 
 async def test_who_joins_before_it_is_due_is_reached_and_who_joins_after_is_not() -> None:
     """The position of the event that makes it due decides, for clients as for members of a thread."""
-    others = [role for role in ROLES if role != "dispatcher"]
-    async with world("fcm", roles=others) as made:
+    async with world("fcm", roles=OTHERS) as made:
         made.senders.add(SHOP)
         await join_app(made, "Shop", "ann", "early")
         later = made.clock.now + timedelta(hours=1)
@@ -106,8 +109,7 @@ async def test_who_joins_before_it_is_due_is_reached_and_who_joins_after_is_not(
 
 async def test_a_client_that_changed_hands_since_is_not_written_to() -> None:
     """It was Ann's when the message became due, and is Bob's by now: her message does not show on his device."""
-    others = [role for role in ROLES if role != "dispatcher"]
-    async with world("fcm", roles=others) as made:
+    async with world("fcm", roles=OTHERS) as made:
         made.senders.add(SHOP)
         await join_app(made, "Shop", "ann", "shared")
         await send_to_app(made, "Shop")
@@ -134,6 +136,32 @@ async def test_a_large_audience_is_paged_by_contact() -> None:
         assert len(clients_of(made)) == len(arrived(made)) == crowd + crowd // 20 + 1
         [noted] = [fact.body for fact in made.facts(EVENTS) if isinstance(fact.body, Message.Dispatched)]
         assert (noted.contacts, noted.sends) == (crowd, crowd + crowd // 20 + 1)
+        await Ledger(made).assert_balanced()
+
+
+@pytest.mark.parametrize("fault", [Fault.DEATH, Fault.PAUSE])
+@pytest.mark.parametrize("step", [1, 2, 3])
+async def test_a_dispatcher_may_fail_between_any_pages(step: int, fault: Fault) -> None:
+    """Its successor goes on behind the last contact that was decided on, though others have joined and left since."""
+    crowd = PAGE_CONTACTS + 10
+    async with world("fcm", roles=OTHERS, slice_size=500) as made:
+        made.senders.add(SHOP)
+        for number in range(crowd):
+            await join_app(made, "Shop", f"p{number}", f"a{number}")
+        life = Lifeline(fault, step)
+        await send_to_app(made, "Shop")
+        made.start("dispatcher", life)
+        await made.quiet()
+        await join_app(made, "Shop", "late", "late")
+        if fault is Fault.PAUSE:
+            made.start("dispatcher")
+            made.clock.advance(13)
+            await made.quiet()
+            life.awake.set()
+        await made.rest()
+        assert life.hit
+        assert arrived(made) == {f"t-a{number}" for number in range(crowd)}
+        assert sorted(made.provider("fcm").sends().values()) == [1] * crowd
         await Ledger(made).assert_balanced()
 
 
