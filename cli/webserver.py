@@ -85,7 +85,6 @@ async def serve_http(
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
         log_config=None,
         log_level="warning",
         access_log=False,

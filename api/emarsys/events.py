@@ -11,15 +11,21 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from starlette.types import Scope
 
+from api.auth import Identity
+from api.body import ClientGone
 from api.emarsys.batches import Batch, EventsBody, read_batch
 from api.emarsys.dialect import V3, V4
-from api.emarsys.door import Contract, Visitor
+from api.emarsys.door import Contract, Door, Visitor
 from api.emarsys.tokens import STATE_HEADER
+from api.endpoint import STATUS
+from api.hanging_up import HUNG_UP, hang_up
+from api.parts import Parts
 from api.route import Answer, Call, Header
 from domain.app_settings import EventAction
 from domain.device_actions import STARTS, actions_for, has_effect
-from domain.errors import Unauthenticated
+from domain.errors import Unauthenticated, Unavailable
 from domain.signal import EFFECTS_KIND, EVENTS_KIND, DeviceEvents, SignalKind
 from projections import devices
 
@@ -27,6 +33,28 @@ BODY_BYTES_MAX = 2 << 20
 """Some six thousand events: a device that was offline for weeks sends them all at once, and would lose them all at a
 413. As a signal they fit into one message of the stream, which holds twice as much.
 """
+
+
+IN_FLIGHT_MAX = 512
+"""Signals of this process that wait for the stream; by then a device waits some tenths of a second, and more at a time
+would only make all of them wait longer, and every other route with them.
+"""
+
+
+class EventsDoor(Door):
+    """As the door of every route; but a crowd that the stream can't keep up with is turned away unheard.
+
+    By a closed connection, not by a 503: generation 4 drops an event after five refusals within some ten seconds, and
+    sends it again later when there was no answer at all. To native SDKs both are the same.
+    """
+
+    async def __call__(self, parts: Parts, scope: Scope) -> Identity:
+        if parts.signals.in_flight >= IN_FLIGHT_MAX:
+            if await hang_up(scope):
+                scope[STATUS] = HUNG_UP
+                raise ClientGone
+            raise Unavailable("too many device events at a time; send them again")
+        return await super().__call__(parts, scope)
 
 
 class OnEventAction(msgspec.Struct, frozen=True, rename="camel"):

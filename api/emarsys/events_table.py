@@ -24,6 +24,7 @@ _ERRORS: tuple[type[MsgxcError], ...] = (UnknownApp, BadClientId, Unauthenticate
 def _route(
     method: str, path: str, handler: Handler, summary: str, contract: Contract, dialect: Dialect, **more: Any
 ) -> Route:
+    door = more.pop("door", Door)
     return Route(
         method=method,
         path=path,
@@ -31,7 +32,7 @@ def _route(
         who=Who.DEVICE,
         summary=summary,
         group=GROUP,
-        admit=Door(contract),
+        admit=door(contract),
         dialect=dialect,
         errors=_ERRORS,
         **more,
@@ -50,6 +51,7 @@ def _events(base: str, contract: Contract) -> Route:
         body=events.EventsBody,
         answer=events.EventsAnswer if is_v3 else events.CampaignsAnswer,
         statuses=(204, 200),
+        door=events.EventsDoor,
         body_bytes_max=events.BODY_BYTES_MAX,
         noted=note_failure,
     )

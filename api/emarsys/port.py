@@ -70,6 +70,11 @@ class Resolutions(Protocol):
 class SignalSink(Protocol):
     """SIGNALS, as the API writes it."""
 
+    @property
+    def in_flight(self) -> int:
+        """Signals that wait for the stream's acknowledgement now."""
+        ...
+
     async def append(
         self, signal: DeviceEvents, *, kind: SignalKind, realm: str, correlation: str = ""
     ) -> int:

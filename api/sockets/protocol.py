@@ -13,6 +13,8 @@ from typing import Any, Final
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
+from api.hanging_up import HangingUpProtocol
+
 EXTENSION: Final = "msgxc.connection"
 """Where the application finds its SocketConnection in scope["extensions"]."""
 
@@ -90,10 +92,11 @@ class FanoutProtocol(WebSocketsSansIOProtocol):
 
 
 OPTIONS: Final[dict[str, Any]] = {
+    "http": HangingUpProtocol,
     "ws": FanoutProtocol,
     "ws_max_size": FRAME_BYTES_MAX,
     "ws_ping_interval": PING_S,
     "ws_ping_timeout": PONG_S,
     "ws_per_message_deflate": False,  # frames are encoded once for all sockets
 }
-"""What uvicorn.Config needs for the sockets, beside address, loop and logging."""
+"""What uvicorn.Config needs beside address, loop and logging."""

@@ -44,7 +44,7 @@ DRAIN_S_MAX = 2.0
 
 
 class JetStreamSignals:
-    """waiting, written, dropped: calls, since the start."""
+    """waiting, written, dropped: calls, since the start. in_flight: signals that wait for the stream."""
 
     def __init__(self, js: JetStream, guard: Guard, clock: Clock) -> None:
         self._clock = clock
@@ -53,13 +53,17 @@ class JetStreamSignals:
         self._apps: dict[tuple[str, UUID], str] = {}
         self._places = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._some = asyncio.Event()
-        self.waiting = self.written = self.dropped = 0
+        self.waiting = self.written = self.dropped = self.in_flight = 0
 
     async def append(
         self, signal: DeviceEvents, *, kind: SignalKind, realm: str, correlation: str = ""
     ) -> int:
         packed = pack_signal(signal, kind, realm=realm, at=self._clock(), correlation=correlation)
-        return await self._appender.append([_entry(packed)])
+        self.in_flight += 1
+        try:
+            return await self._appender.append([_entry(packed)])
+        finally:
+            self.in_flight -= 1
 
     def note(self, realm: str, client: UUID, app: str, call: Interaction) -> None:
         if self.waiting >= WAITING_MAX:

@@ -72,9 +72,9 @@ def count(it: Site) -> int:
 
 
 @asynccontextmanager
-async def phones() -> AsyncIterator[Site]:
-    """A site with two apps of one merchant."""
-    async with site() as made:
+async def phones(*, served: bool = False) -> AsyncIterator[Site]:
+    """A site with two apps of one merchant. served: by uvicorn."""
+    async with site(served=served) as made:
         for code in (APP, OTHER):
             settings = AppSettings(merchant=REALM, default_contact_field=3)
             await made.world.do(RegisterApp(code=code, settings=settings))

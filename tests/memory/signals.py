@@ -22,11 +22,12 @@ class Noted(NamedTuple):
 
 
 class MemorySignals:
-    """noted: the interactions, at once."""
+    """noted: the interactions, at once. in_flight: what a test makes it."""
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
         self.noted: list[Noted] = []
+        self.in_flight = 0
 
     async def append(
         self, signal: DeviceEvents, *, kind: SignalKind, realm: str, correlation: str = ""

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from api.emarsys.events import BODY_BYTES_MAX
+from api.emarsys.events import BODY_BYTES_MAX, IN_FLIGHT_MAX
 from commands.apps import ChangeApp
 from domain.app_settings import AppSettings, EventAction
 from domain.recorded import DELIVERY, EVENTS, SIGNALS
@@ -242,6 +242,21 @@ async def test_calls_are_noted_with_their_client(it: Site) -> None:
     [noted] = it.signals.noted
     assert (noted.client, noted.app) == (UUID(phone.says["client"]), APP)
     assert (noted.call.call, noted.call.status) == ("GET /v3/apps/{app}/inbox", 200)
+
+
+async def test_a_crowd_is_turned_away_unheard() -> None:
+    """Over a real connection: no answer, which costs no SDK an event. Other routes go on, and it comes in later."""
+    async with phones(served=True) as it, httpx.AsyncClient(base_url=f"http://127.0.0.1:{it.port}") as client:
+        phone = await started(it)
+        headers = dict(zip(V3_NAMES, (phone.client_id, phone.state, phone.contact_token), strict=True))
+        url, body = f"/v4/apps/{APP}/client/events", {"events": [event("a")]}
+        it.signals.in_flight = IN_FLIGHT_MAX
+        with pytest.raises(httpx.TransportError):
+            await client.post(url, json=body, headers=headers)
+        assert (await client.get("/ping")).status_code == 200
+        it.signals.in_flight = 0
+        assert (await client.post(url, json=body, headers=headers)).status_code == 204
+        assert len(signals(it)) == 1
 
 
 async def test_another_apps_state_is_foreign(it: Site) -> None:
