@@ -92,6 +92,18 @@ async def test_a_client_linked_after_the_answer_gets_the_number_too() -> None:
         assert len(made.contact_book.asked) == 1
 
 
+async def test_a_client_that_the_read_models_do_not_know_yet_is_not_missed() -> None:
+    """The maintainer came too early, and the writer waits until the link shows."""
+    async with world(roles=RESOLUTION) as made:
+        contact = await identify(made)
+        await made.quiet()
+        assert await contact_id(made, contact) == FIRST
+        assert (await client_of(made)).contact_id is None
+        made.start("project-events")
+        await made.rest()
+        assert (await client_of(made)).contact_id == FIRST
+
+
 async def test_a_client_that_changes_hands_loses_the_number_and_gets_the_new_one() -> None:
     async with world(roles=ROLES) as made:
         await identify(made)
