@@ -98,6 +98,8 @@ class JetStreamSignals:
                 async with asyncio.timeout(GATHER_S):
                     await ending.wait()
             await self._write_waiting()
+        # What was noted while the last turn was under way.
+        await self._write_waiting()
 
     async def _write_waiting(self) -> None:
         """All that waits now; what comes meanwhile waits for the next turn."""
