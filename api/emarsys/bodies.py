@@ -13,7 +13,7 @@ from api.emarsys.jws import escaped
 from api.emarsys.tokens import CONTACT_VALUE_BYTES_MAX
 from domain.contact import Identity
 from domain.errors import Invalid, TooLarge
-from domain.nesting import assert_shallow
+from domain.nesting import DEPTH_MAX, assert_shallow
 
 PROPERTIES_BYTES_MAX = 16_384
 """What an SDK says of its device has about 1 kB; Android adds 150 bytes for each notification channel."""
@@ -57,10 +57,14 @@ class ContactTokenAnswer(msgspec.Struct, frozen=True, rename="camel"):
 
 def properties_of(body: Properties) -> Properties:
     """What the client says of itself. Raises TooLarge or Invalid."""
-    assert_shallow(body, field="body")
-    if len(msgspec.json.encode(body)) > PROPERTIES_BYTES_MAX:
+    encoded = msgspec.json.encode(body)
+    if len(encoded) > PROPERTIES_BYTES_MAX:
         raise TooLarge(f"a client's properties have at most {PROPERTIES_BYTES_MAX:,} bytes", field="body")
-    return {name: value for name, value in body.items() if name != "clientId"}
+    # Hot path: what has so few brackets cannot be deep, and need not be walked through.
+    if encoded.count(b"[") + encoded.count(b"{") > DEPTH_MAX:
+        assert_shallow(body, field="body")
+    body.pop("clientId", None)
+    return body
 
 
 def identity_of(body: ContactBody, default_field: int | None) -> Identity:

@@ -24,8 +24,11 @@ class Unsealable(ValueError):
 
 
 def key_name(event: Event) -> str:
-    """The name of the key that seals this event's fields; "" when nothing is to be sealed."""
-    if not event.SEALED:
+    """The name of the key that seals this event's fields; "" when nothing is to be sealed.
+
+    A key that nothing needs is not made: a device that registers without a push token has none yet.
+    """
+    if all(getattr(event, name) is None for name in event.SEALED):
         return ""
     owner = event.key_owner()
     return "" if owner is None else f"{owner.kind}.{owner.id.hex}"

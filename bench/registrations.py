@@ -1,0 +1,105 @@
+"""First registrations taken by one API process, beside the same server's bare Starlette route.
+
+    make bench-registrations        or: .venv/bin/python bench/registrations.py [--count 20000]
+
+Each is a device that we have not seen: one event, answered with a signed client state once the stream has it. The
+reference answers the same body without doing anything, under the same uvicorn settings, in the same run, in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from itertools import count as counted
+from pathlib import Path
+
+import httpx
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.device_events import APP, WITHOUT_LIMITS, Round
+from bench.http_load import load, post
+from bench.publish import running_nats
+from bench.serving import Running, api_alone, bare_route, free_port, token_for
+
+ROUNDS = 3
+COUNT_MAX = 100_000
+CONNECTIONS = 128
+BODY = (
+    b'{"platform":"android","applicationVersion":"1.2.3","deviceModel":"Pixel 8","osVersion":"14",'
+    b'"sdkVersion":"3.11.0","language":"en-GB","timezone":"+0200","pushSettings":{"areNotificationsEnabled":true,'
+    b'"importance":3,"channelSettings":[{"channelId":"news","importance":3,"canShowBadge":true,"canBypassDnd":false,'
+    b'"shouldVibrate":true,"shouldShowLights":false}]}}'
+)
+
+
+async def main() -> None:
+    arguments = parse()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        async with (
+            running_nats(folder, "2m") as server,
+            api_alone(folder, server) as api,
+            bare_route(free_port()) as bare,
+        ):
+            await open_app(api, await token_for(folder, "bench", "admin"))
+            numbers, plain = counted(), post("/bare", BODY)
+            print(
+                f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+            )
+            ours, reference = [], []
+            for _ in range(ROUNDS + 1):  # the first one warms up
+                ours.append(await one_round(api, lambda _: first_of(next(numbers)), arguments.count, 204))
+                reference.append(await one_round(bare, lambda _: plain, arguments.count, 200))
+    report(ours[1:], reference[1:])
+
+
+def first_of(number: int) -> bytes:
+    request = post(f"/v3/apps/{APP}/client", BODY)
+    return request.replace(b"\r\n", b"\r\nX-Client-Id: device-%010d\r\nX-Request-Order: 1\r\n" % number, 1)
+
+
+async def one_round(server: Running, request: Callable[[int], bytes], count: int, expected: int) -> Round:
+    before_s = server.cpu_s()
+    done = await load(server.port, request, count=count, connections=CONNECTIONS)
+    assert set(done.statuses) == {expected}, done.statuses
+    cpu_us = (server.cpu_s() - before_s) / count * 1e6
+    return Round(done.per_second, cpu_us, done.percentile_ms(0.5), done.percentile_ms(0.99))
+
+
+def report(ours: list[Round], reference: list[Round]) -> None:
+    for name, rounds in (("registrations", ours), ("bare Starlette route", reference)):
+        rate, cpu_us, p50_ms, p99_ms = (statistics.median(column) for column in zip(*rounds, strict=True))
+        print(f"{name}: {rate:,.0f}/s, {cpu_us:.0f} us CPU each, p50 {p50_ms:.1f} p99 {p99_ms:.1f} ms")
+    for what, pairs in (
+        ("ratio", [a.per_second / b.per_second for a, b in zip(ours, reference, strict=True)]),
+        ("ratio of CPU", [b.cpu_us / a.cpu_us for a, b in zip(ours, reference, strict=True)]),
+    ):
+        print(f"{what}: {statistics.median(pairs):.2f} ({', '.join(f'{each:.2f}' for each in pairs)})")
+
+
+async def open_app(api: Running, token: str) -> None:
+    app = {"code": APP, "rate_limits": WITHOUT_LIMITS}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{api.port}", timeout=30) as client:
+        made = await client.post("/api/v2/apps", json=app, headers={"authorization": f"Bearer {token}"})
+    assert made.status_code == 201, made.text
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=20_000, help="requests a round, at most 100,000")
+    arguments = parser.parse_args()
+    arguments.count = min(arguments.count, COUNT_MAX)
+    return arguments
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
