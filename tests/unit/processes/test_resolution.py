@@ -94,8 +94,11 @@ async def test_a_client_linked_after_the_answer_gets_the_number_too() -> None:
 
 async def test_a_client_that_the_read_models_do_not_know_yet_is_not_missed() -> None:
     """The maintainer came too early, and the writer waits until the link shows."""
-    async with world(roles=RESOLUTION) as made:
+    async with world(roles=("clients-maintainer",)) as made:
         contact = await identify(made)
+        await made.quiet()
+        for role in ("resolver", "contact-id-writer"):
+            made.start(role)
         await made.quiet()
         assert await contact_id(made, contact) == FIRST
         assert (await client_of(made)).contact_id is None
