@@ -63,6 +63,42 @@ def test_the_guides_commands_work_as_written(exchange: Served, tmp_path: Path) -
     assert ended["retired"] is not None
 
 
+def msgxc(exchange: Served, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cli", "apps", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **exchange.environment()},
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=SCRIPT_S_MAX,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "says"),
+    [
+        (["show", "NONE"], "", "no app has the code NONE in realm main"),
+        (["register", "DEMO-APP", "--realm", "other"], "", "belongs to another realm"),
+        (["register", "X", "--kind", "toaster"], "", "kind: invalid enum value 'toaster'"),
+        (["change", "DEMO-APP", "--settings", "-"], '{"colour": "red"}', "colour: no such setting"),
+        (
+            ["change", "DEMO-APP", "--settings", "-"],
+            '{"geofences": {"refreshRadiusRatio": 2}}',
+            "geofences.refreshRadiusRatio: over 0 and at most 1",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_line(exchange: Served, arguments: list[str], given: str, says: str) -> None:
+    """Exit code 1, what to mend on standard error, and nothing changed."""
+    before = exchange.call("GET", "/api/v2/apps/DEMO-APP").json()
+    done = msgxc(exchange, *arguments, given=given)
+    assert says in done.stderr
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (1, 1, "")
+    assert exchange.call("GET", "/api/v2/apps/DEMO-APP").json() == before
+
+
 def test_what_one_asks_of_an_app_is_counted(exchange: Served) -> None:
     """The hit rate is on /metrics under the name that the guide gives."""
     exchange.call("POST", "/api/v2/apps/DEMO-APP/refresh")
@@ -70,3 +106,16 @@ def test_what_one_asks_of_an_app_is_counted(exchange: Served) -> None:
     looked = re.findall(r'^msgxc_app_lookups_total\{level="(\w+)"\} ', text, re.MULTILINE)
     assert looked == ["memory", "shared", "source", "outdated"]
     assert "msgxc_app_lookups_total" in GUIDE.read_text(encoding="utf-8")
+
+
+def test_an_app_is_changed_while_nothing_serves(exchange: Served) -> None:
+    """The next start knows it, from the log; nothing that was remembered stands in the way."""
+    exchange.stop()
+    done = msgxc(exchange, "change", "DEMO-APP", "--name", "Changed in the dark")
+    assert done.returncode == 0, done.stderr
+    exchange.start()
+
+    def shown() -> bool:
+        return bool(exchange.call("GET", "/api/v2/apps/DEMO-APP").json()["name"] == "Changed in the dark")
+
+    exchange.until(shown, 10.0)
