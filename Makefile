@@ -5,7 +5,7 @@ BIN := .venv/bin
 PACKAGES := domain commands projections processes gateways api cli infra
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --quiet
 
-.PHONY: help setup run test test-all lint types contracts schema format clean bench-fanout bench-push bench-memory bench-resolution
+.PHONY: help setup run test test-all lint types contracts schema format clean bench-fanout bench-push bench-memory bench-resolution bench-registrations
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench-memory: setup ## Memory of an idle exchange
 
 bench-rebuild: setup ## Events per second of a rebuild, beside a bare consumer
 	@$(BIN)/python bench/rebuild.py
+
+bench-registrations: setup ## Devices registered per second, beside a bare route
+	@$(BIN)/python bench/registrations.py
 
 bench-resolution: setup ## From setting a contact to its number, beside two bare publishes
 	@$(BIN)/python bench/resolution.py
