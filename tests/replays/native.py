@@ -73,6 +73,8 @@ class Storage:
     installed: bool = False
     viewed: list[dict[str, str]] = field(default_factory=list)
     """In-app campaigns that were shown: told with the next events, then forgotten."""
+    clicks: list[dict[str, str]] = field(default_factory=list)
+    """Their buttons that were pressed, likewise."""
     queue: list[Request] = field(default_factory=list)
 
 
@@ -175,7 +177,7 @@ class NativeSdk(ABC):
             return Composite(first, (first.id,))
         events = [one for one in self.storage.queue if one.is_events]
         payload = {
-            "clicks": [],
+            "clicks": list(self.storage.clicks),
             "viewedMessages": list(self.storage.viewed),
             **self.composite_extras(),
             "events": [event for one in events for event in (one.payload or {})["events"]],
@@ -254,8 +256,9 @@ class NativeSdk(ABC):
         elif self._ought_to_carry_state(request, answer):
             self.surprises.add(f"error {request.method} {request.target}: no X-Client-State in its answer")
         if answer.is_success and request.is_events:
-            told = (request.payload or {})["viewedMessages"]
-            self.storage.viewed = [one for one in self.storage.viewed if one not in told]
+            sent = request.payload or {}
+            self.storage.viewed = [one for one in self.storage.viewed if one not in sent["viewedMessages"]]
+            self.storage.clicks = [one for one in self.storage.clicks if one not in sent["clicks"]]
         body = answer.json()
         if not isinstance(body, dict):
             return
@@ -337,6 +340,14 @@ class NativeSdk(ABC):
         if button_id:
             attributes = {"button_id": button_id, "origin": "button", "sid": sid}
         await self.submit(self.event_request("internal", "push:click", attributes))
+
+    async def press(self, campaign_id: str, button_id: str) -> None:
+        """A button of an in-app message: told as an event and, beside, as a click."""
+        attributes = {"campaignId": campaign_id, "buttonId": button_id}
+        pressed = self.event_request("internal", "inapp:click", attributes)
+        assert pressed.payload is not None
+        self.storage.clicks.append({**attributes, "timestamp": pressed.payload["events"][0]["timestamp"]})
+        await self.submit(pressed)
 
     async def tag(self, message_id: str, tag: str, *, add: bool = True) -> None:
         name = "inbox:tag:add" if add else "inbox:tag:remove"

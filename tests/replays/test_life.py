@@ -64,6 +64,45 @@ async def test_an_event_that_a_campaign_waits_for_has_its_actions_carried_out(
 
 
 @phones
+async def test_a_button_of_an_in_app_message_is_told_once(exchange: Served, kind: str) -> None:
+    """Beside the events, in lists of their own, with what was viewed."""
+    async with at(exchange, event_actions=[CAMPAIGN]) as place:
+        devices = Devices(place)
+        device = await signed_in(devices.new(kind))
+        await device.sdk.track("bought")
+        await device.sdk.press("campaign-1", "button-1")
+        await device.sdk.track("later")
+        devices.assert_unsurprised()
+        told = [fact["data"] for fact in await place.story(device) if fact["stream"] == "SIGNALS"]
+        clicks = [click for batch in told for click in batch.get("clicks", ())]
+        viewed = [view for batch in told for view in batch.get("viewed", ())]
+        assert [(click["campaign"], click["button"]) for click in clicks] == [("campaign-1", "button-1")]
+        assert [view["campaign"] for view in viewed] == ["campaign-1"]
+
+
+@kinds
+async def test_calls_that_overtake_each_other_leave_the_device_in_order(exchange: Served, kind: str) -> None:
+    """The multiplatform SDK asks for several things at once, the native ones beside their queue."""
+    async with at(exchange, STYLES[kind]) as place:
+        devices = Devices(place)
+        device = devices.new(kind)
+        await device.sdk.start()
+        sdk = device.sdk
+        beside = (
+            [sdk.set_push_token("the-token"), sdk.track("one"), sdk.fetch_messages(), sdk.track("two")]
+            if kind == "v4"
+            else [sdk.fetch_inbox(), sdk.fetch_geofences(), sdk.fetch_inbox(), sdk.fetch_inline("home")]
+        )
+        await asyncio.gather(sdk.set_contact(FIELD, "ann@example.com"), *beside)
+        await sdk.set_push_token("another-token")
+        await sdk.track("three")
+        devices.assert_unsurprised()
+        assert device.state()["contactField"]["contactFieldValue"] == "ann@example.com"
+        assert device.state()["pushToken"]
+        assert await place.push_token_of(device) == "another-token"
+
+
+@phones
 async def test_a_message_is_in_the_inbox_and_keeps_its_tags(exchange: Served, kind: str) -> None:
     async with at(exchange) as place:
         devices = Devices(place)

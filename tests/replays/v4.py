@@ -84,6 +84,7 @@ class V4:
         self.shown: list[dict[str, Any]] = []
         self._configured = app
         self._in_session = False
+        self._working = False
 
     @property
     def app(self) -> str:
@@ -259,6 +260,16 @@ class V4:
         self.storage.queue.append(Waiting(event))
 
     async def work(self) -> None:
+        """One batch at a time: events have one consumer."""
+        if self._working:
+            return
+        self._working = True
+        try:
+            await self._send_all()
+        finally:
+            self._working = False
+
+    async def _send_all(self) -> None:
         breaks = 0
         while self.storage.queue and self.wire.online and breaks < BREAKS_MAX:
             breaks = 0 if await self._send_events(self.storage.queue[:BATCH_MAX]) else breaks + 1
