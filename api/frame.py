@@ -44,6 +44,7 @@ class Frame:
 
     def __init__(self, parts: Parts, *, credentialed: tuple[str, ...] = ()) -> None:
         self._credentialed = credentialed
+        self._below = tuple(f"{root}/" for root in credentialed)
         self._metrics = parts.metrics
         self._access_log = parts.settings.access_log
         self._origins = frozenset(origin.encode() for origin in parts.settings.cors_origins)
@@ -87,7 +88,7 @@ class Frame:
         return (anyone or bool(self._origins)) and self._allow_origin(scope, headers, anyone=anyone)
 
     def _is_credentialed(self, path: str) -> bool:
-        return any(path == root or path.startswith(f"{root}/") for root in self._credentialed)
+        return path.startswith(self._below) or path in self._credentialed
 
     def _allow_origin(self, scope: Scope, headers: Mapping[bytes, bytes], *, anyone: bool) -> bool:
         """Let the origins that are set read the answer. Whether this asks only what is allowed."""

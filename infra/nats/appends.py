@@ -9,6 +9,7 @@ is the outcome unknown. A batch goes out in one write, so that none is ever left
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import Sequence
 
@@ -80,7 +81,8 @@ class _Attempt:
         self.entries, self.after = entries, after
         alone = entries[0] if len(entries) == 1 else None
         named = alone is not None and alone.expect is None and alone.deduplicate
-        self.msg_id = uuid.uuid4().hex if named else ""
+        # As random as a UUID, at a tenth of its cost.
+        self.msg_id = os.urandom(16).hex() if named else ""
         self.deadline = asyncio.get_running_loop().time() + APPEND_S_MAX
         self.sent = self.refused = False
         self.failure = Unavailable("the log did not answer")
