@@ -38,9 +38,9 @@ async def everything(log: JetStreamLog, stream: str = EVENTS, *, batch: int = 50
     if not end:
         return facts
     async with asyncio.timeout(WAIT_S_MAX):
-        async for batch in log.follow(stream, None, batch=batch):
-            assert all(isinstance(fact, Recorded) for fact in batch), batch
-            facts += [fact for fact in batch if isinstance(fact, Recorded)]
-            if batch[-1].position >= end:
+        async for page in log.follow(stream, None, batch=batch):
+            assert all(isinstance(fact, Recorded) for fact in page), page
+            facts += [fact for fact in page if isinstance(fact, Recorded)]
+            if page[-1].position >= end:
                 return facts
     return facts
