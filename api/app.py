@@ -131,7 +131,8 @@ def all_routes(parts: Parts, live: Live) -> tuple[Route, ...]:
     shops_described = shops.DESCRIBED if parts.shops else ()
     described = (*ROUTES, *shops_described, stream.ROUTE_OF_STREAM, *operation)
     served = (*shops.ROUTES, *ROUTES) if parts.shops else ROUTES
-    return (*served, *operation, *docs.routes(described, version=parts.settings.version))
+    home = "/docs" if parts.sandbox is None else "/sandbox/"
+    return (*served, *operation, *docs.routes(described, version=parts.settings.version, home=home))
 
 
 @asynccontextmanager

@@ -1,4 +1,7 @@
-"""/openapi.json, /docs and /docs/errors: what the API says about itself. The pages load nothing from elsewhere."""
+"""/openapi.json, /docs and /docs/errors: what the API says about itself, and / which leads to where one begins.
+
+The pages load nothing from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,14 @@ from api.problem import every_error
 from api.route import Answer, Call, Handler, Route, Who
 
 GROUP = "operation"
+TEMPORARILY = 307
+"""There is a sandbox only as long as a channel has no provider."""
 _PAGE = Path(__file__).with_name("docs.html")
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
-def routes(served: tuple[Route, ...], *, version: str) -> tuple[Route, ...]:
-    """The routes of the documents, which describe themselves as well."""
+def routes(served: tuple[Route, ...], *, version: str, home: str = "/docs") -> tuple[Route, ...]:
+    """The routes of the documents, which describe themselves as well. home: where / leads."""
     page = _PAGE.read_text(encoding="utf-8")
     answers: dict[str, Answer] = {}
 
@@ -30,10 +35,16 @@ def routes(served: tuple[Route, ...], *, version: str) -> tuple[Route, ...]:
     async def docs(_: Call[None, None]) -> Answer:
         return _html(page)
 
+    async def begin(_: Call[None, None]) -> Answer:
+        return Answer(b"", status=TEMPORARILY, location=home, media_type="text/plain")
+
     async def errors(_: Call[None, None]) -> Answer:
         return _html(_errors_page(page))
 
     own = (
+        _route(
+            "/", begin, "Leads to the sandbox where there is one, else to /docs.", "text/plain", TEMPORARILY
+        ),
         _route("/openapi.json", openapi, "This document.", "application/json"),
         _route("/docs", docs, "The API as a page to read and try.", "text/html"),
         _route("/docs/errors", errors, "Every error, its code and what to do about it.", "text/html"),
@@ -83,7 +94,7 @@ def _meaning(text: str | None) -> str:
     return (text or "").split("\n\n")[0].replace("\n", " ").strip()
 
 
-def _route(path: str, handler: Handler, summary: str, media_type: str) -> Route:
+def _route(path: str, handler: Handler, summary: str, media_type: str, status: int = 200) -> Route:
     return Route(
         method="GET",
         path=path,
@@ -93,4 +104,6 @@ def _route(path: str, handler: Handler, summary: str, media_type: str) -> Route:
         group=GROUP,
         answer=dict if media_type == "application/json" else str,
         media_type=media_type,
+        statuses=(status,),
+        location=status == TEMPORARILY,
     )

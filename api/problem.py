@@ -83,6 +83,8 @@ def every_error() -> list[type[MsgxcError]]:
 
 _AT = re.compile(r" - at `\$(?P<path>.*)`$")
 _SIZE = re.compile(r"Expected `(?P<kind>str|array)` of length (?P<bound>>=|<=) (?P<count>\d+)")
+NAME_SHOWN_MAX = 100
+"""Characters of a field's name that a caller made up."""
 _KINDS = {
     "str": "a string",
     "int": "a whole number",
@@ -92,6 +94,7 @@ _KINDS = {
     "object": "an object",
 }
 _MISSING = re.compile(r"Object missing required field `(?P<field>.*)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`", re.DOTALL)
 
 
 def decoding_error(error: msgspec.DecodeError | msgspec.ValidationError, *, of: str = "body") -> Invalid:
@@ -105,6 +108,9 @@ def decoding_error(error: msgspec.DecodeError | msgspec.ValidationError, *, of: 
     if missing := _MISSING.fullmatch(sentence):
         path = f"{path}.{missing['field']}".removeprefix(".")
         sentence = f"{path} is missing"
+    elif unknown := _UNKNOWN.fullmatch(sentence):
+        path = f"{path}.{unknown['field'][:NAME_SHOWN_MAX]}".removeprefix(".")
+        sentence = "there is no such field"
     return Invalid(_plain(sentence), field=path or of)
 
 

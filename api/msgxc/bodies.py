@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -12,8 +14,9 @@ from msgspec import Meta
 
 from commands.clients import Enlist
 from commands.messaging import CONTACTS_MAX, TEXT_MIN, Draft
-from domain.channel import APNS, FCM, WEBPUSH, channels_of
+from domain.channel import APNS, BUILT_IN, CODES, FCM, WEBPUSH, channels_of
 from domain.errors import Invalid
+from gateways.registry import channels as offered
 
 Tid = Annotated[str, Meta(min_length=1, max_length=128, description="The thread's id.")]
 Uid = Annotated[str, Meta(min_length=1, max_length=256, description="The contact's id.")]
@@ -30,14 +33,27 @@ When = Annotated[
         description="ISO 8601 with a time zone, or milliseconds since 1970; a time in the past means at once."
     ),
 ]
-_TOKEN = re.compile(r"[A-Za-z0-9:_.=+-]{1,4096}")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 _OS = {"ios": APNS, "android": FCM}
+_TOKENS = {
+    APNS: (re.compile(r"(?:[0-9A-Fa-f]{2}){32,100}"), "64 to 200 hexadecimal digits, as the device got them"),
+    FCM: (
+        re.compile(r"[A-Za-z0-9:_-]{32,4096}"),
+        "32 to 4,096 letters, digits and : _ -, as Firebase gave them",
+    ),
+}
+"""What tokens look like: Apple's are 32 bytes and may come to be 100, Firebase's are opaque and some 160 characters."""
+POINT_BYTES, AUTH_BYTES = 65, 16
+"""RFC 8291, section 3: the browser's public key as an uncompressed point of P-256, and its secret."""
 SCHEDULED_MS_MAX = 253_402_300_799_000
 """The end of the year 9999."""
 
 
-class Writing(msgspec.Struct, frozen=True, kw_only=True):
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A body of our own: a field that it does not have is a slip of the pen, and is named instead of passed over."""
+
+
+class Writing(Body, frozen=True, kw_only=True):
     """What every kind of message says.
 
     opts: what each provider's message carries beside the text (sound, data, payload); `opts.urgency` 1 to 4 and
@@ -64,7 +80,7 @@ class Writing(msgspec.Struct, frozen=True, kw_only=True):
             ttl_s=_whole(opts.pop("ttl", None), "opts.ttl"),
             opts=opts,
             scheduled_at=_when(self.scheduled),
-            channels=channels_of(self.mtypes),
+            channels=channels_named(self.mtypes),
             parent=self.pmid,
         )
 
@@ -85,7 +101,7 @@ class BroadcastBody(Writing, frozen=True, kw_only=True):
     pass
 
 
-class MessageBody(msgspec.Struct, frozen=True, kw_only=True):
+class MessageBody(Body, frozen=True, kw_only=True):
     """A stored message of a thread. qid and svc are taken from clients of the original and have no effect."""
 
     mid: UUID
@@ -94,7 +110,7 @@ class MessageBody(msgspec.Struct, frozen=True, kw_only=True):
     svc: str | None = None
 
 
-class SubscribeBody(msgspec.Struct, frozen=True, kw_only=True):
+class SubscribeBody(Body, frozen=True, kw_only=True):
     """uid: whom, if not oneself (admins only). mtypes: by which channels this thread may reach them."""
 
     tid: Tid
@@ -102,7 +118,7 @@ class SubscribeBody(msgspec.Struct, frozen=True, kw_only=True):
     mtypes: Codes | msgspec.UnsetType = msgspec.UNSET
 
 
-class UnsubscribeBody(msgspec.Struct, frozen=True, kw_only=True):
+class UnsubscribeBody(Body, frozen=True, kw_only=True):
     """uid: whom, if not oneself (admins only)."""
 
     tid: Tid
@@ -117,7 +133,7 @@ class PushKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnlistBody(msgspec.Struct, frozen=True, kw_only=True):
-    """A phone: os and token. A browser: its PushSubscription."""
+    """A phone: os and token. A browser: its PushSubscription, with whatever else browsers come to put there."""
 
     os: str | None = None
     token: str | None = None
@@ -134,19 +150,21 @@ class EnlistBody(msgspec.Struct, frozen=True, kw_only=True):
         channel = _OS.get(self.os or "")
         if channel is None:
             raise Invalid("os is ios or android", field="os")
-        if not _TOKEN.fullmatch(self.token or ""):
-            raise Invalid("token is the device's push token: letters, digits and : _ . = + -", field="token")
         token = self.token or ""
+        looks, words = _TOKENS[channel]
+        if not looks.fullmatch(token):
+            raise Invalid(f"token is the device's push token: {words}", field="token")
         return Enlist(uid=uid, channel=channel, identity=token, address=token)
 
     def _browser(self, uid: str, endpoint: str) -> Enlist:
-        if not re.fullmatch(r"https?://[!-~]{3,2000}", endpoint):
-            raise Invalid("endpoint is the URL that the browser gave", field="endpoint")
+        if not re.fullmatch(r"https://[!-~]{3,2000}", endpoint):
+            raise Invalid("endpoint is the https URL that the browser gave", field="endpoint")
         if self.keys is None:
             raise Invalid("keys is missing: p256dh and auth, as the browser gave them", field="keys")
-        for field in ("p256dh", "auth"):
-            if not _BASE64URL.fullmatch(getattr(self.keys, field)):
-                raise Invalid("this is no base64url", field=f"keys.{field}")
+        point = _bytes(self.keys.p256dh, "keys.p256dh", POINT_BYTES)
+        if point[0] != 4:  # 4 marks an uncompressed point
+            raise Invalid("this is no uncompressed point of P-256", field="keys.p256dh")
+        _bytes(self.keys.auth, "keys.auth", AUTH_BYTES)
         subscription = {
             "endpoint": endpoint,
             "expirationTime": self.expirationTime,
@@ -154,6 +172,34 @@ class EnlistBody(msgspec.Struct, frozen=True, kw_only=True):
         }
         address = msgspec.json.encode(subscription).decode()
         return Enlist(uid=uid, channel=WEBPUSH, identity=endpoint, address=address)
+
+
+def channels_named(codes: Iterable[str] | None, *, field: str = "mtypes") -> tuple[str, ...] | None:
+    """Channels by codes or names, as channels_of has them. Raises Invalid for one that the exchange has not."""
+    names = channels_of(codes, field=field)
+    for name in names or ():
+        if name not in BUILT_IN and name not in offered():
+            further = "".join(f", {each}" for each in offered() if each not in BUILT_IN)
+            raise Invalid(
+                f"{name!r} is no channel; there are {', '.join(CODES)}{further}; ~ is none at all",
+                field=field,
+            )
+    return names
+
+
+def _bytes(text: str, field: str, count: int) -> bytes:
+    """Raises Invalid unless it is base64url of so many bytes, padded or not."""
+    wrong = Invalid(f"this is no base64url of {count} bytes", field=field)
+    if not _BASE64URL.fullmatch(text):
+        raise wrong
+    bare = text.rstrip("=")
+    try:
+        value = base64.urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
+    except ValueError:
+        raise wrong from None
+    if len(value) != count:
+        raise wrong
+    return value
 
 
 def _opts(value: dict[str, Any] | str | None) -> dict[str, Any]:

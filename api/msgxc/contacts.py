@@ -10,10 +10,9 @@ from zoneinfo import available_timezones
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from api.msgxc.bodies import Codes
+from api.msgxc.bodies import Body, Codes, channels_named
 from api.route import Answer, Call, Route, Who
 from commands.contacts import EraseContact, PutContact
-from domain.channel import channels_of
 from domain.errors import Conflict, Invalid, NotFound, Unavailable
 from projections import contacts, reach
 
@@ -23,7 +22,7 @@ _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,4}")
 Optional = str | None | UnsetType
 
 
-class ContactBody(msgspec.Struct, frozen=True, kw_only=True):
+class ContactBody(Body, frozen=True, kw_only=True):
     """What is left out stays as it is; null or "" takes it away. cell: E.164, such as +14155550100."""
 
     email: Annotated[Optional, Meta(description="An e-mail address.")] = UNSET
@@ -40,7 +39,7 @@ class ContactBody(msgspec.Struct, frozen=True, kw_only=True):
             cell=UNSET if self.cell is UNSET else _cell(self.cell),
             locale=UNSET if self.locale is UNSET else _locale(self.locale),
             time_zone=UNSET if self.timezone is UNSET else _time_zone(self.timezone),
-            channels=UNSET if self.mtypes is UNSET else channels_of(self.mtypes),
+            channels=UNSET if self.mtypes is UNSET else channels_named(self.mtypes),
         )
 
 

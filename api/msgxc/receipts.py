@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from api.msgxc.bodies import Body
 from api.parts import Parts
 from api.route import Answer, Call, Route, Who
 from domain.channel import WEBSOCKET
@@ -46,7 +47,7 @@ class OwnReceipt(msgspec.Struct, frozen=True):
         )
 
 
-class ReceiptBody(msgspec.Struct, frozen=True, kw_only=True):
+class ReceiptBody(Body, frozen=True, kw_only=True):
     """client: the device it was shown on, for push channels; from `GET /api/v2/clients`."""
 
     mid: UUID

@@ -9,13 +9,12 @@ import msgspec
 from msgspec import Meta
 
 from api.cursor import Page
-from api.msgxc.bodies import Codes, SubscribeBody, Tid, UnsubscribeBody
+from api.msgxc.bodies import Body, Codes, SubscribeBody, Tid, UnsubscribeBody, channels_named
 from api.msgxc.messages import MessageView, view_of
 from api.msgxc.reading import Paging, SeenThread, place_of, thread_for, thread_run_by_caller
 from api.route import Answer, Call, Route, Who
 from commands.scope import claim_for
 from commands.threads import ChangeThread, CloseThread, OpenThread, Subscribe, Unsubscribe
-from domain.channel import channels_of
 from domain.errors import Conflict, Forbidden, NotFound, Unavailable
 from domain.thread import Settings
 from projections import messages, threads
@@ -25,7 +24,7 @@ NAMES_MAX = 1_000
 """Admins or publishers of one thread."""
 
 
-class ThreadBody(msgspec.Struct, frozen=True, kw_only=True):
+class ThreadBody(Body, frozen=True, kw_only=True):
     """openp: anyone may publish and subscribe; opens: anyone may subscribe. ddata: opts for messages without.
 
     confidential: the log keeps message content sealed, and the read models leave it out.
@@ -53,7 +52,7 @@ class ThreadBody(msgspec.Struct, frozen=True, kw_only=True):
             publishers=tuple(dict.fromkeys(self.pubs)),
             open_publish=self.openp,
             open_subscribe=self.opens,
-            channels=channels_of(self.mtypes),
+            channels=channels_named(self.mtypes),
             defaults=self.ddata,
             urgency=self.urgency,
             confidential=self.confidential,
@@ -94,7 +93,7 @@ class SubscriberView(msgspec.Struct, frozen=True, kw_only=True):
 
 async def subscribe(call: Call[SubscribeBody, None]) -> Answer:
     body = call.body
-    channels = body.mtypes if body.mtypes is msgspec.UNSET else channels_of(body.mtypes)
+    channels = body.mtypes if body.mtypes is msgspec.UNSET else channels_named(body.mtypes)
     command = Subscribe(tid=body.tid, uid=_whom(call, body.uid), channels=channels)
     return await _execute(call, "subscribe", command, thread=body.tid)
 

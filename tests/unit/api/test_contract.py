@@ -11,6 +11,13 @@ from domain.recorded import EVENTS
 from tests.memory.site import Site, site
 
 OPEN = {"tid": "news", "name": "News", "opens": True}
+BROWSER = {
+    "endpoint": "https://push.example/1",
+    "expirationTime": None,
+    "keys": {"p256dh": f"B{'A' * 86}", "auth": "A" * 22},
+    "contentEncoding": "aes128gcm",
+}
+"""A PushSubscription, with a field that browsers may come to add."""
 
 
 async def published(it: Site, **more: object) -> str:
@@ -116,10 +123,19 @@ async def test_subscribing_needs_an_open_thread() -> None:
         ({"os": "ios"}, "token"),
         ({"os": "symbian", "token": "x"}, "os"),
         ({"os": "ios", "token": "../x"}, "token"),
+        ({"os": "ios", "token": "zz" * 32}, "token"),
+        ({"os": "ios", "token": "a" * 63}, "token"),
+        ({"os": "ios", "token": "ab" * 101}, "token"),
+        ({"os": "android", "token": "short"}, "token"),
+        ({"os": "android", "token": f"{'a' * 40}/"}, "token"),
         ({}, "os"),
         ({"endpoint": "https://push.example/1"}, "keys"),
         ({"endpoint": "javascript:1", "keys": {"p256dh": "a", "auth": "b"}}, "endpoint"),
         ({"endpoint": "https://push.example/1", "keys": {"p256dh": "a"}}, "keys.auth"),
+        ({**BROWSER, "endpoint": "http://push.example/1"}, "endpoint"),
+        ({**BROWSER, "keys": {"p256dh": "BNc", "auth": "A" * 22}}, "keys.p256dh"),
+        ({**BROWSER, "keys": {"p256dh": "A" * 87, "auth": "A" * 22}}, "keys.p256dh"),
+        ({**BROWSER, "keys": {"p256dh": f"B{'A' * 86}", "auth": "x-_"}}, "keys.auth"),
         ({"os": 1}, "os"),
     ],
 )
@@ -132,14 +148,10 @@ async def test_enlisting_names_what_is_wrong(body: dict[str, object], field: str
 
 async def test_enlisting_the_same_device_again_is_one_device() -> None:
     """iOS, Android and browsers are enlisted, an unknown uid becomes a contact, repeats change nothing."""
-    subscription = {
-        "endpoint": "https://push.example/1",
-        "expirationTime": None,
-        "keys": {"p256dh": "BNc", "auth": "x-_"},
-    }
+    apple, google = {"os": "ios", "token": "aB" * 32}, {"os": "android", "token": f"fid:{'A-_' * 40}"}
     async with site() as it:
         for _ in range(2):
-            for body in ({"os": "ios", "token": "aa11"}, {"os": "android", "token": "bb:22"}, subscription):
+            for body in (apple, google, BROWSER):
                 assert await it.ok("POST", "/api/v2/enlist", body, by="new") is True
         shown = await it.ok("GET", "/api/v2/clients", by="new")
         assert sorted(item["channel"] for item in shown["items"]) == ["apns", "fcm", "webpush"]
@@ -151,7 +163,7 @@ async def test_devices_are_ones_own() -> None:
     """Somebody else's device can neither be seen nor forgotten; one's own can, singly or all at once."""
     async with site() as it:
         for number in range(3):
-            await it.ok("POST", "/api/v2/enlist", {"os": "ios", "token": f"t{number}"}, by="ann")
+            await it.ok("POST", "/api/v2/enlist", {"os": "ios", "token": f"{number:064x}"}, by="ann")
         [first, *_] = (await it.ok("GET", "/api/v2/clients", by="ann"))["items"]
         address = f"/api/v2/clients/{first['client']}"
         assert (await it.ok("GET", "/api/v2/clients", by="eve"))["items"] == []
@@ -263,6 +275,7 @@ async def test_contacts_are_put_shown_and_erased() -> None:
         ({"locale": "x"}, "locale"),
         ({"timezone": "Mars/Base"}, "timezone"),
         ({"mtypes": ["pigeon post"]}, "mtypes"),
+        ({"mail": "ann@example.org"}, "mail"),
     ],
 )
 async def test_a_contacts_fields_are_checked(body: dict[str, object], field: str) -> None:
@@ -270,6 +283,38 @@ async def test_a_contacts_fields_are_checked(body: dict[str, object], field: str
     async with site() as it:
         got = await it.call("PUT", "/api/v2/contacts/ann", body, by="boss", role="admin")
         assert (got.status_code, got.json()["field"]) == (422, field), got.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("publish", {"tid": "news", "msg": "hello", "urgency": 4}),
+        ("send", {"uid": "ann", "msg": "hello", "urgency": 4}),
+        ("subscribe", {"tid": "news", "urgency": 4}),
+        ("threads", {"tid": "more", "name": "More", "urgency": 4, "open": True}),
+        ("receipts", {"mid": str(UUID(int=1)), "kind": "read", "urgency": 4}),
+    ],
+)
+async def test_a_field_that_there_is_not_is_named(path: str, body: dict[str, object]) -> None:
+    """A slip of the pen is refused, not passed over; what the original's clients send beside is taken."""
+    wrong = "open" if path == "threads" else "urgency"
+    async with site() as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        got = await it.call("POST", f"/api/v2/{path}", body, by="boss", role="admin")
+        assert (got.status_code, got.json()["field"]) == (422, wrong), got.text
+        assert got.json()["detail"] == "there is no such field"
+        await published(it, sys=True, broadcast=False, pmid="1", subject="s", scheduled=None)
+
+
+async def test_a_channel_that_there_is_not_is_named() -> None:
+    """Beside the channels that there are: by their codes, and names for further ones."""
+    async with site() as it:
+        got = await it.call("POST", "/api/v2/threads", {**OPEN, "mtypes": ["apn", "fax"]}, by="olga")
+        assert (got.status_code, got.json()["field"]) == (422, "mtypes")
+        assert got.json()["detail"] == (
+            "'fax' is no channel; there are ws, apn, fcm, wpn, sms, em; ~ is none at all"
+        )
+        await it.ok("POST", "/api/v2/threads", {**OPEN, "mtypes": ["apn", "email", "ws"]}, by="olga")
 
 
 async def test_threads_are_opened_changed_listed_and_closed() -> None:

@@ -7,6 +7,7 @@ import hashlib
 import re
 
 from schemathesis.openapi import from_dict
+from starlette.responses import PlainTextResponse
 
 from api.app import all_routes
 from api.msgxc import stream
@@ -60,6 +61,17 @@ async def test_the_pages_run_nothing_but_what_stands_in_them() -> None:
             for kind, content in re.findall(r"<(script|style)>(.*?)</\1>", got.text, re.DOTALL):
                 digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
                 assert f"{kind}-src 'sha256-{digest}'" in policy
+
+
+async def test_the_bare_address_leads_to_where_one_begins() -> None:
+    """The sandbox's page where there is one, else the API's."""
+    async with site() as it:
+        got = await it.call("GET", "/", by=None)
+        assert (got.status_code, got.headers["location"]) == (307, "/docs")
+    async with site(sandbox=PlainTextResponse("page")) as it:
+        got = await it.call("GET", "/", by=None)
+        assert (got.status_code, got.headers["location"]) == (307, "/sandbox/")
+        assert (await it.call("GET", "/sandbox/", by=None)).text == "page"
 
 
 async def test_every_error_has_its_place_on_the_errors_page() -> None:

@@ -21,7 +21,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/api/v2/execute/message"): {"mid": "MID"},
     ("POST", "/api/v2/subscribe"): {"tid": "news"},
     ("POST", "/api/v2/unsubscribe"): {"tid": "news"},
-    ("POST", "/api/v2/enlist"): {"os": "ios", "token": "aa11"},
+    ("POST", "/api/v2/enlist"): {"os": "ios", "token": "aa" * 32},
     ("POST", "/api/v2/receipts"): {"mid": "MID", "kind": "read"},
     ("POST", "/api/v2/threads"): {"name": "another"},
     ("PUT", "/api/v2/threads/{tid}"): {"name": "News"},
