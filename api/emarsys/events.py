@@ -138,14 +138,26 @@ async def _answer(call: Call[Batch, None], client: UUID) -> EventsAnswer | Campa
     matching = [action for _, action in actions_for(visitor.app.settings, batch.events) if action.actions]
     state = batch.state
     if state is None and any(event.internal and event.name in STARTS for event in batch.events):
-        # A device that was set up anew has lost it.
-        state = await devices.state_of(call.parts.models, visitor.app.realm, client, now=call.parts.clock())
+        state = await _kept_state(call, client)
     if not matching and state is None:
         return None
     if visitor.contract is Contract.V4:
         return CampaignsAnswer(_campaigns(matching), state if isinstance(state, str) else None)
     action = OnEventAction(matching[0].campaign_id, matching[0].actions) if matching else None
     return EventsAnswer(action, state)
+
+
+async def _kept_state(call: Call[Batch, None], client: UUID) -> Any:
+    """For a device that was set up anew and has lost it; None as long as the read model is away.
+
+    The events are on the stream by now: a 503 would make the device send them again, or drop them.
+    """
+    try:
+        return await devices.state_of(
+            call.parts.models, call.visitor.app.realm, client, now=call.parts.clock()
+        )
+    except Unavailable:
+        return None
 
 
 def _campaigns(matching: Iterable[EventAction]) -> tuple[ActionCampaign, ...] | None:

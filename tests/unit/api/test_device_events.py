@@ -179,7 +179,17 @@ async def test_the_device_event_state_is_kept_for_the_device(it: Site) -> None:
     assert (await tell(phone, event("app:start", internal=True))).status_code == 204
 
 
+async def test_events_are_taken_while_the_read_models_are_away(it: Site) -> None:
+    """Being built, or their store is down: what happened is on the stream, and a 503 would have it sent twice."""
+    phone = await started(it)
+    it.world.models.down = True
+    got = await tell(phone, event("session:start", internal=True))
+    assert got.status_code == 204
+    assert len(signals(it)) == 1
+
+
 async def test_generation_4_keeps_its_state_as_text(it: Site) -> None:
+    """It is echoed in the form that it came in."""
     phone = await started(it)
     got = await tell(phone, event("a"), deviceEventState="opaque", base="/v5/apps")
     assert got.json() == {"deviceEventState": "opaque"}
@@ -260,6 +270,7 @@ async def test_a_crowd_is_turned_away_unheard() -> None:
 
 
 async def test_another_apps_state_is_foreign(it: Site) -> None:
+    """401: its device has another state for this app."""
     phone = await started(it)
     got = await call(phone, "POST", "/v4/apps/{app}/client/events", {"events": [event("a")]}, app=OTHER)
     assert got.status_code == 401
