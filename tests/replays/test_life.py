@@ -229,6 +229,25 @@ async def test_a_device_over_its_rate_keeps_everything_and_may_still_refresh(
 
 
 @kinds
+async def test_a_reinstalled_app_is_a_stranger_with_the_same_client_id(exchange: Served, kind: str) -> None:
+    """A client id is anybody's word: whose the device was is not told, and pushes go to whoever lives there now."""
+    async with at(exchange, STYLES[kind]) as place:
+        devices = Devices(place)
+        before, device = devices.new(kind), devices.new(kind)
+        await signed_in(before)
+        await before.sdk.set_push_token("the-token")
+        device.storage.client_id = before.client_id
+        await device.sdk.start()
+        assert not device.state()["contactField"]
+        assert device.state()["client"] != before.state()["client"]
+        assert not device.state().get("pushToken")
+        await device.sdk.set_push_token("the-token")
+        assert await place.push_token_of(device) == "the-token"
+        assert await place.push_token_of(before) is None
+        devices.assert_unsurprised()
+
+
+@kinds
 async def test_a_contact_that_the_apps_own_sign_in_vouches_for(exchange: Served, kind: str) -> None:
     """An id token in place of a value; iOS sends it along with refreshes, too."""
     async with at(exchange, STYLES[kind]) as place:
