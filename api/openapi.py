@@ -38,6 +38,16 @@ SECURITY_SCHEME = {
     "description": "HS256, RS256, ES256 or EdDSA; claims exp, sub or uid, and optionally realm, roles, method.",
 }
 
+DEVICE_SCHEME = {
+    "type": "apiKey",
+    "in": "header",
+    "name": "X-Client-State",
+    "description": "As the last answer had it; in v4, ec-client-state. Beside it goes X-Client-Id (ec-client-id), and \
+where there is a contact token, X-Contact-Token (ec-contact). Without a state the device is a new one.",
+}
+
+SCHEMES = {"token": SECURITY_SCHEME, "client_state": DEVICE_SCHEME}
+
 
 def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
     """A document of JSON values."""
@@ -58,7 +68,10 @@ def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "tags": [{"name": group} for group in dict.fromkeys(route.group for route in routes)],
         "paths": paths,
-        "components": {"schemas": components, "securitySchemes": {"token": SECURITY_SCHEME}},
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"token": SECURITY_SCHEME, "client_state": DEVICE_SCHEME},
+        },
     }
 
 
@@ -83,12 +96,18 @@ def _operation(route: Route, schema_of: Mapping[str, Any]) -> dict[str, Any]:
         "tags": [route.group],
         "parameters": _parameters(route),
         "responses": _responses(route, schema_of),
-        "security": [] if route.is_open else [{"token": []}],
+        "security": _security(route),
     }
     if route.body is not None:
         content = {"application/json": {"schema": schema_of[_key(route.body)]}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
+
+
+def _security(route: Route) -> list[dict[str, list[str]]]:
+    if route.who is Who.DEVICE:
+        return [{"client_state": []}, {}]
+    return [] if route.is_open else [{"token": []}]
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from api.auth import REALM, Identity
 from api.emarsys import limits
 from api.emarsys.answers import resolved
 from api.emarsys.bodies import ContactBody, ContactTokenAnswer, Tokens, identity_of
+from api.emarsys.contacts import patiently
 from api.emarsys.dialect import BadMerchant
 from api.emarsys.door import address_of
 from api.emarsys.limits import DeviceLimitExceeded
@@ -60,7 +61,8 @@ async def sign_in(call: Call[ApplessBody, None]) -> Answer:
     """A refresh token is traded in before anything is counted: who holds one is let through."""
     visitor: ApplessVisitor = call.visitor
     if call.body.refresh_token is not None:
-        return await _answer(call, RefreshAppless(token=call.body.refresh_token))
+        command = RefreshAppless(token=call.body.refresh_token)
+        return await patiently(lambda: _answer(call, command))
     _count(call, visitor)
     usual = None
     if call.body.contact_field_id is None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from api.emarsys.contacts import patiently
 from commands.apps import RegisterApp
 from commands.contacts import EraseContact
 from domain.app_settings import AppSettings
+from domain.errors import Unavailable
 from domain.recorded import EVENTS
 from tests.memory.phone import ANN, OTHER, Phone, phones, started
 from tests.memory.site import Site
@@ -22,6 +24,22 @@ from tests.memory.world import REALM
 async def it() -> AsyncIterator[Site]:
     async with phones() as made:
         yield made
+
+
+async def test_a_refresh_outlasts_a_log_that_is_away_for_a_moment() -> None:
+    """And gives up at last, with what was wrong."""
+    outages = [Unavailable("no leader")]
+
+    async def attempt() -> str:
+        if outages:
+            raise outages.pop()
+        return "good"
+
+    assert await patiently(attempt) == "good"
+    outages = [Unavailable("no leader")] * 9
+    with pytest.raises(Unavailable):
+        await patiently(attempt, patience_s=0.0)
+    assert len(outages) == 8
 
 
 async def test_a_contact_without_an_app(it: Site) -> None:
