@@ -59,6 +59,7 @@ async def test_a_contact_without_an_app(it: Site) -> None:
 
 
 async def test_v4_names_contacts_by_the_usual_field_and_signs_out_by_delete(it: Site) -> None:
+    """v4 cannot name the field: it is the app's usual one. DELETE leaves an anonymous contact."""
     phone = await started(it, base="/v4/apps")
     assert (await phone.call("POST", "/client/contact", {"contactFieldValue": "ann"})).status_code == 200
     assert phone.says["contactField"]["contactFieldId"] == 3
@@ -117,6 +118,7 @@ async def test_refresh_needs_the_refresh_token_alone_and_heals_the_state(it: Sit
 
 
 async def test_an_erased_person_is_never_linked_again_and_the_token_says_so(it: Site) -> None:
+    """The SDK gets its 200; the contact token is disabled, and the client is nobody's."""
     phone = await started(it)
     await phone.call("POST", "/client/contact", ANN)
     uid = it.world.facts(EVENTS, "evt.client.>")[-1].body.uid  # type: ignore[union-attr]
@@ -128,6 +130,7 @@ async def test_an_erased_person_is_never_linked_again_and_the_token_says_so(it: 
 
 
 async def test_where_unknown_people_are_not_wanted_their_token_is_disabled(it: Site) -> None:
+    """Until they sign in."""
     settings = AppSettings(merchant=REALM, anonymous_allowed=False)
     await it.world.do(RegisterApp(code="known-only", settings=settings))
     phone = await started(it, app="known-only")
@@ -137,6 +140,7 @@ async def test_where_unknown_people_are_not_wanted_their_token_is_disabled(it: S
 
 
 async def test_who_prefers_to_wait_gets_the_number(it: Site) -> None:
+    """It is in the contact token and in the client state, and the answer says that it waited."""
     it.world.start("resolver")
     phone = await started(it)
     got = await phone.call("POST", "/client/contact", ANN, prefer="respond-async, wait=5")

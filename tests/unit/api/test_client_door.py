@@ -43,6 +43,7 @@ async def test_a_new_device_with_an_old_ones_id_learns_and_changes_nothing_of_it
 
 
 async def test_a_contact_token_proves_its_client_where_there_is_no_state(it: Site) -> None:
+    """Its own client, under its own id; with another client id it is 401."""
     phone = await started(it)
     client, phone.state = phone.says["client"], ""
     assert (await phone.call("PUT", "/client/push-token", {"pushToken": "aa11"})).status_code == 204
@@ -73,6 +74,7 @@ async def test_foreign_and_forged_tokens_are_refused(it: Site) -> None:
 
 
 async def test_an_expired_contact_token_beside_a_good_state_does_no_harm(it: Site) -> None:
+    """The state says who calls: the device is spared a refresh."""
     phone = await started(it)
     it.world.clock.advance(9 * 3600)
     assert (await phone.call("PUT", "/client/push-token", {"pushToken": "aa11"})).status_code == 204

@@ -93,6 +93,7 @@ async def test_a_browser_registers_its_subscription(it: Site) -> None:
     [("ios", "apns"), ("android", "fcm"), ("android-huawei", "hms"), ("IOS", "apns"), ("linux", "fcm")],
 )
 async def test_the_platform_says_who_carries_the_push(it: Site, platform: str, channel: str) -> None:
+    """Whatever the case of its letters; what we do not know is Android."""
     phone = Phone(it)
     await phone.call("POST", "/client", {"platform": platform})
     await phone.call("PUT", "/client/push-token", {"pushToken": "token:1"})
@@ -150,6 +151,7 @@ async def test_a_switch_of_v3_goes_by_registering_under_the_new_code(it: Site) -
 
 
 async def test_geofences_answer_304_only_to_who_asks(it: Site) -> None:
+    """The ratio is always there; the ETag is the same for the same fences."""
     phone = await started(it)
     got = await phone.call("GET", "/geo-fences")
     assert (got.status_code, got.json()) == (200, {"refreshRadiusRatio": 0.3, "groups": []})

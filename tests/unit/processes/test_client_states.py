@@ -84,6 +84,7 @@ async def test_each_change_is_told_once_whatever_breaks(fault: Fault) -> None:
 
 
 async def test_two_that_tell_do_not_tell_twice() -> None:
+    """Processes of the role share the work, and each client's order holds."""
     async with world(roles=(ROLE, ROLE)) as made:
         await scenario(made)
         assert_whole_story(told(made))
