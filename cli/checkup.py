@@ -25,7 +25,7 @@ from domain.recorded import DELIVERY, EVENTS, SCHEDULES, TRIAGE, Checkpoint
 from infra.directory import FollowedThreads
 from infra.log.log import JetStreamLog
 from infra.nats.server import ServerFailed
-from infra.nats.streams import drift_of, stream_configs
+from infra.nats.streams import Drift, drift_of, stream_configs, widen
 from infra.readstore.store import ReadStore
 from infra.secrets import KeyInfo, describe
 from processes.scheduler import target
@@ -58,7 +58,7 @@ async def checkup(session: Session, *, mend: bool) -> list[Finding]:
             opened_log(session, endpoint) as log,
         ):
             findings += [Finding("ok", "log", f"answers at {endpoint.urls}")]
-            findings += [finding async for finding in _streams(session, log)]
+            findings += [finding async for finding in _streams(session, log, mend=mend)]
             findings += [finding async for finding in _work(log)]
             findings += await _models(session, log, mend=mend)
     except (MsgxcError, Failure, ServerFailed) as error:
@@ -104,16 +104,14 @@ def _serving(session: Session) -> list[Finding]:
     return [Finding("warn", "serve", "nothing serves from this folder", "msgxc serve")]
 
 
-async def _streams(session: Session, log: JetStreamLog) -> AsyncIterator[Finding]:
+async def _streams(session: Session, log: JetStreamLog, *, mend: bool) -> AsyncIterator[Finding]:
     differing = 0
     for config in stream_configs(stream_settings(session)):
         info = await log.js.info(config["name"])
         drifts = drift_of(config, info) if info else []
         for drift in drifts:
             differing += 1
-            yield Finding(
-                "warn", "streams", str(drift), f"nats stream edit {drift.stream}, if it was not meant"
-            )
+            yield await _mended(log, drift, mend=mend)
     if not differing:
         yield Finding("ok", "streams", "as they should be")
     events = await log.js.info(EVENTS)
@@ -123,6 +121,16 @@ async def _streams(session: Session, log: JetStreamLog) -> AsyncIterator[Finding
     if triage is not None and triage.state.messages:
         detail = f"{triage.state.messages:,} facts could not be dealt with and wait in {TRIAGE}"
         yield Finding("warn", "triage", detail, "look at the reasons: nats stream view TRIAGE")
+
+
+async def _mended(log: JetStreamLog, drift: Drift, *, mend: bool) -> Finding:
+    if not drift.is_of_older_version:
+        return Finding("warn", "streams", str(drift), f"nats stream edit {drift.stream}, if it was not meant")
+    if mend:
+        await widen(log.js, drift)
+        return Finding("ok", "streams", f"{drift.stream}: {drift.setting} is {drift.wanted!r} from now on")
+    detail = f"{drift}: an older version made it"
+    return Finding("warn", "streams", detail, "msgxc doctor --mend, by who may change streams")
 
 
 def _room(size: int, limit: int, facts: int) -> Finding:

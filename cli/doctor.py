@@ -9,7 +9,9 @@ import typer
 
 from cli.console import FAILURE, print_json
 from cli.examples import examples
-from cli.session import open_session, run_async
+from cli.findings import Finding
+from cli.session import is_begun, open_session, read_settings, run_async
+from infra.settings import Settings
 
 EXAMPLES = examples(
     "msgxc doctor", "msgxc doctor --mend", "msgxc doctor --json | jq '.[] | select(.state != \"ok\")'"
@@ -26,7 +28,8 @@ def doctor(
     """
     from cli.checkup import checkup
 
-    findings = run_async(checkup(open_session(), mend=mend))
+    settings = read_settings()
+    findings = run_async(checkup(open_session(), mend=mend)) if is_begun(settings) else [_nothing(settings)]
     if as_json:
         print_json([msgspec.to_builtins(finding) for finding in findings])
     else:
@@ -35,3 +38,9 @@ def doctor(
             typer.echo(f"{line}\n      {'':<12} -> {finding.advice}" if finding.advice else line)
     if any(finding.state == "fail" for finding in findings):
         raise typer.Exit(FAILURE)
+
+
+def _nothing(settings: Settings) -> Finding:
+    """Nothing is made here: keys made by a doctor could stand in the way of those that belong to the log."""
+    advice = "start msgxc serve, or set MSGXC_DATA_DIR to where the exchange is"
+    return Finding("fail", "data", f"there is no exchange in {settings.data_dir}: it has no keys", advice)

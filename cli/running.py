@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.console import fail
+from cli.console import USAGE, fail
 from cli.session import Session, open_session, run_async
 
 if TYPE_CHECKING:
@@ -73,6 +73,10 @@ def gateway(
 ) -> None:
     """Send what is dispatched to one channel."""
     from cli import roles
+    from gateways.registry import channels
+
+    if channel not in channels():
+        fail(f"there is no channel {channel}; there are {', '.join(channels())}", code=USAGE)
 
     def of_channel(exchange: Exchange) -> Sequence[Role]:
         if channel not in exchange.gateways:

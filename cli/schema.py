@@ -36,9 +36,11 @@ def check(
     wrong = drift(folder)
     if as_json:
         print_json(wrong)
-    else:
+    elif wrong:
         for sentence in wrong:
             typer.echo(sentence)
+    else:
+        note(f"all is well: {folder} is as the code says")
     if wrong:
         note("msgxc schema apply writes them anew")
         raise typer.Exit(FAILURE)

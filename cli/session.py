@@ -36,6 +36,11 @@ def read_settings() -> Settings:
         fail(str(error), code=USAGE)
 
 
+def is_begun(settings: Settings) -> bool:
+    """Whether the exchange that the settings mean has its keys: nothing else is there before."""
+    return settings.keys.id is not None or DataFolder(settings.data_dir).id_key.exists()
+
+
 def open_session() -> Session:
     """Settings, folder and keys; keys are made where they are missing."""
     settings = read_settings()
@@ -62,9 +67,10 @@ def run_async[T](work: Coroutine[Any, Any, T]) -> T:
     import structlog
 
     if not structlog.is_configured():
-        from infra.telemetry import configure_logging
+        from infra.telemetry import configure_logging, hush_cassandra
 
         configure_logging("warning")
+        hush_cassandra()
     import asyncio
 
     import uvloop

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
+from cli.console import fail
 from cli.examples import examples
-from cli.session import Session, duration, now, open_session
+from cli.session import Session, duration, now, read_settings
 from domain.context import DEFAULT_REALM
+from infra.datafolder import DataFolder
 from infra.secrets import signing_key
 
 ALGORITHM_OF = {"OKP": "EdDSA", "EC": "ES256", "RSA": "RS256", "oct": "HS256"}
@@ -38,14 +41,31 @@ def token(
         bool, typer.Option("--service", help="A service's token: it may publish to any thread.")
     ] = False,
 ) -> None:
-    """Print a token, and nothing else."""
+    """Print a token, and nothing else.
+
+    The exchange's keys must be there: msgxc serve makes them.
+    """
     if not uid:
         raise typer.BadParameter("a uid has at least one character", param_hint="--uid")
     seconds = int(duration(ttl).total_seconds())
     claims = _claims(uid, role or (), realm, seconds, service=service)
     if shop:
         claims["shops"] = [str(each) for each in shop]
-    typer.echo(_signed(claims, dict(signing_key(open_session().keyring.jwt))))
+    typer.echo(_signed(claims, dict(signing_key(_keys()))))
+
+
+def _keys() -> Path:
+    """Where the keys are that sign. None are made for a token's sake: nobody would believe it."""
+    settings = read_settings()
+    if settings.keys.jwt is not None:
+        return settings.keys.jwt
+    folder = DataFolder(settings.data_dir)
+    if not any(folder.jwt.glob("*.json")):
+        fail(
+            f"there are no keys in {folder.path} yet: start msgxc serve, which makes them, "
+            "or set MSGXC_DATA_DIR or MSGXC_JWT_KEYS to where they are"
+        )
+    return folder.jwt
 
 
 def sign(session: Session, *, uid: str, ttl_s: int) -> str:

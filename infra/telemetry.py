@@ -69,6 +69,11 @@ def configure_logging(level: str = "info", form: str = "auto", *, stream: TextIO
     _route_stdlib(formatter, out, level)
 
 
+def hush_cassandra() -> None:
+    """For commands that end by saying themselves, in one line, that Cassandra does not answer."""
+    logging.getLogger("cassandra").setLevel(logging.CRITICAL)
+
+
 def withhold(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Replace what must not be logged by a mark."""
     for name in WITHHELD & event.keys():
@@ -112,6 +117,7 @@ def _json_line(event: Any, **_: Any) -> str:
 def _route_stdlib(formatter: logging.Formatter, out: TextIO, level: str) -> None:
     handler = logging.StreamHandler(out)
     handler.setFormatter(formatter)
+    handler.addFilter(_short)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(_LEVELS[level])
@@ -119,3 +125,10 @@ def _route_stdlib(formatter: logging.Formatter, out: TextIO, level: str) -> None
         logging.getLogger(name).setLevel(max(_LEVELS[level], logging.WARNING))
     # It passes the server's advice on prepared statements on, once for each of them.
     logging.getLogger("cassandra.protocol").setLevel(logging.ERROR)
+
+
+def _short(record: logging.LogRecord) -> bool:
+    """A node that does not answer is no fault of the driver's code: its records lose their traceback."""
+    if record.name.partition(".")[0] == "cassandra":
+        record.exc_info = record.exc_text = None
+    return True

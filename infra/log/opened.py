@@ -61,7 +61,9 @@ async def open_log(
     async with connected(config.endpoint) as connection, asyncio.TaskGroup() as tasks:
         js = JetStream(connection)
         for drift in await ensure(js, config.streams, id_key=config.id_key):
-            log.warning("stream-differs", stream=drift.stream, setting=drift.setting, detail=str(drift))
+            # `msgxc doctor` says what to do; a warning with each command would be overlooked where it matters.
+            tell = log.info if drift.is_of_older_version else log.warning
+            tell("stream-differs", stream=drift.stream, setting=drift.setting, detail=str(drift))
         guard = Guard(js)
         await guard.begin(STREAMS)
         appenders = {stream: Appender(js, guard, stream) for stream in STREAMS}

@@ -23,6 +23,11 @@ KEYS_STREAM = f"KV_{KEYS_BUCKET}"
 APPS_BUCKET = "APPS"
 APPS_STREAM = f"KV_{APPS_BUCKET}"
 
+LEASES_BUCKET = "LEASES"
+LEASES_STREAM = f"KV_{LEASES_BUCKET}"
+LEASE_S = 3.0
+"""How long a lease lasts that nobody renews: a process that was killed is replaced after it."""
+
 EPOCH = "msgxc-epoch"
 """Key in a stream's metadata: which life of the log this is. Made with the stream, renewed by a restore."""
 
@@ -33,6 +38,8 @@ NS = 1_000_000_000
 APPS_BYTES_MAX = 256 << 20
 """Some ten thousand apps with geofences, or a hundred thousand without."""
 DAY_S = 86_400
+OLDER: Mapping[tuple[str, str], tuple[Any, ...]] = {(FEED, "max_msgs_per_subject"): (1_000,)}
+"""What older versions made of settings, where it only holds less than now and so may be widened at any time."""
 _EXISTS = 10058
 
 
@@ -56,6 +63,11 @@ class Drift(msgspec.Struct, frozen=True):
     setting: str
     wanted: Any
     found: Any
+
+    @property
+    def is_of_older_version(self) -> bool:
+        """Whether an older version made the stream so: no harm, until an operator widens it."""
+        return self.found in OLDER.get((self.stream, self.setting), ())
 
     def __str__(self) -> str:
         return f"{self.stream}: {self.setting} is {self.found!r}, should be {self.wanted!r}"
@@ -113,6 +125,11 @@ def stream_configs(settings: StreamSettings) -> list[dict[str, Any]]:
         "max_msgs_per_subject": 1,
         "max_age": DAY_S * NS,
         "max_bytes": APPS_BYTES_MAX,
+    }
+    streams[LEASES_STREAM] = {
+        "subjects": [f"$KV.{LEASES_BUCKET}.>"],
+        "max_msgs_per_subject": 1,
+        "max_age": int(LEASE_S * NS),
     }
     return [{"name": name, **shared, **config} for name, config in streams.items()]
 
@@ -174,6 +191,14 @@ def _mark_of(info: StreamInfo, name: str) -> str:
 
 def new_epoch() -> str:
     return uuid.uuid4().hex
+
+
+async def widen(js: JetStream, drift: Drift) -> None:
+    """Give a stream of an older version what it would be made with now."""
+    assert drift.is_of_older_version
+    found = await js.info(drift.stream)
+    if found is not None:
+        await js.api(f"STREAM.UPDATE.{drift.stream}", {**found.config, drift.setting: drift.wanted})
 
 
 async def open_epoch(js: JetStream, stream: str) -> str:

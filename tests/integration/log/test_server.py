@@ -18,7 +18,7 @@ from infra.nats.connection import Endpoint, connected
 from infra.nats.errors import Denied
 from infra.nats.jetstream import JetStream
 from infra.nats.server import DataFolderInUse, NatsServer, ServerConfig, ServerFailed, running_server
-from infra.nats.streams import StreamSettings, ensure, stream_configs
+from infra.nats.streams import StreamSettings, ensure, stream_configs, widen
 from tests.fixtures.nats import MASTER_KEY, log_config
 from tests.integration.log.scenes import CONTEXT, a_thread, everything, until
 
@@ -88,6 +88,24 @@ async def test_a_server_that_dies_is_started_again_on_its_port(tmp_path: Path) -
         info = await js.info("EVENTS")
         assert info is not None
         assert info.state.last_seq == 1
+
+
+async def test_a_stream_of_an_older_version_is_widened_when_asked_for(own_server: NatsServer) -> None:
+    """It is told apart from a stream that somebody changed, and what it holds stays."""
+    older, changed = (StreamSettings(feed_messages_per_subject_max=count) for count in (1_000, 7))
+    async with connected(Endpoint(urls=own_server.url, token=own_server.token)) as connection:
+        js = JetStream(connection)
+        await ensure(js, older, only=["FEED"])
+        await connection.ask("feed.thread.a", b"1")
+        [drift] = await ensure(js, StreamSettings(), only=["FEED"])
+        assert drift.is_of_older_version
+        await widen(js, drift)
+        assert await ensure(js, StreamSettings(), only=["FEED"]) == []
+        [narrow] = await ensure(js, changed, only=["FEED"])
+        assert not narrow.is_of_older_version
+        info = await js.info("FEED")
+        assert info is not None
+        assert info.state.messages == 1
 
 
 PARENT = """

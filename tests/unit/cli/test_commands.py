@@ -129,7 +129,10 @@ def test_a_cassandra_that_does_not_answer_is_named() -> None:
     """Where it was looked for, and which setting says so."""
     done = _run("schema", "apply", "--folder", "schema", environment={"MSGXC_CASSANDRA": "127.0.0.1:1"})
     assert done.returncode == 1
-    assert "msgxc: no Cassandra answers at 127.0.0.1:1: start it, or mend MSGXC_CASSANDRA" in done.stderr
+    assert "Traceback" not in done.stderr
+    written, told = done.stderr.splitlines()
+    assert written == "schema is as the code says"
+    assert told == "msgxc: no Cassandra answers at 127.0.0.1:1: start it, or mend MSGXC_CASSANDRA"
 
 
 def test_a_restore_without_keys_makes_none(tmp_path: Path) -> None:
@@ -148,6 +151,7 @@ def test_the_version_is_one_line() -> None:
 
 def test_a_token_is_printed_alone() -> None:
     """Nothing but the token on standard output; it says whom it stands for, and for how long."""
+    CliRunner().invoke(app, ["keys", "list"])
     done = _run(
         "token", "--uid", "ann", "--role", "admin", "--role", "ops", "--realm", "acme", "--ttl", "30m"
     )
@@ -156,6 +160,39 @@ def test_a_token_is_printed_alone() -> None:
     claims = jwt.decode(token, options={"verify_signature": False})
     assert (claims["sub"], claims["roles"], claims["realm"]) == ("ann", ["admin", "ops"], "acme")
     assert claims["exp"] - claims["iat"] == 1800
+
+
+def test_a_token_needs_keys_that_somebody_believes() -> None:
+    """Where no exchange has made keys, none are made for the token's sake; the line says where they come from."""
+    done = _run("token", "--uid", "ann")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("msgxc: there are no keys in ")
+    assert "start msgxc serve, which makes them" in done.stderr
+    assert not Path(".msgxc").exists()
+
+
+def test_the_doctor_makes_nothing() -> None:
+    """In an empty folder it says that nothing is there, and what to do; with --mend too."""
+    done = _run("doctor", "--mend", "--json")
+    [finding] = json.loads(done.stdout)
+    assert (done.returncode, finding["state"], finding["about"]) == (1, "fail", "data")
+    assert "msgxc serve" in finding["advice"]
+    assert not Path(".msgxc").exists()
+
+
+def test_a_channel_that_there_is_not_is_told_with_those_there_are() -> None:
+    """Before anything is made or asked for."""
+    done = _run("gateway", "fax")
+    assert done.returncode == 2
+    assert done.stderr == "msgxc: there is no channel fax; there are apns, email, fcm, sms, webpush\n"
+    assert not Path(".msgxc").exists()
+
+
+def test_documents_that_are_as_they_should_be_are_said_to_be() -> None:
+    """Somebody who looks is told; a program gets an empty list."""
+    _run("schema", "apply", "--folder", "schema")
+    assert "all is well: schema is as the code says" in _run("schema", "check", "--folder", "schema").stderr
+    assert _run("schema", "check", "--folder", "schema", "--json").stdout == "[]\n"
 
 
 @pytest.mark.parametrize("ttl", ["", "1", "h", "0m", "-1h", "1w", "1.5h"])
