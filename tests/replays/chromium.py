@@ -74,6 +74,12 @@ class WebDevice:
     async def knows(self) -> Any:
         return await self.does("sdk.whoAmI()")
 
+    async def forgive(self) -> Any:
+        """What surprised the SDK so far, which the test had in mind."""
+        found = await self.stored("surprises")
+        await self.does("store.set('surprises', [])")
+        return found
+
     async def lose_subscription(self) -> None:
         """The browser has dropped it; the next start gets another."""
         await self.does("subscription.remove()")

@@ -235,6 +235,15 @@ async def test_a_changed_subscription_is_told_by_the_service_worker(page: WebDev
     assert (await page.state())["pushToken"]
 
 
+async def test_a_changed_subscription_survives_an_expired_token(page: WebDevice, place: WebPlace) -> None:
+    """The service worker answers any failure there by one refresh and one more try."""
+    await started(page, place)
+    await page.does("hand.spoilContactToken()")
+    assert await page.subscription_changed(place.subscription(place.app))
+    assert (await page.state())["pushToken"]
+    assert await page.forgive() == ["error PUT client/push-token: 401"]
+
+
 async def test_another_application_code_starts_over(page: WebDevice, place: WebPlace) -> None:
     first = await started(page, place)
     await page.does(f"sdk.login({ANN})")
