@@ -228,6 +228,21 @@ async def test_a_device_over_its_rate_keeps_everything_and_may_still_refresh(
         assert answer.status == 200
 
 
+async def test_a_lost_answer_to_a_switch_of_apps_is_made_good_by_the_repeat(exchange: Served) -> None:
+    """The repeat comes from a client that was reset: it is the same one in the new app, push token and all."""
+    async with at(exchange, "emarsys-v4") as place:
+        devices = Devices(place)
+        device = await signed_in(devices.new("v4"))
+        await device.sdk.set_push_token("the-token")
+        device.wire.lose_answer("POST", "/client/app")
+        with device.surprises.announced("retried"):
+            assert await device.sdk.switch_app(place.other)
+        assert (device.state()["applicationCode"], device.state()["pushToken"]) == (place.other, True)
+        assert await place.push_token_of(device) == "the-token"
+        await device.sdk.track("bought")
+        devices.assert_unsurprised()
+
+
 @kinds
 async def test_a_reinstalled_app_is_a_stranger_with_the_same_client_id(exchange: Served, kind: str) -> None:
     """A client id is anybody's word: whose the device was is not told, and pushes go to whoever lives there now."""
