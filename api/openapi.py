@@ -21,6 +21,7 @@ from domain.errors import (
 )
 
 _REF = "#/components/schemas/{name}"
+WITHOUT_CONTENT = frozenset({204, 304})
 _PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 
 INTRODUCTION = """\
@@ -169,9 +170,10 @@ def _errors(route: Route) -> list[type[MsgxcError]]:
 def _success(route: Route, status: int, schema_of: Mapping[str, Any]) -> dict[str, Any]:
     response: dict[str, Any] = {
         "description": HTTPStatus(status).phrase,
-        "content": {route.media_type: {"schema": schema_of[_key(route.answer)]}},
         "headers": {"X-Request-Id": {"schema": {"type": "string"}}},
     }
+    if route.answer is not None and status not in WITHOUT_CONTENT:
+        response["content"] = {route.media_type: {"schema": schema_of[_key(route.answer)]}}
     if route.location:
         response["headers"]["Location"] = {
             "description": "The address of what was made, if anything was.",
