@@ -20,6 +20,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import docs, health
+from api.doppler import table as web_domains
 from api.endpoint import PathEndpoint, refuse
 from api.ezout import table as shops
 from api.frame import Frame
@@ -53,7 +54,7 @@ def build(parts: Parts) -> Starlette:
     app = Application(
         exact,
         {route.path: route.app for route in patterns if _is_of_app(route)},
-        Frame(parts, credentialed=OPEN_TO_PAGES),
+        Frame(parts, credentialed=(*OPEN_TO_PAGES, *web_domains.PATHS)),
         routes=[
             *patterns,
             WebSocketRoute(socket.PATH, socket.SocketEndpoint(parts, live, recent)),
@@ -129,8 +130,10 @@ def all_routes(parts: Parts, live: Live) -> tuple[Route, ...]:
     """What is served by PathEndpoint, the routes about the process itself included."""
     operation = health.routes(live)
     shops_described = shops.DESCRIBED if parts.shops else ()
-    described = (*ROUTES, *shops_described, stream.ROUTE_OF_STREAM, *operation)
-    served = (*shops.ROUTES, *ROUTES) if parts.shops else ROUTES
+    domains_described = web_domains.ROUTES if parts.domains else ()
+    described = (*ROUTES, *shops_described, *domains_described, stream.ROUTE_OF_STREAM, *operation)
+    ours = (*web_domains.ROUTES, *ROUTES) if parts.domains else ROUTES
+    served = (*shops.ROUTES, *ours) if parts.shops else ours
     home = "/docs" if parts.sandbox is None else "/sandbox/"
     return (*served, *operation, *docs.routes(described, version=parts.settings.version, home=home))
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from starlette.types import ASGIApp
 
@@ -24,6 +24,9 @@ from gateways.port import VapidKeys
 from processes.directories import AppDirectory, Merchants
 from processes.watermark import Watermark
 from projections.port import ReadModels
+
+if TYPE_CHECKING:
+    from api.doppler.parts import WebDomains
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +48,7 @@ class Settings:
 class Parts:
     """clock: now, in UTC. now_s: the same in seconds since 1970. sandbox: served under /sandbox when there is one.
 
-    shops: the EzOut contract is served where it is there. providers: whose reports are believed.
+    shops, domains: the EzOut and the doppler contract are served where they are there. providers: whose reports are believed.
     tokens: what devices carry. vapid: who apps are to browsers.
     """
 
@@ -73,6 +76,7 @@ class Parts:
     sandbox: ASGIApp | None = None
     shops: Shops | None = None
     providers: Providers = field(default_factory=Providers)
+    domains: WebDomains | None = None
 
     def rate_limit(self) -> RateLimit:
         """The limit of calls per token; all that count with this `counter` share it."""

@@ -25,6 +25,7 @@ from cli.roles import following_apps
 from cli.session import now
 from cli.shops import shops_of
 from cli.signing import check_signing, signing_keys
+from cli.webdomains import domains_of
 from cli.webserver import DRAIN_S, serve_http
 from infra.log.signals import SignalFigures
 from infra.rates import SharedCounter
@@ -108,6 +109,7 @@ class Api:
             ),
             sandbox=self._sandbox,
             shops=shops_of(exchange, verifier),
+            domains=domains_of(exchange),
             providers=providers_of(exchange.session.settings, sandbox=self._environment),
         )
 

@@ -33,6 +33,7 @@ from infra.log.shops import JetStreamShops, open_shops
 from infra.log.signals import JetStreamSignals, open_signals
 from infra.nats.connection import Endpoint
 from infra.nats.streams import StreamSettings, id_key_of
+from infra.push_links import PushLinks
 from infra.readstore.store import ReadStore
 from infra.resolutions import FollowedResolutions
 from infra.secrets import SecretsError, key_id
@@ -86,6 +87,12 @@ def log_config(session: Session, endpoint: Endpoint) -> LogConfig:
 def master_keys(session: Session) -> MasterKeys:
     keyring = session.keyring
     return MasterKeys(keyring.master_key, keyring.former_master_keys)
+
+
+def public_url(session: Session) -> str:
+    """Where browsers reach us: as set, or the address we listen on, which is good on this machine alone."""
+    http = session.settings.http
+    return http.public_url or f"http://{http.host}:{http.port}"
 
 
 @contextlib.asynccontextmanager
@@ -151,7 +158,12 @@ async def open_exchange(
             collectors=known.collectors,
             gateways=gateways,
             vapid=vapid,
-            sending=DirectorySending(known.apps, vapid, sid_key=sid_key(session.keyring.id_key)),
+            sending=DirectorySending(
+                known.apps,
+                vapid,
+                sid_key=sid_key(session.keyring.id_key),
+                links=PushLinks(log.keys, public_url=public_url(session), clock=now),
+            ),
             bus=bus,
             watermark=Watermark(store, local=projecting),
         )

@@ -20,11 +20,13 @@ from commands import (
     contact_numbers,
     contacts,
     messaging,
+    push_contacts,
     refresh,
     resolution,
     sdk_clients,
     sdk_contacts,
     threads,
+    web_domains,
 )
 from commands.port import ContentCheck, EventStore, ThreadDirectory, VersionConflict
 from commands.scope import Claim, Scope
@@ -64,6 +66,13 @@ HANDLERS: dict[type[msgspec.Struct], Handler] = {
     clients.FindAddressGone: clients.find_address_gone,
     clients.QuarantineAddress: clients.quarantine_address,
     clients.Unlink: clients.unlink,
+    push_contacts.RegisterPushContact: push_contacts.register_push_contact,
+    push_contacts.SetPushAddress: push_contacts.set_push_address,
+    push_contacts.SetPushEmail: push_contacts.set_push_email,
+    push_contacts.SetPushVisitor: push_contacts.set_push_visitor,
+    push_contacts.DeletePushContact: push_contacts.delete_push_contact,
+    web_domains.PutWebDomain: web_domains.put_web_domain,
+    web_domains.KeepMessage: web_domains.keep_message,
     apps.RegisterApp: apps.register_app,
     apps.ChangeApp: apps.change_app,
     apps.RetireApp: apps.retire_app,

@@ -116,6 +116,18 @@ class FcmGateway:
             self._token.forget()
         return conclude(verdicts, self._credit)
 
+    async def is_good(self, token: str, *, deadline_s: float) -> bool | None:
+        """Whether FCM knows a registration token (`validate_only`); None when it does not say."""
+        try:
+            self._announce(await self._token.get(timeout_s=deadline_s))
+        except (TokenUnavailable, TokenRefused):
+            return None
+        body = encode_json({"validate_only": True, "message": {"token": token, "data": {}}})
+        [result] = await self._transport.post_many([Request(self._path, body)], deadline_s=deadline_s)
+        if not isinstance(result, Answer) or result.status not in (200, 400, 404):
+            return None
+        return result.status == 200
+
     def check(self, content: Content) -> None:
         assert_free(own_data(content))
         form = FcmForm(_data(content, UUID(int=0), "x" * TID_CHARS_ASSUMED), _notification(content))

@@ -231,3 +231,10 @@ def _host_and_port(item: str, default: int) -> tuple[str, int] | None:
     if not _HOST.fullmatch(host) or not 0 < number < 65536:
         return None
     return host.strip("[]"), number
+
+
+def key_size(text: str) -> int:
+    try:
+        return len(key_bytes(text))
+    except ValueError:
+        return 0

@@ -13,8 +13,9 @@ from pathlib import Path
 import msgspec
 
 from domain.channel import APNS, EMAIL, FCM, SMS, WEBPUSH
+from infra.doppler_settings import Doppler, read_doppler
 from infra.emarsys_http.settings import Services, read_services
-from infra.environment import Environment, Secret, SettingsError, check_url, key_bytes, read_env_file
+from infra.environment import Environment, Secret, SettingsError, check_url, key_size, read_env_file
 from infra.rabbitmq.settings import RabbitMq, read_rabbitmq
 from infra.signing.settings import SdkKeys, read_sdk_keys
 
@@ -138,6 +139,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     twilio: Twilio
     mail: Mail
     ezout: EzOut
+    doppler: Doppler
     services: Services
     rabbitmq: RabbitMq
     channels_file: Path | None
@@ -188,6 +190,7 @@ def read(env: Environment) -> Settings:
         twilio=_twilio(env),
         mail=_mail(env),
         ezout=_ezout(env, http),
+        doppler=read_doppler(env),
         services=read_services(env),
         rabbitmq=read_rabbitmq(env),
         channels_file=env.file("CHANNELS_FILE"),
@@ -258,7 +261,7 @@ def _keys(env: Environment) -> Keys:
         jwt=env.file("JWT_KEYS", folder_too=True),
         id=env.secret(
             "ID_KEY",
-            check=lambda text: _key_size(text) >= 32,
+            check=lambda text: key_size(text) >= 32,
             example="at least 32 random bytes in hex or base64",
         ),
         master=env.secret(
@@ -355,15 +358,8 @@ def _ezout(env: Environment, http: Http) -> EzOut:
     return ezout
 
 
-def _key_size(text: str) -> int:
-    try:
-        return len(key_bytes(text))
-    except ValueError:
-        return 0
-
-
 def _are_master_keys(text: str) -> bool:
-    return all(_key_size(key) == 32 for key in text.split(","))
+    return all(key_size(key) == 32 for key in text.split(","))
 
 
 def _is_smtp_url(text: str) -> bool:

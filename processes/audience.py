@@ -41,7 +41,7 @@ async def slices_of(
                 people = await reach.people(models, realm, list(prefer), thread_channels=prefer)
                 yield AudienceSlice(people, after)
         case ToContacts(contacts=named):
-            for start in range(int(cursor or "0"), len(named), PAGE_CONTACTS):
+            for start in range(int(cursor or "0"), max(len(named), 1), PAGE_CONTACTS):
                 end = start + PAGE_CONTACTS
                 people = await reach.people(models, realm, named[start:end])
                 yield AudienceSlice(people, str(end) if end < len(named) else None)

@@ -12,8 +12,10 @@ from projections.inbox import Inbox
 from projections.messages import Messages
 from projections.numbers import Numbers
 from projections.port import Projection
+from projections.push_contacts import PushContacts
 from projections.reach import Reach
 from projections.shops import Shops
+from projections.statistics import Statistics
 from projections.threads import Threads
 
 ALL: tuple[Projection, ...] = (
@@ -29,6 +31,8 @@ ALL: tuple[Projection, ...] = (
     Apps(),
     Inbox(),
     Devices(),
+    PushContacts(),
+    Statistics(),
 )
 
 AUDIENCE = ("contacts", "reach", "app_clients", "threads")

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid1, uuid4
@@ -16,6 +16,7 @@ import jwt
 import msgspec
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
@@ -23,6 +24,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from api.app import build
 from api.auth import Verifier
+from api.doppler.auth import Superusers
+from api.doppler.parts import OldLinks, WebDomains
 from api.emarsys.tokens import Tokens
 from api.keys import Key, KeySet
 from api.parts import Parts, Settings
@@ -46,6 +49,8 @@ EVENTS_KEY = ec.generate_private_key(ec.SECP256R1())
 """What SendGrid signs with."""
 PUBLIC_URL = "https://msgxc.example.org"
 TWILIO_TOKEN = "twilio-token"
+OLD_KEY, OLD_IV = bytes(range(32)), bytes(range(16))
+"""Of the original's links."""
 PATIENCE_S = 5.0
 """Until a test that waits for something fails."""
 
@@ -84,6 +89,13 @@ def _providers() -> Providers:
     )
 
 
+class TokensByName:
+    """api.doppler.parts.TokenCheck: what begins with "bad" is not known, with "down" nobody can say."""
+
+    async def is_good(self, token: str) -> bool | None:
+        return None if token.startswith("down") else not token.startswith("bad")
+
+
 class Site:
     """client: an HTTP client without a token. feed, keys, signing: what a test makes go wrong."""
 
@@ -95,6 +107,7 @@ class Site:
         probes: tuple[Probe, ...],
         *,
         strict: bool,
+        superusers: Sequence[RSAPublicKey] | None = None,
     ) -> None:
         self.world, log = made, made.own.log
         self.feed, self.keys = MemoryFeed(made.streams), ChangingKeys()
@@ -102,6 +115,7 @@ class Site:
         self.apps = StoredApps(made.own.store, IDS)
         self.resolutions = FollowedResolutions(log, made.own.store)
         self.signals = MemorySignals(log)
+        self.token_check = TokensByName()
         self.parts = Parts(
             bus=made.own.bus,
             models=made.models,
@@ -123,6 +137,7 @@ class Site:
             sandbox=sandbox,
             probes=probes,
             providers=_providers(),
+            domains=self._domains(superusers),
         )
         self.app: Starlette = build(self.parts)
         self.live: Live = self.app.state.live
@@ -130,6 +145,16 @@ class Site:
             transport=httpx.ASGITransport(self.app, raise_app_exceptions=strict), base_url="http://msgxc"
         )
         self.port = 0
+
+    def _domains(self, superusers: Sequence[RSAPublicKey] | None) -> WebDomains | None:
+        if superusers is None:
+            return None
+        return WebDomains(
+            superusers=Superusers(superusers),
+            keys=self.world.own.keys,
+            tokens=self.token_check,
+            old_links=OldLinks(key=OLD_KEY, iv=OLD_IV),
+        )
 
     async def call(
         self,
@@ -180,10 +205,12 @@ async def site(
     sandbox: ASGIApp | None = None,
     probes: tuple[Probe, ...] = (),
     strict: bool = True,
+    superusers: Sequence[RSAPublicKey] | None = None,
+    roles: Sequence[str] = ROLES,
 ) -> AsyncIterator[Site]:
     """served: by uvicorn, on a free port of the loopback interface. strict: an unexpected error fails the test."""
-    async with world(roles=ROLES) as made:
-        it = Site(made, settings or Settings(), sandbox, probes, strict=strict)
+    async with world(roles=roles) as made:
+        it = Site(made, settings or Settings(), sandbox, probes, strict=strict, superusers=superusers)
         running = [asyncio.create_task(it.feed.run()), asyncio.create_task(it.resolutions.run())]
         try:
             if served:

@@ -1,0 +1,290 @@
+"""Messages of a domain: to all its push contacts, or kept and sent to one visitor after another.
+
+An answer means that the message is on the log; the fan-out is the dispatcher's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import msgspec
+
+from api.doppler.dialect import ERROR
+from api.doppler.domains import context_in, enabled, web_domain
+from api.doppler.parts import admit
+from api.parts import Parts
+from api.route import Answer, Call, Route, Who
+from commands.messaging import Draft, SendToApp
+from commands.push_contacts import visitor_uid
+from commands.web_domains import KeepMessage
+from domain.app import AppFacts
+from domain.errors import Invalid, NotFound
+from domain.message import Content
+from domain.placeholders import fill, missing
+from domain.push import Action, PushContent, opts_of
+from projections import messages
+from projections.port import Row
+
+GROUP = "web domains"
+VISITORS_MAX = 10_000
+"""Visitors of one call: each may be a message of its own, and the answer waits until all are on the log."""
+AT_ONCE = 50
+"""Messages being put on the log at a time."""
+NOT_FOUND = "there is no such message"
+
+
+class ActionBody(msgspec.Struct, frozen=True, kw_only=True):
+    action: str | None = None
+    title: str | None = None
+    icon: str | None = None
+    link: str | None = None
+
+
+class MessageBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    title: str | None = None
+    body: str | None = None
+    on_click_link: str | None = None
+    image_url: str | None = None
+    icon_url: str | None = None
+    prefer_large_image: bool | None = None
+    actions: list[ActionBody] | None = None
+
+    def content(self) -> Content:
+        """Raises Invalid."""
+        if not self.title:
+            raise Invalid("'title' cannot be null or empty", field="title")
+        if not self.body:
+            raise Invalid("'body' cannot be null or empty", field="body")
+        return Content(self.body, self.title, dict(opts_of(self._push())))
+
+    def _push(self) -> PushContent:
+        image, icon = _https(self.image_url, "imageUrl"), _https(self.icon_url, "iconUrl")
+        if image and self.prefer_large_image is False:
+            image, icon = "", image
+        return PushContent(
+            image=image,
+            icon=icon,
+            link=_https(self.on_click_link, "onClickLink"),
+            actions=tuple(_action(number, each) for number, each in enumerate(self.actions or (), 1)),
+        )
+
+
+class DomainMessageBody(msgspec.Struct, frozen=True, kw_only=True):
+    domain: str | None = None
+    message: MessageBody | None = None
+
+
+class VisitorSend(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    replacement_is_mandatory: bool = False
+    fields: dict[str, str | None] | None = None
+
+
+class VisitorFields(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    visitor_guid: str | None = None
+    fields: dict[str, str | None] | None = None
+
+
+class VisitorsSend(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    replacement_is_mandatory: bool = False
+    visitors_fields_list: list[VisitorFields] | None = None
+
+
+class Sent(msgspec.Struct, frozen=True, rename="camel"):
+    message_id: UUID
+
+
+class Missing(msgspec.Struct, frozen=True, rename="camel"):
+    error: str
+    missing_fields_in_title: list[str]
+    missing_fields_in_body: list[str]
+
+
+async def keep(call: Call[DomainMessageBody, None]) -> Answer:
+    """To be sent to visitors later."""
+    body = call.body
+    if body.message is None:
+        raise Invalid("'message' cannot be null", field="message")
+    facts = await sending(call.parts, body.domain, call.caller.realm)
+    return Answer(Sent(await kept(call, facts, body.message.content())))
+
+
+async def kept(call: Call[Any, Any], facts: AppFacts, content: Content) -> UUID:
+    command = KeepMessage(domain=facts.code, content=content)
+    id: UUID = await call.parts.bus.execute(command, context_in(call, facts.realm))
+    return id
+
+
+async def to_domain(call: Call[MessageBody, None]) -> Answer:
+    facts = await sending(call.parts, call.path["domain"], call.caller.realm)
+    content = call.body.content()
+    return Answer(Sent(await send(call, facts, content)), status=202)
+
+
+async def to_visitor(call: Call[VisitorSend, None]) -> Answer:
+    row, facts = await stored(call)
+    fields = call.body.fields or {}
+    if call.body.replacement_is_mandatory and (said := _missing(row, fields)):
+        return Answer(said, status=400)
+    await to_visitors(call, facts, row, {call.path["visitorGuid"]: fields})
+    return Answer(Sent(row["message"]), status=202)
+
+
+async def to_many(call: Call[VisitorsSend, None]) -> Answer:
+    row, facts = await stored(call)
+    listed = call.body.visitors_fields_list or []
+    if not 1 <= len(listed) <= VISITORS_MAX:
+        raise Invalid(f"give 1 to {VISITORS_MAX:,} visitors", field="visitorsFieldsList")
+    whole = {
+        each.visitor_guid: each.fields or {}
+        for each in listed
+        if each.visitor_guid and not (call.body.replacement_is_mandatory and _missing(row, each.fields or {}))
+    }
+    await to_visitors(call, facts, row, whole)
+    return Answer(Sent(row["message"]), status=202)
+
+
+async def sending(parts: Parts, name: str | None, realm: str) -> AppFacts:
+    """The domain that a message is for. Raises Invalid for one that sends nothing."""
+    if not name or not name.strip():
+        raise Invalid("'domain' cannot be null or empty", field="domain")
+    facts = await web_domain(parts, name, realm)
+    if facts is None or not enabled(facts):
+        raise Invalid(f"push messages are not enabled for the domain {name!r}", field="domain")
+    return facts
+
+
+async def stored(call: Call[Any, None]) -> tuple[Row, AppFacts]:
+    """The message of the path, and its domain. Raises NotFound, Invalid."""
+    try:
+        id = UUID(call.path["messageId"])
+    except ValueError:
+        raise Invalid("messageId is no UUID", field="messageId") from None
+    row = await messages.find(call.parts.models, call.caller.realm, id)
+    if row is None or not row["app"]:
+        raise NotFound(NOT_FOUND, field="messageId")
+    return row, await sending(call.parts, row["app"], call.caller.realm)
+
+
+async def to_visitors(
+    call: Call[Any, None], facts: AppFacts, row: Row, fields_of: dict[str, dict[str, str | None]]
+) -> None:
+    """Visitors for whom it reads the same get one message."""
+    groups: dict[tuple[str, str], list[UUID]] = {}
+    for visitor, fields in fields_of.items():
+        read = (fill(row["subject"] or "", fields), fill(row["text"] or "", fields))
+        uid = visitor_uid(call.parts.ids, facts.realm, visitor)
+        groups.setdefault(read, []).append(call.parts.ids.contact(facts.realm, uid))
+    opts = _counting_for(row)
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(title: str, body: str, contacts: list[UUID]) -> None:
+        async with room:
+            await send(
+                call, facts, Content(body, title, opts), parent=row["message"], contacts=tuple(contacts)
+            )
+
+    async with asyncio.TaskGroup() as group:
+        for (title, body), contacts in groups.items():
+            group.create_task(one(title, body, contacts))
+
+
+async def send(
+    call: Call[Any, Any],
+    facts: AppFacts,
+    content: Content,
+    *,
+    parent: UUID | None = None,
+    contacts: tuple[UUID, ...] | None = None,
+) -> UUID:
+    """The message's id, once it is on the log."""
+    draft = Draft(
+        text=content.text,
+        subject=content.subject,
+        opts=content.opts,
+        parent=str(parent) if parent else None,
+    )
+    command = SendToApp(app=facts.code, draft=draft, contacts=contacts, style=facts.settings.push_style)
+    accepted = await call.parts.bus.execute(command, context_in(call, facts.realm))
+    id: UUID = accepted.message
+    return id
+
+
+def _counting_for(row: Row) -> dict[str, Any]:
+    """The message's opts, with the mark that says whose statistics a copy counts in."""
+    opts = dict(row["opts"] or {})
+    push = dict(opts.get("push") or {})
+    return {**opts, "push": {**push, "campaign": str(row["message"])}}
+
+
+def _missing(row: Row, fields: dict[str, str | None]) -> Missing | None:
+    in_title = missing(row["subject"] or "", fields)
+    in_body = missing(row["text"] or "", fields)
+    if not in_title and not in_body:
+        return None
+    return Missing("some fields of the message have no value", in_title, in_body)
+
+
+def _https(url: str | None, field: str) -> str:
+    if not url:
+        return ""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme == "https" and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good:
+        raise Invalid(f"'{field}' must be an absolute URL with HTTPS scheme", field=field)
+    return url
+
+
+def _action(number: int, given: ActionBody) -> Action:
+    return Action(
+        id=given.action or f"action{number}",
+        title=given.title or f"title{number}",
+        icon=given.icon or "",
+        url=given.link or "",
+    )
+
+
+def _route(path: str, handler: Any, body: Any, status: int, summary: str) -> Route:
+    return Route(
+        method="POST",
+        path=path,
+        handler=handler,
+        who=Who.SUPERUSER,
+        admit=admit,
+        dialect=ERROR,
+        body=body,
+        answer=Sent,
+        statuses=(status,),
+        summary=summary,
+        group=GROUP,
+        reads=("messages",) if "messageId" in path else (),
+        errors=(NotFound,) if "messageId" in path else (),
+    )
+
+
+ROUTES: tuple[Route, ...] = (
+    _route("/message", keep, DomainMessageBody, 200, "Keep a message, to be sent to visitors."),
+    _route(
+        "/messages/domains/{domain}", to_domain, MessageBody, 202, "Send to all push contacts of a domain."
+    ),
+    _route("/message/domains/{domain}", to_domain, MessageBody, 202, "The same at its former address."),
+    _route(
+        "/messages/{messageId}/visitors/send",
+        to_many,
+        VisitorsSend,
+        202,
+        "Send a kept message to many visitors.",
+    ),
+    _route(
+        "/messages/{messageId}/visitors/{visitorGuid}/send",
+        to_visitor,
+        VisitorSend,
+        202,
+        "Send a kept message to one visitor.",
+    ),
+)

@@ -1,0 +1,55 @@
+"""What the doppler contract is made of, put in from outside by bootstrap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from starlette.types import Scope
+
+from api.auth import Identity
+from api.doppler.auth import Superusers
+from api.parts import Parts
+from commands.port import KeyStore
+from domain.errors import Unavailable
+
+
+class TokenCheck(Protocol):
+    async def is_good(self, token: str) -> bool | None:
+        """Whether the push provider knows a device token; None when it cannot be asked now."""
+        ...
+
+
+class TrustingCheck:
+    """Where no provider can be asked: the first send shows what a token is worth."""
+
+    async def is_good(self, token: str) -> bool | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldLinks:
+    """Key and IV of links that the original made (AES-CBC)."""
+
+    key: bytes
+    iv: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebDomains:
+    superusers: Superusers
+    keys: KeyStore
+    tokens: TokenCheck = field(default_factory=TrustingCheck)
+    old_links: OldLinks | None = None
+
+
+def domains_of(parts: Parts) -> WebDomains:
+    """Raises Unavailable where this process does not serve web domains."""
+    if parts.domains is None:
+        raise Unavailable("this process does not serve web domains")
+    return parts.domains
+
+
+async def admit(parts: Parts, scope: Scope) -> Identity:
+    """The superuser who calls."""
+    return await domains_of(parts).superusers.admit(scope)

@@ -1,0 +1,183 @@
+"""Endpoints that the original once had; clients that were written to them go on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from api.doppler import messages
+from api.doppler.contacts import GROUP
+from api.doppler.dialect import ERROR, PROBLEM, whole
+from api.doppler.parts import admit
+from api.route import Answer, Call, Route, Who
+from commands.push_contacts import BULK_MAX, DeletePushContact, push_contact_id, visitor_uid
+from domain.channel import WEBPUSH
+from domain.delivery import Receipt
+from domain.errors import Invalid, NotFound
+from projections import push_contacts
+
+
+class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a sender of the older API saw come of a message."""
+
+    device_token: str | None = None
+    sent_success: bool = False
+    event_date: datetime | None = None
+    details: str | None = None
+    message_id: UUID | None = None
+
+
+class PagesQuery(msgspec.Struct, frozen=True, kw_only=True):
+    page: str | None = None
+    per_page: str | None = None
+
+
+class GuidsByPage(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[str]
+    page: int
+    per_page: int
+
+
+async def delete_many(call: Call[list[str], None]) -> Answer:
+    """How many there were."""
+    if len(call.body) > BULK_MAX:
+        raise Invalid(f"give at most {BULK_MAX:,} tokens", field="body")
+    deleted = 0
+    for token in dict.fromkeys(call.body):
+        id = push_contact_id(call.parts.ids, token)
+        if await push_contacts.home_of(call.parts.models, id) == call.caller.realm:
+            deleted += await call.parts.bus.execute(DeletePushContact(device_token=token), call.context)
+    return Answer(deleted)
+
+
+async def note_history(call: Call[list[HistoryEvent], None]) -> Answer:
+    """Each becomes a receipt of its message: delivered, or bounced."""
+    if len(call.body) > BULK_MAX:
+        raise Invalid(f"give at most {BULK_MAX:,} events", field="body")
+    for event in call.body:
+        if not event.device_token or event.message_id is None:
+            continue
+        client = push_contact_id(call.parts.ids, event.device_token)
+        await call.parts.receipts.take(
+            Receipt(
+                realm=call.caller.realm,
+                message=event.message_id,
+                channel=WEBPUSH,
+                contact=None,
+                client=client,
+                kind="delivered" if event.sent_success else "bounced",
+                at=event.event_date if event.event_date and event.event_date.tzinfo else call.parts.clock(),
+                detail=f"reported:{event.details or ''}"[:1_000],
+            )
+        )
+    return Answer(b"", media_type="text/plain")
+
+
+async def to_domain(call: Call[messages.MessageBody, None]) -> Answer:
+    return await messages.to_domain(call)
+
+
+async def to_visitor(call: Call[messages.MessageBody, None]) -> Answer:
+    """A message of its own for one visitor."""
+    facts = await messages.sending(call.parts, call.path["domain"], call.caller.realm)
+    uid = visitor_uid(call.parts.ids, facts.realm, call.path["visitorGuid"])
+    contact = call.parts.ids.contact(facts.realm, uid)
+    id = await messages.send(call, facts, call.body.content(), contacts=(contact,))
+    return Answer(messages.Sent(id))
+
+
+async def kept_to_visitor(call: Call[str, None]) -> Answer:
+    if not call.body.strip():
+        raise Invalid("'visitorGuid' cannot be blank", field="visitorGuid")
+    row, facts = await messages.stored(call)
+    await messages.to_visitors(call, facts, row, {call.body: {}})
+    return Answer(messages.Sent(row["message"]))
+
+
+async def guids(call: Call[None, PagesQuery]) -> Answer:
+    page = whole(call.query.page, "page", 0, least=0, most=999_999_999)
+    per_page = whole(call.query.per_page, "per_page", 1_000, least=1, most=1_000)
+    domain = call.path["domain"].casefold()
+    rows = await push_contacts.visitors(
+        call.parts.models,
+        call.caller.realm,
+        domain,
+        after=None,
+        limit=page + per_page,
+    )
+    listed = rows[page:]
+    items = list(dict.fromkeys(row["visitor"] for row in listed))
+    return Answer(GuidsByPage(items=items, page=page + len(listed), per_page=per_page))
+
+
+def _post(path: str, handler: Any, body: Any, status: int, summary: str) -> Route:
+    return Route(
+        method="POST",
+        path=path,
+        handler=handler,
+        who=Who.SUPERUSER,
+        admit=admit,
+        dialect=ERROR,
+        body=body,
+        answer=messages.Sent,
+        statuses=(status,),
+        summary=summary,
+        group=GROUP,
+        reads=("messages",) if "messageId" in path else (),
+        errors=(NotFound,) if "messageId" in path else (),
+    )
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="DELETE",
+        path="/push-contacts/_bulk",
+        handler=delete_many,
+        who=Who.SUPERUSER,
+        admit=admit,
+        dialect=PROBLEM,
+        body=list[str],
+        answer=int,
+        summary="Delete push contacts by their device tokens; how many there were.",
+        group=GROUP,
+        reads=("push_contacts",),
+    ),
+    Route(
+        method="POST",
+        path="/history-events/_bulk",
+        handler=note_history,
+        who=Who.SUPERUSER,
+        admit=admit,
+        dialect=PROBLEM,
+        body=list[HistoryEvent],
+        answer=str,
+        media_type="text/plain",
+        summary="What an older sender saw come of its messages.",
+        group=GROUP,
+    ),
+    _post("/push-contacts/{domain}/message", to_domain, messages.MessageBody, 202, "Send to a domain."),
+    _post(
+        "/push-contacts/{domain}/{visitorGuid}/message",
+        to_visitor,
+        messages.MessageBody,
+        200,
+        "Send to one visitor of a domain.",
+    ),
+    _post("/message/{messageId}", kept_to_visitor, str, 200, "Send a kept message to one visitor."),
+    Route(
+        method="GET",
+        path="/push-contacts/{domain}/visitor-guids",
+        handler=guids,
+        who=Who.SUPERUSER,
+        admit=admit,
+        dialect=PROBLEM,
+        query=PagesQuery,
+        answer=GuidsByPage,
+        summary="A domain's visitors; page counts items, not pages.",
+        group=GROUP,
+        reads=("push_contacts",),
+    ),
+)

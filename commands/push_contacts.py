@@ -1,0 +1,191 @@
+"""Commands on the push contacts of web domains: browsers and devices that a site's script registered.
+
+A push contact is a client of the web domain's app. Its id comes from the site's name for the device alone, which is
+unique over all domains, as in the original.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from uuid import UUID
+
+import msgspec
+
+from commands.scope import Scope
+from domain.client import Client
+from domain.contact import Contact
+from domain.errors import Invalid, NotFound
+from domain.ids import Ids
+
+DEVICE_TOKEN_MAX = 4_096
+"""Characters."""
+NAME_MAX = 320
+"""Characters of an e-mail address or visitor guid."""
+BULK_MAX = 10_000
+"""Push contacts deleted by one call."""
+
+
+class PushAddress(msgspec.Struct, frozen=True):
+    """Where the device is reached. identity: what tells it from others (the token, or the endpoint)."""
+
+    channel: str
+    identity: str
+    address: str
+
+
+class RegisterPushContact(msgspec.Struct, frozen=True, kw_only=True):
+    """domain: in lower case."""
+
+    domain: str
+    device_token: str
+    address: PushAddress
+    email: str | None = None
+    visitor: str | None = None
+
+
+class SetPushAddress(msgspec.Struct, frozen=True, kw_only=True):
+    device_token: str
+    address: PushAddress
+
+
+class SetPushEmail(msgspec.Struct, frozen=True, kw_only=True):
+    device_token: str
+    email: str
+
+
+class SetPushVisitor(msgspec.Struct, frozen=True, kw_only=True):
+    device_token: str
+    visitor: str
+
+
+class DeletePushContact(msgspec.Struct, frozen=True, kw_only=True):
+    device_token: str
+
+
+def push_contact_id(ids: Ids, device_token: str) -> UUID:
+    """The id of the push contact that a site knows by this token, whatever its domain."""
+    return ids.derive("", "push-contact", digest_of(device_token))
+
+
+def digest_of(device_token: str) -> str:
+    """A client id that does not show the token."""
+    return hashlib.sha256(device_token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def visitor_uid(ids: Ids, realm: str, visitor: str) -> str:
+    """The uid of the contact that a site knows by this visitor guid."""
+    return f"visitor-{ids.derive(realm, 'visitor', visitor).hex}"
+
+
+def anonymous_uid(client: UUID) -> str:
+    return f"push-{client.hex}"
+
+
+async def register_push_contact(command: RegisterPushContact, scope: Scope) -> bool:
+    """Whether it was new, or deleted before. One that is there is left as it is."""
+    _assert_token(command.device_token)
+    for name, field in ((command.email, "email"), (command.visitor, "visitorGuid")):
+        if name is not None and len(name) > NAME_MAX:
+            raise Invalid(f"use at most {NAME_MAX} characters", field=field)
+    id = push_contact_id(scope.ids, command.device_token)
+    client = await scope.load(Client, id)
+    if client is not None and client.token is not None:
+        return False
+    contact = await _contact(scope, id, command.visitor)
+    if contact is None:
+        return False
+    if client is None:
+        client = _registered(command, scope, id, contact)
+    else:
+        client.link(at=scope.now, contact=contact.id, uid=contact.uid)
+        _set_address(client, command.address, scope)
+    client.introduce(
+        at=scope.now, device_token=command.device_token, email=command.email, visitor=command.visitor
+    )
+    await scope.save(contact, client)
+    return True
+
+
+async def set_push_address(command: SetPushAddress, scope: Scope) -> None:
+    client = await _living(command.device_token, scope)
+    _set_address(client, command.address, scope)
+    await scope.save(client)
+
+
+async def set_push_email(command: SetPushEmail, scope: Scope) -> None:
+    """Nothing happens for a token that nobody has registered."""
+    _assert_name(command.email, "email")
+    client = await scope.load(Client, push_contact_id(scope.ids, command.device_token))
+    if client is not None:
+        client.set_email(at=scope.now, email=command.email)
+        await scope.save(client)
+
+
+async def set_push_visitor(command: SetPushVisitor, scope: Scope) -> None:
+    """Nothing happens for a token that nobody has registered, nor for a visitor who was erased."""
+    _assert_name(command.visitor, "visitorGuid")
+    client = await scope.load(Client, push_contact_id(scope.ids, command.device_token))
+    if client is None:
+        return
+    contact = await _contact(scope, client.id, command.visitor)
+    if contact is not None:
+        client.link(at=scope.now, contact=contact.id, uid=contact.uid)
+        client.set_visitor(at=scope.now, visitor=command.visitor)
+        await scope.save(contact, client)
+
+
+async def delete_push_contact(command: DeletePushContact, scope: Scope) -> bool:
+    """Whether there was one."""
+    client = await scope.load(Client, push_contact_id(scope.ids, command.device_token))
+    if client is None or client.token is None:
+        return False
+    client.retire_address(at=scope.now, code="deleted")
+    await scope.save(client)
+    return True
+
+
+def _registered(command: RegisterPushContact, scope: Scope, id: UUID, contact: Contact) -> Client:
+    to = command.address
+    return Client.register(
+        id=id,
+        at=scope.now,
+        app=command.domain,
+        client_id=digest_of(command.device_token),
+        contact=contact.id,
+        uid=contact.uid,
+        channel=to.channel,
+        address=to.address,
+        token=scope.ids.token(scope.realm, to.channel, to.identity),
+    )
+
+
+def _set_address(client: Client, to: PushAddress, scope: Scope) -> None:
+    token = scope.ids.token(scope.realm, to.channel, to.identity)
+    client.set_address(at=scope.now, channel=to.channel, address=to.address, token=token)
+
+
+async def _contact(scope: Scope, client: UUID, visitor: str | None) -> Contact | None:
+    """The visitor's contact, or one for the device alone; None when that person was erased."""
+    uid = visitor_uid(scope.ids, scope.realm, visitor) if visitor else anonymous_uid(client)
+    id = scope.ids.contact(scope.realm, uid)
+    contact = await scope.load(Contact, id)
+    if contact is None:
+        return Contact.create(id=id, at=scope.now, uid=uid)
+    return None if contact.erased else contact
+
+
+async def _living(device_token: str, scope: Scope) -> Client:
+    client = await scope.load(Client, push_contact_id(scope.ids, device_token))
+    if client is None or client.token is None:
+        raise NotFound("Unexistent 'deviceToken'", field="deviceToken")
+    return client
+
+
+def _assert_token(device_token: str) -> None:
+    if not 1 <= len(device_token) <= DEVICE_TOKEN_MAX:
+        raise Invalid(f"deviceToken has 1 to {DEVICE_TOKEN_MAX:,} characters", field="deviceToken")
+
+
+def _assert_name(name: str, field: str) -> None:
+    if not name.strip() or len(name) > NAME_MAX:
+        raise Invalid(f"use 1 to {NAME_MAX} characters", field=field)

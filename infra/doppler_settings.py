@@ -1,0 +1,42 @@
+"""What the environment says about the doppler contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from infra.environment import Environment, Secret, key_size
+
+_HTTP = ("http", "https")
+
+
+class Doppler(msgspec.Struct, frozen=True):
+    """keys: of the superusers' tokens, a file or a folder. link_key, link_iv: of links that the original made.
+
+    visitors_url: where visitors with a mail address are told to, with visitors_token.
+    """
+
+    keys: Path | None
+    link_key: Secret | None
+    link_iv: Secret | None
+    visitors_url: str
+    visitors_token: Secret | None
+
+
+def read_doppler(env: Environment) -> Doppler:
+    env.together("DOPPLER_LINK_KEY", "DOPPLER_LINK_IV")
+    env.together("DOPPLER_VISITORS_URL", "DOPPLER_VISITORS_TOKEN")
+    return Doppler(
+        keys=env.file("DOPPLER_KEYS", folder_too=True),
+        link_key=env.secret(
+            "DOPPLER_LINK_KEY",
+            check=lambda text: key_size(text) in (16, 24, 32),
+            example="an AES key in base64",
+        ),
+        link_iv=env.secret(
+            "DOPPLER_LINK_IV", check=lambda text: key_size(text) == 16, example="16 bytes in base64"
+        ),
+        visitors_url=env.url("DOPPLER_VISITORS_URL", schemes=_HTTP, example="https://app.example.org"),
+        visitors_token=env.secret("DOPPLER_VISITORS_TOKEN"),
+    )

@@ -1,0 +1,237 @@
+"""Push contacts of web domains: by domain, by visitor, by mail address, and where each device's token is at home.
+
+Rows of an index say who once had the visitor guid or address; who has it now, the push contact's own row says. Nothing
+is counted but by looking.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from domain.client import Client
+from domain.ids import PARTITIONS, partition
+from domain.recorded import EVENTS, Recorded
+from projections.checks import count
+from projections.paging import stream
+from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
+
+BUCKETS = tuple(f"{number:02x}" for number in range(PARTITIONS))
+CHUNK = 500
+SAME_MAX = 500
+"""Push contacts of one visitor or mail address that are looked at."""
+
+PUSH_CONTACTS = Table(
+    projection="push_contacts",
+    name="push_contacts",
+    partition={"realm": "text", "domain": "text", "bucket": "text"},
+    clustering={"client": "uuid"},
+    columns={
+        "device_token": "text",
+        "email": "text",
+        "visitor": "text",
+        "introduced": "bigint",
+        "alive": "boolean",
+        "modified": "timestamp",
+    },
+)
+"""introduced: the position at which a site named it; clients of other apps have none. alive: it has an address."""
+
+VISITORS = Table(
+    projection="push_contacts",
+    name="push_visitors",
+    partition={"realm": "text", "domain": "text", "bucket": "text"},
+    clustering={"visitor": "text", "client": "uuid"},
+    columns={"since": "bigint"},
+)
+"""bucket: by the guid's first letter, so that the buckets in their order hold the guids in theirs."""
+
+MAILBOXES = Table(
+    projection="push_contacts",
+    name="push_mailboxes",
+    partition={"realm": "text", "domain": "text", "email": "text"},
+    clustering={"client": "uuid"},
+    columns={"since": "bigint"},
+)
+
+DOMAINS = Table(
+    projection="push_contacts",
+    name="push_domains",
+    partition={"realm": "text"},
+    clustering={"domain": "text"},
+    columns={"seen": "bigint"},
+)
+
+HOMES = Table(
+    projection="push_contacts",
+    name="push_homes",
+    partition={"realm": "text", "client": "uuid"},
+    columns={"home": "text", "domain": "text"},
+)
+"""realm: "", since a device's token is unique over all realms. home: the realm that it is in."""
+
+_FIRST = ("", *"123456789:", *"ABCDEFG", *"abcdefg")
+VISITOR_BUCKETS = tuple(f"{number:02d}" for number in range(len(_FIRST)))
+
+
+class PushContacts:
+    """The projection."""
+
+    name, version = "push_contacts", 1
+    streams = (EVENTS,)
+    tables = (PUSH_CONTACTS, VISITORS, MAILBOXES, DOMAINS, HOMES)
+
+    def project(self, fact: Recorded) -> Iterable[Write]:
+        event = fact.body
+        if not isinstance(event, Client.Event):
+            return
+        domain = getattr(event, "app", "").casefold()
+        values = _values(fact, event)
+        if not domain or not values:
+            return
+        client = event.originator_id
+        yield Put(PUSH_CONTACTS, _key(fact.realm, domain, client), values, fact.position)
+        since = {"since": fact.position}
+        if values.get("visitor"):
+            visitor = values["visitor"]
+            key: Key = (fact.realm, domain, visitor_bucket(visitor), visitor, client)
+            yield Put(VISITORS, key, since, fact.position)
+        if values.get("email"):
+            yield Put(MAILBOXES, (fact.realm, domain, values["email"], client), since, fact.position)
+        if isinstance(event, Client.Introduced):
+            yield Put(DOMAINS, (fact.realm, domain), {"seen": fact.position}, fact.position)
+            yield Put(HOMES, ("", client), {"home": fact.realm, "domain": domain}, fact.position)
+
+    async def check(self, generation: Generation) -> list[str]:
+        lost = await count(
+            generation, PUSH_CONTACTS, lambda row: row["introduced"] is not None and row["alive"] is None
+        )
+        return [f"{lost} push contacts are neither there nor deleted"] if lost else []
+
+
+def _values(fact: Recorded, event: Client.Event) -> dict[str, Any]:
+    match event:
+        case Client.Introduced():
+            return {
+                "device_token": event.device_token,
+                "email": event.email,
+                "visitor": event.visitor,
+                "introduced": fact.position,
+                "alive": True,
+                "modified": fact.at,
+            }
+        case Client.EmailSet():
+            return {"email": event.email, "modified": fact.at}
+        case Client.VisitorSet():
+            return {"visitor": event.visitor}
+        case Client.AddressSet():
+            return {"alive": True, "modified": fact.at}
+        case Client.AddressRetired():
+            return {"alive": False, "modified": fact.at}
+        case Client.ContactLinked(contact=None):
+            return {"device_token": None, "email": None, "visitor": None}
+        case _:
+            return {}
+
+
+def visitor_bucket(visitor: str) -> str:
+    return VISITOR_BUCKETS[bisect_right(_FIRST, visitor[:1]) - 1]
+
+
+def _key(realm: str, domain: str, client: UUID) -> Key:
+    return (realm, domain, partition(client), client)
+
+
+def is_alive(row: Row | None) -> bool:
+    return row is not None and row["introduced"] is not None and bool(row["alive"])
+
+
+async def every(models: ReadModels, realm: str, domain: str) -> AsyncIterator[Row]:
+    """All push contacts of a domain, deleted ones included."""
+    partitions = [(realm, domain, bucket) for bucket in BUCKETS]
+    rows: AsyncGenerator[Row] = stream(models, PUSH_CONTACTS, partitions, cursor=None, chunk=CHUNK)
+    async for row in rows:
+        if row["introduced"] is not None:
+            yield row
+
+
+async def of_mailbox(models: ReadModels, realm: str, domain: str, email: str) -> list[Row]:
+    """The push contacts that have this mail address now, deleted ones left out."""
+    listed = await models.range(MAILBOXES, (realm, domain, email), limit=SAME_MAX)
+    rows = await _rows(models, realm, domain, [row["client"] for row in listed])
+    return [row for row in rows if row["email"] == email and is_alive(row)]
+
+
+async def of_visitor(models: ReadModels, realm: str, domain: str, visitor: str) -> list[Row]:
+    """The push contacts that this visitor uses now, deleted ones left out."""
+    key = (realm, domain, visitor_bucket(visitor))
+    listed = await _of_visitor(models, key, visitor)
+    rows = await _rows(models, realm, domain, [row["client"] for row in listed])
+    return [row for row in rows if row["visitor"] == visitor and is_alive(row)]
+
+
+async def visitors(
+    models: ReadModels, realm: str, domain: str, *, after: str | None, limit: int
+) -> list[Row]:
+    """The next `limit` push contacts of visitors after a guid, in the guids' order."""
+    found: list[Row] = []
+    first = VISITOR_BUCKETS.index(visitor_bucket(after)) if after else 0
+    for bucket in VISITOR_BUCKETS[first:]:
+        cursor: Key | None = (after,) if after and bucket == VISITOR_BUCKETS[first] else None
+        while len(found) < limit:
+            listed = await models.range(VISITORS, (realm, domain, bucket), after=cursor, limit=CHUNK)
+            rows = {row["client"]: row for row in await _rows(models, realm, domain, _clients(listed))}
+            found += [
+                each
+                for each in listed
+                if is_alive(rows.get(each["client"])) and rows[each["client"]]["visitor"] == each["visitor"]
+            ]
+            if len(listed) < CHUNK:
+                break
+            cursor = (listed[-1]["visitor"], listed[-1]["client"])
+    return found[:limit]
+
+
+async def domains(models: ReadModels, realm: str) -> list[str]:
+    """Every domain that has, or had, a push contact, by name."""
+    names: list[str] = []
+    while True:
+        after = (names[-1],) if names else None
+        rows = await models.range(DOMAINS, (realm,), after=after, limit=CHUNK)
+        names += [row["domain"] for row in rows]
+        if len(rows) < CHUNK:
+            return names
+
+
+async def quantities(models: ReadModels, realm: str, domain: str) -> tuple[int, int]:
+    """(active, deleted) push contacts, counted by looking at each."""
+    active = deleted = 0
+    async for row in every(models, realm, domain):
+        if row["alive"]:
+            active += 1
+        else:
+            deleted += 1
+    return active, deleted
+
+
+async def home_of(models: ReadModels, client: UUID) -> str | None:
+    """The realm of a push contact."""
+    row = await models.get(HOMES, ("", client))
+    return row["home"] if row else None
+
+
+async def _of_visitor(models: ReadModels, key: Key, visitor: str) -> list[Row]:
+    lowest = UUID(int=0)
+    rows = await models.range(VISITORS, key, after=(visitor, lowest), limit=SAME_MAX)
+    return [row for row in rows if row["visitor"] == visitor]
+
+
+def _clients(listed: Sequence[Row]) -> list[UUID]:
+    return [row["client"] for row in listed]
+
+
+async def _rows(models: ReadModels, realm: str, domain: str, clients: Sequence[UUID]) -> list[Row]:
+    found = await models.get_many(PUSH_CONTACTS, [_key(realm, domain, client) for client in clients])
+    return [row for row in found if row is not None]
