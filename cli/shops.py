@@ -16,6 +16,7 @@ from cli.bootstrap import Exchange
 from cli.jwks import FileKeys
 from domain.context import Context
 from infra.draining import draining
+from infra.nats.leases import Lease
 from infra.nats.requests import request_bus
 from infra.settings import Settings, SettingsError
 from infra.supervisor import Role, Stop
@@ -23,6 +24,8 @@ from processes.res import ResService
 
 if TYPE_CHECKING:
     from infra.firebase import FirebaseRevocations
+
+RES = "res-service"
 
 
 def shops_of(exchange: Exchange, verifier: Verifier) -> Shops:
@@ -42,7 +45,7 @@ def make_door(settings: Settings, verifier: Verifier) -> Door:
 
 
 def res_service(exchange: Exchange) -> Role:
-    """Shops for RES gateways. One process serves it: the one that projects."""
+    """Shops for RES gateways; of all processes that run it, one at a time has the lease to."""
     settings, log = exchange.session.settings, exchange.log
     door = make_door(settings, Verifier(FileKeys(exchange.session.keyring.jwt), now_s=time.time))
 
@@ -53,6 +56,7 @@ def res_service(exchange: Exchange) -> Role:
         async with request_bus(log.js.connection) as bus:
             await ResService(
                 bus=bus,
+                lease=Lease(log.js, RES, stop),
                 events=draining(log, stop),
                 models=exchange.store,
                 watermark=exchange.watermark,
@@ -60,7 +64,7 @@ def res_service(exchange: Exchange) -> Role:
                 publish=publish,
             ).run()
 
-    return Role("res-service", run)
+    return Role(RES, run)
 
 
 def _firebase(settings: Settings) -> FirebaseVerifier:

@@ -2,19 +2,19 @@
 
 Serves the RES service protocol 1.2 (https://resgate.io/docs/specification/res-service-protocol/): get, access, call
 and auth requests for `updates.store.<id>`, add and remove events, and system.reset whenever events may have been
-lost. Answers and events of one shop leave in one order, so only one process may serve at a time. Never decides who
-is who: `admit` does.
+lost. Answers and events of one shop must leave in one order, so one process at a time has the lease to give them;
+any number stand by, and all of them answer calls. Never decides who is who: `admit` does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
-from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -34,12 +34,12 @@ from domain.shop import (
     topic_of,
 )
 from processes.port import Log, Poison
+from processes.res_port import Admit, Bus, Known, Lease, Publish, Reply, Unwatch
+from processes.res_rings import LAST, Item, Ring
 from processes.watermark import Watermark
 from projections import shop_queries, shops
 from projections.port import ReadModels
 
-LAST = 50
-"""Updates in a collection: what a merchant's page shows at once; older ones are in the archive."""
 RINGS_MAX = 2_000
 """Collections kept in memory, about 50 MiB; the one asked for longest ago is given up, and its gateways are told."""
 LOAD_S_MAX = 2.0
@@ -47,43 +47,15 @@ LOAD_S_MAX = 2.0
 CONNECTIONS_MAX = 50_000
 """Signed-in connections whose token's end is watched."""
 SWEEP_S = 1.0
-WATCHES = ("get.updates.store.*", "access.updates.store.*", "call.updates.store.*.*", "auth.updates.>")
+CALLS = "call.updates.store.*.*"
+"""What any process may answer, one each."""
+GROUP = "msgxc-res"
+WATCHES = ("get.updates.store.*", "access.updates.store.*", "auth.updates.>")
+"""What the holder of the lease alone answers: its events build on its answers, and it ends what it has signed in."""
 _CID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
 
 log = structlog.get_logger(__name__)
-
-Reply = Callable[[bytes], Awaitable[None]]
-Handle = Callable[[str, bytes, Reply], Awaitable[None]]
-Unwatch = Callable[[], Awaitable[None]]
-
-
-class Bus(Protocol):
-    """Core messaging: what is sent while the connection is lost is lost. Sends keep their order.
-
-    Errors: domain.errors.Unavailable.
-    """
-
-    async def watch(self, subject: str, handle: Handle) -> Unwatch:
-        """Have each request handled, a bounded number at a time; once this returns, requests come."""
-        ...
-
-    async def send(self, subject: str, payload: bytes) -> None: ...
-
-    def on_reconnect(self, call: Callable[[], None]) -> Callable[[], None]: ...
-
-
-class Known(Protocol):
-    """Who a token stands for, and until when (seconds since 1970)."""
-
-    @property
-    def caller(self) -> Caller: ...
-    @property
-    def expires_at_s(self) -> float: ...
-
-
-Admit = Callable[[str | None], Awaitable[Known]]
-Publish = Callable[[UUID, bytes, str, Context], Awaitable[int]]
 
 
 class _Token(msgspec.Struct):
@@ -122,44 +94,6 @@ _DENIED = Refusal("system.accessDenied", "Access denied")
 _NOT_FOUND = Refusal("system.notFound", "Not found")
 
 
-class Item(NamedTuple):
-    """One value of a collection; sorts as the collection does: by the till's time, then as published."""
-
-    created_us: int
-    position: int
-    body: bytes
-
-    @property
-    def value(self) -> bytes:
-        return b'{"data":' + self.body + b"}"
-
-
-class Ring:
-    """The newest LAST items of one shop. Gateways mirror it as soon as it is loaded."""
-
-    def __init__(self) -> None:
-        self.items: list[Item] = []
-        self.is_loaded = False
-        self.lock = asyncio.Lock()
-
-    def add(self, item: Item) -> list[tuple[str, bytes]]:
-        """Put it in its place; the events that tell so. Once is enough."""
-        index = bisect_left(self.items, item[:2], key=lambda held: held[:2])
-        if index < len(self.items) and self.items[index].position == item.position:
-            return []
-        if index == 0 and len(self.items) == LAST:
-            return []
-        self.items.insert(index, item)
-        events = [("add", b'{"value":' + item.value + b',"idx":%d}' % index)]
-        if len(self.items) > LAST:
-            del self.items[0]
-            events.append(("remove", b'{"idx":0}'))
-        return events
-
-    def result(self) -> bytes:
-        return b'{"result":{"collection":[' + b",".join([item.value for item in self.items]) + b"]}}"
-
-
 class ResService:
     """run() serves until cancelled, or until the log is drained. Raises LogMismatch."""
 
@@ -167,6 +101,7 @@ class ResService:
         self,
         *,
         bus: Bus,
+        lease: Lease,
         events: Log,
         models: ReadModels,
         watermark: Watermark,
@@ -174,31 +109,68 @@ class ResService:
         publish: Publish,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        self._bus, self._log, self._models, self._watermark = bus, events, models, watermark
+        self._bus, self._lease, self._log = bus, lease, events
+        self._models, self._watermark = models, watermark
         self._admit, self._publish, self._now_s = admit, publish, now_s
         self._rings: OrderedDict[UUID, Ring] = OrderedDict()
         self._ends_s: OrderedDict[str, float] = OrderedDict()
         self._reset = asyncio.Event()
         self.position = 0
+        self.is_serving = False
 
     async def run(self) -> None:
-        self.position = await self._log.end(SHOPS)
-        start = Checkpoint(SHOPS, self.position, await self._log.epoch(SHOPS))
-        forget = self._bus.on_reconnect(self._reset.set)
-        unwatches = [await self._bus.watch(subject, self.handle) for subject in WATCHES]
-        self._reset.set()
+        unwatch = await self._bus.watch(CALLS, self.handle, group=GROUP)
         try:
+            while await self._lease.take():
+                self.is_serving = True
+                try:
+                    if await self._serve():
+                        return
+                finally:
+                    self.is_serving = False
+                    await self._lease.give_back()
+        finally:
+            await unwatch()
+
+    async def _serve(self) -> bool:
+        """As the one that holds the lease. True when the log is drained, False when the lease is lost."""
+        self._rings.clear()
+        self._ends_s.clear()
+        self.position = await self._log.end(SHOPS)
+        forget = self._bus.on_reconnect(self._reset.set)
+        unwatches: list[Unwatch] = []
+        try:
+            for subject in WATCHES:
+                unwatches += [await self._bus.watch(subject, self._handle_as_holder)]
+            # Whatever the holder before us did not tell is in what gateways now ask for.
+            self._reset.set()
             async with asyncio.TaskGroup() as group:
                 beside = [group.create_task(self._send_resets()), group.create_task(self._end_tokens())]
-                async for facts in self._log.follow(SHOPS, start):
-                    for fact in facts:
-                        await self._take(fact)
-                for task in beside:
+                following = group.create_task(self._follow())
+                keeping = group.create_task(self._lease.keep())
+                await asyncio.wait((following, keeping), return_when=asyncio.FIRST_COMPLETED)
+                is_drained = following.done()
+                for task in (*beside, following, keeping):
                     task.cancel()
         finally:
             forget()
             for unwatch in unwatches:
                 await unwatch()
+        return is_drained
+
+    async def _follow(self) -> None:
+        start = Checkpoint(SHOPS, self.position, await self._log.epoch(SHOPS))
+        async for facts in self._log.follow(SHOPS, start):
+            for fact in facts:
+                await self._take(fact)
+
+    async def _handle_as_holder(self, subject: str, payload: bytes, reply: Reply) -> None:
+        async def reply_if_held(answer: bytes) -> None:
+            # We may have been suspended, and another process may be the one whose events build on its answers.
+            if self._lease.is_held:
+                await reply(answer)
+
+        await self.handle(subject, payload, reply_if_held)
 
     async def handle(self, subject: str, payload: bytes, reply: Reply) -> None:
         """One request of a gateway."""
@@ -235,6 +207,8 @@ class ResService:
         async with ring.lock:
             if not ring.is_loaded:
                 await self._load(shop, ring)
+            if self._rings.get(shop) is not ring:
+                raise Unavailable("ask again")  # given up meanwhile: no event would follow this answer
             # Within the lock: an event must not overtake the answer that it builds on.
             await reply(ring.result())
 
@@ -278,13 +252,18 @@ class ResService:
                 await self._send_or_reset(f"event.{_resource(message.shop_id)}.{event}", payload)
 
     async def _send_or_reset(self, subject: str, payload: bytes) -> None:
+        if not self._lease.is_held:
+            return  # the next holder's reset tells it
         try:
             await self._bus.send(subject, payload)
         except Unavailable:
             self._reset.set()
 
     async def _access(self, shop: UUID, request: _Request) -> bytes:
-        caller = (await self._admit(request.token.jwt if request.token else None)).caller
+        known = await self._admit(request.token.jwt if request.token else None)
+        # Signed in by the holder before us, perhaps: gateways ask again after a reset.
+        await self._note_end(request.cid, known)
+        caller = known.caller
         result: dict[str, Any] = {}
         if _may(assert_may_read, caller, shop):
             result["get"] = True
@@ -321,12 +300,18 @@ class ResService:
         bearer = _BEARER.fullmatch(headers[0]) if headers else None
         jwt = given or (bearer[1] if bearer else "")
         known = await self._admit(jwt)
-        self._ends_s.pop(request.cid, None)
-        if len(self._ends_s) >= CONNECTIONS_MAX:
-            await self._sign_out(self._ends_s.popitem(last=False)[0])
-        self._ends_s[request.cid] = known.expires_at_s
+        await self._note_end(request.cid, known)
         await self._bus.send(f"conn.{request.cid}.token", _encode({"token": {"jwt": jwt}}))
         return _encode({"result": None})
+
+    async def _note_end(self, cid: str, known: Known) -> None:
+        """When to take the connection's token back."""
+        if not _CID.fullmatch(cid) or known.expires_at_s == math.inf:
+            return
+        self._ends_s.pop(cid, None)
+        if len(self._ends_s) >= CONNECTIONS_MAX:
+            await self._sign_out(self._ends_s.popitem(last=False)[0])
+        self._ends_s[cid] = known.expires_at_s
 
     async def _sign_out(self, cid: str) -> None:
         await self._send_or_reset(f"conn.{cid}.token", _encode({"token": None}))
@@ -345,6 +330,8 @@ class ResService:
         while True:
             await self._reset.wait()
             self._reset.clear()
+            if not self._lease.is_held:
+                continue
             every = [_resource_pattern()]
             try:
                 await self._bus.send("system.reset", _encode({"resources": every, "access": every}))

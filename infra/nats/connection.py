@@ -204,15 +204,18 @@ class Connection(Client):
             raise
         return waiting
 
-    async def route(self, subject: str, route: Route) -> Subscription:
-        """Subscribe; `route` gets each frame as it is read and must neither block nor raise."""
+    async def route(self, subject: str, route: Route, *, group: str = "") -> Subscription:
+        """Subscribe; `route` gets each frame as it is read and must neither block nor raise.
+
+        group: of all that subscribe in the same one, each frame goes to one.
+        """
         await self.wait_up()
         self._routes[self._sid + 1] = route  # the id that subscribe is about to give
-        return await self.subscribe(subject)
+        return await self.subscribe(subject, queue=group)
 
-    async def route_surely(self, subject: str, route: Route) -> Subscription:
+    async def route_surely(self, subject: str, route: Route, *, group: str = "") -> Subscription:
         """As `route`; returns once the server knows, so that whatever is published from now on comes."""
-        subscription = await self.route(subject, route)
+        subscription = await self.route(subject, route, group=group)
         try:
             await self.flush(timeout=CONNECT_TIMEOUT_S)
         except (nats.errors.Error, OSError) as error:

@@ -31,7 +31,7 @@ class RequestBus:
         self._connection, self._tasks = connection, tasks
         self._under_way = 0
 
-    async def watch(self, subject: str, handle: Handle) -> Callable[[], Awaitable[None]]:
+    async def watch(self, subject: str, handle: Handle, *, group: str = "") -> Callable[[], Awaitable[None]]:
         def on_frame(frame: Frame) -> None:
             if not frame.reply:
                 return
@@ -41,7 +41,7 @@ class RequestBus:
             self._under_way += 1
             self._tasks.create_task(self._answer(frame, handle))
 
-        subscription = await self._connection.route_surely(subject, on_frame)
+        subscription = await self._connection.route_surely(subject, on_frame, group=group)
         return lambda: self._connection.unroute(subscription)
 
     async def _answer(self, frame: Frame, handle: Handle) -> None:

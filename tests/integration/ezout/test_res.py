@@ -22,13 +22,18 @@ import pytest_asyncio
 from api.auth import Verifier
 from api.ezout.door import JwtDoor
 from domain.context import Context
+from infra.log.log import JetStreamLog
 from infra.log.opened import open_log
 from infra.nats.connection import Connection, connected
-from infra.nats.frames import Frame
+from infra.nats.frames import Frame, publish_frame
+from infra.nats.leases import Lease
 from infra.nats.requests import request_bus
 from infra.nats.server import NatsServer
-from processes.res import LAST, ResService
+from infra.nats.streams import LEASE_S
+from processes.res import ResService
+from processes.res_rings import LAST
 from tests.fixtures.nats import MASTER_KEY, log_config, wipe
+from tests.fixtures.proxy import proxy_to
 from tests.integration.ezout.market import Market, market, merchant, some_shop, update
 from tests.memory.site import PATIENCE_S, eventually, token
 
@@ -71,17 +76,19 @@ async def gateway(server: NatsServer) -> AsyncIterator[Gateway]:
 
 
 @asynccontextmanager
-async def serving(fair: Market) -> AsyncIterator[ResService]:
-    """The service over the market's log and read models."""
+async def serving(fair: Market, log: JetStreamLog | None = None) -> AsyncIterator[ResService]:
+    """The service over the market's log, or a connection of its own to it, and the market's read models."""
+    log = log or fair.log
     door = JwtDoor(Verifier(fair.keys, now_s=time.time))
 
     async def publish(shop: UUID, body: bytes, topic: str, context: Context) -> int:
         return await fair.shops.publish(shop, body, topic=topic, context=context)
 
-    async with request_bus(fair.log.js.connection) as bus:
+    async with request_bus(log.js.connection) as bus:
         service = ResService(
             bus=bus,
-            events=fair.log,
+            lease=Lease(log.js, "res-service", asyncio.Event()),
+            events=log,
             models=fair.site.world.models,
             watermark=fair.site.world.watermark,
             admit=lambda jwt: door.admit(jwt, ""),
@@ -191,8 +198,6 @@ async def test_answers_and_events_build_on_each_other(scene: Scene) -> None:
         await connection.route_surely(subject, on_frame)
         for subject in (f"event.updates.store.{shop}.*", "answers")
     ]
-    from infra.nats.frames import publish_frame
-
     async with asyncio.TaskGroup() as group:
         group.create_task(scene.fair.sent(30, shop=shop, start=1))
         for _ in range(10):
@@ -326,6 +331,79 @@ async def test_a_lost_connection_resets_what_gateways_hold(own_server: NatsServe
             while (await heard.event())[0] != f"event.updates.store.{shop}.add":
                 pass
         assert await heard.collection(shop) == [0, 1]
+
+
+async def _mirror(heard: Gateway, shop: UUID, mirror: list[int], *, until: list[int]) -> int:
+    """Do as a gateway does until the mirror is so: apply events, ask again after a reset. The number of resets."""
+    resets = 0
+    while mirror != until:
+        match await heard.event():
+            case ("system.reset", _):
+                resets += 1
+                mirror[:] = await heard.collection(shop)
+            case (subject, payload) if subject == f"event.updates.store.{shop}.add":
+                mirror.insert(payload["idx"], payload["value"]["data"]["product_id"])
+            case _:
+                pass
+        assert len(mirror) == len(set(mirror)), mirror
+    return resets
+
+
+async def test_of_many_processes_one_answers_and_a_lost_one_is_replaced_within_seconds(
+    own_server: NatsServer,
+) -> None:
+    """Two run: each get has one answer, each update one event. The holder is cut off: the other one goes on.
+
+    What a gateway mirrors has no gap and no repeat; the one that was cut off stands by when it is back.
+    """
+    config = log_config(own_server)
+    async with (
+        proxy_to(int(own_server.url.rpartition(":")[2])) as proxy,
+        open_log(config, master_key=MASTER_KEY) as log,
+        open_log(log_config(own_server, url=proxy.url), master_key=MASTER_KEY) as behind,
+        market(log) as fair,
+        gateway(own_server) as heard,
+        serving(fair, behind) as first,
+    ):
+        assert (await heard.event())[0] == "system.reset"
+        async with serving(fair) as second:
+            shop, mirror = some_shop(), list[int]()
+            await fair.sent(2, shop=shop)
+            assert await _answers(heard, f"get.updates.store.{shop}") == 1
+            assert await _answers(heard, f"call.updates.store.{shop}.none") == 1
+            mirror += await heard.collection(shop)
+            await fair.sent(2, shop=shop, start=2)
+            assert await _mirror(heard, shop, mirror, until=[0, 1, 2, 3]) == 0
+            assert heard.events.empty()
+            assert (first.is_serving, second.is_serving) == (True, False)
+            proxy.cut(refuse=True)
+            began_s = time.monotonic()
+            await fair.sent(2, shop=shop, start=4)
+            assert await _mirror(heard, shop, mirror, until=[0, 1, 2, 3, 4, 5]) == 1
+            assert time.monotonic() - began_s < LEASE_S + 2
+            proxy.admit()
+            await behind.js.connection.wait_up()
+            await eventually(lambda: not first.is_serving)
+            await fair.sent(2, shop=shop, start=6)
+            assert await _mirror(heard, shop, mirror, until=list(range(8))) == 0
+            assert await _answers(heard, f"get.updates.store.{shop}") == 1
+        # It has given the lease back: nobody waits for its end.
+        began_s = time.monotonic()
+        await fair.sent(1, shop=shop, start=8)
+        assert await _mirror(heard, shop, mirror, until=list(range(9))) == 1
+        assert time.monotonic() - began_s < LEASE_S / 2
+
+
+async def _answers(heard: Gateway, subject: str) -> int:
+    """How many answer: nobody who answers late is missed, since its answer comes before the next question's."""
+    found: list[Frame] = []
+    connection = heard.connection
+    watching = await connection.route_surely("several.answers", found.append)
+    await connection.send(publish_frame(subject, b"{}", reply="several.answers"))
+    for _ in range(3):
+        await heard.ask(subject)
+    await connection.unroute(watching)
+    return len(found)
 
 
 def _stock() -> tuple[str, str, str]:

@@ -1,0 +1,63 @@
+"""What the RES service needs of the world: a bus, a lease, and who callers are. Implementations live in infra/."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+from uuid import UUID
+
+from domain.context import Caller, Context
+
+Reply = Callable[[bytes], Awaitable[None]]
+Handle = Callable[[str, bytes, Reply], Awaitable[None]]
+Unwatch = Callable[[], Awaitable[None]]
+
+
+class Bus(Protocol):
+    """Core messaging: what is sent while the connection is lost is lost. Sends keep their order.
+
+    Errors: domain.errors.Unavailable.
+    """
+
+    async def watch(self, subject: str, handle: Handle, *, group: str = "") -> Unwatch:
+        """Have each request handled, a bounded number at a time; once this returns, requests come.
+
+        group: of all who watch in the same one, each request goes to one.
+        """
+        ...
+
+    async def send(self, subject: str, payload: bytes) -> None: ...
+
+    def on_reconnect(self, call: Callable[[], None]) -> Callable[[], None]: ...
+
+
+class Lease(Protocol):
+    """At most one process holds it at a time."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nobody else can hold it now; it may turn False at any time."""
+        ...
+
+    async def take(self) -> bool:
+        """Wait until it is ours; False once the process is to stop."""
+        ...
+
+    async def keep(self) -> None:
+        """Renew it; returns once it is lost."""
+        ...
+
+    async def give_back(self) -> None: ...
+
+
+class Known(Protocol):
+    """Who a token stands for, and until when (seconds since 1970)."""
+
+    @property
+    def caller(self) -> Caller: ...
+    @property
+    def expires_at_s(self) -> float: ...
+
+
+Admit = Callable[[str | None], Awaitable[Known]]
+Publish = Callable[[UUID, bytes, str, Context], Awaitable[int]]
