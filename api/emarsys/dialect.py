@@ -12,7 +12,7 @@ import msgspec
 
 from api.endpoint import decode_query
 from api.problem import decoding_error, problem_of
-from api.route import Answer
+from api.route import Answer, Header
 from domain.errors import Forbidden, Invalid, MsgxcError, NotFound, TooLarge, TooMany, Unauthenticated
 
 V3_MEDIA_TYPE, V4_MEDIA_TYPE = "application/problem+json", "application/json"
@@ -44,7 +44,7 @@ class V3:
     def refusal(self, error: MsgxcError) -> Answer:
         status = status_of(error)
         problem = msgspec.structs.replace(problem_of(error), status=status)
-        return Answer(msgspec.json.encode(problem), status, media_type=V3_MEDIA_TYPE)
+        return Answer(msgspec.json.encode(problem), status, media_type=V3_MEDIA_TYPE, headers=_headers(error))
 
 
 class V4Detail(msgspec.Struct, frozen=True):
@@ -77,7 +77,12 @@ class V4:
     def refusal(self, error: MsgxcError) -> Answer:
         detail = V4Detail(error.code, error.detail)
         failure = V4Failure(V4Error(code_of(error), error.detail, error.field or "request", (detail,)))
-        return Answer(msgspec.json.encode(failure), status_of(error), media_type=V4_MEDIA_TYPE)
+        return Answer(
+            msgspec.json.encode(failure),
+            status_of(error),
+            media_type=V4_MEDIA_TYPE,
+            headers=_headers(error),
+        )
 
 
 CODES: tuple[tuple[type[MsgxcError], str], ...] = (
@@ -111,6 +116,11 @@ def status_of(error: MsgxcError) -> int:
             return 402
         case _:
             return error.status
+
+
+def _headers(error: MsgxcError) -> tuple[Header, ...]:
+    # The rest of a body that is too large is not read: the connection cannot be used again.
+    return ((b"connection", b"close"),) if isinstance(error, TooLarge) else ()
 
 
 def decode_lax(kind: Any, content: bytes) -> Any:

@@ -106,6 +106,7 @@ async def test_bad_calls_are_400_in_the_generations_own_form(it: Site, base: str
             assert got.json()["status"] == 400
     large = await good.call("POST", "/client", {"x": "y" * 300_000})
     assert (large.status_code, large.json() is not None) == (413, True)
+    assert large.headers["connection"] == "close"
     assert count(it) == before
 
 
