@@ -11,6 +11,7 @@ Ids on subjects are 32 hex digits; <dispatch> is `<message>-<page>-<try>`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -76,7 +77,9 @@ class Dispatch(msgspec.Struct, frozen=True):
 
     page: the audience page's number; `x<n>` follows when a channel needs more than one dispatch for it,
     `f<first>` when a slice of another dispatch is tried again. attempt: 1 for the first try. accepted_at: when the
-    message was accepted, or fell due. app: of the app that sends, "" when none does.
+    message was accepted, or fell due. app: of the app that sends, "" when none does. perhaps_sent: for each recipient
+    since when an earlier try may have been sent, None: it was not; () for none of them; None in dispatches from before
+    this was told.
     """
 
     realm: str
@@ -96,6 +99,13 @@ class Dispatch(msgspec.Struct, frozen=True):
     correlation: str = ""
     halts: int = 0
     app: str = ""
+    perhaps_sent: tuple[datetime | None, ...] | None = None
+
+    def perhaps_sent_to(self, index: int) -> datetime | None:
+        """Since when an earlier try may have been sent to a recipient; None when there was none, or it was refused."""
+        if self.perhaps_sent is None:
+            return None if self.attempt == 1 else self.accepted_at
+        return self.perhaps_sent[index] if self.perhaps_sent else None
 
     @property
     def is_first(self) -> bool:
@@ -128,6 +138,16 @@ class Attempt(msgspec.Struct, frozen=True):
     gateway: str
     started_at: datetime
     repeats: int | None = None
+
+
+def begun_at(attempts: Mapping[int, Attempt], position: int) -> datetime | None:
+    """When the attempt at a position began, or the first of those that it repeats; None for one that is not known."""
+    began: datetime | None = None
+    found = attempts.get(position)
+    while found is not None:
+        began = found.started_at
+        found = attempts.get(found.repeats) if found.repeats is not None else None
+    return began
 
 
 class Result(msgspec.Struct, frozen=True, array_like=True):

@@ -91,10 +91,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """What is sent to every address of a slice.
 
     urgency: 1 (very low) to 4 (high). expires_at: how long the provider may keep it. Whether it is still to be sent at
-    all is the caller's decision, since a time to live of zero means one try at once. repeats_since: set when an earlier
-    try may have been sent, at that time or later; where no id of ours lets a repeat replace the first, the gateway asks
-    the provider before it sends again.
-    tid: the thread's outside id, None for a message without a thread. app: who sends it to its own clients, None when
+    all is the caller's decision, since a time to live of zero means one try at once. tid: the thread's outside id,
+    None for a message without a thread. app: who sends it to its own clients, None when
     no app does.
     """
 
@@ -105,16 +103,19 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     content: Content
     urgency: int
     expires_at: datetime
-    repeats_since: datetime | None = None
     app: AppSender | None = None
 
 
 class Target(msgspec.Struct, frozen=True):
-    """One address. client: whose it is, None when it belongs to the contact itself."""
+    """One address. client: whose it is, None when it belongs to the contact itself. repeats_since: set when an earlier
+    try may have been sent, at that time or later; where no id of ours lets a repeat replace the first, the gateway asks
+    the provider before it sends again.
+    """
 
     address: str
     contact: UUID | None
     client: UUID | None
+    repeats_since: datetime | None = None
 
     def send_id(self, message: UUID) -> str:
         """Stable over repeats: the same message to the same target has the same id."""

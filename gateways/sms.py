@@ -88,9 +88,7 @@ class SmsGateway:
     ) -> Sequence[Outcome]:
         loop, now = asyncio.get_running_loop(), self._clock()
         until = loop.time() + deadline_s
-        verdicts: list[Verdict | None] = [None] * len(targets)
-        if notice.repeats_since is not None:
-            verdicts = await self._earlier(notice, targets, notice.repeats_since, deadline_s=deadline_s)
+        verdicts = await self._earlier(notice, targets, deadline_s=deadline_s)
         unsent = [index for index, verdict in enumerate(verdicts) if verdict is None]
         requests = [Request(self._path.encode(), self._form(notice, targets[index], now)) for index in unsent]
         results = await self._transport.post_many(requests, deadline_s=until - loop.time())
@@ -99,12 +97,17 @@ class SmsGateway:
         return conclude([verdict for verdict in verdicts if verdict is not None])
 
     async def _earlier(
-        self, notice: Notice, targets: Sequence[Target], since: datetime, *, deadline_s: float
+        self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
     ) -> list[Verdict | None]:
-        """What became of an earlier try, None where there is none at Twilio."""
-        paths = [self._query(target) for target in targets]
-        results = await self._transport.get_many(paths, deadline_s=deadline_s)
-        return [found_in(result, notice.content.text, since, self._clock()) for result in results]
+        """What became of an earlier try whose answer was lost; None where there was none, or Twilio has none."""
+        verdicts: list[Verdict | None] = [None] * len(targets)
+        lost = [(i, target, target.repeats_since) for i, target in enumerate(targets) if target.repeats_since]
+        if lost:
+            paths = [self._query(target) for _, target, _ in lost]
+            results = await self._transport.get_many(paths, deadline_s=deadline_s)
+            for (index, _, since), result in zip(lost, results, strict=True):
+                verdicts[index] = found_in(result, notice.content.text, since, self._clock())
+        return verdicts
 
     def check(self, content: Content) -> None:
         if not content.text.strip():

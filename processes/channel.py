@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from commands.port import KeyStore, VersionConflict
-from domain.delivery import Attempt, Dispatch, Lane, OutcomeSlice, Result, Sealed
+from domain.delivery import Attempt, Dispatch, Lane, OutcomeSlice, Result, Sealed, begun_at
 from domain.outcome import Expired, Outcome, Retry, Suppressed, Unknown
 from domain.recorded import DELIVERY
 from domain.retry import HALTED
@@ -50,6 +50,14 @@ class Progress:
         self.first = 0
         self.repeats: int | None = None
         self.repeats_before = 0
+        self.repeats_since: datetime | None = None
+
+    def perhaps_sent(self, dispatch: Dispatch, index: int) -> datetime | None:
+        """Since when this or an earlier dispatch may have been sent to a recipient; None: it was not."""
+        earlier = dispatch.perhaps_sent_to(index)
+        if self.repeats_since is None or index >= self.repeats_before:
+            return earlier
+        return min(earlier or self.repeats_since, self.repeats_since)
 
 
 class ChannelProcess:
@@ -145,6 +153,7 @@ class ChannelProcess:
             progress.last_attempt = last.position
             if last.position not in outcome_of and last.body.last > progress.first:
                 progress.repeats, progress.repeats_before = last.position, last.body.last
+                progress.repeats_since = await began(self._log, dispatch, last.position)
         return progress
 
     async def _slice(
@@ -161,12 +170,12 @@ class ChannelProcess:
             log.info("dispatch_taken_over", channel=self.channel, dispatch=dispatch.id)
             raise TakenOver from conflict
         repeated = progress.repeats is not None
-        outcomes = await self._send(dispatch, hidden, sender, first, last, now, repeated=repeated)
+        outcomes = await self._send(dispatch, hidden, sender, first, last, now, progress)
         ended = self._ended(dispatch, attempt, first, outcomes, repeated=repeated)
         await self._record(dispatch, ended, progress)
         progress.last_attempt, progress.first = attempt, last
         if last >= progress.repeats_before:
-            progress.repeats = None
+            progress.repeats = progress.repeats_since = None
 
     async def _attempt(
         self, dispatch: Dispatch, first: int, last: int, progress: Progress, now: datetime
@@ -206,8 +215,7 @@ class ChannelProcess:
         first: int,
         last: int,
         now: datetime,
-        *,
-        repeated: bool,
+        progress: Progress,
     ) -> Sequence[Outcome]:
         if hidden is None:
             return [Expired("key-destroyed")] * (last - first)
@@ -225,13 +233,14 @@ class ChannelProcess:
             content=hidden.content,
             urgency=dispatch.urgency,
             expires_at=dispatch.expires_at,
-            repeats_since=dispatch.accepted_at if repeated or dispatch.attempt > 1 else None,
             app=sender,
         )
         addresses = hidden.addresses[first:last]
         targets = [
-            Target(address, recipient.contact, recipient.client)
-            for address, recipient in zip(addresses, dispatch.recipients[first:last], strict=True)
+            Target(address, recipient.contact, recipient.client, progress.perhaps_sent(dispatch, index))
+            for index, (address, recipient) in enumerate(
+                zip(addresses, dispatch.recipients[first:last], strict=True), start=first
+            )
             if address
         ]
         # What a provider has not taken by the message's end would come too late.
@@ -314,6 +323,13 @@ class ChannelProcess:
                 self._halted_until = None
                 return
             await self._sleep(left_s)
+
+
+async def began(log: Log, dispatch: Dispatch, attempt: int) -> datetime:
+    """When the attempt at a position began, or the first of those that it repeats."""
+    facts = await log.read(DELIVERY, f"attempt.{dispatch.channel}.{dispatch.id}", limit=SLICES_MAX)
+    attempts = {fact.position: fact.body for fact in facts if isinstance(fact.body, Attempt)}
+    return begun_at(attempts, attempt) or dispatch.accepted_at
 
 
 def _of_halted(outcome: Outcome) -> Outcome:

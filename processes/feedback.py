@@ -22,6 +22,7 @@ from domain.outcome import Expired, Gone, Outcome, Rejected, Retry, Suppressed, 
 from domain.recorded import DELIVERY, SCHEDULES
 from domain.retry import HALTED, TRIES_MAX, next_try
 from domain.routing import MOVED
+from processes.channel import began
 from processes.port import Append, Log, Task
 from processes.sealing import day_key, seal, unseal
 from processes.worker import Post, work
@@ -36,12 +37,16 @@ PERHAPS_SENT = "the answer to the last try was lost: it may have been sent"
 
 
 class Again(msgspec.Struct, frozen=True):
-    """A scheduled try: the dispatch, which of its recipients, and where the outcome started (for the subject)."""
+    """A scheduled try: the dispatch, which of its recipients, and where the outcome started (for the subject).
+
+    perhaps_sent: as in the dispatch that will be written.
+    """
 
     source: str
     first: int
     which: tuple[int, ...]
     counted: bool = True
+    perhaps_sent: tuple[datetime | None, ...] | None = None
 
 
 class Feedback:
@@ -131,9 +136,21 @@ class Feedback:
             await self._end(dispatch, ended, open, Rejected(EXHAUSTED))
             await self._exhausted(dispatch, which)
         else:
-            again = Again(dispatch.subject, ended.first, which, counted=not halted)
+            perhaps = await self._perhaps_sent(dispatch, ended, open)
+            again = Again(dispatch.subject, ended.first, which, counted=not halted, perhaps_sent=perhaps)
             id = f"retry-{dispatch.channel}-{dispatch.id}-{ended.first}"
             await self._log.schedule(id, due, target=f"due.retry.{id}", body=msgspec.json.encode(again))
+
+    async def _perhaps_sent(
+        self, dispatch: Dispatch, ended: OutcomeSlice, open: Sequence[tuple[int, Outcome]]
+    ) -> tuple[datetime | None, ...]:
+        """For each open recipient: since when a try whose answer was lost may have been sent. A Retry was not sent."""
+        known = [dispatch.perhaps_sent_to(index) for index, _ in open]
+        lost = [isinstance(outcome, Unknown) or ended.repeated for _, outcome in open]
+        if any(lost):
+            since = await began(self._log, dispatch, ended.attempt)
+            known = [min(at or since, since) if now else at for at, now in zip(known, lost, strict=True)]
+        return tuple(known) if any(known) else ()
 
     async def _end(
         self,
@@ -227,6 +244,7 @@ def _following(dispatch: Dispatch, again: Again) -> Dispatch:
         attempt=dispatch.attempt + (1 if again.counted else 0),
         halts=dispatch.halts + (0 if again.counted else 1),
         recipients=tuple(dispatch.recipients[i] for i in again.which),
+        perhaps_sent=again.perhaps_sent,
     )
 
 

@@ -15,7 +15,7 @@ _DISPATCH = {"description": "<message>-<page>-<try>"}
 
 _DELIVERY_ADDRESSES: Mapping[str, str] = {
     "audience.v1": "audience.{message}.{page}",
-    "dispatch.v2": "dispatch.{channel}.{lane}.{message}.{page}.{try}",
+    "dispatch.v3": "dispatch.{channel}.{lane}.{message}.{page}.{try}",
     "attempt.v1": "attempt.{channel}.{dispatch}",
     "outcome.v1": "outcome.{channel}.{dispatch}",
     "receipt.v1": "receipt.{channel}.{message}",

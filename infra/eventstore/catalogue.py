@@ -29,13 +29,16 @@ UPCASTS_MAX = 32
 
 DELIVERY_TOPICS: Mapping[str, type[DeliveryRecord]] = {
     "audience.v1": AudiencePage,
-    "dispatch.v2": Dispatch,
+    "dispatch.v3": Dispatch,
     "attempt.v1": Attempt,
     "outcome.v1": OutcomeSlice,
     "receipt.v1": Receipt,
 }
 
-FORMER_DELIVERY_TOPICS: Mapping[str, type[DeliveryRecord]] = {"dispatch.v1": Dispatch}
+FORMER_DELIVERY_TOPICS: Mapping[str, type[DeliveryRecord]] = {
+    "dispatch.v1": Dispatch,
+    "dispatch.v2": Dispatch,
+}
 """Topics that are no longer written. They lack fields that have a default, and read as what is written today."""
 
 SIGNAL_TOPICS: Mapping[str, type[Signal]] = {

@@ -32,7 +32,8 @@ FORMER: dict[str, tuple[str, dict[str, Any]]] = {
     "client.address-retired.v1": ("client.address-retired.v2", {"app": ""}),
     "client.address-set.v1": ("client.address-set.v2", {"app": ""}),
     "client.contact-linked.v1": ("client.contact-linked.v2", {"app": ""}),
-    "dispatch.v1": ("dispatch.v2", {"app": ""}),
+    "dispatch.v1": ("dispatch.v3", {"app": "", "perhaps_sent": None}),
+    "dispatch.v2": ("dispatch.v3", {"perhaps_sent": None}),
     "message.accepted.v1": ("message.accepted.v2", {"app": ""}),
 }
 """Topics that are no longer written: what they are read as today, and what they could not say."""

@@ -13,7 +13,7 @@ from twilio.rest import Client
 from domain.errors import Invalid, TooLarge
 from domain.message import Content
 from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Suppressed, Unknown
-from gateways.port import ChannelHalted, Gateway, Notice
+from gateways.port import ChannelHalted, Gateway, Target
 from infra.sandbox import Hang, Respond
 from tests.fixtures.notices import notice, target
 from tests.integration.gateways.conftest import Providers, Send
@@ -116,7 +116,7 @@ async def test_a_repeat_after_a_lost_answer(providers: Providers, gateway: Gatew
     outcomes = await gateway.send(message, phones, deadline_s=0.5)
     assert [type(outcome) for outcome in outcomes] == [Unknown, Unknown]
     assert await providers.arrived(message.message) == 1
-    outcomes = await gateway.send(repeated(message), phones, deadline_s=5.0)
+    outcomes = await gateway.send(message, repeated(*phones), deadline_s=5.0)
     found, sent = outcomes
     assert isinstance(found, Accepted)
     assert found.detail == "found at Twilio"
@@ -126,8 +126,9 @@ async def test_a_repeat_after_a_lost_answer(providers: Providers, gateway: Gatew
     assert await providers.arrived(message.message) == 2
 
 
-def repeated(message: Notice, since: datetime | None = None) -> Notice:
-    return replace(message, repeats_since=since or datetime.now(UTC) - timedelta(minutes=1))
+def repeated(*phones: Target, since: datetime | None = None) -> list[Target]:
+    since = since or datetime.now(UTC) - timedelta(minutes=1)
+    return [replace(phone, repeats_since=since) for phone in phones]
 
 
 async def test_an_older_message_with_the_same_words_is_another(
@@ -137,9 +138,20 @@ async def test_an_older_message_with_the_same_words_is_another(
     [phone] = await providers.targets("sms")
     await gateway.send(notice("daily news"), [phone], deadline_s=5.0)
     message = notice("daily news")
-    later = repeated(message, datetime.now(UTC) + timedelta(minutes=10))
-    [outcome] = await gateway.send(later, [phone], deadline_s=5.0)
+    later = repeated(phone, since=datetime.now(UTC) + timedelta(minutes=10))
+    [outcome] = await gateway.send(message, later, deadline_s=5.0)
     assert isinstance(outcome, Accepted)
+    assert await providers.arrived(message.message) == 1
+
+
+async def test_what_was_refused_is_not_looked_for(providers: Providers, gateway: Gateway) -> None:
+    """The same words a moment ago were another message: only a target whose answer was lost is asked about."""
+    known, lost = await providers.targets("sms", 2)
+    await gateway.send(notice("same words"), [known, lost], deadline_s=5.0)
+    message = notice("same words")
+    outcomes = await gateway.send(message, [known, *repeated(lost)], deadline_s=5.0)
+    details = [outcome.detail for outcome in outcomes if isinstance(outcome, Accepted)]
+    assert details == ["", "found at Twilio"]
     assert await providers.arrived(message.message) == 1
 
 
@@ -148,12 +160,12 @@ async def test_a_repeat_when_twilio_cannot_be_asked(providers: Providers) -> Non
     listener = providers.gateway(
         "sms", url=providers.sandbox.urls.sendgrid
     )  # answers 404 to what Twilio would know
-    message = repeated(notice())
+    message = notice()
     with pytest.raises(ChannelHalted):
-        await listener.send(message, await providers.targets("sms"), deadline_s=5.0)
+        await listener.send(message, repeated(*await providers.targets("sms")), deadline_s=5.0)
     await listener.aclose()
     nobody = providers.gateway("sms", url="https://127.0.0.1:1")
-    [outcome] = await nobody.send(message, await providers.targets("sms"), deadline_s=5.0)
+    [outcome] = await nobody.send(message, repeated(*await providers.targets("sms")), deadline_s=5.0)
     assert outcome == Unknown("asked: connect")
     assert await providers.arrived(message.message) == 0
     await nobody.aclose()

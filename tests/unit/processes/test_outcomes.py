@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from commands.contacts import PutContact
 from domain.client import Client
 from domain.contact import Contact
 from domain.context import Context
-from domain.delivery import Dispatch, OutcomeSlice
+from domain.delivery import Attempt, Dispatch, OutcomeSlice
 from domain.outcome import (
     Accepted,
     Expired,
@@ -119,6 +119,28 @@ async def test_a_retry_beyond_the_time_to_live_expires_at_once() -> None:
         assert results(made) == [Retry("quota", after_s=120.0), Expired()]
         await made.rest()
         await Ledger(made).assert_balanced()
+
+
+async def test_only_after_a_lost_answer_is_the_provider_asked() -> None:
+    """A try says for each address since when an earlier one may have been sent: a refused one never was."""
+    async with world("apns", slice_size=10) as made:
+        said: dict[str, list[datetime | None]] = {"t-ann": [], "t-bob": []}
+        outcomes: dict[str, list[Outcome]] = {
+            "t-ann": [Retry("busy"), Retry("busy"), Accepted("ok")],
+            "t-bob": [Unknown("timeout"), Retry("busy"), Accepted("ok")],
+        }
+
+        def says(target: Target, times: int) -> Outcome:
+            said[target.address].append(target.repeats_since)
+            return outcomes[target.address][times]
+
+        made.provider("apns").script = says
+        await open_thread(made)
+        await subscribe(made, "ann", "bob", phone=True)
+        await publish(made)
+        await made.rest()
+        [began, *_] = [f.body.started_at for f in made.facts(DELIVERY) if isinstance(f.body, Attempt)]
+        assert said == {"t-ann": [None] * 3, "t-bob": [None, began, began]}
 
 
 async def test_what_was_perhaps_sent_says_so_at_its_end() -> None:
