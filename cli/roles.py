@@ -10,6 +10,7 @@ from cli.session import now
 from infra.draining import draining
 from infra.log.states import open_states
 from infra.supervisor import Role, Stop
+from infra.visitors import VisitorsByHttp
 from processes.channel import ChannelProcess
 from processes.client_states import ClientStates
 from processes.daykeys import DayKeys
@@ -19,6 +20,7 @@ from processes.feedback import Feedback, Retrier
 from processes.port import Log
 from processes.scheduler import DueMessages, Scheduler
 from processes.settler import Settler
+from processes.visitors import Visitors
 
 Made = Callable[[Log], Callable[[], Awaitable[None]]]
 """Given the log, which ends its work at the stop: the `run` of a process made on it."""
@@ -63,7 +65,17 @@ def dispatching(exchange: Exchange) -> list[Role]:
         *(role(name, exchange, make) for name, make in made.items()),
         _client_states(exchange),
         _day_keys(exchange),
+        *visitors(exchange),
     ]
+
+
+def visitors(exchange: Exchange) -> list[Role]:
+    """Telling a site's own system of its visitors, where one is configured."""
+    settings = exchange.session.settings.doppler
+    if not settings.visitors_url or settings.visitors_token is None:
+        return []
+    register = VisitorsByHttp(settings.visitors_url, settings.visitors_token.reveal())
+    return [role("visitors", exchange, lambda log: Visitors(log=log, register=register).run)]
 
 
 def _client_states(exchange: Exchange) -> Role:

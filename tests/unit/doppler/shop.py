@@ -12,6 +12,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from domain.channel import FCM, WEBPUSH
+from gateways.port import AppSender
 from tests.memory.site import Site, site
 from tests.memory.world import ROLES as ALL_ROLES
 
@@ -38,7 +39,7 @@ async def doppler_site(*, sending: bool = False) -> AsyncIterator[Site]:
 async def ask(
     it: Site, method: str, path: str, body: Any = None, *, by: dict[str, str] | None = None, **query: Any
 ) -> httpx.Response:
-    """by None: a superuser; {}: nobody."""
+    """By None: a superuser; {}: nobody."""
     headers = su() if by is None else by
     return await it.client.request(method, path, json=body, headers=headers, params=query or None)
 
@@ -46,6 +47,7 @@ async def ask(
 async def domain(it: Site, name: str = DOMAIN, *, enabled: bool = True) -> None:
     got = await ask(it, "PUT", f"/domains/{name}", {"isPushFeatureEnabled": enabled})
     assert got.status_code == 200, got.text
+    it.world.senders.add(AppSender(code=name, style="doppler"))
     await it.settled()
 
 

@@ -87,7 +87,12 @@ CASES: list[tuple[str, str, Any, int]] = [
     ("GET", f"/domains/{DOMAIN}/push-sends-consumed-count", None, 400),
     ("GET", f"/domains/{DOMAIN}/messages/{MID}/stats?{SPAN}", None, 200),
     ("GET", f"/domains/{DOMAIN}/messages/{MID}/stats?from=2030-01-01&to=2020-01-01", None, 400),
-    ("GET", f"/domains/{DOMAIN}/messages/stats/grouped?messageIds={MID}&messageIds={uuid4()}&{SPAN}", None, 200),
+    (
+        "GET",
+        f"/domains/{DOMAIN}/messages/stats/grouped?messageIds={MID}&messageIds={uuid4()}&{SPAN}",
+        None,
+        200,
+    ),
     ("GET", f"/domains/{DOMAIN}/messages/stats/grouped?{SPAN}", None, 400),
     ("GET", f"/domains/{DOMAIN}/messages/stats/grouped?messageIds={MID}&period=hour&{SPAN}", None, 400),
     ("DELETE", "/push-contacts/_bulk", ["known", "unknown"], 200),

@@ -1,0 +1,172 @@
+"""From a registered browser to the statistics: what the domain's owner sees of a message, to the last one."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+from uuid import UUID
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.padding import PKCS7
+
+from commands.push_contacts import push_contact_id
+from domain.outcome import Accepted, Gone
+from gateways.port import Target
+from infra.push_links import PushLinks
+from projections.catalogue import ALL
+from tests.memory.site import OLD_IV, OLD_KEY, Site
+from tests.memory.world import IDS
+from tests.unit.doppler.shop import DOMAIN, MESSAGE, ask, contact, domain, doppler_site
+from tests.unit.projections.histories import projected
+
+SPAN = {"from": "2020-01-01", "to": "2090-01-01"}
+URL = "https://push.example.com"
+
+
+async def stats(it: Site, mid: str) -> dict[str, int]:
+    got = await ask(it, "GET", f"/domains/{DOMAIN}/messages/{mid}/stats", **SPAN)
+    assert got.status_code == 200, got.text
+    return {name: value for name, value in got.json().items() if value and isinstance(value, int)}
+
+
+async def sent(it: Site, path: str, body: Any) -> str:
+    got = await ask(it, "POST", path, body)
+    assert got.status_code in (200, 202), got.text
+    await it.settled()
+    mid: str = got.json()["messageId"]
+    return mid
+
+
+async def test_a_message_is_counted_to_the_last_delivery_also_after_a_rebuild() -> None:
+    """Delivered, dead and billable sends add up; a dead contact is deleted, and a rebuild changes no figure."""
+    async with doppler_site(sending=True) as it:
+        await domain(it)
+        for number in range(5):
+            await contact(it, f"token-{number}")
+        dead = push_contact_id(IDS, "token-3")
+        it.world.provider("fcm").script = lambda target, times: (
+            Gone("UNREGISTERED") if target.client == dead else Accepted("id")
+        )
+        mid = await sent(it, f"/messages/domains/{DOMAIN}", MESSAGE)
+        expected = {"sent": 5, "delivered": 4, "notDelivered": 1, "billableSends": 5}
+        assert await stats(it, mid) == expected
+        counted = (await ask(it, "GET", f"/domains/{DOMAIN}/stats")).json()["contactsStats"]
+        assert counted == {"deleted": 1, "active": 4, "total": 5}
+        consumed = await ask(it, "GET", f"/domains/{DOMAIN}/push-sends-consumed-count", **SPAN)
+        assert consumed.json()["consumed"] == 5
+        facts = [*it.world.facts("EVENTS"), *it.world.facts("DELIVERY")]
+        object.__setattr__(it.parts, "models", projected(ALL, facts))
+        assert await stats(it, mid) == expected
+
+
+async def test_a_kept_message_goes_to_visitors_with_their_own_words() -> None:
+    """Each visitor's copy counts in the kept message; mandatory fields that are missing are named."""
+    async with doppler_site(sending=True) as it:
+        await domain(it)
+        for number in range(3):
+            await contact(it, f"token-{number}", visitorGuid=f"v-{number}")
+        message = {**MESSAGE, "title": "Hi [[[Name]]]", "body": "[[[name]]], see [[[thing]]]"}
+        mid = await sent(it, "/message", {"domain": DOMAIN, "message": message})
+        refused = await ask(
+            it,
+            "POST",
+            f"/messages/{mid}/visitors/v-0/send",
+            {"replacementIsMandatory": True, "fields": {"NAME": "Ann"}},
+        )
+        assert refused.status_code == 400
+        assert refused.json()["missingFieldsInTitle"] == []
+        assert refused.json()["missingFieldsInBody"] == ["thing"]
+        fields = {"name": "Ann", "thing": None}
+        assert await sent(it, f"/messages/{mid}/visitors/v-0/send", {"fields": fields}) == mid
+        listed = [{"visitorGuid": f"v-{number}", "fields": {"name": "Bob"}} for number in (1, 2)]
+        assert await sent(it, f"/messages/{mid}/visitors/send", {"visitorsFieldsList": listed}) == mid
+        assert (await stats(it, mid))["delivered"] == 3
+        texts = {
+            (fact.body.content.subject, fact.body.content.text)
+            for fact in it.world.facts("EVENTS")
+            if fact.topic.startswith("message.accepted") and fact.body.parent == mid  # type: ignore[union-attr]
+        }
+        assert texts == {("Hi Ann", "Ann, see "), ("Hi Bob", "Bob, see [[[thing]]]")}
+
+
+async def test_links_of_a_notification_count_what_browsers_report() -> None:
+    """Received, clicked (twice counts twice) and a button; parts of two domains together count nothing."""
+    async with doppler_site(sending=True) as it:
+        await domain(it)
+        await domain(it, "other.org")
+        await contact(it, "token")
+        mid = await sent(it, f"/messages/domains/{DOMAIN}", MESSAGE)
+        made = PushLinks(it.world.own.keys, public_url=URL, clock=it.world.clock)
+        target = Target("token", None, push_contact_id(IDS, "token"))
+        links = {}
+        for name in (DOMAIN, "other.org"):
+            facts = await it.apps.app(name)
+            assert facts is not None
+            of = await made.links(facts)
+            assert of is not None
+            links[name] = of.of(UUID(mid), "", target, "fcm", ["buy"])
+        ours, other = links[DOMAIN], links["other.org"]
+        mixed = ours.clicked.split("/messages/")[0] + "/messages/" + other.clicked.split("/messages/")[1]
+        for url in (ours.received, ours.clicked, ours.clicked, *ours.actions, mixed):
+            got = await ask(it, "POST", url.removeprefix(URL), by={})
+            assert got.status_code == 202, got.text
+        await it.settled()
+        counts = await stats(it, mid)
+        assert (counts["received"], counts["clicks"], counts["actionClick"]) == (1, 2, 1)
+        forged = ours.clicked.removeprefix(URL).replace("/messages/", "A/messages/")
+        assert (await ask(it, "POST", forged, by={})).text == "Invalid encrypted data."
+
+
+async def test_links_of_the_original_still_open() -> None:
+    """A link by the configured key and IV counts for the message it names."""
+    async with doppler_site(sending=True) as it:
+        await domain(it)
+        mid = await sent(it, f"/messages/domains/{DOMAIN}", MESSAGE)
+
+        def old(text: str) -> str:
+            padder = PKCS7(128).padder()
+            padded = padder.update(text.encode()) + padder.finalize()
+            maker = Cipher(algorithms.AES(OLD_KEY), modes.CBC(OLD_IV)).encryptor()
+            return base64.urlsafe_b64encode(maker.update(padded) + maker.finalize()).rstrip(b"=").decode()
+
+        path = f"/push-contacts/{old('65a1b2c3d4e5f60718293a4b')}/messages/{old(mid)}/clicked"
+        assert (await ask(it, "POST", path, by={})).status_code == 202
+        await it.settled()
+        assert await stats(it, mid) == {"clicks": 1}
+
+
+async def test_a_domain_that_is_switched_off_sends_nothing() -> None:
+    """IsPushFeatureEnabled false: messages are refused with the reason, and nothing goes out."""
+    async with doppler_site(sending=True) as it:
+        await domain(it)
+        await contact(it, "token", visitorGuid="v")
+        mid = await sent(it, "/message", {"domain": DOMAIN, "message": MESSAGE})
+        await domain(it, enabled=False)
+        for path, body in (
+            (f"/messages/domains/{DOMAIN}", MESSAGE),
+            (f"/messages/{mid}/visitors/v/send", {}),
+            (f"/push-contacts/{DOMAIN}/message", MESSAGE),
+        ):
+            got = await ask(it, "POST", path, body)
+            assert (got.status_code, "not enabled" in got.json()["error"]) == (400, True), path
+        assert it.world.provider("fcm").sends() == {}
+
+
+async def test_visitor_guids_come_in_pages_and_a_known_token_is_left_as_it_is() -> None:
+    """The cursor is the last guid; a page without any has none. The same token again changes nothing."""
+    async with doppler_site() as it:
+        await domain(it)
+        for number in (3, 1, 2):
+            await contact(it, f"token-{number}", visitorGuid=f"v-{number}", email=f"{number}@example.org")
+        await contact(it, "token-1", visitorGuid="other", email="other@example.org")
+        seen, cursor = [], None
+        while True:
+            query = {"domain": DOMAIN, "per_page": 2, **({"nextCursor": cursor} if cursor else {})}
+            page = (await ask(it, "GET", "/push-contacts/visitor-guids", **query)).json()
+            seen += page["items"]
+            cursor = page["nextCursor"]
+            if cursor is None:
+                break
+        assert seen == ["v-1", "v-2", "v-3"]
+        found = (await ask(it, "GET", "/push-contacts", domain=DOMAIN, email="1@example.org")).json()
+        assert [each["deviceToken"] for each in found] == ["token-1"]
