@@ -28,10 +28,11 @@ class ShopLog(Protocol):
         """The log's epoch. A position of another epoch means nothing."""
         ...
 
-    async def publish(self, shop: UUID, body: bytes, *, topic: str, context: Context) -> int:
+    async def publish(self, shop: UUID, body: bytes, *, topic: str, context: Context, claim: str = "") -> int:
         """Append, and return the position once the stream has acknowledged it; subscribers get `body` as it is.
 
-        Errors: Unavailable (nothing stored), OutcomeUnknown.
+        claim: what is published again under the same one within a day is there once, whatever process and
+        connection it came by. Errors: Unavailable (nothing stored), OutcomeUnknown, ClaimMismatch (another body).
         """
         ...
 

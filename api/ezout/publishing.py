@@ -15,7 +15,7 @@ from api.ezout.door import credentials
 from api.ezout.parts import Shops
 from api.parts import Parts
 from api.route import Answer, Call, Route, Who
-from domain.errors import Forbidden, Invalid, TooLarge, Unavailable
+from domain.errors import ClaimMismatch, Forbidden, Invalid, TooLarge, Unavailable
 from domain.shop import (
     Addressed,
     ShopMessage,
@@ -52,8 +52,10 @@ async def _send(call: Call[Any, None], message: ShopMessage) -> Answer:
     body = encode(message)
     if len(body) > MESSAGE_BYTES_MAX:
         raise TooLarge(f"a shop's message has at most {MESSAGE_BYTES_MAX:,} bytes", field="body")
+    key = call.idempotency_key
+    claim = f"{call.caller.uid}|{call.route}|{message.shop_id}|{key}" if key else ""
     await shops_of(call.parts).log.publish(
-        message.shop_id, body, topic=topic_of(message), context=call.context
+        message.shop_id, body, topic=topic_of(message), context=call.context, claim=claim
     )
     return Answer(Sent(f"Message sent to shop ID {message.shop_id}"))
 
@@ -88,7 +90,8 @@ ROUTES: tuple[Route, ...] = (
         answer=Sent,
         summary="Tell a shop's merchant what happened at the till; answered once the update is on the log.",
         group=GROUP,
-        errors=(Invalid, Forbidden, TooLarge, Unavailable),
+        idempotent=True,
+        errors=(Invalid, Forbidden, ClaimMismatch, TooLarge, Unavailable),
     ),
     Route(
         method="POST",
@@ -100,6 +103,7 @@ ROUTES: tuple[Route, ...] = (
         answer=Sent,
         summary="Send a message to a shop, or to one shopper session in it.",
         group=GROUP,
-        errors=(Invalid, Forbidden, TooLarge, Unavailable),
+        idempotent=True,
+        errors=(Invalid, Forbidden, ClaimMismatch, TooLarge, Unavailable),
     ),
 )

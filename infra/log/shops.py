@@ -9,16 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from hashlib import sha256
 from uuid import UUID
 
+import msgspec
+
+from commands.port import VersionConflict
 from domain.context import Context
+from domain.errors import ClaimMismatch, Unavailable
 from domain.recorded import SHOPS
-from infra.eventstore.wire import pack_bytes
+from infra.eventstore.wire import Packed, pack_bytes
 from infra.nats.appends import Appender, Entry
 from infra.nats.errors import ApiFailure, NotServing
 from infra.nats.frames import Frame, parse_headers
 from infra.nats.guard import Guard
-from infra.nats.jetstream import JetStream
+from infra.nats.jetstream import DIRECT_BATCH_MAX, JetStream
+from infra.nats.streams import CLAIMS_BUCKET, CLAIMS_STREAM
 
 Clock = Callable[[], datetime]
 ShopCallback = Callable[[int, int, bytes], None]
@@ -30,17 +36,30 @@ def shop_subject(shop: UUID) -> str:
     return f"updates.store.{shop}"
 
 
+class _Claimed(msgspec.Struct):
+    """digest: of the message. after: the message is behind this position, if it was stored."""
+
+    digest: str
+    after: int
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Claimed).decode
+
+
 class JetStreamShops:
     """Appends are acknowledged one by one: a till waits for its own update alone."""
 
     def __init__(self, js: JetStream, guard: Guard, clock: Clock) -> None:
         self._js, self._guard, self._clock = js, guard, clock
         self._appender = Appender(js, guard, SHOPS)
+        # Taken anew after a restore: nothing is checked.
+        self._claims = Appender(js, Guard(js), CLAIMS_STREAM)
 
     def epoch(self) -> str:
         return self._guard.epoch(SHOPS)
 
-    async def publish(self, shop: UUID, body: bytes, *, topic: str, context: Context) -> int:
+    async def publish(self, shop: UUID, body: bytes, *, topic: str, context: Context, claim: str = "") -> int:
         packed = pack_bytes(
             shop_subject(shop),
             topic,
@@ -50,7 +69,44 @@ class JetStreamShops:
             Realm=context.realm,
             Actor=context.actor,
         )
+        if claim:
+            return await self._publish_once(packed, claim)
         return await self._appender.append([Entry(packed.subject, packed.lines, packed.body)])
+
+    async def _publish_once(self, packed: Packed, claim: str) -> int:
+        """The claim first, then the message under the claim's name.
+
+        Whoever comes second looks for it in the archive; two at the same time are for the server's window to tell.
+        """
+        name = sha256(claim.encode()).hexdigest()[:32]
+        subject, digest = f"$KV.{CLAIMS_BUCKET}.{name}", sha256(packed.body).hexdigest()
+        claimed = Entry(subject, b"", _encode(_Claimed(digest, await self.head())), expect=0)
+        try:
+            await self._claims.append([claimed])
+        except VersionConflict:
+            position = await self._claimed(subject, digest, packed.subject, name)
+            if position:
+                return position
+        return await self._appender.append([Entry(packed.subject, packed.lines, packed.body, msg_id=name)])
+
+    async def _claimed(self, subject: str, digest: str, shop_subject: str, name: str) -> int:
+        """Where the message of an earlier claim is, 0 if it was never stored. Raises ClaimMismatch."""
+        stored = await self._js.leader_get(CLAIMS_STREAM, last_by_subj=subject)
+        if stored is None:
+            raise Unavailable("the claim has just ended; send it again")
+        earlier = _decode(stored.data)
+        if earlier.digest != digest:
+            raise ClaimMismatch(
+                "this Idempotency-Key was used with another message; use a new key for a new one",
+                field="Idempotency-Key",
+            )
+        after = earlier.after
+        while page := await self._js.read(SHOPS, shop_subject, seq=after + 1, limit=DIRECT_BATCH_MAX):
+            for message in page:
+                if message.headers.get("Nats-Msg-Id") == name:
+                    return message.sequence
+            after = page[-1].sequence
+        return 0
 
     async def head(self) -> int:
         info = await self._js.info(SHOPS)

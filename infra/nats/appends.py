@@ -53,7 +53,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     expect: the last sequence on its subject (0: none yet). None: whatever it is, or, in a batch, another
     entry before this one has the same subject. deduplicate: without `expect`, have the server drop a repetition
-    within its window.
+    within its window; msg_id: under this name, which whoever repeats it later can give again.
     """
 
     subject: str
@@ -61,6 +61,7 @@ class Entry(msgspec.Struct, frozen=True):
     body: bytes
     expect: int | None = None
     deduplicate: bool = True
+    msg_id: str = ""
 
 
 class _Ack(msgspec.Struct):
@@ -82,7 +83,7 @@ class _Attempt:
         alone = entries[0] if len(entries) == 1 else None
         named = alone is not None and alone.expect is None and alone.deduplicate
         # As random as a UUID, at a tenth of its cost.
-        self.msg_id = os.urandom(16).hex() if named else ""
+        self.msg_id = (entries[0].msg_id or os.urandom(16).hex()) if named else ""
         self.deadline = asyncio.get_running_loop().time() + APPEND_S_MAX
         self.sent = self.refused = False
         self.failure = Unavailable("the log did not answer")

@@ -23,6 +23,9 @@ KEYS_STREAM = f"KV_{KEYS_BUCKET}"
 APPS_BUCKET = "APPS"
 APPS_STREAM = f"KV_{APPS_BUCKET}"
 
+CLAIMS_BUCKET = "SHOP_CLAIMS"
+CLAIMS_STREAM = f"KV_{CLAIMS_BUCKET}"
+
 LEASES_BUCKET = "LEASES"
 LEASES_STREAM = f"KV_{LEASES_BUCKET}"
 LEASE_S = 3.0
@@ -125,6 +128,12 @@ def stream_configs(settings: StreamSettings) -> list[dict[str, Any]]:
         "max_msgs_per_subject": 1,
         "max_age": DAY_S * NS,
         "max_bytes": APPS_BYTES_MAX,
+    }
+    # A day, since tills repeat after minutes, and 200 keys a second are 17 million entries a day.
+    streams[CLAIMS_STREAM] = {
+        "subjects": [f"$KV.{CLAIMS_BUCKET}.>"],
+        "max_msgs_per_subject": 1,
+        "max_age": DAY_S * NS,
     }
     streams[LEASES_STREAM] = {
         "subjects": [f"$KV.{LEASES_BUCKET}.>"],

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from domain.recorded import SHOPS
 from infra.log.opened import open_log
 from infra.nats.connection import Connection, Endpoint, connected
 from infra.nats.frames import Frame
@@ -192,3 +193,78 @@ async def test_a_log_that_is_away_is_503_and_nothing_else(own_server: NatsServer
         assert answer.json()["retryable"] is True
         await own_server.start()
         assert (await fair.publish()).status_code == 200
+
+
+def _keyed(fair: Market, key: str, path: str = f"/publish/{SHOP}", **changes: Any) -> Any:
+    body = update(**changes) if path.startswith("/publish") else {"shop_id": str(SHOP), **changes}
+    return fair.client.post(path, json=body, headers={"Idempotency-Key": key})
+
+
+async def test_a_keyed_call_is_published_once_however_often_it_is_sent(fair: Market, head: int) -> None:
+    """One after another and all at once: each is answered as the first one, and the archive has one update."""
+    for answer in (
+        *[await _keyed(fair, "one") for _ in range(3)],
+        *await asyncio.gather(*[_keyed(fair, "two") for _ in range(10)]),
+        *[await _keyed(fair, "one", "/send", data=1) for _ in range(2)],
+    ):
+        assert answer.status_code == 200
+        assert answer.json() == {"status": f"Message sent to shop ID {SHOP}"}
+    assert await fair.stored() == head + 3
+
+
+@asynccontextmanager
+async def changed(fair: Market, **settings: Any) -> AsyncIterator[None]:
+    """The stream with other settings for a while."""
+    info = await fair.log.js.info(SHOPS)
+    assert info is not None
+    await fair.log.js.api(f"STREAM.UPDATE.{SHOPS}", {**info.config, **settings})
+    try:
+        yield
+    finally:
+        await fair.log.js.api(f"STREAM.UPDATE.{SHOPS}", info.config)
+
+
+async def test_a_repetition_beyond_the_servers_memory_is_still_one(fair: Market) -> None:
+    """The server forgets the ids it has seen after a while; the archive does not."""
+    assert (await _keyed(fair, "late")).status_code == 200
+    async with changed(fair, duplicate_window=100_000_000), asyncio.timeout(PATIENCE_S):
+        await _probe(fair)
+        while await _probe(fair):
+            await asyncio.sleep(0.02)
+        before = await fair.stored()
+        assert (await _keyed(fair, "late")).status_code == 200
+        assert await fair.stored() == before
+
+
+async def _probe(fair: Market) -> bool:
+    """Whether the server takes a message that came before for a repetition."""
+    lines, body = b"Nats-Msg-Id: probe\r\n", b'{"shop_id":"%b","data":1}' % str(OTHER).encode()
+    frame = await fair.log.js.connection.ask(f"updates.store.{OTHER}", body, lines=lines)
+    return bool(json.loads(frame.data).get("duplicate"))
+
+
+async def test_another_body_under_the_same_key_is_refused(fair: Market, head: int) -> None:
+    """422, nothing stored; 3.50 and 3.5 are the same body. Another shop's or another caller's key is another."""
+    assert (await _keyed(fair, "body", product_price=3.5)).status_code == 200
+    refused = await _keyed(fair, "body", product_price=4)
+    assert (refused.status_code, refused.json()["field"]) == (422, "Idempotency-Key")
+    again = json.dumps(update()).replace("3.5", "3.50")
+    headers = {"Idempotency-Key": "body", "Content-Type": "application/json"}
+    assert (await fair.client.post(f"/publish/{SHOP}", content=again, headers=headers)).status_code == 200
+    assert await fair.stored() == head + 1
+    other = await _keyed(fair, "body", f"/publish/{OTHER}", shop_id=str(OTHER))
+    assert other.status_code == 200
+    assert await fair.stored() == head + 2
+
+
+async def test_a_claim_whose_message_was_not_stored_is_carried_out_when_it_is_sent_again(
+    fair: Market, head: int
+) -> None:
+    """The log takes the claim and then no message: 503, and the repetition publishes it, once."""
+    assert (await fair.publish()).status_code == 200
+    async with changed(fair, max_msgs=head + 1, discard="new"):
+        assert (await _keyed(fair, "full")).status_code == 503
+    assert await fair.stored() == head + 1
+    for _ in range(2):
+        assert (await _keyed(fair, "full")).status_code == 200
+    assert await fair.stored() == head + 2
