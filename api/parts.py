@@ -48,8 +48,9 @@ class Settings:
 class Parts:
     """clock: now, in UTC. now_s: the same in seconds since 1970. sandbox: served under /sandbox when there is one.
 
-    shops, domains: the EzOut and the doppler contract are served where they are there. providers: whose reports are believed.
-    tokens: what devices carry. vapid: who apps are to browsers.
+    shops, domains: the EzOut and the doppler contract are served where they are there. providers: whose reports are
+    believed. leaving_key: what the links in mails are made with (domain.leaving). tokens: what devices carry. vapid:
+    who apps are to browsers.
     """
 
     bus: Bus
@@ -77,6 +78,7 @@ class Parts:
     shops: Shops | None = None
     providers: Providers = field(default_factory=Providers)
     domains: WebDomains | None = None
+    leaving_key: bytes = field(default=b"", repr=False)
 
     def rate_limit(self) -> RateLimit:
         """The limit of calls per token; all that count with this `counter` share it."""

@@ -34,6 +34,7 @@ class Who(enum.Enum):
         "and admins; where MSGXC_EZOUT_AUTH is none, anyone on this machine"
     )
     PROVIDER = "the provider, by its signature over the whole request"
+    LINK = "whoever has the link: the code in it proves that the exchange made it"
     APP = "tokens that name the app in their claim `apps`, and admins of its realm"
     DEVICE = "an app's SDK, by its client state or contact token; without one it is a device that is new"
     SUPERUSER = "tokens signed by one of MSGXC_DOPPLER_KEYS whose claim isSU is true"
@@ -137,7 +138,7 @@ class Route:
     @property
     def is_open(self) -> bool:
         """Whether it is served without a token."""
-        return self.who in {Who.ANYONE, Who.PROVIDER}
+        return self.who in {Who.ANYONE, Who.PROVIDER, Who.LINK}
 
 
 def assert_may_call(who: Who, caller: Caller) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from api.emarsys import events_table as device_events
 from api.emarsys import table as devices
-from api.msgxc import app_messages, apps, clients, contacts, messages, receipts, reports, threads
+from api.msgxc import app_messages, apps, clients, contacts, leaving, messages, receipts, reports, threads
 from api.providers import routes as providers
 from api.route import Route
 
@@ -16,6 +16,7 @@ ROUTES: tuple[Route, ...] = (
     *receipts.ROUTES,
     *threads.ROUTES,
     *contacts.ROUTES,
+    *leaving.ROUTES,
     *clients.ROUTES,
     *reports.ROUTES,
     *apps.ROUTES,

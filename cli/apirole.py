@@ -27,6 +27,7 @@ from cli.shops import shops_of
 from cli.signing import check_signing, signing_keys
 from cli.webdomains import domains_of
 from cli.webserver import DRAIN_S, serve_http
+from domain.leaving import leaving_key
 from infra.log.signals import SignalFigures
 from infra.rates import SharedCounter
 from infra.supervisor import Role, Stop, Supervisor
@@ -110,6 +111,7 @@ class Api:
             sandbox=self._sandbox,
             shops=shops_of(exchange, verifier),
             domains=domains_of(exchange),
+            leaving_key=leaving_key(exchange.session.keyring.id_key),
             providers=providers_of(exchange.session.settings, sandbox=self._environment),
         )
 

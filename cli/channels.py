@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
+from api.msgxc.leaving import PATH as LEAVE_PATH
 from api.providers import Providers
 from api.providers.routes import STATUS_PATH
 from domain.channel import APNS, BUILT_IN, EMAIL, FCM, SMS, WEBPUSH, WEBSOCKET
+from domain.leaving import leaving_key
 from domain.message import Content
 from gateways.port import Gateway
 from gateways.styles import STYLES
@@ -170,13 +172,24 @@ def providers_of(settings: Settings, *, sandbox: Mapping[str, str] | None) -> Pr
     )
 
 
-def _email(settings: Settings, _keyring: Keyring) -> Config:
-    mail = settings.mail
+def _email(settings: Settings, keyring: Keyring) -> Config:
+    mail, leaving = settings.mail, _leaving(settings, keyring)
     if mail.smtp_url is not None:
-        return {"smtp": _config(settings, mail.smtp_url.reveal(), sender=mail.sender)}
+        return {"smtp": _config(settings, mail.smtp_url.reveal(), sender=mail.sender, **leaving)}
     assert mail.sendgrid_api_key is not None
     key = mail.sendgrid_api_key.reveal()
-    return {"sendgrid": _config(settings, mail.sendgrid_url, api_key=key, sender=mail.sender)}
+    return {"sendgrid": _config(settings, mail.sendgrid_url, api_key=key, sender=mail.sender, **leaving)}
+
+
+def _leaving(settings: Settings, keyring: Keyring) -> Config:
+    """The link by which a mail's reader leaves; none where nobody outside can reach us."""
+    url = settings.http.public_url
+    if not url:
+        return {}
+    return {
+        "unsubscribe_url": url.rstrip("/") + LEAVE_PATH,
+        "unsubscribe_key": leaving_key(keyring.id_key),
+    }
 
 
 _CONFIG_OF = {APNS: _apns, FCM: _fcm, WEBPUSH: _webpush, SMS: _sms, EMAIL: _email}

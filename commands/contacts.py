@@ -52,13 +52,16 @@ class SuppressChannel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DoubtContactAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """report: the provider's name for the message that did not arrive; each counts once."""
+    """report: the provider's name for the message that did not arrive, or ours; each counts once. address: as for
+    SuppressChannel; since: only if the contact has had its address since then, for when it is known no better.
+    """
 
     contact: UUID
     channel: str
     code: str
-    address: str
     report: str
+    address: str = ""
+    since: datetime | None = None
 
 
 class RestoreChannel(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +130,7 @@ async def doubt_contact_address(command: DoubtContactAddress, scope: Scope) -> N
         code=command.code,
         token=_token(command.channel, command.address, scope),
         report=command.report,
+        since=command.since,
     )
     await scope.save(contact)
 

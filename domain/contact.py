@@ -16,6 +16,10 @@ STRIKES_MAX = 3
 """Reports that a message did not reach the phone: the first may be chance, this many are not."""
 
 
+OF_ADDRESS = frozenset({"bounce", "dropped"})
+"""Reasons to suppress that say something of the mailbox; the person said all others, wherever they are reached."""
+
+
 class Identity(NamedTuple):
     """A value of a merchant's contact field, as the merchant's app gave it. value "": the person was erased."""
 
@@ -132,16 +136,22 @@ class Contact(Aggregate):
 
         def apply(self, aggregate: Contact) -> None:
             aggregate.suppressed[self.channel] = self.code
+            struck = len(aggregate.strikes.get(self.channel, ())) >= STRIKES_MAX
+            if self.code in OF_ADDRESS or (struck and self.channel not in aggregate.unreachable):
+                aggregate.unreachable.add(self.channel)
+            else:
+                aggregate.unreachable.discard(self.channel)
 
     @dataclass(frozen=True, kw_only=True)
     class ChannelRestored(Event):
-        """The person asked to be written to again."""
+        """The person asked to be written to again, or has another address than the one that could not be reached."""
 
         TOPIC = "contact.channel-restored.v1"
         channel: str
 
         def apply(self, aggregate: Contact) -> None:
             aggregate.suppressed.pop(self.channel, None)
+            aggregate.unreachable.discard(self.channel)
             aggregate.strikes.pop(self.channel, None)
 
     @dataclass(frozen=True, kw_only=True)
@@ -161,6 +171,7 @@ class Contact(Aggregate):
         self.address_times: dict[str, datetime] = {}
         self.strikes: dict[str, list[str]] = {}
         self.suppressed: dict[str, str] = {}
+        self.unreachable: set[str] = set()
         self.channels: tuple[str, ...] | None = None
         self.locale = self.time_zone = ""
         self.identity: Identity | None = None
@@ -200,6 +211,8 @@ class Contact(Aggregate):
                 address=address,
                 token=token if address else None,
             )
+            if address and channel in self.unreachable:
+                self.restore(at=at, channel=channel)
 
     def retire_address(self, *, at: datetime, channel: str, code: str, since: datetime) -> None:
         """Give up a dead address, unless it was set after the provider found it dead."""
@@ -207,16 +220,32 @@ class Contact(Aggregate):
             self.trigger_event(self.AddressRetired, timestamp=at, channel=channel, code=code)
 
     def suppress(self, *, at: datetime, channel: str, code: str, token: UUID | None = None) -> None:
-        """Send nothing more there. token: only if that is still the address, for what is said of an address alone."""
-        if channel not in self.suppressed and self._has(channel, token):
+        """Send nothing more there. token: only if that is still the address, for what is said of an address alone.
+
+        What the person says is kept even where the address is known not to work: another address would not undo it.
+        """
+        known = channel in self.suppressed and (channel not in self.unreachable or code in OF_ADDRESS)
+        if not known and self._has(channel, token):
             self.trigger_event(self.ChannelSuppressed, timestamp=at, channel=channel, code=code)
 
     def doubt_address(
-        self, *, at: datetime, channel: str, code: str, token: UUID | None, report: str
+        self,
+        *,
+        at: datetime,
+        channel: str,
+        code: str,
+        token: UUID | None,
+        report: str,
+        since: datetime | None = None,
     ) -> None:
-        """Count a report against an address, each once; the last one that is borne suppresses the channel."""
+        """Count a report against an address, each once; the last one that is borne suppresses the channel.
+
+        since: when the message went to it; an address that was set later is another.
+        """
         seen = self.strikes.get(channel, [])
         if report in seen or channel in self.suppressed or not self._has(channel, token):
+            return
+        if since is not None and (not self.addresses.get(channel) or self.address_times[channel] > since):
             return
         self.trigger_event(self.AddressDoubted, timestamp=at, channel=channel, code=code, report=report)
         if len(self.strikes[channel]) >= STRIKES_MAX:

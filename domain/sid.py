@@ -39,11 +39,16 @@ class Sid(msgspec.Struct, frozen=True):
     contact: UUID | None = None
 
 
-@lru_cache(8)
 def sid_key(id_key: bytes) -> bytes:
-    """The key of sids, from the one that never rotates: HKDF-SHA256 with a label of its own (RFC 5869)."""
+    """The key of sids, from the one that never rotates."""
+    return labelled_key(id_key, _INFO)
+
+
+@lru_cache(8)
+def labelled_key(id_key: bytes, label: bytes) -> bytes:
+    """A key for one purpose, from the one that never rotates: HKDF-SHA256 with a label of its own (RFC 5869)."""
     extracted = hmac.digest(b"\0" * 32, id_key, sha256)
-    return hmac.digest(extracted, _INFO + b"\x01", sha256)
+    return hmac.digest(extracted, label + b"\x01", sha256)
 
 
 def sid_of(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from email.utils import parseaddr
-from urllib.parse import urlencode, urlsplit
 
 from domain.errors import Invalid, TooLarge
+from domain.leaving import Leaver, leaving_token
 from domain.message import Content
 from gateways.port import Notice, Target
 
@@ -71,12 +71,12 @@ def sender_parts(sender: str) -> tuple[str, str]:
     return name, address
 
 
-def unsubscribe_headers(url: str | None, notice: Notice, target: Target) -> dict[str, str]:
-    """One click leaves (RFC 8058); nothing when there is no public URL to click."""
-    if not url:
+def unsubscribe_headers(url: str, key: bytes, notice: Notice, target: Target) -> dict[str, str]:
+    """One click leaves (RFC 8058); nothing when there is no public URL to click, or nobody in particular to leave.
+
+    url: what the token follows. key: what tokens are made with.
+    """
+    if not url or target.contact is None:
         return {}
-    query = {"realm": notice.realm, "message_id": notice.message.hex}
-    if target.contact is not None:
-        query["contact"] = target.contact.hex
-    link = f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(query)}"
-    return {"List-Unsubscribe": f"<{link}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+    token = leaving_token(key, Leaver(notice.realm, notice.message, target.contact))
+    return {"List-Unsubscribe": f"<{url}{token}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}

@@ -42,15 +42,18 @@ _CULPRIT = re.compile(r"personalizations\.(\d+)\.")
 
 
 class SendGridConfig(GatewayConfig, frozen=True, kw_only=True):
-    """sender: `Example <news@example.org>`. unsubscribe_url: our public URL for one-click leaving."""
+    """sender: `Example <news@example.org>`. unsubscribe_url: our public URL for one-click leaving, up to the token;
+    unsubscribe_key: what tokens are made with (see domain.leaving).
+    """
 
-    SECRET = frozenset({"api_key"})
+    SECRET = frozenset({"api_key", "unsubscribe_key"})
 
     api_key: str
     sender: str
     url: str = URL
     ca_file: str | None = None
-    unsubscribe_url: str | None = None
+    unsubscribe_url: str = ""
+    unsubscribe_key: bytes = b""
 
 
 class SendGridGateway:
@@ -102,7 +105,8 @@ class SendGridGateway:
         if target.client is not None:
             ids["client"] = target.client.hex
         personalization: dict[str, Any] = {"to": [{"email": target.address}], "custom_args": ids}
-        if headers := unsubscribe_headers(self._config.unsubscribe_url, notice, target):
+        config = self._config
+        if headers := unsubscribe_headers(config.unsubscribe_url, config.unsubscribe_key, notice, target):
             personalization["headers"] = headers
         return personalization
 

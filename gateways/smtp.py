@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
@@ -36,15 +36,16 @@ QUIT_S = 0.5
 
 class SmtpConfig(GatewayConfig, frozen=True, kw_only=True):
     """url: `smtp://user:password@host:587` (STARTTLS; `?starttls=no` for a server without, on this machine) or
-    `smtps://...:465`.
+    `smtps://...:465`. unsubscribe_url, unsubscribe_key: as for SendGrid.
     """
 
-    SECRET: ClassVar[frozenset[str]] = frozenset({"url"})
+    SECRET: ClassVar[frozenset[str]] = frozenset({"url", "unsubscribe_key"})
 
     url: str
     sender: str
     ca_file: str | None = None
-    unsubscribe_url: str | None = None
+    unsubscribe_url: str = ""
+    unsubscribe_key: bytes = b""
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -165,7 +166,7 @@ class SmtpGateway:
         if address is None:
             verdicts[index] = Rejected("bad-address", quarantine=True)
             return
-        message = render(notice, target, self._sender, self._config.unsubscribe_url, self._clock())
+        message = self._render(notice, target)
         try:
             await client.mail(self._sender[1])
             await client.rcpt(address)
@@ -180,11 +181,16 @@ class SmtpGateway:
             verdicts[index] = judge(refusal.code, refusal.message)
             await client.rset()
 
+    def _render(self, notice: Notice, target: Target) -> bytes:
+        config = self._config
+        leaving = unsubscribe_headers(config.unsubscribe_url, config.unsubscribe_key, notice, target)
+        return render(notice, target, self._sender, leaving, self._clock())
+
 
 def render(
-    notice: Notice, target: Target, sender: tuple[str, str], unsubscribe_url: str | None, now: datetime
+    notice: Notice, target: Target, sender: tuple[str, str], leaving: Mapping[str, str], now: datetime
 ) -> bytes:
-    """The message. Message-ID is the same for a repeat, so that mailboxes can tell."""
+    """The message. leaving: headers. Message-ID is the same for a repeat, so that mailboxes can tell."""
     mail = EmailMessage(policy=SMTP_POLICY)
     mail["From"] = formataddr(sender)
     mail["To"] = on_the_wire(target.address)
@@ -192,7 +198,7 @@ def render(
     mail["Date"] = format_datetime(now)
     mail["Message-ID"] = f"<{repeat_id(notice.message, target)}@{sender[1].rpartition('@')[2]}>"
     mail["X-Message-Id"] = notice.message.hex
-    for name, value in unsubscribe_headers(unsubscribe_url, notice, target).items():
+    for name, value in leaving.items():
         mail[name] = value
     mail.set_content(notice.content.text)
     return mail.as_bytes()

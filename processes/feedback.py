@@ -14,7 +14,7 @@ import msgspec
 
 from commands.bus import Bus
 from commands.clients import FindAddressGone, QuarantineAddress
-from commands.contacts import FindContactAddressGone, SuppressChannel
+from commands.contacts import DoubtContactAddress, FindContactAddressGone, SuppressChannel
 from commands.port import KeyStore, VersionConflict
 from domain.context import Context
 from domain.delivery import Dispatch, OutcomeSlice, Recipient, Result, Sealed
@@ -95,6 +95,15 @@ class Feedback:
                     confirm=outcome.confirm,
                 )
                 await self._bus.execute(gone, context)
+            case Gone(confirm=True) if recipient.contact is not None:
+                doubt_own = DoubtContactAddress(
+                    contact=recipient.contact,
+                    channel=dispatch.channel,
+                    code=outcome.code,
+                    report=dispatch.message.hex,
+                    since=outcome.since or dispatch.accepted_at,
+                )
+                await self._bus.execute(doubt_own, context)
             case Gone() if recipient.contact is not None:
                 since = outcome.since or dispatch.accepted_at
                 lost = FindContactAddressGone(

@@ -12,13 +12,11 @@ import msgspec
 
 from api.parts import Parts
 from commands.contacts import DoubtContactAddress, RestoreChannel, SuppressChannel
+from domain.contact import OF_ADDRESS
 from domain.context import Context
 from domain.errors import NotFound
 from gateways.feedback import Report
 from projections import reach
-
-OF_ADDRESS = frozenset({"bounce", "dropped"})
-"""Said of the mailbox; the others were said by the person, wherever they are reached now."""
 
 
 async def take(parts: Parts, reports: Sequence[Report], *, realms: Sequence[str], context: Context) -> None:

@@ -33,6 +33,7 @@ from api.port import Probe
 from api.providers import Providers
 from api.sockets.live import Live
 from api.sockets.protocol import OPTIONS
+from domain.leaving import leaving_key
 from infra.own_directories import OwnMerchants
 from infra.resolutions import FollowedResolutions
 from infra.vapid import DerivedVapidKeys
@@ -45,6 +46,7 @@ from tests.memory.world import IDS, REALM, World, world
 
 SECRET = b"a secret of thirty-two bytes, or more"
 ROLES = ("project-events", "project-delivery", "dispatcher")
+LEAVING_KEY = leaving_key(b"an id key for tests, of 32 bytes")
 EVENTS_KEY = ec.generate_private_key(ec.SECP256R1())
 """What SendGrid signs with."""
 PUBLIC_URL = "https://msgxc.example.org"
@@ -137,6 +139,7 @@ class Site:
             sandbox=sandbox,
             probes=probes,
             providers=_providers(),
+            leaving_key=LEAVING_KEY,
             domains=self._domains(superusers),
         )
         self.app: Starlette = build(self.parts)

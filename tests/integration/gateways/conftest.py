@@ -14,6 +14,7 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from domain.leaving import leaving_key
 from domain.outcome import Outcome
 from gateways.port import Gateway, GatewayConfig, Target
 from gateways.registry import build, channels
@@ -23,6 +24,7 @@ from tests.fixtures.notices import notice, target
 
 RULED_BY = {"sendgrid": "email", "smtp": "email"}
 SENDER = "Example <news@example.org>"
+LEAVING_KEY = leaving_key(b"an id key for tests, of 32 bytes")
 
 
 def make_key() -> str:
@@ -70,7 +72,8 @@ class Providers:
                 "api_key": kept.sendgrid_api_key,
                 "url": sandbox.urls.sendgrid,
                 "sender": SENDER,
-                "unsubscribe_url": "https://exchange.example/leave",
+                "unsubscribe_url": "https://exchange.example/leave/",
+                "unsubscribe_key": LEAVING_KEY,
                 **ca,
             },
             "smtp": {"url": sandbox.urls.smtp, "sender": SENDER, **ca},

@@ -15,6 +15,7 @@ import pytest
 from sendgrid.helpers.mail import CustomArg, Header, Mail, Personalization, To
 
 from domain.errors import Invalid, TooLarge
+from domain.leaving import Leaver, leaving_token, read_leaving_token
 from domain.message import Content
 from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Unknown
 from gateways.port import ChannelHalted, Target
@@ -23,7 +24,7 @@ from gateways.smtp import render
 from infra.sandbox import Hang, Reset, Respond
 from infra.sandbox.rules import Stage
 from tests.fixtures.notices import notice, target
-from tests.integration.gateways.conftest import Providers, Send
+from tests.integration.gateways.conftest import LEAVING_KEY, Providers, Send
 
 
 @pytest.mark.parametrize("provider", ["sendgrid", "smtp"])
@@ -75,7 +76,7 @@ async def test_no_encoded_word_is_slipped_in(subject: str, providers: Providers,
     message, [person] = uuid4(), await providers.targets("smtp")
     [outcome] = await send("smtp", [person], "text", subject, message=message)
     assert isinstance(outcome, Accepted)
-    rendered = render(notice("text", subject), person, ("", "us@example.org"), None, datetime.now(UTC))
+    rendered = render(notice("text", subject), person, ("", "us@example.org"), {}, datetime.now(UTC))
     assert message_from_bytes(rendered)["Bcc"] is None
 
 
@@ -202,8 +203,8 @@ async def test_what_a_sendgrid_request_says(providers: Providers, send: Send) ->
         }
         for name, value in ids.items():
             one.add_custom_arg(CustomArg(name, value))
-        query = f"realm=main&message_id={message.hex}&contact={person.contact.hex}"
-        one.add_header(Header("List-Unsubscribe", f"<https://exchange.example/leave?{query}>"))
+        leave = leaving_token(LEAVING_KEY, Leaver("main", message, person.contact))
+        one.add_header(Header("List-Unsubscribe", f"<https://exchange.example/leave/{leave}>"))
         one.add_header(Header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"))
         mail.add_personalization(one)
     assert sent == mail.get()
@@ -287,7 +288,9 @@ async def test_a_wrong_password(providers: Providers) -> None:
 
 async def test_what_a_mail_says(providers: Providers) -> None:
     """Well-formed, from us, the same Message-ID when it is repeated, and a way to leave."""
-    gateway = providers.gateway("smtp", unsubscribe_url="https://exchange.example/leave?l=1")
+    gateway = providers.gateway(
+        "smtp", unsubscribe_url="https://exchange.example/leave/", unsubscribe_key=LEAVING_KEY
+    )
     message, [person] = uuid4(), await providers.targets("smtp")
     told = notice("Grüße\n.\n..\nund 👋" + "x" * 2_000, "Títle 👋", message=message)
     await gateway.send(told, [person], deadline_s=5.0)
@@ -300,8 +303,8 @@ async def test_what_a_mail_says(providers: Providers) -> None:
     assert person.client is not None
     assert mail["Message-ID"] == f"<{uuid5(message, person.client.hex)}@example.org>"
     assert person.contact is not None
-    query = f"l=1&realm=main&message_id={message.hex}&contact={person.contact.hex}"
-    assert mail["List-Unsubscribe"] == f"<https://exchange.example/leave?{query}>"
+    link = mail["List-Unsubscribe"].removeprefix("<https://exchange.example/leave/").removesuffix(">")
+    assert read_leaving_token(LEAVING_KEY, link) == Leaver("main", message, person.contact)
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert mail["Date"].datetime is not None
     assert mail.get_content().replace("\r\n", "\n").rstrip("\n") == told.content.text

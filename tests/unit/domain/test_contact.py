@@ -125,6 +125,50 @@ def test_doubts_add_up_to_a_suppression() -> None:
     assert anew.aggregate.suppressed == {}
 
 
+def test_another_address_ends_what_was_said_of_the_former() -> None:
+    """A bounce, or doubts that added up, stop the mailbox; what the person said holds wherever they are reached."""
+
+    def suppressed_by(code: str) -> Callable[[Contact], None]:
+        return lambda c: c.suppress(at=at(2), channel="email", code=code)
+
+    def doubt(report: str) -> Callable[[Contact], None]:
+        return lambda c: c.doubt_address(at=at(2), channel="email", code="550", token=TOKEN, report=report)
+
+    def move(address: str) -> Callable[[Contact], None]:
+        return lambda c: c.set_address(at=at(3), channel="email", address=address, token=OTHER)
+
+    def bounced() -> Story[Contact]:
+        return with_mail().and_then(suppressed_by("bounce"))
+
+    def struck() -> Story[Contact]:
+        return with_mail().and_then(doubt("1")).and_then(doubt("2")).and_then(doubt("3"))
+
+    new = move("new@example.org")
+    assert struck().aggregate.suppressed == {"email": "550"}
+    for unreachable in (bounced, struck):
+        assert unreachable().and_then(new).aggregate.suppressed == {}
+        assert unreachable().and_then(move("")).aggregate.suppressed != {}
+        complained = unreachable().and_then(suppressed_by("spamreport"))
+        assert complained.and_then(new).aggregate.suppressed == {"email": "spamreport"}
+    said = with_mail().and_then(suppressed_by("unsubscribe"))
+    said.when(suppressed_by("bounce")).then_nothing()
+    assert said.and_then(new).aggregate.suppressed == {"email": "unsubscribe"}
+
+
+def test_a_doubt_about_what_was_the_address_before_is_none() -> None:
+    """Neither an address that was set after the message went out, nor one that was taken away, is struck."""
+
+    def doubt(since_s: int) -> Callable[[Contact], None]:
+        return lambda c: c.doubt_address(
+            at=at(9), channel="email", code="550", token=None, report="1", since=at(since_s)
+        )
+
+    with_mail().when(doubt(0)).then_nothing()
+    with_mail().when(doubt(5)).then(Contact.AddressDoubted, code="550", report="1")
+    gone = with_mail().and_then(lambda c: c.set_address(at=at(2), channel="email", address="", token=None))
+    gone.when(doubt(5)).then_nothing()
+
+
 def test_preferences_are_set_once() -> None:
     """The same preferences again are no event; none are the default."""
 

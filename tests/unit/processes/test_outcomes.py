@@ -12,7 +12,7 @@ import pytest
 from commands.clients import FindAddressGone
 from commands.contacts import PutContact
 from domain.client import Client
-from domain.contact import Contact
+from domain.contact import STRIKES_MAX, Contact
 from domain.context import Context
 from domain.delivery import Attempt, Dispatch, OutcomeSlice
 from domain.outcome import (
@@ -274,6 +274,23 @@ async def test_a_dead_mail_address_of_a_scheduled_message_is_retired() -> None:
         await subscribe(made, "ann", mail=True)
         await made.rest()
         assert (await contact(made, "ann")).addresses == {}
+
+
+async def test_a_mailbox_that_is_said_not_to_be_there_is_doubted_first() -> None:
+    """Mail servers have said so by mistake: the third message that it is said of ends the address, till another."""
+    async with world("email") as made:
+        made.provider("email").script = lambda target, times: Gone("550", confirm=True)
+        await open_thread(made)
+        await subscribe(made, "ann", mail=True)
+        for strikes in range(1, STRIKES_MAX + 1):
+            made.clock.advance(1)
+            assert (await contact(made, "ann")).suppressed == {}
+            await publish(made)
+            await made.rest()
+            assert len((await contact(made, "ann")).strikes["email"]) == strikes
+        assert (await contact(made, "ann")).suppressed == {"email": "550"}
+        await made.do(PutContact(uid="ann", email="ann@new.example.org"))
+        assert (await contact(made, "ann")).suppressed == {}
 
 
 async def test_opting_out_suppresses_the_channel() -> None:
