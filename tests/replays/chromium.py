@@ -139,6 +139,8 @@ async def device(browser: Browser, api: str, folder: str = "apps") -> AsyncItera
     with shop() as origin:
         async with browser.page("about:blank") as page:
             await page.call("Browser.grantPermissions", origin=origin, permissions=["notifications"])
+            # An earlier test's shop may have had the same port.
+            await page.call("Storage.clearDataForOrigin", origin=origin, storageTypes="all")
             made = WebDevice(page, origin, api, folder)
             yield made
             assert (await made.knows())["surprises"] == []

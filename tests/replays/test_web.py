@@ -41,7 +41,8 @@ V4_CALLS = """(async () => {
   const unlinked = await call("DELETE", `/v4/apps/${app}/client/contact`);
   return [registered.status, found, token.status, cleared.status, tags.status, unlinked.status];
 })()"""
-PUSH = {"link": "https://shop.example", "treatments": {"a": 1}}
+PUSH = {"icon": "https://shop.example/i.png", "link": "https://shop.example", "treatments": {"a": 1}}
+"""With an icon: for the first notification without one a new Chromium looks for ten seconds."""
 ANN = "{fieldId: 3, fieldValue: 'ann@example.com', encrypted: false}"
 
 
