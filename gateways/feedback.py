@@ -7,7 +7,7 @@ Sources: twilio.com/docs, "Track the message status" and "Webhook security"; Sen
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -209,16 +209,6 @@ def _sendgrid_event(event: Any) -> Report | None:
         outcome=_failure(name, standing, reason) if kind == "bounced" else None,
         standing=standing,
     )
-
-
-def once(reports: Sequence[Report], seen: set[str]) -> list[Report]:
-    """Each fact once; `seen` is added to."""
-    fresh = []
-    for report in reports:
-        if report.dedupe not in seen:
-            seen.add(report.dedupe)
-            fresh.append(report)
-    return fresh
 
 
 def _failure(code: str, standing: Standing, detail: str = "") -> Outcome:

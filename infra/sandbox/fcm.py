@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from infra.sandbox.books import Entry
 from infra.sandbox.desk import Answer, Request, Verdict
+from infra.sandbox.json_body import decoded, mapping
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 SCOPES = frozenset(
@@ -86,8 +87,8 @@ class Fcm:
     def judge(self, request: Request) -> Verdict:
         if request.path == "/token":
             return Verdict(self._grant(request), unbooked=True)
-        body = _decoded(request.body)
-        message = _mapping(body.get("message"))
+        body = decoded(request.body)
+        message = mapping(body.get("message"))
         entry = _entry(message)
         try:
             name = self._send(request, body, message)
@@ -245,7 +246,7 @@ def _check_names(given: dict[str, Any], known: frozenset[str], field: str) -> No
 
 
 def _payload_bytes(message: dict[str, Any]) -> int:
-    parts = [message.get("notification"), message.get("data"), _mapping(message.get("android")).get("data")]
+    parts = [message.get("notification"), message.get("data"), mapping(message.get("android")).get("data")]
     return sum(
         len(key.encode()) + len(value.encode())
         for part in parts
@@ -255,10 +256,10 @@ def _payload_bytes(message: dict[str, Any]) -> int:
 
 
 def _entry(message: dict[str, Any]) -> Entry:
-    data = {k: v for k, v in _mapping(message.get("data")).items() if isinstance(v, str)}
-    words = {**data, **{k: v for k, v in _mapping(message.get("notification")).items() if isinstance(v, str)}}
+    data = {k: v for k, v in mapping(message.get("data")).items() if isinstance(v, str)}
+    words = {**data, **{k: v for k, v in mapping(message.get("notification")).items() if isinstance(v, str)}}
     address = message.get("token") or message.get("topic") or message.get("condition")
-    android = _mapping(message.get("android"))
+    android = mapping(message.get("android"))
     return Entry(
         address=address if isinstance(address, str) else "",
         title=words.get("title", words.get("notification.title", "")),
@@ -294,17 +295,6 @@ def _error(refused: Refusal) -> Answer:
 
 def _oauth_error(code: str, description: str) -> Answer:
     return Answer(400, msgspec.json.encode({"error": code, "error_description": description}), JSON)
-
-
-def _decoded(body: bytes) -> dict[str, Any]:
-    try:
-        return _mapping(msgspec.json.decode(body))
-    except msgspec.DecodeError:
-        return {}
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 _STATUS_NAMES = {

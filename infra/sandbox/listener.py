@@ -6,16 +6,15 @@ Owns the socket and its connections. Never binds anything but 127.0.0.1.
 from __future__ import annotations
 
 import asyncio
-import errno
 import ssl
 from typing import cast
 
+from infra.sandbox.binding import HOST, bound
 from infra.sandbox.desk import Desk, Provider
 from infra.sandbox.http1 import Http1
 from infra.sandbox.http2 import Http2
 from infra.sandbox.keyring import Keyring
 
-HOST = "127.0.0.1"
 CONNECTIONS_MAX = 128
 """Per provider: many gateways' worth; a leak of connections shows as refusals."""
 
@@ -53,12 +52,7 @@ class Listener:
                 backlog=CONNECTIONS_MAX,
             )
 
-        try:
-            self._server = await bind(wanted_port)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            self._server = await bind(0)
+        self._server = await bound(bind, wanted_port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def aclose(self) -> None:

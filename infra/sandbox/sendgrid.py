@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from infra.sandbox.books import Entry
 from infra.sandbox.desk import Answer, Request, Verdict
+from infra.sandbox.json_body import decoded, mapping
 
 PERSONALIZATIONS_MAX = 1_000
 RECIPIENTS_MAX = 1_000
@@ -66,14 +67,14 @@ class SendGrid:
 
     def judge(self, request: Request) -> Verdict:
         number = secrets.token_urlsafe(16)
-        mail = _decoded(request.body)
+        mail = decoded(request.body)
         entries = tuple(_entries(mail, number)) if mail else ()
         addresses = tuple(entry.address for entry in entries)
         try:
             self._check(request, mail)
         except Refusal as refused:
             return Verdict(_error(refused), entries, addresses)
-        dry_run = _mapping(_mapping(mail.get("mail_settings")).get("sandbox_mode")).get("enable") is True
+        dry_run = mapping(mapping(mail.get("mail_settings")).get("sandbox_mode")).get("enable") is True
         answer = Answer(200 if dry_run else 202, b"", (("x-message-id", number),))
         return Verdict(answer, entries, addresses, dry_run=dry_run)
 
@@ -124,7 +125,7 @@ def _check_mail(mail: dict[str, Any]) -> None:
     _check_address(mail.get("from"), "from")
     seen: set[str] = set()
     for number, personalization in enumerate(personalizations):
-        _check_personalization(_mapping(personalization), f"personalizations.{number}", mail, seen)
+        _check_personalization(mapping(personalization), f"personalizations.{number}", mail, seen)
     if len(seen) > RECIPIENTS_MAX:
         raise Refusal(400, "Too many recipients; the limit is 1000.", "personalizations")
     _check_content(mail)
@@ -168,7 +169,7 @@ def _check_personalization(given: dict[str, Any], field: str, mail: dict[str, An
 
 
 def _check_address(person: object, field: str) -> str:
-    email = _mapping(person).get("email")
+    email = mapping(person).get("email")
     if not isinstance(email, str) or not ADDRESS.fullmatch(email):
         raise Refusal(400, "Does not contain a valid address.", f"{field}.email")
     return email
@@ -183,7 +184,7 @@ def _check_content(mail: dict[str, Any]) -> None:
             400, "Unless a valid template_id is provided, the content parameter is required.", "content"
         )
     kinds = []
-    for number, part in enumerate(map(_mapping, content)):
+    for number, part in enumerate(map(mapping, content)):
         kind, value = part.get("type"), part.get("value")
         if not isinstance(kind, str) or "/" not in kind:
             raise Refusal(400, "The content type is required.", f"content.{number}.type")
@@ -199,7 +200,7 @@ def _check_content(mail: dict[str, Any]) -> None:
 
 
 def _check_headers(headers: object, field: str) -> None:
-    for name, value in _mapping(headers).items():
+    for name, value in mapping(headers).items():
         if not isinstance(value, str) or _breaks_line(value) or _breaks_line(name):
             raise Refusal(400, "Headers must be strings without line breaks.", f"{field}.{name}")
         if name.lower() in {"to", "from", "subject", "reply-to", "cc", "bcc", "content-type", "received"}:
@@ -207,7 +208,7 @@ def _check_headers(headers: object, field: str) -> None:
 
 
 def _check_custom_args(given: object, field: str) -> None:
-    arguments = _mapping(given)
+    arguments = mapping(given)
     if not all(isinstance(value, str) for value in arguments.values()):
         raise Refusal(400, "Custom argument values must be strings.", field)
     if len(msgspec.json.encode(arguments)) > CUSTOM_ARGS_BYTES_MAX:
@@ -217,16 +218,16 @@ def _check_custom_args(given: object, field: str) -> None:
 def _entries(mail: dict[str, Any], number: str) -> Iterator[Entry]:
     """One per recipient of every personalization."""
     body = _readable(mail.get("content"))[:BOOKED_BODY_CHARACTERS]
-    sender = _mapping(mail.get("from")).get("email", "")
+    sender = mapping(mail.get("from")).get("email", "")
     everyone = mail.get("personalizations")
-    for place, personalization in enumerate(map(_mapping, everyone if isinstance(everyone, list) else [])):
-        arguments = {**_mapping(mail.get("custom_args")), **_mapping(personalization.get("custom_args"))}
+    for place, personalization in enumerate(map(mapping, everyone if isinstance(everyone, list) else [])):
+        arguments = {**mapping(mail.get("custom_args")), **mapping(personalization.get("custom_args"))}
         replaced = _substituted(body, personalization)
         for kind in ("to", "cc", "bcc"):
             listed = personalization.get(kind, [])
             for person in listed if isinstance(listed, list) else []:
                 yield Entry(
-                    address=str(_mapping(person).get("email", "")),
+                    address=str(mapping(person).get("email", "")),
                     title=str(personalization.get("subject", mail.get("subject", ""))),
                     body=replaced,
                     message_id=str(arguments.get("message_id", "")),
@@ -237,14 +238,14 @@ def _entries(mail: dict[str, Any], number: str) -> Iterator[Entry]:
 
 
 def _substituted(body: str, personalization: dict[str, Any]) -> str:
-    for mark, value in _mapping(personalization.get("substitutions")).items():
+    for mark, value in mapping(personalization.get("substitutions")).items():
         body = body.replace(mark, str(value))
     return body
 
 
 def _readable(content: object) -> str:
     parts = {
-        p.get("type"): p.get("value") for p in map(_mapping, content if isinstance(content, list) else [])
+        p.get("type"): p.get("value") for p in map(mapping, content if isinstance(content, list) else [])
     }
     plain, rich = parts.get("text/plain"), parts.get("text/html")
     if isinstance(plain, str):
@@ -266,17 +267,6 @@ def _error(refused: Refusal) -> Answer:
 
 def _breaks_line(text: str) -> bool:
     return any(sign in text for sign in "\r\n\0")
-
-
-def _decoded(body: bytes) -> dict[str, Any]:
-    try:
-        return _mapping(msgspec.json.decode(body))
-    except msgspec.DecodeError:
-        return {}
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 _WORDS_OF_STATUS = {

@@ -7,7 +7,6 @@ command; a mail is acknowledged only once it is booked.
 from __future__ import annotations
 
 import asyncio
-import errno
 import hmac
 import logging
 import ssl
@@ -18,9 +17,10 @@ from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from infra.sandbox.binding import HOST, bound
 from infra.sandbox.books import Books, Entry, Received
 from infra.sandbox.keyring import Keyring
-from infra.sandbox.listener import CLOSE_TIMEOUT_S, HOST
+from infra.sandbox.listener import CLOSE_TIMEOUT_S
 from infra.sandbox.rules import GoAway, Hang, Proceed, Refuse, Reset, Respond, Rule, Rules, Stage
 from infra.sandbox.sendgrid import BOOKED_BODY_CHARACTERS, as_text
 from infra.sandbox.stream import cut_off
@@ -54,12 +54,7 @@ class MailServer:
         async def bind(port: int) -> asyncio.Server:
             return await loop.create_server(lambda: Conversation(self), HOST, port, backlog=CONNECTIONS_MAX)
 
-        try:
-            self._server = await bind(wanted_port)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            self._server = await bind(0)
+        self._server = await bound(bind, wanted_port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def aclose(self) -> None:

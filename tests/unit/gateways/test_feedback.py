@@ -24,7 +24,6 @@ from gateways.feedback import (
     Report,
     check_sendgrid,
     check_twilio,
-    once,
     sendgrid_events,
     twilio_reply,
     twilio_status,
@@ -187,16 +186,6 @@ def test_who_wants_it_again() -> None:
     """Resubscribing restores, without a receipt."""
     [report] = sendgrid_events(json.dumps([event("group_resubscribe")]).encode())
     assert (report.standing, report.receipt) == ("restore", None)
-
-
-def test_an_event_told_twice_counts_once() -> None:
-    """Within a post and over posts, by SendGrid's own id."""
-    seen: set[str] = set()
-    reports = sendgrid_events(
-        json.dumps([event("open"), event("open"), event("click", sg_event_id="e2")]).encode()
-    )
-    assert [report.code for report in once(reports, seen)] == ["open", "click"]
-    assert once(reports, seen) == []
 
 
 @settings(max_examples=100, deadline=None)
