@@ -218,8 +218,13 @@ async def _own_contact(client: Client, scope: Scope) -> Contact:
 
 def _take_address(client: Client, source: Client, scope: Scope) -> None:
     """It is the same device, and its SDK (v4) does not tell its push token again after a move."""
-    if source.token is not None and source.channel is not None and source.address is not None:
-        client.set_address(at=scope.now, channel=source.channel, address=source.address, token=source.token)
+    if source.token is None or source.address is None:
+        return
+    to = push_address(source.address, str(source.properties.get("platform", "")))
+    channel = source.channel or to.channel
+    # A digest of its realm's own: that of another merchant would be one that no other client here can have.
+    token = scope.ids.token(scope.realm, channel, to.identity)
+    client.set_address(at=scope.now, channel=channel, address=source.address, token=token)
 
 
 async def _reset(source: Client, to: str, client: UUID, scope: Scope) -> list[Aggregate]:

@@ -104,7 +104,7 @@ async def _identified(identity: Identity, scope: Scope, *, app: str) -> Contact:
     """The contact of that name; one that was erased is answered as it is."""
     if not 1 <= len(identity.value) <= VALUE_MAX:
         raise Invalid(f"1 to {VALUE_MAX} characters", field="contactFieldValue")
-    uid = field_uid(scope.ids, scope.realm, identity.field, identity.value)
+    uid = field_uid(scope.ids, scope.realm, identity.field, identity.value, encrypted=identity.encrypted)
     id = scope.ids.contact(scope.realm, uid)
     contact = await scope.load(Contact, id) or Contact.create(id=id, at=scope.now, uid=uid)
     if not contact.erased:

@@ -21,9 +21,14 @@ GIVE_UP_AFTER = timedelta(hours=24)
 """A contact data service that is away for a day is somebody's business: the change goes to TRIAGE."""
 
 
-def field_uid(ids: Ids, realm: str, field: int, value: str) -> str:
-    """The uid of the contact that has `value` in a contact field of the merchant's."""
-    return _FIELD + ids.derive(realm, "contact-field", f"{field}|{value}").hex
+def field_uid(ids: Ids, realm: str, field: int, value: str, *, encrypted: bool = False) -> str:
+    """The uid of the contact that has `value` in a contact field of the merchant's.
+
+    An encrypted value is another one than the same letters in clear: else whoever knows a value could change whom its
+    contact's number is asked for.
+    """
+    kind = "encrypted-contact-field" if encrypted else "contact-field"
+    return _FIELD + ids.derive(realm, kind, f"{field}|{value}").hex
 
 
 def anonymous_uid(client: UUID) -> str:

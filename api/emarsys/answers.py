@@ -19,6 +19,7 @@ from api.emarsys.door import Visitor
 from api.emarsys.tokens import ClientState, ContactField, ContactToken
 from api.route import Answer, Call, Header
 from commands.sdk_clients import Standing
+from domain.errors import Unavailable
 
 WAIT_S_MAX = 10.0
 """Longer than any resolution that is going to succeed now, and shorter than the time-outs of the SDKs."""
@@ -63,8 +64,14 @@ async def _is_wanted(call: Call[Any, Any], standing: Standing) -> bool:
     visitor: Visitor = call.visitor
     if standing.identity is not None:
         return True
-    merchant = await call.parts.merchants.settings(visitor.app.realm)
-    return visitor.app.settings.anonymous_allowed and merchant.anonymous_contacts
+    if not visitor.app.settings.anonymous_allowed:
+        return False
+    try:
+        merchant = await call.parts.merchants.settings(visitor.app.realm)
+    except Unavailable:
+        # By now all is written, and a refresh that fails has the SDK drop the call that it was for.
+        return True
+    return merchant.anonymous_contacts
 
 
 async def _resolved(call: Call[Any, Any], standing: Standing) -> tuple[Standing, tuple[Header, ...]]:
@@ -83,7 +90,10 @@ async def resolved(
     wait_s = wait_of(headers.get(b"prefer", b""))
     if wait_s <= 0:
         return None, ()
-    found = await call.parts.resolutions.resolved(realm, contact, wait_s)
+    try:
+        found = await call.parts.resolutions.resolved(realm, contact, wait_s)
+    except Unavailable:
+        return None, ()  # a wait is a preference: what was asked for is done
     return found, ((b"preference-applied", b"wait=%d" % wait_s),)
 
 

@@ -7,6 +7,7 @@ is refused as a whole. Pure: knows no app, no client and no HTTP.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any
@@ -27,6 +28,8 @@ STATE_BYTES_MAX = 16_384
 """Of a deviceEventState: it comes with every request, and is kept for every client."""
 KEPT_CHARS = 1_024
 """Of a refused item: enough to see what is wrong with it."""
+INTEGER_CHARS_MAX = 300
+"""Python reads no integer of more than some thousand digits; a float has at most 309."""
 REFUSED_MAX = 100
 """Of one request; a device that sends only rubbish shall not fill the stream with it."""
 
@@ -175,9 +178,19 @@ def _mended(content: bytes) -> bytes:
     try:
         msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        value = json.loads(content.decode("utf-8", "replace"))
+        text = content.decode("utf-8", "replace")
+        # A number that none of ours takes stays as its text, in the one item that has it.
+        value = json.loads(text, parse_float=_finite, parse_int=_short, parse_constant=str)
         return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
     return content
+
+
+def _finite(text: str) -> float | str:
+    return number if math.isfinite(number := float(text)) else text
+
+
+def _short(text: str) -> int | str:
+    return int(text) if len(text) <= INTEGER_CHARS_MAX else text
 
 
 def _read(part: Part, raw: msgspec.Raw, decode: Any, refused: list[Refused]) -> Iterator[Any]:

@@ -163,8 +163,11 @@ class Door:
 
 def count(parts: Parts, scope: Scope, visitor: Visitor) -> None:
     """Raises DeviceLimitExceeded. Either way the answer says what is left."""
+    address, proven = address_of(scope), visitor.device.client
+    # A client id alone is anybody's word: calls that prove nothing use up nothing of the client that has it.
+    caller = proven.hex if proven is not None else f"?{address}|{visitor.client_id}"
     try:
-        fields = limits.take(parts.counter, parts.now_s(), visitor.app, visitor.client_id, address_of(scope))
+        fields = limits.take(parts.counter, parts.now_s(), visitor.app, caller, address)
     except DeviceLimitExceeded as error:
         scope[ADDED].extend(error.fields)
         raise

@@ -5,6 +5,7 @@ Native SDKs get epoch seconds; generation 4 reads its times as milliseconds (Tim
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -16,12 +17,15 @@ from msgspec import Meta
 from api.emarsys.batches import ClickItem
 from api.emarsys.door import Visitor
 from api.emarsys.events import client_of, contact_of, state_header
+from api.freshness import WAIT_S_MAX
 from api.route import Answer, Call
 from domain.device_actions import MESSAGE_ID, TAG, TAG_ADD, TAG_REMOVE, tagged
+from domain.errors import Invalid
 from domain.message import Content
 from domain.push import Action, PushContent, push_of
+from domain.recorded import EVENTS
 from domain.signal import EVENTS_KIND, CampaignView, DeviceEvent, DeviceEvents
-from projections import inbox
+from projections import clients, inbox
 from projections.inbox import Item
 
 V3_ITEMS_MAX = 100
@@ -263,10 +267,9 @@ async def _items(
 ) -> list[Item]:
     """Raises Unauthenticated."""
     visitor: Visitor = call.visitor
-    client_of(visitor)
-    contact = contact_of(visitor)
+    client, contact = client_of(visitor), contact_of(visitor)
     is_disabled = visitor.contact is not None and visitor.contact.disabled
-    if contact is None or is_disabled:
+    if contact is None or is_disabled or not await _has(call, client, contact):
         return []
     return await inbox.newest(
         call.parts.models,
@@ -279,6 +282,21 @@ async def _items(
         unopened=unopened,
         topics=tuple(topics),
     )
+
+
+async def _has(call: Call[Any, Any], client: UUID, contact: UUID) -> bool:
+    """Whether the client is still the contact's. A client state is good for ever, and so would be a look into the
+    inbox of whoever had the device before.
+    """
+    parts, realm = call.parts, call.visitor.app.realm
+    row = await clients.find(parts.models, realm, client)
+    if row is None or row["contact"] != contact:
+        # The link may be so new that the read models do not have it.
+        with contextlib.suppress(TimeoutError):
+            end = await parts.events.end()
+            await parts.watermark.passed(("clients",), EVENTS, end, timeout_s=WAIT_S_MAX)
+        row = await clients.find(parts.models, realm, client)
+    return row is not None and row["contact"] == contact
 
 
 async def _append(
@@ -335,8 +353,12 @@ def _v4_item(item: Item) -> EmbeddedItem:
 
 
 def _push(item: Item) -> PushContent:
+    """Messages that no app sent may say anything under the same key; one of them must not close the inbox."""
     row = item.row
-    return push_of(Content(row["text"], row["subject"] or "", row["opts"] or {}))
+    try:
+        return push_of(Content(row["text"], row["subject"] or "", row["opts"] or {}))
+    except Invalid:
+        return PushContent()
 
 
 def _campaign(message: UUID, push: PushContent) -> str:

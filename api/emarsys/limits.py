@@ -6,6 +6,8 @@ anything.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from api.port import RateCounter
 from api.route import Header
 from domain.app import AppFacts
@@ -29,18 +31,23 @@ class DeviceLimitExceeded(TooMany):
         self.fields = fields
 
 
-def take(counter: RateCounter, now_s: float, app: AppFacts, client_id: str, address: str) -> list[Header]:
-    """Count a call; what is left of the narrowest limit, as header fields. Raises DeviceLimitExceeded."""
+def take(counter: RateCounter, now_s: float, app: AppFacts, caller: str, address: str) -> list[Header]:
+    """Count a call; what is left of the narrowest limit, as header fields. Raises DeviceLimitExceeded.
+
+    caller: the client as proven, or what nobody else can be. What one limit refuses is not counted against the next:
+    else a single address could use up what all of an app's devices have.
+    """
     limits, of = app.settings.rate_limits, app.id.hex
-    window = int(now_s) // WINDOW_S
-    return _fields(
-        int(now_s),
-        (
-            ("client", limits.client_per_minute, counter.add(f"sdk|c|{of}|{client_id}", window)),
-            ("app", limits.app_per_minute, counter.add(f"sdk|p|{of}", window)),
-            ("address", limits.address_per_minute, counter.add(f"sdk|a|{of}|{address}", window)),
-        ),
-    )
+    window, counted = int(now_s) // WINDOW_S, list[Counted]()
+    for whose, limit, key in (
+        ("address", limits.address_per_minute, f"sdk|a|{of}|{address}"),
+        ("client", limits.client_per_minute, f"sdk|c|{of}|{caller}"),
+        ("app", limits.app_per_minute, f"sdk|p|{of}"),
+    ):
+        counted.append((whose, limit, counter.add(key, window)))
+        if counted[-1][2] > limit:
+            break
+    return _fields(int(now_s), counted)
 
 
 def take_appless(counter: RateCounter, now_s: float, realm: str, address: str) -> list[Header]:
@@ -49,7 +56,7 @@ def take_appless(counter: RateCounter, now_s: float, realm: str, address: str) -
     return _fields(int(now_s), (("address", RateLimits().address_per_minute, count),))
 
 
-def _fields(now_s: int, counted: tuple[Counted, ...]) -> list[Header]:
+def _fields(now_s: int, counted: Sequence[Counted]) -> list[Header]:
     whose, limit, count = min(counted, key=_left)
     reset_s = WINDOW_S - now_s % WINDOW_S
     fields = [

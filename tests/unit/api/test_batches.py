@@ -100,6 +100,16 @@ def test_a_bottomless_body_is_refused(content: bytes) -> None:
         read_batch(content)
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5_000, "NaN", "-Infinity"])
+def test_a_number_that_nobody_can_hold_costs_no_event(number: str) -> None:
+    """Wherever it is, in an event or in the device's own state."""
+    value = json.dumps(event("bad", attributes={"x": "#"})).replace('"#"', number)
+    batch = read_batch(f'{{"events":[{json.dumps(event())},{value}]}}'.encode())
+    assert batch.events[0].name == "opened"
+    batch = read_batch(f'{{"events":[{json.dumps(event())}],"deviceEventState":[{number}]}}'.encode())
+    assert [each.name for each in batch.events] == ["opened"]
+
+
 @pytest.mark.parametrize("word", [b'"half \\ud83d"', b'"half \xf0\x9f"', b'"\\udc00\\ud83d!"'])
 def test_half_a_character_costs_no_event(word: bytes) -> None:
     """Apps cut texts in the middle of an emoji, and JSON.stringify writes what is left as it is."""

@@ -1,0 +1,123 @@
+"""What somebody else, or yesterday's owner of a device, can do to a client, a contact or an app: nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from commands.apps import RegisterApp
+from commands.messaging import Draft, Send
+from domain.app_settings import AppSettings, RateLimits
+from domain.client import Client
+from domain.context import Context
+from domain.errors import Unavailable
+from domain.recorded import EVENTS
+from domain.resolution import field_uid
+from processes.directories import MerchantSettings
+from tests.memory.phone import ANN, Phone, phones, started, topics
+from tests.memory.site import Site
+from tests.memory.world import IDS, REALM
+from tests.unit.api.test_inbox import inbox, reachable, send
+
+
+@pytest.fixture
+async def it() -> AsyncIterator[Site]:
+    async with phones() as made:
+        made.world.start("project-signals")
+        yield made
+
+
+async def narrow(it: Site, **limits: int) -> None:
+    settings = AppSettings(merchant=REALM, rate_limits=RateLimits(**limits))
+    await it.world.do(RegisterApp(code="small", settings=settings))
+
+
+async def test_one_address_cannot_use_up_what_the_whole_app_has(it: Site) -> None:
+    """What is refused for its address is not counted against the app."""
+    await narrow(it, address_per_minute=3, app_per_minute=8)
+    for number in range(20):
+        await Phone(it, f"d-{number}", app="small").call("POST", "/client", {})
+    window = int(it.parts.now_s()) // 60
+    assert it.parts.counter.add(f"sdk|p|{IDS.app('small').hex}", window) <= 4
+
+
+async def test_a_stranger_cannot_use_up_what_a_client_has(it: Site) -> None:
+    """A client id is anybody's word: calls without a proof are counted apart from the client's own."""
+    await narrow(it, client_per_minute=3)
+    owner = Phone(it, app="small")
+    await owner.call("POST", "/client", {})
+    for _ in range(6):
+        await Phone(it, app="small").call("POST", "/client", {})
+    assert (await owner.call("POST", "/client", {})).status_code == 204
+
+
+async def test_a_state_of_before_the_sign_out_opens_no_inbox(it: Site) -> None:
+    """Neither does a contact token of that time: the client is another's now."""
+    phone = await reachable(it)
+    await phone.call("POST", "/client/contact", ANN)
+    await send(phone, "for Ann alone")
+    assert len(await inbox(phone)) == 1
+    former, token = phone.state, phone.contact_token
+    await phone.call("POST", "/client/contact?anonymous=true", {})
+    await it.settled()
+    for state, contact in ((former, ""), (former, token), ("", token)):
+        phone.state, phone.contact_token = state, contact
+        assert await inbox(phone) == []
+
+
+async def test_nobody_changes_how_a_contact_is_known_by_naming_it_as_encrypted(it: Site) -> None:
+    """What is encrypted and what is not are two values, and so two contacts."""
+    phone, stranger = await started(it), await started(it, client_id="device-2")
+    await phone.call("POST", "/client/contact", ANN)
+    contact = phone.says["contactReference"]
+    before = topics(it, "contact").count("contact.identified.v1")
+    for encrypted in (True, False, True):
+        await stranger.call("POST", "/client/contact", ANN | {"contactFieldEncrypted": encrypted})
+    assert topics(it, "contact").count("contact.identified.v1") == before + 1
+    assert stranger.says["contactReference"] != contact
+
+
+async def test_a_message_that_no_app_sent_never_closes_an_inbox(it: Site) -> None:
+    """Its opts are its sender's own, also the one that apps use for pushes."""
+    phone = await reachable(it)
+    await phone.call("POST", "/client/contact", ANN)
+    mine = await send(phone, "mine")
+    uid = field_uid(IDS, REALM, ANN["contactFieldId"], ANN["contactFieldValue"])  # type: ignore[arg-type]
+    await it.world.do(Send(uid=uid, draft=Draft(text="odd", opts={"push": "loud"})))
+    await it.settled()
+    odd, plain = await inbox(phone)
+    assert (plain["id"], odd["body"]) == (mine, "odd")
+
+
+async def test_a_refresh_does_not_need_the_merchants_settings(it: Site) -> None:
+    """An SDK drops the call that a refresh was for when it fails: what can't be asked now is left at its default."""
+
+    class Away:
+        async def settings(self, merchant: str) -> MerchantSettings:
+            raise Unavailable("the merchants' service does not answer")
+
+    phone = await started(it)
+    object.__setattr__(it.parts, "merchants", Away())
+    refresh = {"refreshToken": phone.refresh_token}
+    assert (await phone.call("POST", "/client/contact-token", refresh)).status_code == 200
+    assert (await phone.call("POST", "/client/contact?anonymous=true", {})).status_code == 200
+
+
+async def test_a_client_that_moved_to_another_merchant_keeps_one_token_there(it: Site) -> None:
+    """The digest of its push token is the one that any other client there would have for it."""
+    await it.world.own.bus.execute(
+        RegisterApp(code="abroad", settings=AppSettings(merchant="other")), Context("other", "test", "", "")
+    )
+    phone = await started(it, base="/v4/apps")
+    await phone.call("PUT", "/client/push-token", {"pushToken": "aa11"})
+    await phone.call("POST", "/client/app", {"to": "abroad"})
+    again = Phone(it, "device-2", app="abroad", base="/v4/apps")
+    await again.call("POST", "/client", {"platform": "ios"})
+    await again.call("PUT", "/client/push-token", {"pushToken": "aa11"})
+    tokens = {
+        fact.body.token
+        for fact in it.world.facts(EVENTS, "evt.client.>")
+        if isinstance(fact.body, Client.AddressSet) and fact.realm == "other"
+    }
+    assert len(tokens) == 1
