@@ -7,6 +7,7 @@ parquet              a folder of parts, each named by the positions it covers; a
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -86,25 +87,35 @@ def _output(form: str, out: Path | None) -> Output:
 
 
 class JsonLines:
-    """One JSON object per line; without a file, on standard output."""
+    """One JSON object per line, or lines of another form; without a file, on standard output."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        encode: Callable[[Sequence[Shown]], bytes] | None = None,
+        head: bytes = b"",
+    ) -> None:
+        """encode: another form of lines than JSON. head: what a new output begins with."""
+        self._path, self._encode, self._head = path, encode or _json_lines, head
         self._file: BinaryIO = sys.stdout.buffer
         self._place = Place("", "", 0)
 
     def begin(self, stream: str, epoch: str) -> int:
         self._place = Place(stream, epoch, 0)
         if self._path is None:
+            self._file.write(self._head)
             return 0
         if self._path.exists():
             self._place = _read_place(self._note, self._place)
         self._file = self._path.open("ab")
         self._file.truncate(self._place.size)
+        if self._place.size == 0:
+            self._file.write(self._head)
         return self._place.position
 
     def write(self, rows: list[Shown], position: int) -> None:
-        self._file.writelines(msgspec.json.encode(row) + b"\n" for row in rows)
+        self._file.write(self._encode(rows))
         if self._path is not None:
             self._file.flush()
             size = self._file.tell()
@@ -125,8 +136,9 @@ class JsonLines:
 class ParquetParts:
     """Parts `EVENTS-<first>-<last>.parquet`. Data is JSON text: its form differs from topic to topic."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, table: Callable[[Sequence[Shown]], Any] | None = None) -> None:
+        """table: the rows as a pyarrow Table, of what are no facts of EVENTS and DELIVERY."""
+        self._folder, self._table = folder, table or _table
         self._rows: list[Shown] = []
         self._place = Place("", "", 0)
         self._last = 0
@@ -152,7 +164,9 @@ class ParquetParts:
             first, last = self._rows[0]["position"], self._rows[-1]["position"]
             path = self._folder / f"{self._place.stream}-{first:012d}-{last:012d}.parquet"
             temporary = path.with_suffix(".unfinished")
-            _write_parquet(self._rows, temporary)
+            from pyarrow import parquet
+
+            parquet.write_table(self._table(self._rows), temporary)
             temporary.replace(path)
             self._rows = []
         self._place = msgspec.structs.replace(self._place, position=self._last)
@@ -194,9 +208,11 @@ def _pyarrow() -> Any:
     return pa
 
 
-def _write_parquet(rows: list[Shown], path: Path) -> None:
-    from pyarrow import parquet
+def _json_lines(rows: Sequence[Shown]) -> bytes:
+    return b"".join([msgspec.json.encode(row) + b"\n" for row in rows])
 
+
+def _table(rows: Sequence[Shown]) -> Any:
     columns = {
         name: [_cell(row.get(name)) for row in rows]
         for name in (
@@ -212,7 +228,7 @@ def _write_parquet(rows: list[Shown], path: Path) -> None:
         )
     }
     columns["data"] = [msgspec.json.encode(row.get("data", row.get("unreadable"))).decode() for row in rows]
-    parquet.write_table(_pyarrow().table(columns), path)
+    return _pyarrow().table(columns)
 
 
 def _cell(value: Any) -> Any:

@@ -50,12 +50,14 @@ def matching(topics: Sequence[str]) -> Callable[[Fact], bool]:
     return matches
 
 
-async def read_range(log: JetStreamLog, stream: str, *, after: int, until: int) -> AsyncIterator[list[Fact]]:
-    """Every fact after a position up to another one, in batches."""
+async def read_range(
+    log: JetStreamLog, stream: str, *, after: int, until: int, subjects: Sequence[str] = ()
+) -> AsyncIterator[list[Fact]]:
+    """Every fact after a position up to another one, in batches. With subjects, one of them is there, or later."""
     if until <= after:
         return
     start = Checkpoint(stream, after, await log.epoch(stream))
-    facts = log.follow(stream, start, batch=BATCH)
+    facts = log.follow(stream, start, subjects=subjects, batch=BATCH)
     try:
         async for batch in facts:
             wanted = [fact for fact in batch if fact.position <= until]

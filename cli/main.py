@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from cli import apps, backups, doctor, events, keys, projections, running, schema, tokens
+from cli import apps, archive, backups, doctor, events, keys, projections, running, schema, tokens
 from cli.console import FAILURE
 
 app = typer.Typer(
@@ -57,6 +57,7 @@ app.command(epilog=backups.BACKUP_EXAMPLES)(backups.backup)
 app.command(epilog=backups.RESTORE_EXAMPLES)(backups.restore)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(events.app, name="events")
+app.add_typer(archive.app, name="shops")
 app.add_typer(projections.app, name="projections")
 app.add_typer(schema.app, name="schema")
 app.add_typer(keys.app, name="keys")

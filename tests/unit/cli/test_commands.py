@@ -26,6 +26,8 @@ COMMANDS = (
     "events tail",
     "events show",
     "events export",
+    "shops tail",
+    "shops export",
     "projections list",
     "projections lag",
     "projections rebuild",
