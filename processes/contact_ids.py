@@ -52,7 +52,7 @@ class ContactIdWriter:
             return
         await self._watermark.passed(("clients",), EVENTS, fact.position, timeout_s=BEHIND_S_MAX)
         context = Context(fact.realm, RESOLVED.durable, f"{EVENTS}:{fact.position}", fact.correlation)
-        for row in await clients.of_contact(self._models, fact.realm, fact.body.originator_id):
+        async for row in clients.all_of_contact(self._models, fact.realm, fact.body.originator_id):
             await self._bus.execute(MendClient(client=row["client"]), context)
 
 

@@ -40,7 +40,7 @@ class Erasure:
         await self._keys.destroy(f"contact.{contact.hex}")
         await self._watermark.passed(("clients", "threads"), EVENTS, await self._log.end(EVENTS))
         context = Context(fact.realm, "erasure", f"{EVENTS}:{fact.position}", fact.correlation)
-        for row in await clients.of_contact(self._models, fact.realm, contact):
+        async for row in clients.all_of_contact(self._models, fact.realm, contact):
             await self._bus.execute(Unlink(client=row["client"], contact=contact), context)
         for row in await threads.of_contact(self._models, fact.realm, contact):
             command = EndSubscription(thread=row["thread"], contact=contact)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +41,7 @@ CONTACT_CLIENTS = Table(
 )
 
 CLIENTS_MAX = 500
+"""Links that one look takes, and clients that are listed of one contact."""
 
 
 class Clients:
@@ -127,7 +129,25 @@ async def find(models: ReadModels, realm: str, client: UUID) -> Row | None:
 
 
 async def of_contact(models: ReadModels, realm: str, contact: UUID) -> list[Row]:
-    """The clients that belong to a contact now, by id."""
-    links = await models.range(CONTACT_CLIENTS, (realm, contact), limit=CLIENTS_MAX)
-    keys = [(realm, link["client"]) for link in links if link["linked"]]
-    return [row for row in await models.get_many(CLIENTS, keys) if row is not None]
+    """The clients that belong to a contact now, by id; the first CLIENTS_MAX of them."""
+    found: list[Row] = []
+    async with aclosing(all_of_contact(models, realm, contact)) as rows:
+        async for row in rows:
+            found.append(row)
+            if len(found) == CLIENTS_MAX:
+                break
+    return found
+
+
+async def all_of_contact(models: ReadModels, realm: str, contact: UUID) -> AsyncGenerator[Row]:
+    """The same without an end: for what must leave none out. Links that have ended are among those looked at."""
+    after: tuple[UUID] | None = None
+    while True:
+        links = await models.range(CONTACT_CLIENTS, (realm, contact), after=after, limit=CLIENTS_MAX)
+        keys = [(realm, link["client"]) for link in links if link["linked"]]
+        for row in await models.get_many(CLIENTS, keys) if keys else ():
+            if row is not None:
+                yield row
+        if len(links) < CLIENTS_MAX:
+            return
+        after = (links[-1]["client"],)

@@ -63,6 +63,22 @@ async def test_an_erasure_runs_through() -> None:
         await Ledger(made).assert_balanced()
 
 
+async def test_an_erasure_finds_every_device_however_many_there_were() -> None:
+    """Also those behind more links, old and new, than one look takes: anybody who knows a name can make links."""
+    async with world() as made:
+        await ann(made)
+        for number in range(clients.CLIENTS_MAX + 20):
+            await made.do(Enlist(uid="ann", channel="fcm", identity=f"{number}", address=f"{number}"))
+        await made.do(EraseContact(uid="ann"))
+        await made.quiet()
+        linked = {
+            fact.body.originator_id: fact.body.contact
+            for fact in made.facts(EVENTS, "evt.client.>")
+            if isinstance(fact.body, Client.Registered | Client.ContactLinked)
+        }
+        assert ANN not in linked.values()
+
+
 async def test_read_models_made_anew_know_nothing_either() -> None:
     """What the log can still be read of gives the same rows as what grew before the erasure."""
     async with world() as made:
