@@ -14,6 +14,6 @@ def following_signals(exchange: Exchange) -> list[Role]:
     e = exchange
     made: dict[str, Made] = {
         "clicks": lambda log: Clicks(log=log, sid_key=sid_key(e.session.keyring.id_key)).run,
-        "triggers": lambda log: Triggers(log=log, bus=e.bus, apps=e.apps).run,
+        "triggers": lambda log: Triggers(log=log, store=e.log.events, bus=e.bus, apps=e.apps).run,
     }
     return [role(name, exchange, make) for name, make in made.items()]

@@ -10,13 +10,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from commands.bus import Bus
 from commands.messaging import Draft, SendToApp
+from commands.port import EventStore
 from commands.scope import Claim
 from domain.app_settings import EventAction
+from domain.client import Client
 from domain.context import Context
 from domain.device_actions import actions_for
 from domain.errors import Invalid
@@ -50,8 +53,8 @@ class TriggeredContent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Triggers:
-    def __init__(self, *, log: Log, bus: Bus, apps: AppDirectory) -> None:
-        self._log, self._bus, self._apps = log, bus, apps
+    def __init__(self, *, log: Log, store: EventStore, bus: Bus, apps: AppDirectory) -> None:
+        self._log, self._store, self._bus, self._apps = log, store, bus, apps
 
     async def run(self) -> None:
         await work(self._log, TRIGGERED, self.handle)
@@ -66,6 +69,8 @@ class Triggers:
         if app is None or app.realm != fact.realm:
             return  # retired since
         matching = [action for _, action in actions_for(app.settings, signal.events) if action.message]
+        if matching and not await self._is_theirs(signal.client, signal.contact):
+            return
         for number, action in enumerate(_once(matching)[:MESSAGES_MAX]):
             command = SendToApp(
                 app=app.code,
@@ -75,6 +80,13 @@ class Triggers:
             )
             context = Context(fact.realm, TRIGGERED.durable, f"{SIGNALS}:{fact.position}", fact.correlation)
             await self._bus.execute(command, context, claim=_claim(fact, number))
+
+    async def _is_theirs(self, client: UUID, contact: UUID) -> bool:
+        """Whether the client is still the contact's: what a device held before somebody signed out is good for ever,
+        and must not have that person written to.
+        """
+        found = await self._store.load(Client, client, fresh=True)
+        return found is not None and found.contact == contact
 
 
 def _once(matching: Iterable[EventAction]) -> list[EventAction]:

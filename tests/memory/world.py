@@ -185,7 +185,7 @@ class World:
             "contact-id-writer": ContactIdWriter(log=to.log, bus=to.bus, **with_models).run,  # type: ignore[arg-type]
             "clients-maintainer": ClientsMaintainer(log=to.log, bus=to.bus).run,
             "clicks": Clicks(log=to.log, sid_key=SID_KEY).run,
-            "triggers": Triggers(log=to.log, bus=to.bus, apps=StoredApps(to.store, IDS)).run,
+            "triggers": Triggers(log=to.log, store=to.store, bus=to.bus, apps=StoredApps(to.store, IDS)).run,
             "client-states": ClientStates(
                 log=to.log,
                 states=MemoryStates(self.streams, to.life),

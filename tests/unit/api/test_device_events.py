@@ -16,7 +16,7 @@ from domain.app_settings import AppSettings, EventAction
 from domain.recorded import DELIVERY, EVENTS, SIGNALS
 from domain.sid import sid_of
 from domain.signal import KEPT, DeviceEvents
-from tests.memory.phone import APP, OTHER, V3_NAMES, Phone, phones, started
+from tests.memory.phone import ANN, APP, OTHER, V3_NAMES, Phone, phones, started
 from tests.memory.site import Site
 from tests.memory.world import REALM, SID_KEY
 
@@ -225,6 +225,20 @@ async def test_a_fence_that_was_entered_sends_a_message(it: Site) -> None:
     [made] = [fact.body for fact in it.world.facts(EVENTS, "evt.message.>") if "accepted" in fact.topic]
     assert (made.content.text, made.content.subject, made.app) == ("Come in!", "Shop", APP)  # type: ignore[union-attr]
     assert [str(each) for each in made.audience.contacts] == [str(UUID(phone.says["contactReference"]))]  # type: ignore[union-attr]
+
+
+async def test_who_had_the_device_before_is_not_written_to(it: Site) -> None:
+    """A client state, and for some hours a contact token, outlive the sign-out; whoever has them sends nothing."""
+    await lead_to(it, EventAction(event="near shop", campaign_id="c1", message={"msg": "Come in!"}))
+    phone = await started(it)
+    former = phone.state, phone.contact_token
+    await phone.call("POST", "/client/contact", ANN)
+    phone.state, phone.contact_token = former
+    assert (await tell(phone, event("near shop"))).status_code == 204
+    phone.contact_token = ""
+    assert (await tell(phone, event("near shop"))).status_code == 204
+    await it.world.quiet()
+    assert it.world.facts(EVENTS, "evt.message.>") == []
 
 
 async def test_a_signal_that_is_dealt_with_again_sends_nothing_again(it: Site) -> None:
