@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -33,6 +34,7 @@ from commands.scope import Claim, Scope
 from domain.context import Caller, Context
 from domain.errors import Conflict, Forbidden, NotFound
 from domain.ids import Ids
+from domain.request import Request
 
 ATTEMPTS_MAX = 8
 """Tries of one command against version conflicts; more means that something else is wrong."""
@@ -101,6 +103,10 @@ CREATES = frozenset(
 """Commands whose claim is the id of what they create; the others leave a claim event beside theirs."""
 
 
+ANSWERS: dict[type[msgspec.Struct], type] = {threads.OpenThread: threads.Opened, clients.Enlist: UUID}
+"""What commands that may be claimed and create nothing answer, where that is something."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bus:
     """clock: now, in UTC. nonce: fresh randomness, at least 128 bits of it."""
@@ -128,8 +134,8 @@ class Bus:
         handler = HANDLERS[type(command)]
         for attempt in range(ATTEMPTS_MAX):
             scope = self._scope(context, caller, claim, fresh=attempt > 0)
-            if claim and type(command) not in CREATES and await scope.already_made():
-                return None
+            if claim and type(command) not in CREATES and (twin := await scope.twin()) is not None:
+                return _first_answer(type(command), twin)
             try:
                 answer = await handler(command, scope)
             except VersionConflict:
@@ -156,3 +162,9 @@ class Bus:
             claim=claim,
             fresh=fresh,
         )
+
+
+def _first_answer(command: type[msgspec.Struct], twin: Request) -> Any:
+    """What the first of two equal calls was told; None where it was not written down (request.made.v1)."""
+    kind = ANSWERS.get(command)
+    return None if kind is None or twin.answer is None else msgspec.convert(twin.answer, kind)

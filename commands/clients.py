@@ -95,7 +95,7 @@ async def enlist(command: Enlist, scope: Scope) -> UUID:
     else:
         client.link(at=scope.now, contact=contact_id, uid=command.uid)
         client.set_address(at=scope.now, channel=command.channel, address=command.address, token=token)
-    await scope.save(contact, client)
+    await scope.save(contact, client, answer=id)
     return id
 
 

@@ -165,13 +165,13 @@ async def send_to_app(command: SendToApp, scope: Scope) -> Accepted:
 
 
 async def cancel(command: Cancel, scope: Scope) -> None:
-    message = await _message(command.message, command.tid, scope)
+    message = await _own_message(command.message, command.tid, scope)
     message.cancel(at=scope.now)
     await scope.save(message)
 
 
 async def fall_due(command: FallDue, scope: Scope) -> None:
-    message = await _message(command.message, command.tid, scope)
+    message = await _own_message(command.message, command.tid, scope)
     if message.cancelled and scope.caller is not None:
         raise Conflict("the message was cancelled")
     message.fall_due(at=scope.now)
@@ -256,6 +256,14 @@ async def _thread_to_publish(tid: str, scope: Scope) -> Thread:
     if thread.may_see(caller, subscribed=bool(subscription and subscription.active)):
         raise Forbidden("you may read this thread, but not publish to it")
     raise NotFound(f"no thread has the tid {tid!r}", field="tid")
+
+
+async def _own_message(id: UUID, tid: str | None, scope: Scope) -> Message:
+    """One that a caller names by its id, which says nothing of its realm: another's is none."""
+    message = await _message(id, tid, scope)
+    if not await scope.is_of_realm(message):
+        raise NotFound("no such message", field="mid")
+    return message
 
 
 async def _message(id: UUID, tid: str | None, scope: Scope) -> Message:

@@ -46,6 +46,10 @@ class EventStore(Protocol):
         """(position, claim) of an aggregate's first event, read from the leader; None if there is none."""
         ...
 
+    async def realm_of(self, kind: type[Aggregate], id: UUID) -> str | None:
+        """The realm that an aggregate began in, and so belongs to; None if there is none."""
+        ...
+
 
 class KeyStore(Protocol):
     """Keys that seal personal fields. They live outside the log, wrapped by the master key."""

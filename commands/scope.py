@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -21,12 +22,24 @@ class Claim(msgspec.Struct, frozen=True):
 
     scope: str
     digest: str
+    route: str
 
 
 def claim_for(key: str, *, caller: Caller, route: str, thread: str, command: msgspec.Struct) -> Claim:
     """The claim of one call: two calls are twins when scope and digest are equal."""
     parameters = hashlib.sha256(msgspec.json.encode(command, order="sorted")).hexdigest()
-    return Claim(f"{caller.realm}|{caller.uid}|{route}|{thread}|{key}", parameters)
+    return Claim(_scope_of(caller.realm, caller.uid, route, thread, key), parameters, route)
+
+
+def _scope_of(*parts: str) -> str:
+    """One text for the parts of a claim, which no other parts have.
+
+    Ids on the log come from it, so its form stays; but parts before the last that hold the separator could be split
+    otherwise, and have a form of their own. It begins as no realm does.
+    """
+    if any("|" in part for part in parts[:-1]):
+        return "\0" + "".join(f"{len(part)}:{part}" for part in parts)
+    return "|".join(parts)
 
 
 class Trace(msgspec.Struct):
@@ -75,12 +88,18 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         """Append what takes its id from the claim, if there is one; the claim's digest is kept with it."""
         return await self._append(aggregate, claim=self.claim.digest if self.claim else None)
 
-    async def save(self, *aggregates: Aggregate) -> int:
-        """Append all pending events; a claim on a command that creates nothing goes into the same batch."""
+    async def save(self, *aggregates: Aggregate, answer: Any = None) -> int:
+        """Append all pending events; a claim on a command that creates nothing goes into the same batch.
+
+        answer: what the handler will return, for twins of the call.
+        """
         if self.claim is None:
             return await self._append(*aggregates)
         request = Request.make(
-            id=self._request_id(self.claim), at=self.now, command=self.claim.scope.split("|")[2]
+            id=self._request_id(self.claim),
+            at=self.now,
+            command=self.claim.route,
+            answer=msgspec.to_builtins(answer),
         )
         # First, since the digest is kept with the first event of a batch.
         return await self._append(request, *aggregates, claim=self.claim.digest)
@@ -90,14 +109,20 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         self.trace.appended |= position > 0
         return position
 
-    async def already_made(self) -> bool:
-        """Whether a twin of this call has been carried out. Raises ClaimMismatch for other parameters."""
+    async def twin(self) -> Request | None:
+        """The same call, if it has been carried out before. Raises ClaimMismatch for other parameters."""
         if self.claim is None:
-            return False
-        found = await self.store.claim_of(Request, self._request_id(self.claim))
-        if found is not None:
-            assert_same(self.claim, found[1])
-        return found is not None
+            return None
+        id = self._request_id(self.claim)
+        found = await self.store.claim_of(Request, id)
+        if found is None:
+            return None
+        assert_same(self.claim, found[1])
+        return await self.store.load(Request, id, fresh=True)
+
+    async def is_of_realm(self, aggregate: Aggregate) -> bool:
+        """Whether it belongs to the realm that acts: an id that a caller gives says nothing of that."""
+        return await self.store.realm_of(type(aggregate), aggregate.id) == self.realm
 
     def _request_id(self, claim: Claim) -> UUID:
         return self.ids.derive(self.realm, "request", claim.scope)

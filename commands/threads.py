@@ -60,13 +60,13 @@ async def open_thread(command: OpenThread, scope: Scope) -> Opened:
     if scope.caller and not settings.owner:
         settings = msgspec.structs.replace(settings, owner=scope.caller.uid)
     id = scope.ids.thread(scope.realm, tid)
-    thread = await scope.load(Thread, id)
+    thread, opened = await scope.load(Thread, id), Opened(tid, id)
     if thread is None:
         thread = Thread.open(id=id, at=scope.now, tid=tid, settings=settings)
-        await scope.save(thread)
     elif thread.closed or thread.settings != settings:
         raise Conflict(f"a thread with the tid {tid!r} was opened before", field="tid")
-    return Opened(tid, id)
+    await scope.save(thread, answer=opened)
+    return opened
 
 
 async def change_thread(command: ChangeThread, scope: Scope) -> None:

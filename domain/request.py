@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from domain.aggregate import Aggregate, Created
@@ -19,13 +20,16 @@ class Request(Aggregate):
 
     @dataclass(frozen=True, kw_only=True)
     class Made(Event, Created):
-        TOPIC = "request.made.v1"
-        command: str
+        """answer: what the caller was told, for those who call again under the same key; JSON."""
 
-    def __init__(self, command: str) -> None:
-        self.command = command
+        TOPIC = "request.made.v2"
+        command: str
+        answer: Any = None
+
+    def __init__(self, command: str, answer: Any) -> None:
+        self.command, self.answer = command, answer
 
     @classmethod
-    def make(cls, *, id: UUID, at: datetime, command: str) -> Request:
-        request: Request = cls._open(cls.Made, id=id, at=at, command=command)
+    def make(cls, *, id: UUID, at: datetime, command: str, answer: Any = None) -> Request:
+        request: Request = cls._open(cls.Made, id=id, at=at, command=command, answer=answer)
         return request

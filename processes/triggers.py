@@ -105,5 +105,7 @@ def _claim(fact: Recorded, number: int) -> Claim:
     """Of this place in this log: what the settings say by the time of a repeat changes nothing any more."""
     place = f"{SIGNALS}:{fact.position}:{fact.digest}:{number}"
     return Claim(
-        f"{fact.realm}|{TRIGGERED.durable}|event||{place}", hashlib.sha256(place.encode()).hexdigest()
+        f"{fact.realm}|{TRIGGERED.durable}|event||{place}",
+        hashlib.sha256(place.encode()).hexdigest(),
+        route="event",
     )

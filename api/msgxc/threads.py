@@ -106,7 +106,9 @@ async def unsubscribe(call: Call[UnsubscribeBody, None]) -> Answer:
 async def open_thread(call: Call[NewThreadBody, None]) -> Answer:
     _assert_owner(call, call.body)
     command = OpenThread(tid=call.body.tid or "", settings=call.body.settings())
-    opened = await call.parts.bus.execute(command, call.context, caller=call.caller)
+    key = call.idempotency_key
+    claim = claim_for(key, caller=call.caller, route="threads", thread="", command=command) if key else None
+    opened = await call.parts.bus.execute(command, call.context, caller=call.caller, claim=claim)
     return Answer({"tid": opened.tid}, status=201, location=f"/api/v2/threads/{opened.tid}")
 
 
@@ -261,6 +263,7 @@ ROUTES = (
         location=True,
         summary="Open a thread; the caller is its owner.",
         group=GROUP,
+        idempotent=True,
         errors=(Forbidden, Conflict, Unavailable),
     ),
     Route(

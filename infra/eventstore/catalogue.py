@@ -126,7 +126,13 @@ def _of_no_app(topic: str) -> Upcast:
     return upcast
 
 
+def _of_no_answer(body: Body) -> tuple[str, Body]:
+    """From when a repeated call was answered without it."""
+    return "request.made.v2", {**body, "answer": None}
+
+
 UPCASTS: Mapping[str, Upcast] = {
+    "request.made.v1": _of_no_answer,
     "message.accepted.v1": _of_no_app("message.accepted.v2"),
     "client.address-set.v1": _of_no_app("client.address-set.v2"),
     "client.address-retired.v1": _of_no_app("client.address-retired.v2"),

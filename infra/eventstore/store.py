@@ -97,10 +97,15 @@ class JetStreamEventStore:
         return position
 
     async def claim_of(self, kind: type[Aggregate], id: UUID) -> tuple[int, str | None] | None:
-        first = await self._js.leader_get(EVENTS, seq=1, next_by_subj=event_subject(kind.TOPIC, id))
-        if first is None:
-            return None
-        return first.sequence, header_text(first.headers, "Claim") or None
+        first = await self._first(kind, id)
+        return None if first is None else (first.sequence, header_text(first.headers, "Claim") or None)
+
+    async def realm_of(self, kind: type[Aggregate], id: UUID) -> str | None:
+        first = await self._first(kind, id)
+        return None if first is None else header_text(first.headers, "Realm")
+
+    async def _first(self, kind: type[Aggregate], id: UUID) -> Stored | None:
+        return await self._js.leader_get(EVENTS, seq=1, next_by_subj=event_subject(kind.TOPIC, id))
 
     async def _pack(
         self,

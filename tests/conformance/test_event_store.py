@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
 from commands.port import VersionConflict
@@ -100,7 +101,7 @@ MAKERS: tuple[Callable[[], Aggregate], ...] = (
     a_scheduled_message,
     a_confidential_message,
     a_subscription,
-    lambda: Request.make(id=uuid4(), at=AT, command="subscribe"),
+    lambda: Request.make(id=uuid4(), at=AT, command="threads", answer={"tid": "a"}),
 )
 
 
@@ -200,6 +201,16 @@ async def test_a_claim_stands_with_the_first_event_of_its_batch(doors: Doors) ->
     thread.close(at=AT)
     await doors.store.save(thread, context=CONTEXT, claim="other")
     assert await doors.store.claim_of(Thread, thread.id) == (2, "digest")
+
+
+async def test_an_aggregate_belongs_to_the_realm_it_began_in(doors: Doors) -> None:
+    """Whoever saves it later, and whatever for."""
+    thread = a_thread()
+    assert await doors.store.realm_of(Thread, thread.id) is None
+    await doors.store.save(thread, context=CONTEXT)
+    thread.close(at=AT)
+    await doors.store.save(thread, context=msgspec.structs.replace(CONTEXT, realm="another"))
+    assert await doors.store.realm_of(Thread, thread.id) == CONTEXT.realm
 
 
 async def test_a_loaded_aggregate_is_the_callers_own(doors: Doors) -> None:

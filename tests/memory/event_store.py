@@ -75,6 +75,11 @@ class MemoryEventStore:
         found = self._streams.on_subject(EVENTS, event_subject(kind.TOPIC, id))
         return (found[0].sequence, header_text(found[0].headers, "Claim") or None) if found else None
 
+    async def realm_of(self, kind: type[Aggregate], id: UUID) -> str | None:
+        await self._life.alive()
+        found = self._streams.on_subject(EVENTS, event_subject(kind.TOPIC, id))
+        return header_text(found[0].headers, "Realm") if found else None
+
     async def _entries_of(self, aggregate: Aggregate, context: Context, claim: str | None) -> list[Entry]:
         subject = event_subject(type(aggregate).TOPIC, aggregate.id)
         there = self._streams.on_subject(EVENTS, subject)

@@ -341,6 +341,21 @@ async def test_threads_are_opened_changed_listed_and_closed() -> None:
         assert (await it.call("GET", "/api/v2/threads/a", by="olga")).status_code == 404
 
 
+async def test_a_thread_is_opened_once_under_a_key() -> None:
+    """A repeated call gets the name that the first was given; other settings under the key get 422."""
+    async with site() as it:
+        key = {"Idempotency-Key": "once"}
+        one, other = [
+            await it.call("POST", "/api/v2/threads", {"name": "Any"}, by="olga", headers=key)
+            for _ in range(2)
+        ]
+        assert (one.status_code, one.json()) == (201, other.json())
+        assert other.headers["location"] == f"/api/v2/threads/{one.json()['tid']}"
+        got = await it.call("POST", "/api/v2/threads", {"name": "Some"}, by="olga", headers=key)
+        assert (got.status_code, got.json()["code"]) == (422, "idempotency-mismatch")
+        assert len((await it.ok("GET", "/api/v2/threads", by="olga"))["items"]) == 1
+
+
 async def test_a_threads_messages_come_newest_first() -> None:
     """The owner reads all of them over pages; others may not."""
     async with site() as it:

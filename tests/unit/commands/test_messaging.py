@@ -6,6 +6,7 @@ import asyncio
 from datetime import datetime, timedelta
 from itertools import product
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -24,16 +25,17 @@ from commands.messaging import (
     Send,
 )
 from commands.scope import Claim, claim_for
-from commands.threads import ChangeThread, CloseThread, OpenThread, Subscribe, Unsubscribe
+from commands.threads import ChangeThread, CloseThread, Opened, OpenThread, Subscribe, Unsubscribe
+from domain.aggregate import Event
 from domain.contact import Contact
-from domain.context import Caller
+from domain.context import Caller, Context
 from domain.errors import ClaimMismatch, Conflict, Forbidden, Invalid, NotFound, Unavailable
 from domain.message import Message, ToContacts, ToEveryone, ToThread
 from domain.nesting import DEPTH_MAX
 from domain.recorded import EVENTS
 from domain.request import Request
 from domain.subscription import Subscription
-from domain.thread import Settings
+from domain.thread import Settings, Thread
 from tests.memory.clock import START
 from tests.memory.world import IDS, REALM, World
 
@@ -328,6 +330,54 @@ async def test_a_claim_on_what_creates_nothing_is_an_event_beside_it() -> None:
     wrong = claim_for("k", caller=BOSS, route="subscribe", thread="news", command=other)
     with pytest.raises(ClaimMismatch):
         await made.do(other, caller=BOSS, claim=wrong)
+
+
+async def test_a_twin_gets_the_first_calls_answer() -> None:
+    """A thread opened without a name under a key: all get the one name that was chosen, later ones too."""
+    made = World()
+    command = OpenThread(settings=Settings(name="News"))
+    key = claim_for("k", caller=BOSS, route="threads", thread="", command=command)
+    opened = [made.do(command, caller=BOSS, claim=key) for _ in range(4)]
+    answers = [*await asyncio.gather(*opened), await made.do(command, caller=BOSS, claim=key)]
+    assert len(set(answers)) == 1
+    assert isinstance(answers[0], Opened)
+    topics = [fact.body.TOPIC for fact in made.facts(EVENTS) if isinstance(fact.body, Event)]
+    assert topics == [Request.Made.TOPIC, Thread.Opened.TOPIC]
+    enlist = Enlist(uid="ann", channel="apns", identity="t", address="t")
+    claimed = claim_for("k", caller=BOSS, route="enlist", thread="", command=enlist)
+    first = await made.do(enlist, caller=BOSS, claim=claimed)
+    assert isinstance(first, UUID)
+    assert await made.do(enlist, caller=BOSS, claim=claimed) == first
+
+
+def test_no_two_calls_share_a_claim_for_what_their_names_hold() -> None:
+    """Names that hold the separator are told apart; all others have the scope that is on logs already."""
+    command = Cancel(message=UUID(int=1))
+
+    def scope(uid: str, route: str, thread: str, key: str) -> str:
+        return claim_for(key, caller=Caller(uid), route=route, thread=thread, command=command).scope
+
+    assert scope("ann", "publish", "news", "k|1") == "main|ann|publish|news|k|1"
+    pairs = [
+        (("ann", "publish", "a|b", "c"), ("ann", "publish", "a", "b|c")),
+        (("ann|publish|x", "publish", "a", "c"), ("ann", "publish", "x", "publish|a|c")),
+        (("a|b", "publish", "", "k"), ("a", "publish", "", "k")),
+    ]
+    for one, other in pairs:
+        assert scope(*one) != scope(*other)
+
+
+@pytest.mark.parametrize("kind", [Cancel, FallDue])
+async def test_a_message_of_another_realm_is_none(kind: type[Cancel | FallDue]) -> None:
+    """Whoever knows its id can neither stop nor start it from elsewhere; its own realm can."""
+    made = World()
+    await thread(made)
+    later = Draft(text="later", scheduled_at=made.clock() + timedelta(hours=1))
+    message = (await made.do(Publish(tid="news", draft=later), caller=BOSS)).message
+    stranger = Caller("eve", realm="elsewhere", roles=frozenset({"admin"}))
+    with pytest.raises(NotFound):
+        await made.own.bus.execute(kind(message=message), Context("elsewhere", "eve"), caller=stranger)
+    await made.do(kind(message=message), caller=BOSS)
 
 
 async def test_a_claimed_command_that_changes_nothing_is_claimed_all_the_same() -> None:
