@@ -106,7 +106,7 @@ async def _answer(call: Call[ApplessBody, None], command: IdentifyAppless | Refr
 def _count(call: Call[ApplessBody, None] | Call[None, None], visitor: ApplessVisitor) -> None:
     parts = call.parts
     try:
-        fields = limits.take_appless(parts.counter, parts.now_s(), visitor.realm, visitor.address)
+        fields = limits.take_appless(parts.counter, parts.now_s(), visitor.address)
     except DeviceLimitExceeded as error:
         visitor.added.extend(error.fields)
         raise

@@ -50,9 +50,9 @@ def take(counter: RateCounter, now_s: float, app: AppFacts, caller: str, address
     return _fields(int(now_s), counted)
 
 
-def take_appless(counter: RateCounter, now_s: float, realm: str, address: str) -> list[Header]:
-    """The same where there is no app: the address alone is counted."""
-    count = counter.add(f"sdk|m|{realm}|{address}", int(now_s) // WINDOW_S)
+def take_appless(counter: RateCounter, now_s: float, address: str) -> list[Header]:
+    """The same where there is no app: the address alone is counted, whatever merchants it names."""
+    count = counter.add(f"sdk|m|{address}", int(now_s) // WINDOW_S)
     return _fields(int(now_s), (("address", RateLimits().address_per_minute, count),))
 
 

@@ -52,6 +52,17 @@ async def test_a_stranger_cannot_use_up_what_a_client_has(it: Site) -> None:
     assert (await owner.call("POST", "/client", {})).status_code == 204
 
 
+async def test_naming_ever_other_merchants_is_no_way_around_the_limit(it: Site) -> None:
+    """A merchant is anybody's word, too: where there is no app the address is counted over all of them."""
+    left = set()
+    for number in range(3):
+        got = await it.call(
+            "POST", "/v3/contact-token", ANN, by=None, headers={"x-merchant-id": f"realm-{number}"}
+        )
+        left.add(got.headers["x-rate-limit-remaining"])
+    assert len(left) == 3
+
+
 async def test_a_state_of_before_the_sign_out_opens_no_inbox(it: Site) -> None:
     """Neither does a contact token of that time: the client is another's now."""
     phone = await reachable(it)
