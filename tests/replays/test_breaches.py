@@ -53,6 +53,7 @@ def found(device: Device, beginning: str) -> list[str]:
 
 
 async def test_an_answer_without_client_state_is_noticed(device: Device, place: InMemory) -> None:
+    """A start's answer that lacks the client state is an error of every SDK."""
     name = "EC-Client-State" if device.kind is MAKERS["v4"](place.http, "APP1").kind else "X-Client-State"
     place.contract.break_next("POST", "/client", without(name))
     await device.sdk.start()
@@ -84,6 +85,7 @@ async def test_a_refresh_that_fails_drops_the_request(phone: Device, place: InMe
 
 
 async def test_endless_401s_end_after_three_refreshes(phone: Device, place: InMemory) -> None:
+    """A phone that is answered 401 again and again refreshes three times, then drops the event."""
     await phone.sdk.start()
     refreshes = len(phone.wire.sent("POST", "/client/contact-token"))
     place.contract.fail("POST", "/client/events", 401, times=99)
@@ -94,6 +96,7 @@ async def test_endless_401s_end_after_three_refreshes(phone: Device, place: InMe
 
 
 async def test_a_joined_batch_that_is_refused_loses_all_of_it(phone: Device, place: InMemory) -> None:
+    """Events kept offline go as one batch: one 400 drops every one of them."""
     await phone.sdk.start()
     phone.wire.online = False
     for name in ("one", "two", "three"):
@@ -105,6 +108,7 @@ async def test_a_joined_batch_that_is_refused_loses_all_of_it(phone: Device, pla
 
 
 async def test_geofences_that_a_phone_would_reject_are_noticed(phone: Device, place: InMemory) -> None:
+    """Geofences without a wait interval or a refresh ratio are rejected by the phone."""
     fences = json.loads(json.dumps(contract.GEOFENCES))
     del fences["groups"][0]["waitInterval"], fences["refreshRadiusRatio"]
     place.contract.break_next("GET", "/geo-fences", saying(fences))
@@ -116,6 +120,7 @@ async def test_geofences_that_a_phone_would_reject_are_noticed(phone: Device, pl
 async def test_an_inbox_message_that_a_phone_would_leave_out_is_noticed(
     phone: Device, place: InMemory
 ) -> None:
+    """An inbox message without what the phone reads is left out of its inbox, and the replay says so."""
     place.contract.inbox.append({"id": "1", "campaignId": "2", "title": "t", "body": "b"})
     await phone.sdk.start()
     assert not await phone.sdk.fetch_inbox()
@@ -123,6 +128,7 @@ async def test_an_inbox_message_that_a_phone_would_leave_out_is_noticed(
 
 
 async def test_tokens_that_cannot_be_read_are_noticed(kotlin: Device, place: InMemory) -> None:
+    """An answer with a contact token but no refresh token is unreadable to the multiplatform SDK."""
     place.contract.break_next("POST", "/client", saying({"contactToken": "only one"}))
     await kotlin.sdk.start()
     assert found(kotlin, "unreadable tokens")
@@ -131,6 +137,7 @@ async def test_tokens_that_cannot_be_read_are_noticed(kotlin: Device, place: InM
 async def test_an_overload_costs_the_multiplatform_sdk_its_events_after_five_retries(
     kotlin: Device, place: InMemory
 ) -> None:
+    """After six 503s, five of them retried two seconds apart, the event is dropped."""
     await kotlin.sdk.start()
     place.contract.fail("POST", "/client/events", 503, times=6)
     await kotlin.sdk.track("lost")
@@ -141,6 +148,7 @@ async def test_an_overload_costs_the_multiplatform_sdk_its_events_after_five_ret
 async def test_an_unreadable_answer_to_events_is_asked_for_three_times(
     kotlin: Device, place: InMemory
 ) -> None:
+    """An answer whose event state is no text is asked for three times, and told each time."""
     await kotlin.sdk.start()
     before = len(kotlin.wire.sent("POST", "/client/events"))
     place.contract.break_next("POST", "/client/events", saying({"deviceEventState": {"no": "text"}}), 3)
@@ -150,6 +158,7 @@ async def test_an_unreadable_answer_to_events_is_asked_for_three_times(
 
 
 async def test_an_app_start_that_is_refused_leaves_the_sdk_disabled(kotlin: Device, place: InMemory) -> None:
+    """A 400 to the first call leaves the multiplatform SDK off, with an error."""
     place.contract.fail("POST", "/client", 400)
     await kotlin.sdk.start()
     assert not kotlin.sdk.is_enabled
@@ -157,6 +166,7 @@ async def test_an_app_start_that_is_refused_leaves_the_sdk_disabled(kotlin: Devi
 
 
 async def test_an_error_in_another_form_is_noticed(kotlin: Device, place: InMemory) -> None:
+    """A 400 whose body is not the contract's error cannot be read by the multiplatform SDK."""
     place.contract.break_next("POST", "/client/events", saying({"title": "no"}, 400))
     await kotlin.sdk.start()
     assert found(kotlin, "unreadable error of")

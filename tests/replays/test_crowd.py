@@ -37,6 +37,7 @@ async def live(device: Device, number: int, other: str) -> str:
 
 
 async def test_a_crowd_of_devices_is_served_as_each_alone(exchange: Served) -> None:
+    """Devices of every SDK at once: each keeps its events, person and push token; a person is one contact."""
     async with at(exchange) as place:
         devices = Devices(place)
         made = [devices.new(kind) for kind in sorted(MAKERS) for _ in range(EACH)]

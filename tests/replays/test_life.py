@@ -104,6 +104,7 @@ async def test_calls_that_overtake_each_other_leave_the_device_in_order(exchange
 
 @phones
 async def test_a_message_is_in_the_inbox_and_keeps_its_tags(exchange: Served, kind: str) -> None:
+    """A sent message arrives in the phone's inbox with its time; a tag set there is there at the next look."""
     async with at(exchange) as place:
         devices = Devices(place)
         device = await signed_in(devices.new(kind))
@@ -123,6 +124,7 @@ async def test_a_message_is_in_the_inbox_and_keeps_its_tags(exchange: Served, ki
 
 
 async def test_a_message_is_in_the_multiplatform_inbox_until_it_is_opened(exchange: Served) -> None:
+    """A message counts in the badge and among the unopened until it is tagged opened."""
     async with at(exchange, "emarsys-v4") as place:
         devices = Devices(place)
         device = await signed_in(devices.new("v4"))

@@ -76,6 +76,7 @@ READERS: dict[str, Callable[[dict[str, Any]], Shown | None]] = {
 @pytest.mark.parametrize("opts", sorted(OPTS))
 @pytest.mark.parametrize("reader", sorted(READERS))
 def test_every_sdk_shows_the_push_and_reports_a_tap_with_its_sid(reader: str, opts: str) -> None:
+    """Every SDK reads title, body and actions as they were sent, and hands the sid back with a tap."""
     shown = READERS[reader](OPTS[opts])
     assert shown is not None
     assert (shown.title, shown.body) == ('A "title"', "Hëllo \u2028 you")
@@ -87,6 +88,7 @@ def test_every_sdk_shows_the_push_and_reports_a_tap_with_its_sid(reader: str, op
 
 @pytest.mark.parametrize("reader", ["android v1", "android v2", "v4 android"])
 def test_a_repeat_replaces_the_first_on_android(reader: str) -> None:
+    """A push with a collapse id takes the place of the one before it."""
     shown = READERS[reader]({})
     assert shown is not None
     assert shown.replaces == "repeat-1"

@@ -24,6 +24,7 @@ READERS: dict[str, tuple[str, str, Callable[[Any], Shown | None]]] = {
 
 @pytest.mark.parametrize("kind", sorted(READERS))
 async def test_a_push_is_shown_and_its_click_becomes_a_receipt(exchange: Served, kind: str) -> None:
+    """A push sent to an app is shown by its SDK as written, and the click becomes the message's receipt."""
     style, os, read = READERS[kind]
     async with at(exchange, style) as place:
         devices = Devices(place)

@@ -153,6 +153,7 @@ async def started_elsewhere(page: WebDevice, app: str) -> None:
 
 
 async def test_a_first_start_subscribes_with_an_anonymous_contact(page: WebDevice, place: WebPlace) -> None:
+    """A page's first start makes a client of its own, an anonymous contact with a token, and a subscription."""
     knows = await started(page, place)
     assert knows["clientId"].startswith(f"{place.app}_")
     assert (knows["contact"], knows["isSubscribed"]) == ({}, True)
@@ -160,6 +161,7 @@ async def test_a_first_start_subscribes_with_an_anonymous_contact(page: WebDevic
 
 
 async def test_builds_that_ask_below_domains_are_served_too(browser: Browser, place: WebPlace) -> None:
+    """A build of the SDK that calls paths below /domains starts and signs in like the others."""
     async with shops.device(browser, place.api, "domains") as page:
         knows = await started(page, place)
         assert (knows["contact"], knows["isSubscribed"]) == ({}, True)
@@ -167,6 +169,7 @@ async def test_builds_that_ask_below_domains_are_served_too(browser: Browser, pl
 
 
 async def test_a_second_start_asks_for_nothing(page: WebDevice, place: WebPlace) -> None:
+    """A page that comes again knows what it knew, and its client state was not renewed."""
     first = await started(page, place)
     state = await page.stored("clientState")
     again = await started(page, place)
@@ -190,6 +193,7 @@ async def test_a_browser_that_subscribes_anew_while_signed_in_stays_signed_in(
 
 
 async def test_signing_in_and_out(page: WebDevice, place: WebPlace) -> None:
+    """A page signs in, out, and in as an encrypted contact beyond Latin letters, and stays subscribed."""
     await started(page, place)
     assert await page.does(f"sdk.login({ANN})")
     assert (await page.knows())["contact"] == {
@@ -206,12 +210,14 @@ async def test_signing_in_and_out(page: WebDevice, place: WebPlace) -> None:
 
 
 async def test_unsubscribing_takes_the_push_token_away(page: WebDevice, place: WebPlace) -> None:
+    """After unsubscribing the page is no longer subscribed."""
     await started(page, place)
     await page.does("sdk.unsubscribe()")
     assert not (await page.knows())["isSubscribed"]
 
 
 async def test_an_expired_token_costs_an_event_one_refresh(page: WebDevice, place: WebPlace) -> None:
+    """An event sent with a spoilt contact token gets through, with a new token."""
     await started(page, place)
     await page.does("hand.spoilContactToken()")
     spoilt = await page.stored("contactToken")
@@ -231,6 +237,7 @@ async def test_the_service_worker_shows_a_push_and_reports_a_click(page: WebDevi
 
 
 async def test_a_changed_subscription_is_told_by_the_service_worker(page: WebDevice, place: WebPlace) -> None:
+    """When the browser changes the subscription, the service worker hands the new one to the exchange."""
     await started(page, place)
     assert await page.subscription_changed(place.subscription(place.app))
     assert (await page.state())["pushToken"]
@@ -246,6 +253,7 @@ async def test_a_changed_subscription_survives_an_expired_token(page: WebDevice,
 
 
 async def test_another_application_code_starts_over(page: WebDevice, place: WebPlace) -> None:
+    """With another application code the page is another client, anonymous again and subscribed."""
     first = await started(page, place)
     await page.does(f"sdk.login({ANN})")
     second = await page.start(place.other, push=place.subscription(place.other))

@@ -56,6 +56,7 @@ async def test_a_first_start_registers_the_client_with_an_anonymous_contact(devi
 
 
 async def test_a_second_start_registers_nothing_anew(device: Device) -> None:
+    """A device that starts again keeps its client id, and asks neither for a client nor for a token."""
     await device.sdk.start()
     await device.sdk.stop()
     state, before = device.state(), len(device.wire.sent("POST", "/client"))
@@ -82,6 +83,7 @@ async def test_an_upgrade_while_signed_in_keeps_the_contact(device: Device) -> N
 
 
 async def test_signing_in_and_out_changes_contact_and_tokens(device: Device) -> None:
+    """Each sign-in and sign-out changes whom the client state names and the contact token, and events go on."""
     await device.sdk.start()
     anonymous = device.storage.contact_token
     await device.sdk.set_contact(FIELD, "ann@example.com")
@@ -97,11 +99,13 @@ async def test_signing_in_and_out_changes_contact_and_tokens(device: Device) -> 
 
 
 async def test_a_name_beyond_latin_letters_can_be_read_in_the_client_state(device: Device) -> None:
+    """A contact's value beyond ASCII is read from the client state as it was given."""
     await signed_in(device, "zoë@пример.рф")
     assert named(device) == "zoë@пример.рф"
 
 
 async def test_a_push_token_is_set_kept_and_cleared(device: Device, place: Place) -> None:
+    """A push token is in the client state and at the exchange from setting to clearing, events between or not."""
     token = f"token-{device.client_id}"
     await signed_in(device)
     await device.sdk.set_push_token(token)
@@ -115,6 +119,7 @@ async def test_a_push_token_is_set_kept_and_cleared(device: Device, place: Place
 
 
 async def test_an_expired_contact_token_costs_one_refresh_and_no_event(device: Device) -> None:
+    """A spoilt contact token is refreshed once; the event arrives, the contact stays, the next needs no refresh."""
     await signed_in(device)
     device.spoil_contact_token()
     await device.sdk.track("bought")
@@ -208,6 +213,7 @@ async def test_a_lost_answer_is_made_good_by_the_repeat(
 
 
 async def test_a_lost_answer_to_a_refresh_costs_an_event_only_on_ios(device: Device) -> None:
+    """When a refresh's answer is lost, iOS alone drops the event; every SDK's next event arrives."""
     await signed_in(device)
     device.spoil_contact_token()
     device.wire.lose_answer("POST", "/client/contact-token")
@@ -251,6 +257,7 @@ async def test_two_devices_with_one_push_token_leave_it_to_the_newest(
 
 @pytest.mark.parametrize("kind", ["android", "ios"])
 async def test_geofences_inbox_and_inline_messages_can_be_read(devices: Devices, kind: str) -> None:
+    """Geofences, inbox and inline messages are answered in a form that every phone reads."""
     device = devices.new(kind)
     await signed_in(device)
     assert await device.sdk.fetch_geofences()
@@ -260,6 +267,7 @@ async def test_geofences_inbox_and_inline_messages_can_be_read(devices: Devices,
 
 
 async def test_the_multiplatform_inbox_can_be_read(devices: Devices) -> None:
+    """A page of the inbox and the badge count are answered in a form the multiplatform SDK reads."""
     device = await signed_in(devices.new("v4"))
     await device.sdk.fetch_messages(skip=10, unopened=True)
     assert await device.sdk.fetch_badge_count() == 0

@@ -69,6 +69,7 @@ async def look(
 
 
 async def test_all_is_well_with_contacts_that_have_their_number(log: JetStreamLog, tmp_path: Path) -> None:
+    """A contact that was given its number, and clients that agree with it, are told as ok."""
     contact = await identify(log, "ann")
     await bus_on(log).execute(ResolveContact(contact=contact, contact_id=7, of=2), CONTEXT)
     contacts, clients = await look(log, tmp_path)

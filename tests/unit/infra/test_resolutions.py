@@ -74,6 +74,7 @@ async def test_who_waits_is_woken_by_the_event(scene: Scene) -> None:
 
 
 async def test_a_number_that_is_there_is_answered_at_once(scene: Scene) -> None:
+    """Who waits for a contact that has its number already gets it."""
     contact = await identify(scene.world)
     await scene.resolve(contact)
     assert await scene.waiting.resolved(REALM, contact, WAIT_S) == 7
@@ -103,6 +104,7 @@ async def test_a_wait_ends_with_its_time(scene: Scene) -> None:
 
 
 async def test_an_unknown_contact_has_no_number(scene: Scene) -> None:
+    """Waiting for a contact that nobody made ends with the time-out and no number."""
     assert await scene.waiting.resolved(REALM, UUID(int=1), 0.01) is None
 
 

@@ -64,6 +64,7 @@ async def test_an_unknown_contact_gets_a_number_of_its_own() -> None:
 
 
 async def test_an_appless_contact_is_resolved_without_a_client() -> None:
+    """A contact with no device gets its number, and no client is told of it."""
     async with world(roles=ROLES) as made:
         contact = await identify(made, devices=())
         await made.quiet()
@@ -108,6 +109,7 @@ async def test_a_client_that_the_read_models_do_not_know_yet_is_not_missed() -> 
 
 
 async def test_a_client_that_changes_hands_loses_the_number_and_gets_the_new_one() -> None:
+    """A client that another contact takes has no number until that contact's is known, then this one."""
     async with world(roles=ROLES) as made:
         await identify(made)
         await made.quiet()

@@ -83,6 +83,7 @@ async def test_nothing_is_passed_on_of_who_has_no_number_or_no_field() -> None:
 
 
 async def test_without_a_confirm_it_comes_again() -> None:
+    """Activity that the suite's queue refuses is told again until it is taken, and kept once."""
     async with world(roles=ROLES) as made:
         await make_app(made)
         await identify(made)

@@ -86,6 +86,7 @@ async def test_when_a_device_changes_hands_both_are_told_of() -> None:
 
 
 async def test_any_device_that_takes_pushes_counts() -> None:
+    """A contact accepts pushes as long as one of its devices has a push token."""
     async with world(roles=ROLES) as made:
         await make_app(made)
         await identify(made, devices=(DEVICE, device("device-2")))
@@ -106,6 +107,7 @@ async def test_any_device_that_takes_pushes_counts() -> None:
     ],
 )
 async def test_only_fields_that_are_named_are_told(settings: dict[str, Any]) -> None:
+    """A suite field without a number in the app's settings is not told to the suite."""
     async with world(roles=ROLES) as made:
         await make_app(made, **settings)
         await identify(made)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import random
 import stat
 import time
 from collections.abc import Callable
@@ -31,6 +32,8 @@ from infra.signing.key import KEYS_MAX, BadKey, key_set, parse
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 P256, P384 = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP384R1())
 ED25519, RSA = ed25519.Ed25519PrivateKey.generate(), rsa.generate_private_key(65537, 2048)
+SECRETS = random.Random(1)
+"""The same in every process: they are in tests' names, which processes that share the tests compare."""
 
 
 def pem(private: Any, password: bytes = b"") -> bytes:
@@ -44,7 +47,7 @@ def jwk(algorithm: Any, private: Any, **more: Any) -> dict[str, Any]:
 
 
 def secret(kid: str, length: int = 32, **more: Any) -> dict[str, Any]:
-    k = base64.urlsafe_b64encode(os.urandom(length)).rstrip(b"=").decode()
+    k = base64.urlsafe_b64encode(SECRETS.randbytes(length)).rstrip(b"=").decode()
     return {"kty": "oct", "kid": kid, "k": k, **more}
 
 
