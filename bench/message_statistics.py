@@ -1,4 +1,4 @@
-"""How long the statistics of a message to a million take to read, on SQLite: `python -m bench.statistics`."""
+"""How long the statistics of a message to a million take to read, on SQLite: `python -m bench.message_statistics`."""
 
 from __future__ import annotations
 
