@@ -106,14 +106,16 @@ def code_of(error: MsgxcError) -> str:
 
 
 def status_of(error: MsgxcError) -> int:
-    """422 (a field is not valid) is 400 here; 409 (the state forbids it) is 402."""
+    """422 (a field is not valid) is 400 here; 409 (the state forbids it) is 402, and a lost race is 503: a device drops
+    for good what a 4xx answers.
+    """
     match error:
         case Forbidden():
             return 400
         case _ if error.status == 422:
             return 400
         case _ if error.status == 409:
-            return 402
+            return 503 if error.retryable else 402
         case _:
             return error.status
 

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from commands.apps import RegisterApp
+from commands.bus import ATTEMPTS_MAX
 from commands.messaging import Draft, Send
+from commands.port import VersionConflict
 from domain.app_settings import AppSettings, RateLimits
 from domain.client import Client
 from domain.context import Context
@@ -113,6 +115,15 @@ async def test_a_refresh_does_not_need_the_merchants_settings(it: Site) -> None:
     refresh = {"refreshToken": phone.refresh_token}
     assert (await phone.call("POST", "/client/contact-token", refresh)).status_code == 200
     assert (await phone.call("POST", "/client/contact?anonymous=true", {})).status_code == 200
+
+
+@pytest.mark.parametrize("base", ["/v3/apps", "/v4/apps"])
+async def test_a_call_that_lost_every_race_is_sent_again(it: Site, base: str) -> None:
+    """Nothing is wrong with it: a 4xx would have the SDK drop it."""
+    phone = await started(it, base=base)
+    it.world.own.store.fail += [VersionConflict("another was faster")] * ATTEMPTS_MAX
+    assert (await phone.call("POST", "/client/contact", ANN)).status_code == 503
+    assert (await phone.call("POST", "/client/contact", ANN)).status_code == 200
 
 
 async def test_a_client_that_moved_to_another_merchant_keeps_one_token_there(it: Site) -> None:
