@@ -32,9 +32,15 @@ class EventsByPosition:
         return await self._log.end(EVENTS)
 
     async def after(self, position: int, limit: int) -> list[Recorded]:
-        found = await self._log.js.read(EVENTS, "evt.>", seq=position + 1, limit=limit)
-        facts = await self._facts.read(EVENTS, found)
-        return [fact for fact in facts if isinstance(fact, Recorded)]
+        facts: list[Recorded] = []
+        while not facts:
+            found = await self._log.js.read(EVENTS, "evt.>", seq=position + 1, limit=limit)
+            if not found:
+                break
+            # What cannot be read is passed over: a page of nothing else must not look like the end of the log.
+            facts = [each for each in await self._facts.read(EVENTS, found) if isinstance(each, Recorded)]
+            position = found[-1].sequence
+        return facts
 
 
 class RightsFromLog:

@@ -18,7 +18,7 @@ from processes.dispatcher import Dispatcher
 from processes.erasure import Erasure
 from processes.feedback import Feedback, Retrier
 from processes.port import Log
-from processes.scheduler import DueMessages, Scheduler
+from processes.scheduler import DueMessages, OverdueMessages, Scheduler
 from processes.settler import Settler
 from processes.visitors import Visitors
 
@@ -65,6 +65,7 @@ def dispatching(exchange: Exchange) -> list[Role]:
         *(role(name, exchange, make) for name, make in made.items()),
         _client_states(exchange),
         _day_keys(exchange),
+        _overdue(exchange),
         *visitors(exchange),
     ]
 
@@ -105,6 +106,15 @@ def _day_keys(exchange: Exchange) -> Role:
         await DayKeys(keys=exchange.log.keys, clock=now).run()
 
     return Role("day-keys", run, drain_s=0.0)
+
+
+def _overdue(exchange: Exchange) -> Role:
+    """It takes nothing from the log, either."""
+
+    async def run(_stop: Stop) -> None:
+        await OverdueMessages(bus=exchange.bus, models=exchange.store, clock=now).run()
+
+    return Role("overdue-messages", run, drain_s=0.0)
 
 
 def gateway(exchange: Exchange, channel: str) -> Role:

@@ -42,6 +42,6 @@ class Erasure:
         context = Context(fact.realm, "erasure", f"{EVENTS}:{fact.position}", fact.correlation)
         async for row in clients.all_of_contact(self._models, fact.realm, contact):
             await self._bus.execute(Unlink(client=row["client"], contact=contact), context)
-        for row in await threads.of_contact(self._models, fact.realm, contact):
+        async for row in threads.all_of_contact(self._models, fact.realm, contact):
             command = EndSubscription(thread=row["thread"], contact=contact)
             await self._bus.execute(command, context)

@@ -191,6 +191,21 @@ async def of_contact(models: ReadModels, realm: str, contact: UUID) -> list[Row]
     return [row for row in rows if row["active"]]
 
 
+async def all_of_contact(
+    models: ReadModels, realm: str, contact: UUID, *, chunk: int = 500
+) -> AsyncGenerator[Row]:
+    """The same without an end: for what must leave none out."""
+    after: tuple[UUID] | None = None
+    while True:
+        rows = await models.range(CONTACT_THREADS, (realm, contact), after=after, limit=chunk)
+        for row in rows:
+            if row["active"]:
+                yield row
+        if len(rows) < chunk:
+            return
+        after = (rows[-1]["thread"],)
+
+
 async def is_subscribed(models: ReadModels, realm: str, thread: UUID, contact: UUID) -> bool:
     row = await models.get(CONTACT_THREADS, (realm, contact, thread))
     return bool(row and row["active"])

@@ -60,6 +60,11 @@ class MemoryReadModels:
     def generation(self, projection: str, life: Lifeline | None = None) -> MemoryGeneration:
         return MemoryGeneration(self, projection, life or Lifeline())
 
+    async def scan(self, table: Table) -> AsyncIterator[list[Row]]:
+        self._assert_up()
+        rows = self.tables.get(table.name, {})
+        yield [_row(table, key, cells) for key, cells in rows.items() if cells.visible]
+
     async def get(self, table: Table, key: Key) -> Row | None:
         self._assert_up()
         cells = self._rows(table).get(_key(table, key))
@@ -157,8 +162,8 @@ class MemoryGeneration:
         await self._life.step("checkpoint")
 
     async def scan(self, table: Table) -> AsyncIterator[list[Row]]:
-        rows = self._models.tables.get(table.name, {})
-        yield [_row(table, key, cells) for key, cells in rows.items() if cells.visible]
+        async for rows in self._models.scan(table):
+            yield rows
 
     async def digest(self, table: Table) -> tuple[int, str]:
         digest, shape, count = Digest(), Shape(table), 0

@@ -31,7 +31,7 @@ from processes.erasure import Erasure
 from processes.feedback import Feedback, Retrier
 from processes.projector import Projector
 from processes.resolution import ContactResolver, ExpiredWriter, Resolver
-from processes.scheduler import DueMessages, Scheduler
+from processes.scheduler import DueMessages, OverdueMessages, Scheduler
 from processes.settler import Settler
 from processes.suite_activity import SuiteActivity
 from processes.suite_updates import SuiteUpdater
@@ -176,6 +176,7 @@ class World:
             ).run,
             "scheduler": Scheduler(log=to.log).run,
             "due": DueMessages(log=to.log, bus=to.bus).run,
+            "overdue": OverdueMessages(bus=to.bus, models=self.models, clock=self.clock).run,
             "feedback": Feedback(log=to.log, bus=to.bus, clock=self.clock).run,
             "retrier": Retrier(log=to.log, keys=to.keys, models=self.models, clock=self.clock).run,
             "settler": Settler(log=to.log, bus=to.bus, gather_s=0.0, **with_models).run,  # type: ignore[arg-type]

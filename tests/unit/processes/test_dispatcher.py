@@ -371,3 +371,31 @@ def test_long_addresses_make_more_dispatches_of_a_page() -> None:
     assert [page for _, page, _ in chunks] == ["7", "7x1", "7x2", "7x3", "7x4"]
     assert all(sum(len(a.address) for _, a in chunk) <= ADDRESS_BYTES_MAX for *_, chunk in chunks)
     assert [contact.int for *_, chunk in chunks for contact, _ in chunk] == list(range(400))
+
+
+async def test_what_fell_due_while_nobody_worked_is_sent_all_the_same() -> None:
+    """After a standstill so long that the server has forgotten what was due: started late, once, with all its time to
+    live; what is cancelled, or not due yet, stays as it is.
+    """
+    async with world("apns") as made:
+        await open_thread(made)
+        await subscribe(made, "ann", phone=True)
+        soon, later = made.clock.now + timedelta(hours=1), made.clock.now + timedelta(days=20)
+        lost = await publish(made, scheduled_at=soon, ttl_s=600)
+        cancelled = await publish(made, scheduled_at=soon)
+        await publish(made, scheduled_at=later)
+        assert cancelled.message is not None
+        await made.do(Cancel(message=cancelled.message))
+        await made.quiet()
+        made.streams.schedules = {
+            id: planned for id, planned in made.streams.schedules.items() if planned.due > soon
+        }
+        made.clock.advance(9 * 86_400)
+        for _ in range(2):
+            made.start("overdue")
+        await made.quiet()
+        due = [fact.body for fact in made.facts(EVENTS) if isinstance(fact.body, Message.Due)]
+        assert [(one.originator_id, one.expires_at) for one in due] == [
+            (lost.message, made.clock.now + timedelta(seconds=600))
+        ]
+        assert list(made.provider("apns").sends().values()) == [1]

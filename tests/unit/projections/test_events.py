@@ -220,6 +220,8 @@ async def test_memberships_are_the_same_from_both_sides(history: History) -> Non
             if each.active and each.contact == contact_id(uid)
         }
         assert {row["thread"]: threads.member_channels(row) for row in rows} == active
+        paged = [row async for row in threads.all_of_contact(models, REALM, contact_id(uid), chunk=1)]
+        assert {row["thread"] for row in paged} == set(active)
         for tid in TIDS:
             subscribed = await threads.is_subscribed(models, REALM, thread_id(tid), contact_id(uid))
             assert subscribed == (thread_id(tid) in active)
