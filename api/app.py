@@ -54,6 +54,7 @@ def build(parts: Parts) -> Starlette:
     app = Application(
         exact,
         {route.path: route.app for route in patterns if _is_of_app(route)},
+        next((route.app for route in patterns if route.path == shops.PUBLISH_PATH), None),
         Frame(parts, credentialed=(*OPEN_TO_PAGES, *web_domains.PATHS)),
         routes=[
             *patterns,
@@ -72,10 +73,16 @@ class Application(Starlette):
     """Starlette, with a short way to exact paths: its router and middleware cost a third of accepting a message.
 
     of_apps: endpoints by the paths of devices, `/v4/apps/{app}/client/events`, whose third part names an app.
+    publish: what tills call.
     """
 
     def __init__(
-        self, exact: Mapping[str, ASGIApp], of_apps: Mapping[str, ASGIApp], frame: Frame, **options: Any
+        self,
+        exact: Mapping[str, ASGIApp],
+        of_apps: Mapping[str, ASGIApp],
+        publish: ASGIApp | None,
+        frame: Frame,
+        **options: Any,
     ) -> None:
         super().__init__(
             middleware=[Middleware(_Framed, frame=frame)],
@@ -84,6 +91,7 @@ class Application(Starlette):
         )
         self.router.redirect_slashes = False
         self._exact, self._of_apps, self._frame = exact, of_apps, frame
+        self._publish = publish
         self._short = ServerErrorMiddleware(self._direct, handler=_unexpected)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,6 +106,10 @@ class Application(Starlette):
         found = self._exact.get(path)
         if found is not None:
             return found
+        head, _, last = path.rpartition("/")
+        if head == shops.PUBLISH_HEAD and last and self._publish is not None:
+            scope["path_params"] = {shops.PUBLISH_NAME: last}
+            return self._publish
         start = path.find("/", path.find("/", 1) + 1) + 1
         end = path.find("/", start)
         if start < 2 or end <= start:
@@ -135,7 +147,9 @@ def all_routes(parts: Parts, live: Live) -> tuple[Route, ...]:
     ours = (*web_domains.ROUTES, *ROUTES) if parts.domains else ROUTES
     served = (*shops.ROUTES, *ours) if parts.shops else ours
     home = "/docs" if parts.sandbox is None else "/sandbox/"
-    return (*served, *operation, *docs.routes(described, version=parts.settings.version, home=home))
+    sockets = (socket.ROUTE_OF_SOCKET, *(shops.SOCKETS if parts.shops else ()))
+    own = docs.routes(described, version=parts.settings.version, sockets=sockets, home=home)
+    return (*served, *operation, *own)
 
 
 @asynccontextmanager

@@ -24,7 +24,9 @@ _PAGE = Path(__file__).with_name("docs.html")
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
-def routes(served: tuple[Route, ...], *, version: str, home: str = "/docs") -> tuple[Route, ...]:
+def routes(
+    served: tuple[Route, ...], *, version: str, sockets: tuple[Route, ...] = (), home: str = "/docs"
+) -> tuple[Route, ...]:
     """The routes of the documents, which describe themselves as well. home: where / leads."""
     page = _PAGE.read_text(encoding="utf-8")
     answers: dict[str, Answer] = {}
@@ -49,7 +51,7 @@ def routes(served: tuple[Route, ...], *, version: str, home: str = "/docs") -> t
         _route("/docs", docs, "The API as a page to read and try.", "text/html"),
         _route("/docs/errors", errors, "Every error, its code and what to do about it.", "text/html"),
     )
-    described = msgspec.json.encode(document((*served, *own), version=version))
+    described = msgspec.json.encode(document((*served, *own), version=version, sockets=sockets))
     answers["openapi"] = Answer(described)
     return own
 

@@ -29,7 +29,7 @@ Messages to people, on every channel they allow. Send a JWT as `Authorization: B
 
 A call that changes something answers `true`; a failure answers a problem (RFC 9457) whose `code` is stable and listed \
 at [/docs/errors](/docs/errors). Calls marked so take an `Idempotency-Key`: the same call under the same key is \
-carried out once, however often it is sent. Web sockets: `/api/v2/connect/{vid}/{sid}`.
+carried out once, however often it is sent. Web sockets are under `x-websockets`; their frames in AsyncAPI.
 """
 
 SECURITY_SCHEME = {
@@ -50,8 +50,8 @@ where there is a contact token, X-Contact-Token (ec-contact). Without a state th
 SCHEMES = {"token": SECURITY_SCHEME, "client_state": DEVICE_SCHEME}
 
 
-def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
-    """A document of JSON values."""
+def document(routes: Sequence[Route], *, version: str, sockets: Sequence[Route] = ()) -> dict[str, Any]:
+    """A document of JSON values. sockets: web sockets, which OpenAPI has no words for."""
     types = _types(routes)
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     schema_of = dict(zip(map(_key, types), schemas, strict=True))
@@ -69,6 +69,10 @@ def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "tags": [{"name": group} for group in dict.fromkeys(route.group for route in routes)],
         "paths": paths,
+        "x-websockets": {
+            route.path: {"summary": route.summary, "tags": [route.group], "parameters": _parameters(route)}
+            for route in sockets
+        },
         "components": {
             "schemas": components,
             "securitySchemes": {"token": SECURITY_SCHEME, "client_state": DEVICE_SCHEME},

@@ -92,10 +92,14 @@ def _tables() -> list[Table]:
 def _openapi() -> bytes:
     from importlib.metadata import version
 
+    from api.ezout import table as shops
+    from api.msgxc import socket, stream
     from api.openapi import document
     from api.table import ROUTES
 
-    text = msgspec.json.encode(document(ROUTES, version=version("msgxc")), order="deterministic")
+    routes = (*ROUTES, stream.ROUTE_OF_STREAM, *shops.DESCRIBED)
+    described = document(routes, version=version("msgxc"), sockets=(socket.ROUTE_OF_SOCKET, *shops.SOCKETS))
+    text = msgspec.json.encode(described, order="deterministic")
     return msgspec.json.format(text, indent=2) + b"\n"
 
 

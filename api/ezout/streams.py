@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
@@ -266,7 +267,7 @@ def _last_event_id(scope: Scope) -> str:
 
 
 async def _served_raw(_: Call[None, None]) -> Answer:
-    raise AssertionError("served by EventsEndpoint")
+    raise AssertionError("served by EventsEndpoint and SocketEndpoint")
 
 
 ROUTE_OF_EVENTS = Route(
@@ -280,4 +281,10 @@ ROUTE_OF_EVENTS = Route(
     summary=f"A shop live, as server-sent events; Last-Event-ID (or after, or after={FIRST}) brings what was missed.",
     group=GROUP,
     errors=(Invalid, Forbidden, Unavailable),
+)
+ROUTE_OF_SOCKET = replace(
+    ROUTE_OF_EVENTS,
+    path=SOCKET_PATH,
+    media_type="application/json",
+    summary="A shop live, as a web socket with the same content; after brings what was missed.",
 )

@@ -12,6 +12,10 @@ from api.parts import Parts
 from api.route import Route
 
 ROUTES: tuple[Route, ...] = (*publishing.ROUTES, *archive.ROUTES)
+SOCKETS: tuple[Route, ...] = (streams.ROUTE_OF_SOCKET,)
+PUBLISH_HEAD, PUBLISH_NAME = "/publish", "shop_id"
+PUBLISH_PATH = f"{PUBLISH_HEAD}/{{{PUBLISH_NAME}}}"
+"""The hot path, and what stands before and in its last part."""
 DESCRIBED: tuple[Route, ...] = (*ROUTES, archive.ROUTE_OF_EXPORT, streams.ROUTE_OF_EVENTS)
 
 

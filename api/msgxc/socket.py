@@ -16,6 +16,7 @@ from api.freshness import RecentWrites
 from api.msgxc.receipts import OwnReceipt
 from api.parts import Parts
 from api.problem import MEDIA_TYPE, decoding_error, problem_of
+from api.route import Answer, Call, Route, Who
 from api.sockets.hub import Closed
 from api.sockets.live import Live
 from api.sockets.protocol import EXTENSION, SocketConnection
@@ -23,7 +24,7 @@ from api.sockets.session import Session
 from api.sockets.wire import Encoding, reply
 from commands.threads import Subscribe
 from domain.context import Context
-from domain.errors import Invalid, MsgxcError, NotFound, Unauthenticated
+from domain.errors import Forbidden, Invalid, MsgxcError, NotFound, Unauthenticated, Unavailable
 from projections import threads as query
 
 PATH = "/api/v2/connect/{vid}/{sid}"
@@ -250,3 +251,19 @@ async def _refuse(scope: Scope, send: Send, error: MsgxcError) -> None:
     headers = [(b"content-type", MEDIA_TYPE), (b"x-request-id", scope[REQUEST_ID].encode())]
     await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": msgspec.json.encode(problem)})
+
+
+async def _served_raw(_: Call[Any, Any]) -> Answer:
+    raise AssertionError("served by SocketEndpoint")
+
+
+ROUTE_OF_SOCKET = Route(
+    method="GET",
+    path=PATH,
+    handler=_served_raw,
+    who=Who.TOKEN,
+    answer=str,
+    summary="The messages of the threads one subscribes to, as JSON frames; every frame may carry the token.",
+    group="live",
+    errors=(Invalid, Forbidden, NotFound, Unavailable),
+)

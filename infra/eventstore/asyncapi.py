@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from infra.eventstore.asyncapi_shops import shop_channels, shop_schemas
 from infra.eventstore.catalogue import DELIVERY_TOPICS, Catalogue
 from infra.nats.streams import StreamSettings, stream_configs
 
@@ -32,7 +33,6 @@ _PARAMETERS: Mapping[str, dict[str, Any]] = {
     "lane": {"enum": ["live", "bulk"]},
     "kind": {"description": "who is to act when it is due"},
     "source": {"description": "who put it aside"},
-    "shop": {"description": "EzOut's shop id"},
     "client": _ID,
     "vid": {"description": "the visitor's UUID"},
     "sid": {"description": "the session's UUIDv1, at most 48 hours old"},
@@ -55,7 +55,13 @@ _FRAME = {
 
 def asyncapi(catalogue: Catalogue) -> dict[str, Any]:
     """The document, ready to be written as JSON."""
-    channels = _event_channels(catalogue) | _delivery_channels() | _other_channels() | _socket_channels()
+    channels = (
+        _event_channels(catalogue)
+        | _delivery_channels()
+        | _other_channels()
+        | _socket_channels()
+        | shop_channels()
+    )
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -78,7 +84,7 @@ def asyncapi(catalogue: Catalogue) -> dict[str, Any]:
         },
         "channels": channels,
         "operations": {f"on-{name}": _operation(name) for name in channels},
-        "components": {"schemas": {"Envelope": _envelope(), "Frame": _FRAME}},
+        "components": {"schemas": {"Envelope": _envelope(), "Frame": _FRAME, **shop_schemas()}},
         "x-streams": {each["name"]: each["subjects"] for each in stream_configs(StreamSettings())},
     }
 
@@ -112,7 +118,6 @@ def _other_channels() -> dict[str, Any]:
         ),
         "schedule": _plain("schedule.{id}", raw, "a NATS message schedule"),
         "due": _plain("due.{kind}.{id}", raw, "a schedule whose time has come"),
-        "updates-store": _plain("updates.store.{shop}", raw, "EzOut's archive, in its own form"),
         "triage": _plain("triage.{source}.{id}", raw, "a fact put aside, its reason in the header Reason"),
     }
 
