@@ -19,7 +19,7 @@ ACTOR = "contact-directory"
 class OwnContacts:
     """processes.directories.ContactData. A person known by two fields is two contacts: nobody has told us more.
 
-    An encrypted value is taken as it is: we have no key of it.
+    An encrypted value is taken as it is, since we have no key of it; the same letters in clear name somebody else.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -27,9 +27,16 @@ class OwnContacts:
 
     async def resolve(self, key: ContactKey) -> int:
         assert_key(key)
-        named = f"anonymous|{key.reference}" if isinstance(key, Anonymous) else f"{key.field}|{key.value}"
-        number: int = await self._bus.execute(NumberContact(key=named), Context(key.merchant, ACTOR))
+        number: int = await self._bus.execute(NumberContact(key=name_of(key)), Context(key.merchant, ACTOR))
         return number
+
+
+def name_of(key: ContactKey) -> str:
+    """What numbers are given to: no two keys have the same."""
+    if isinstance(key, Anonymous):
+        return f"anonymous|{key.reference}"
+    named = f"{key.field}|{key.value}"
+    return f"encrypted|{named}" if key.encrypted else named
 
 
 class OwnApps:

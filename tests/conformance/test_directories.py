@@ -82,6 +82,7 @@ async def test_different_contacts_have_different_ids(contacts: Callable[[], Cont
         Identified(merchant=REALM, field=3, value="ANN@example.org"),
         Identified(merchant=REALM, field=1, value="3|x"),
         Identified(merchant=REALM, field=13, value="x"),
+        Identified(merchant=REALM, field=13, value="x", encrypted=True),
         ANN,
         GUEST,
     ]
