@@ -15,6 +15,7 @@ from cli.console import Failure
 from cli.endpoints import any_endpoint, running
 from cli.findings import Finding
 from cli.numbers import numbers
+from cli.retries import retries
 from cli.session import Session, now
 from cli.signing import describe_signing
 from cli.stores import make_missing, open_store
@@ -180,6 +181,7 @@ async def _models(session: Session, log: JetStreamLog, *, mend: bool) -> list[Fi
             findings = [finding async for finding in _projections(log, store)]
             findings += await _schedules(log, store, mend=mend)
             bus = _own_bus(session, log)
+            findings += await retries(log, store, bus, now=now(), mend=mend)
             return findings + await numbers(log, store, bus, now=now(), mend=mend)
     except MsgxcError as error:
         return [Finding("fail", "read models", str(error), "look after the read store, or MSGXC_CASSANDRA")]

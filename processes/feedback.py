@@ -7,7 +7,7 @@ try is written once.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -74,7 +74,7 @@ class Feedback:
             recipient = dispatch.recipients[ended.first + offset]
             await self._learn(dispatch, recipient, result.outcome, ended.ended_at, context)
         if not ended.late:
-            await self._again(dispatch, ended)
+            await self.plan(dispatch, ended)
 
     async def _learn(
         self,
@@ -120,7 +120,7 @@ class Feedback:
                 stop = SuppressChannel(contact=recipient.contact, channel=dispatch.channel, code=outcome.code)
                 await self._bus.execute(stop, context)
 
-    async def _again(self, dispatch: Dispatch, ended: OutcomeSlice) -> None:
+    async def plan(self, dispatch: Dispatch, ended: OutcomeSlice) -> None:
         """Schedule another try for what was not taken, or end it where no try is left."""
         open = [
             (ended.first + offset, result.outcome)
@@ -129,7 +129,7 @@ class Feedback:
         ]
         if not open:
             return
-        halted = all(isinstance(o, Retry) and o.code == HALTED for _, o in open)
+        halted = _is_halted(o for _, o in open)
         asked = [o.after_s for _, o in open if isinstance(o, Retry) and o.after_s is not None]
         due = next_try(
             tries=dispatch.attempt,
@@ -147,8 +147,8 @@ class Feedback:
         else:
             perhaps = await self._perhaps_sent(dispatch, ended, open)
             again = Again(dispatch.subject, ended.first, which, counted=not halted, perhaps_sent=perhaps)
-            id = f"retry-{dispatch.channel}-{dispatch.id}-{ended.first}"
-            await self._log.schedule(id, due, target=f"due.retry.{id}", body=msgspec.json.encode(again))
+            id = retry_id(dispatch, ended)
+            await self._log.schedule(id, due, target=due_subject(id), body=msgspec.json.encode(again))
 
     async def _perhaps_sent(
         self, dispatch: Dispatch, ended: OutcomeSlice, open: Sequence[tuple[int, Outcome]]
@@ -233,6 +233,28 @@ class Retrier:
         pairs = [(to.token, to.client) for to in recipients if to.token and to.client]
         owned = iter(await reach.owned(self._models, realm, pairs))
         return [next(owned) if to.token and to.client else True for to in recipients]
+
+
+def retry_id(dispatch: Dispatch, ended: OutcomeSlice) -> str:
+    """Of the schedule of a slice's next try."""
+    return f"retry-{dispatch.channel}-{dispatch.id}-{ended.first}"
+
+
+def due_subject(id: str) -> str:
+    """Where a schedule of ours fires."""
+    return f"due.retry.{id}"
+
+
+def following_subject(dispatch: Dispatch, ended: OutcomeSlice) -> str:
+    """Where the dispatch of the slice's next try is, once it is written."""
+    open = [result.outcome for result in ended.results if isinstance(result.outcome, Retry | Unknown)]
+    again = Again(dispatch.subject, ended.first, (), counted=not _is_halted(open))
+    return _following(dispatch, again).subject
+
+
+def _is_halted(open: Iterable[Outcome]) -> bool:
+    """Whether nothing was tried, since the channel was halted."""
+    return all(isinstance(outcome, Retry) and outcome.code == HALTED for outcome in open)
 
 
 def _jitter(dispatch: Dispatch, ended: OutcomeSlice) -> float:

@@ -32,7 +32,7 @@ from infra.nats.jetstream import JetStream
 from processes.port import Append, Log, LogMismatch, Poison, Task
 
 DUE_KEPT = "168h"
-"""How long a due schedule waits for its worker. After a longer standstill messages are found among the upcoming ones."""
+"""How long a due schedule waits for its worker. After a longer standstill the upcoming messages are looked through."""
 
 TRIAGED_MAX = 10_000
 """Facts put aside by one source; more is an outage, not a list to work on."""
