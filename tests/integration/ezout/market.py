@@ -26,7 +26,10 @@ from api.sockets.protocol import OPTIONS
 from domain.recorded import SHOPS
 from infra.log.log import JetStreamLog, utc_now
 from infra.log.shops import JetStreamShops, open_shops
+from infra.readstore.store import ReadStore
 from processes.projector import Projector
+from processes.watermark import Watermark
+from projections.port import Generation
 from projections.shops import NAME
 from projections.shops import Shops as Projection
 from tests.memory.site import PATIENCE_S, ChangingKeys, Site, eventually, token
@@ -148,9 +151,14 @@ def _encoded(body: Any) -> bytes:
 
 @asynccontextmanager
 async def market(
-    log: JetStreamLog, *, door: Door | None = None, auth: str = "none", pace: Pace | None = None
+    log: JetStreamLog,
+    *,
+    door: Door | None = None,
+    auth: str = "none",
+    pace: Pace | None = None,
+    store: ReadStore | None = None,
 ) -> AsyncIterator[Market]:
-    """auth: none or jwt, or a door of one's own."""
+    """auth: none or jwt, or a door of one's own. store: where the read models are; else in memory."""
     keys = ChangingKeys()
     verifier = Verifier(keys, now_s=time.time)
     door = door or (JwtDoor(verifier) if auth == "jwt" else OpenDoor())
@@ -161,6 +169,11 @@ async def market(
         parts = replace(
             site.parts, verifier=verifier, shops=Shops(log=shops, hub=hub, door=door, pace=pace or Pace())
         )
+        watermark = made.watermark
+        generation: Generation = made.models.generation(NAME)
+        if store is not None:
+            watermark, generation = Watermark(store, local=True), await _generation(store)
+            parts = replace(parts, models=store, watermark=watermark)
         app = build(parts)
         # Named TCP, or asyncio leaves Nagle's algorithm on, and each answer waits 40 ms.
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as bound:
@@ -169,8 +182,7 @@ async def market(
             config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=2, **OPTIONS)
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve(sockets=[bound]))
-            generations = [(Projection(), made.models.generation(NAME))]
-            projector = Projector(log, SHOPS, generations, made.watermark)
+            projector = Projector(log, SHOPS, [(Projection(), generation)], watermark)
             projecting = asyncio.create_task(projector.run())
             await eventually(lambda: server.started)
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
@@ -181,6 +193,13 @@ async def market(
                     hub.drain()
                     server.should_exit = True
                     await serving
+
+
+async def _generation(store: ReadStore) -> Generation:
+    number = await store.begin(NAME, Projection.version)
+    generation = await store.generation(NAME, number, Projection.tables)
+    await store.switch(NAME, number)
+    return generation
 
 
 def some_shop() -> UUID:

@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 import pytest_asyncio
 
 from infra.log.opened import open_log
 from infra.nats.server import NatsServer
+from infra.readstore.config import CassandraConfig, read_store
 from tests.fixtures.nats import MASTER_KEY, log_config, wipe
 from tests.integration.ezout.market import SESSION, Market, market, some_shop, update
 
 SHOPPER = update()["shopper_id"]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def fair(nats_server: NatsServer) -> AsyncIterator[Market]:
-    """One market for all tests of this module; each has a shop of its own."""
+@pytest_asyncio.fixture(
+    scope="module",
+    loop_scope="session",
+    params=["memory", pytest.param("cassandra", marks=pytest.mark.cassandra)],
+)
+async def fair(
+    nats_server: NatsServer, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Market]:
+    """One market for all tests of this module, by what its read models are in; each has a shop of its own."""
     await wipe(nats_server)
-    async with open_log(log_config(nats_server), master_key=MASTER_KEY) as log, market(log) as made:
-        yield made
+    async with AsyncExitStack() as opened:
+        store = None
+        if request.param == "cassandra":
+            config: CassandraConfig = request.getfixturevalue("cassandra")
+            # Its own: the positions of another log would be taken for progress.
+            config = msgspec.structs.replace(config, keyspace=f"{config.keyspace}_shops")
+            store = await opened.enter_async_context(read_store(tmp_path_factory.mktemp("models"), config))
+        log = await opened.enter_async_context(open_log(log_config(nats_server), master_key=MASTER_KEY))
+        yield await opened.enter_async_context(market(log, store=store))
 
 
 async def got(fair: Market, path: str, **query: Any) -> Any:
