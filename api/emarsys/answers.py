@@ -20,6 +20,7 @@ from api.emarsys.tokens import ClientState, ContactField, ContactToken
 from api.route import Answer, Call, Header
 from commands.sdk_clients import Standing
 from domain.errors import Unavailable
+from processes.directories import MerchantSettings
 
 WAIT_S_MAX = 10.0
 """Longer than any resolution that is going to succeed now, and shorter than the time-outs of the SDKs."""
@@ -49,29 +50,29 @@ async def contact_token(call: Call[Any, Any], standing: Standing) -> str:
     """disabled: the person was erased, or is not known where unknown people are not wanted."""
     assert standing.contact is not None
     visitor: Visitor = call.visitor
+    merchant = await merchant_of(call, visitor.app.realm)
+    are_wanted = visitor.app.settings.anonymous_allowed and merchant.anonymous_contacts
     return call.parts.tokens.sign_contact(
         ContactToken(
             contact=standing.contact,
             realm=visitor.app.realm,
             contact_id=standing.contact_id,
             client=standing.client,
-            disabled=not standing.is_linked or not await _is_wanted(call, standing),
-        )
+            disabled=not standing.is_linked or (standing.identity is None and not are_wanted),
+        ),
+        lifetime_s=merchant.contact_token_lifetime_s,
     )
 
 
-async def _is_wanted(call: Call[Any, Any], standing: Standing) -> bool:
-    visitor: Visitor = call.visitor
-    if standing.identity is not None:
-        return True
-    if not visitor.app.settings.anonymous_allowed:
-        return False
+async def merchant_of(call: Call[Any, Any], realm: str) -> MerchantSettings:
+    """The merchant's settings for a token; the defaults while nobody can say.
+
+    By now all is written, and a refresh that fails has the SDK drop the call that it was for.
+    """
     try:
-        merchant = await call.parts.merchants.settings(visitor.app.realm)
+        return await call.parts.merchants.settings(realm)
     except Unavailable:
-        # By now all is written, and a refresh that fails has the SDK drop the call that it was for.
-        return True
-    return merchant.anonymous_contacts
+        return MerchantSettings(merchant=realm)
 
 
 async def _resolved(call: Call[Any, Any], standing: Standing) -> tuple[Standing, tuple[Header, ...]]:

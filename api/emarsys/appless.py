@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from api.auth import REALM, Identity
 from api.emarsys import limits
-from api.emarsys.answers import resolved
+from api.emarsys.answers import merchant_of, resolved
 from api.emarsys.bodies import ContactBody, ContactTokenAnswer, Tokens, identity_of
 from api.emarsys.contacts import patiently
 from api.emarsys.dialect import BadMerchant
@@ -89,6 +89,7 @@ async def _answer(call: Call[ApplessBody, None], command: IdentifyAppless | Refr
     number, applied = standing.contact_id, tuple[Header, ...]()
     if number is None and standing.is_linked:
         number, applied = await resolved(call, visitor.realm, standing.contact, visitor.headers)
+    merchant = await merchant_of(call, visitor.realm)
     signed = call.parts.tokens.sign_contact(
         ContactToken(
             contact=standing.contact,
@@ -96,7 +97,8 @@ async def _answer(call: Call[ApplessBody, None], command: IdentifyAppless | Refr
             contact_id=number,
             family=standing.family,
             disabled=not standing.is_linked,
-        )
+        ),
+        lifetime_s=merchant.contact_token_lifetime_s,
     )
     if standing.refresh_token:
         return Answer(Tokens(signed, standing.refresh_token), headers=applied)

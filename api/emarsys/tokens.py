@@ -144,11 +144,14 @@ class Tokens:
         """
         return self._state.read(token)
 
-    def sign_contact(self, token: ContactToken) -> str:
-        """Good for 8 hours, or for 10 minutes while the contact's id is not known."""
-        is_final = token.contact_id is not None or token.disabled
-        lifetime_s = LIFETIME_S if is_final else UNRESOLVED_LIFETIME_S
-        stamped = replace(token, expires_at_s=int(self._now_s()) + lifetime_s)
+    def sign_contact(self, token: ContactToken, *, lifetime_s: int | None = None) -> str:
+        """Good for `lifetime_s`, 8 hours if nobody says otherwise; at most 10 minutes while the contact's id is not
+        known.
+        """
+        good_s = LIFETIME_S if lifetime_s is None else lifetime_s
+        if token.contact_id is None and not token.disabled:
+            good_s = min(good_s, UNRESOLVED_LIFETIME_S)
+        stamped = replace(token, expires_at_s=int(self._now_s()) + good_s)
         return self._contact.jws.write(escaped(_encode(stamped)))
 
     def read_contact(self, token: str) -> ContactToken:

@@ -15,6 +15,7 @@ from commands.contacts import EraseContact
 from domain.app_settings import AppSettings
 from domain.errors import Unavailable
 from domain.recorded import EVENTS
+from processes.directories import MerchantSettings
 from tests.memory.phone import ANN, OTHER, Phone, phones, started
 from tests.memory.site import Site
 from tests.memory.world import REALM
@@ -147,3 +148,22 @@ async def test_who_prefers_to_wait_gets_the_number(it: Site) -> None:
     assert got.headers["preference-applied"] == "wait=5"
     assert it.parts.tokens.read_contact(phone.contact_token).contact_id is not None
     assert phone.says["contactId"] == it.parts.tokens.read_contact(phone.contact_token).contact_id
+
+
+@pytest.mark.parametrize(("lifetime_s", "good_s"), [(120, 120), (86_400, 600)])
+async def test_a_merchant_says_how_long_its_contact_tokens_are_good(
+    it: Site, lifetime_s: int, good_s: int
+) -> None:
+    """With an app and without one. Sooner all the same while the contact's number is not known."""
+
+    class Brief:
+        async def settings(self, merchant: str) -> MerchantSettings:
+            return MerchantSettings(merchant=merchant, contact_token_lifetime_s=lifetime_s)
+
+    object.__setattr__(it.parts, "merchants", Brief())
+    phone = await started(it)
+    await phone.call("POST", "/client/contact", ANN)
+    got = await it.call("POST", "/v3/contact-token", ANN, by=None, headers={"x-merchant-id": REALM})
+    now_s = int(it.world.clock().timestamp())
+    for token in (phone.contact_token, got.json()["contactToken"]):
+        assert it.parts.tokens.read_contact(token).expires_at_s == now_s + good_s
