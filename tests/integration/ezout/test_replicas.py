@@ -1,0 +1,65 @@
+"""Shops on three servers with replicas: what was answered is seen by everybody, also when a leader dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from domain.recorded import SHOPS
+from infra.log.opened import open_log
+from tests.fixtures.nats import MASTER_KEY
+from tests.fixtures.nats_cluster import Cluster, running_cluster
+from tests.integration.ezout.market import Market, market, some_shop, update
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
+
+COUNT = 60
+KILLED_AT = 20
+ELECTION_S_MAX = 60.0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    async with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+async def test_a_shop_goes_on_without_gap_or_repeat_when_its_streams_leader_is_killed(
+    cluster: Cluster,
+) -> None:
+    """The till repeats what was not answered, with its key; the open stream and the archive have each update once."""
+    async with (
+        open_log(cluster.config, master_key=MASTER_KEY) as log,
+        open_log(cluster.config, master_key=MASTER_KEY) as other,
+        market(log) as fair,
+        market(other) as elsewhere,
+    ):
+        shop = some_shop()
+        async with elsewhere.events(shop) as stream:
+            assert (await stream.next())[0] == "open"
+            for number in range(COUNT):
+                if number == KILLED_AT:
+                    await (await cluster.leader_of(SHOPS)).kill()
+                await _sent(fair, shop, number)
+            assert await stream.products(COUNT) == list(range(COUNT))
+        assert len(await elsewhere.shops.since(shop, 0, 2 * COUNT)) == COUNT
+        answer = await elsewhere.client.get(f"/shops/{shop}/updates", params={"limit": 500})
+        assert [item["data"]["product_id"] for item in answer.json()["items"]] == list(range(COUNT))
+
+
+async def _sent(fair: Market, shop: UUID, number: int) -> None:
+    """As a till does it: again until it is answered."""
+    body, key = update(shop_id=str(shop), product_id=number), {"Idempotency-Key": f"{number}"}
+    async with asyncio.timeout(ELECTION_S_MAX):
+        while True:
+            with contextlib.suppress(httpx.TimeoutException):
+                answer = await fair.client.post(f"/publish/{shop}", json=body, headers=key)
+                if answer.status_code == 200:
+                    return
+                assert answer.status_code == 503, answer.text
