@@ -26,6 +26,7 @@ from gateways.port import Gateway
 from gateways.registry import build
 from infra.apps.directory import FollowedApps
 from infra.directory import FollowedThreads
+from infra.gateway_figures import GatewayFigures
 from infra.keys.wrapping import MasterKeys
 from infra.log.log import JetStreamLog
 from infra.log.opened import LogConfig, open_log
@@ -48,7 +49,10 @@ NONCE_BYTES = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """Everything a role may need. name: this process in the log's attempts. collectors: figures for /metrics."""
+    """Everything a role may need. name: this process in the log's attempts. collectors: figures for /metrics.
+
+    figures: of the gateways that run in this process, one of the collectors.
+    """
 
     session: Session
     name: str
@@ -63,6 +67,7 @@ class Exchange:
     resolutions: FollowedResolutions
     merchants: Merchants
     collectors: Sequence[Collector]
+    figures: GatewayFigures
     gateways: Mapping[str, Gateway]
     vapid: DerivedVapidKeys
     sending: DirectorySending
@@ -141,7 +146,7 @@ async def open_exchange(
         threads = FollowedThreads(log, log.events, on_reconnect=log.js.connection.on_reconnect)
         bus = bus_on(log, ids, threads, tuple(gateways.values()))
         known = directories(session.settings, log, ids, bus, opened)
-        vapid = DerivedVapidKeys(log.keys)
+        vapid, figures = DerivedVapidKeys(log.keys), GatewayFigures()
         yield Exchange(
             session=session,
             name=f"{socket.gethostname()}-{os.getpid()}",
@@ -155,7 +160,8 @@ async def open_exchange(
             contact_data=known.contact_data,
             resolutions=FollowedResolutions(log, log.events),
             merchants=known.merchants,
-            collectors=known.collectors,
+            collectors=(*known.collectors, figures),
+            figures=figures,
             gateways=gateways,
             vapid=vapid,
             sending=DirectorySending(

@@ -129,6 +129,7 @@ def gateway(exchange: Exchange, channel: str) -> Role:
                 name=exchange.name,
                 clock=now,
                 apps=exchange.sending,
+                noted=exchange.figures.noting(channel),
             ).run
         ),
     )

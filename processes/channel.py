@@ -63,7 +63,7 @@ class Progress:
 class ChannelProcess:
     """name: this process in the log's attempts. The gateway's own time-outs keep every send within its deadline.
 
-    sleep: how it waits while the channel is halted, by the same clock.
+    noted: told of what each slice's sends came to. sleep: how it waits while the channel is halted, by the same clock.
     """
 
     def __init__(
@@ -75,12 +75,13 @@ class ChannelProcess:
         name: str,
         clock: Callable[[], datetime],
         apps: AppSending,
+        noted: Callable[[Sequence[Outcome]], None] | None = None,
         deadline_s: float = SEND_DEADLINE_S,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._log, self._keys, self._gateway = log, keys, gateway
         self._name, self._clock, self._deadline_s = name, clock, deadline_s
-        self._apps, self._sleep = apps, sleep
+        self._apps, self._noted, self._sleep = apps, noted, sleep
         self._halted_until: datetime | None = None
         self._live_at_work = 0
         self._live_idle = asyncio.Event()
@@ -263,6 +264,8 @@ class ChannelProcess:
             log.exception("gateway_failed", channel=self.channel)
             outcomes = [Unknown(FAULT, type(fault).__name__)] * len(targets)
         assert len(outcomes) == len(targets), "a gateway answers for every target"
+        if self._noted is not None:
+            self._noted(outcomes)
         return outcomes
 
     def _ended(
