@@ -1,4 +1,4 @@
-"""No token sees or writes another shop: roles x shops x endpoints x sockets, all of them."""
+"""No token sees or writes another shop: roles x shops x endpoints x sockets x RES requests, all of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ import pytest
 import pytest_asyncio
 from websockets.exceptions import ConnectionClosed
 
+from api.ezout import table
 from api.ezout.parts import Pace
+from api.ezout.streams import EVENTS_PATH, SOCKET_PATH
 from infra.log.opened import open_log
 from infra.nats.server import NatsServer
 from tests.fixtures.nats import MASTER_KEY, log_config, wipe
 from tests.integration.ezout.market import OTHER, SESSION, SHOP, Market, bearing, market, merchant, update
+from tests.integration.ezout.res_sides import Gateway, gateway, serving
 from tests.memory.site import token
 
 SHOPPER = update()["shopper_id"]
@@ -33,6 +36,13 @@ async def fair(nats_server: NatsServer) -> AsyncIterator[Market]:
         for shop in (SHOP, OTHER):
             answer = await made.publish(update(shop_id=str(shop)), by=merchant(shop))
             assert answer.status_code == 200
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def side(fair: Market, nats_server: NatsServer) -> AsyncIterator[Gateway]:
+    async with gateway(nats_server) as made, serving(fair):
+        assert (await made.event())[0] == "system.reset"
         yield made
 
 
@@ -63,6 +73,14 @@ READS = [
     f"/shops/{{shop}}/shoppers/{SHOPPER}",
     "/shops/{shop}/sales?since=2023-01-01T00:00:00Z&until=2023-01-02T00:00:00Z",
 ]
+
+
+def test_the_walk_goes_everywhere() -> None:
+    """Each route that is described is one of those below."""
+    walked = {path.partition("?")[0].replace("{shop}", "{shop_id}") for path in READS}
+    walked = {path.replace(str(SESSION), "{session_id}").replace(SHOPPER, "{shopper_id}") for path in walked}
+    walked |= {"/publish/{shop_id}", "/send", EVENTS_PATH, SOCKET_PATH}
+    assert {route.path for route in (*table.DESCRIBED, *table.SOCKETS)} == walked
 
 
 async def streamed(fair: Market, shop: UUID, given: str | None) -> int:
@@ -101,6 +119,30 @@ async def test_a_token_does_at_its_shop_what_its_role_allows_and_nothing_at_anot
         sent = await fair.client.post("/send", json={"shop_id": str(shop), "data": 1}, headers=bearing(given))
         assert (published.status_code, sent.status_code) == (expected_write, expected_write)
         assert await fair.stored() == before + (2 if expected_write == 200 else 0)
+
+
+@pytest.mark.parametrize("name", TOKENS)
+async def test_a_token_does_by_res_what_it_does_by_the_api(fair: Market, side: Gateway, name: str) -> None:
+    """Login, access and calls, at the shop the token names and at the other one."""
+    make, reads, writes = TOKENS[name]
+    given = make()
+    login = await side.ask("auth.updates.login", cid="walk", params={"token": given or ""})
+    assert ("result" in login) == (reads != 401)
+    for shop in (SHOP, OTHER):
+        request: dict[str, Any] = {"cid": "walk"} | ({"token": {"jwt": given}} if given else {})
+        allowed: dict[str, Any] = {"get": True} if reads == 200 and shop == SHOP else {}
+        may_write = writes == 200 and shop == SHOP
+        allowed |= {"call": "publish,send"} if may_write else {}
+        access = await side.ask(f"access.updates.store.{shop}", **request)
+        assert access.get("result", {}) == allowed
+        before = await fair.stored()
+        for method, params in (
+            ("publish", update(shop_id=str(shop))),
+            ("send", {"shop_id": str(shop), "data": 1}),
+        ):
+            answer = await side.ask(f"call.updates.store.{shop}.{method}", **request, params=params)
+            assert ("result" in answer) == may_write, answer
+        assert await fair.stored() == before + (2 if may_write else 0)
 
 
 async def test_admins_and_tokens_of_two_shops_reach_both(fair: Market) -> None:
