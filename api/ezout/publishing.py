@@ -37,7 +37,10 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 async def publish(call: Call[Update, None]) -> Answer:
-    shop = shop_of(call.path)
+    shop = call.body.shop_id
+    if call.path["shop_id"] != str(shop):
+        # Written in another way, or another shop, or none.
+        shop = shop_of(call.path)
     assert_may_write(call.caller, shop)
     assert_addressed_to(shop, call.body)
     return await _send(call, call.body)

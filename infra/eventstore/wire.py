@@ -122,6 +122,14 @@ def pack_signal(signal: Signal, kind: SignalKind, *, realm: str, at: datetime, c
     return Packed(signal_subject(kind, signal.client), lines.encode(), _encode_json(signal), "")
 
 
+def pack_shop(subject: str, topic: str, body: bytes, *, at: datetime, context: Context) -> Packed:
+    """A till's message as it was published. Its digest is left out, as a signal's is."""
+    corr = f"Corr: {_safe(context.correlation)}\r\n" if context.correlation else ""
+    actor = f"Actor: {_safe(context.actor)}\r\n" if context.actor else ""
+    lines = f"Topic: {topic}\r\n{corr}Time: {time_text(at)}\r\nRealm: {_safe(context.realm)}\r\n{actor}"
+    return Packed(subject, lines.encode(), body, "")
+
+
 def pack_bytes(
     subject: str, topic: str, body: bytes, *, at: datetime, correlation: str = "", **further: str
 ) -> Packed:

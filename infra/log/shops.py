@@ -18,7 +18,7 @@ from commands.port import VersionConflict
 from domain.context import Context
 from domain.errors import ClaimMismatch, Unavailable
 from domain.recorded import SHOPS
-from infra.eventstore.wire import Packed, pack_bytes
+from infra.eventstore.wire import Packed, pack_shop
 from infra.nats.appends import Appender, Entry
 from infra.nats.errors import ApiFailure, NotServing
 from infra.nats.frames import Frame, parse_headers
@@ -60,15 +60,7 @@ class JetStreamShops:
         return self._guard.epoch(SHOPS)
 
     async def publish(self, shop: UUID, body: bytes, *, topic: str, context: Context, claim: str = "") -> int:
-        packed = pack_bytes(
-            shop_subject(shop),
-            topic,
-            body,
-            at=self._clock(),
-            correlation=context.correlation,
-            Realm=context.realm,
-            Actor=context.actor,
-        )
+        packed = pack_shop(shop_subject(shop), topic, body, at=self._clock(), context=context)
         if claim:
             return await self._publish_once(packed, claim)
         return await self._appender.append([Entry(packed.subject, packed.lines, packed.body)])

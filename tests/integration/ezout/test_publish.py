@@ -268,3 +268,21 @@ async def test_a_claim_whose_message_was_not_stored_is_carried_out_when_it_is_se
     for _ in range(2):
         assert (await _keyed(fair, "full")).status_code == 200
     assert await fair.stored() == head + 2
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (f"/publish/{SHOP}", 200),
+        (f"/publish/{str(SHOP).upper()}", 200),
+        ("/publish/", 404),
+        (f"/publish/{SHOP}/", 404),
+        (f"/publish/{SHOP}/more", 404),
+        ("/publish/x", 422),
+    ],
+)
+async def test_the_short_way_leads_where_the_long_one_does(fair: Market, path: str, status: int) -> None:
+    """Publishing does without the router: what has one more part, or none, is no shop's address."""
+    answer = await fair.client.post(path, json=update())
+    assert answer.status_code == status, answer.text
+    assert (await fair.client.get(f"/publish/{SHOP}")).status_code == 405
