@@ -102,7 +102,7 @@ class SecretManager:
             content = base64.b64decode(payload.data, validate=True)
         except binascii.Error:
             raise Unavailable("Secret Manager's answer cannot be read") from None
-        if payload.data_crc32c is not None and int(payload.data_crc32c) != crc32c(content):
+        if payload.data_crc32c is not None and str(payload.data_crc32c) != str(crc32c(content)):
             raise Unavailable("Secret Manager's payload was damaged on its way")
         return content
 
@@ -278,7 +278,7 @@ def _said(content: bytes) -> str:
     """The status word of Google's error model; its message may name more than a log should."""
     try:
         status = msgspec.json.decode(content)["error"]["status"]
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         return ""
     return f" {status}" if isinstance(status, str) and re.fullmatch(r"[A-Z_]{1,40}", status) else ""
 
@@ -286,7 +286,7 @@ def _said(content: bytes) -> str:
 def _decoded[T](body: bytes, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=shape)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Unavailable("Google's answer cannot be read") from None
 
 

@@ -34,6 +34,7 @@ from tests.fixtures.secret_manager import (
     endless,
     error,
     fake_google,
+    garbled,
     hang_up,
     nonsense,
 )
@@ -123,6 +124,7 @@ AWAY: list[Answer] = [
     error(500, "INTERNAL"),
     hang_up,
     nonsense,
+    garbled,
     endless,
 ]
 
@@ -170,10 +172,11 @@ async def test_a_start_waits_for_google(fake: FakeGoogle) -> None:
         await GoogleSigningKeys(nowhere, monotonic=lambda: next(clock)).start()
 
 
-async def test_a_damaged_payload_is_not_taken_for_a_key(fake: FakeGoogle) -> None:
+@pytest.mark.parametrize("crc", ["7", "no number"])
+async def test_a_damaged_payload_is_not_taken_for_a_key(fake: FakeGoogle, crc: str) -> None:
     """Its CRC says so; it is read again the next time."""
     version = fake.versions[fake.add(key("one"))]
-    good, version.crc = version.crc, "7"
+    good, version.crc = version.crc, crc
     keys = keys_of(fake)
     with pytest.raises(Unavailable, match="damaged"):
         await keys.refresh()
