@@ -6,6 +6,8 @@ worker that it is made for.
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from gateways.styles.sheet import FcmForm, Json, Sheet, given
 
 
@@ -46,7 +48,7 @@ class Doppler:
 def _data(sheet: Sheet) -> Json:
     push, marks = sheet.push, sheet.marks
     return {
-        "messageId": sheet.campaign,
+        "messageId": _id(sheet.campaign),
         **given(
             clickLink=push.link,
             clickedEventEndpoint=marks.clicked,
@@ -57,3 +59,11 @@ def _data(sheet: Sheet) -> Json:
             actionClickLinks={action.id: action.url for action in push.actions if action.url},
         ),
     }
+
+
+def _id(campaign: str) -> str:
+    """A message's id as the API writes it; what a sender called it otherwise stays so."""
+    try:
+        return str(UUID(campaign))
+    except ValueError:
+        return campaign

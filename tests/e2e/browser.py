@@ -69,6 +69,21 @@ class Browser:
             await page.call("Page.navigate", url=url)
             yield page
 
+    @asynccontextmanager
+    async def worker(self, url: str) -> AsyncIterator[Page]:
+        """The service worker of this address, which must run; it goes on running while it is watched."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not (found := await asyncio.to_thread(self._worker, url)):
+                await asyncio.sleep(0.05)
+        async with connect(found, max_size=None) as socket:
+            yield Page(socket)
+
+    def _worker(self, url: str) -> str | None:
+        """Where it can be talked to."""
+        listed = json.load(urlopen(f"http://127.0.0.1:{self._port}/json/list"))
+        ours = (each for each in listed if each["type"] == "service_worker" and each["url"] == url)
+        return next((str(each["webSocketDebuggerUrl"]) for each in ours), None)
+
 
 @asynccontextmanager
 async def chromium(folder: Path) -> AsyncIterator[Browser]:

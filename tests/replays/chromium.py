@@ -28,9 +28,9 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def shop() -> Iterator[str]:
-    """The shop's own site; its origin."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(FOLDER)))
+def shop(folder: Path = FOLDER) -> Iterator[str]:
+    """A site of its own, the shop's unless another is given; its origin."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

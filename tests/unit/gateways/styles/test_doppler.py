@@ -95,7 +95,7 @@ def test_without_links_nothing_is_reported() -> None:
     worker = ServiceWorker(STYLES["doppler"].web(sheet({}, Marks("sid", "id"))))
     worker.click()
     assert (worker.opened, worker.reported) == ([], [])
-    assert worker.options["data"] == {"messageId": UUID(int=7).hex}
+    assert worker.options["data"] == {"messageId": str(UUID(int=7))}
 
 
 def test_a_campaign_is_what_the_message_is_called() -> None:
