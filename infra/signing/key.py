@@ -110,7 +110,7 @@ def _of_jwks(text: bytes, source: str, kid: str) -> list[Key]:
     try:
         document = msgspec.json.decode(text, type=dict[str, Any])
         entries = msgspec.convert(document.get("keys", [document]), list[dict[str, Any]])
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise BadKey(f'{source} is no JWKS: write {{"keys": [...]}}') from None
     named = kid if len(entries) == 1 else ""
     return [_of_jwk(entry, source, named) for entry in entries if entry.get("use", "sig") == "sig"]

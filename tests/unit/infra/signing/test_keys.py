@@ -90,6 +90,7 @@ def test_a_key_has_the_one_algorithm_of_its_kind(content: bytes, algorithm: str)
         (b"{", "no JWKS"),
         (b'{"keys": 1}', "no JWKS"),
         (b'{"keys": [1]}', "no JWKS"),
+        (b'{"keys": "\xff"}', "no JWKS"),
         (b'{"keys": ' + b"[" * 100_000, "no JWKS"),
         (jwks(secret("k1", 31)), "at least 32 bytes"),
         (jwks(secret("../k1")), "a kid has"),
