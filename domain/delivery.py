@@ -29,11 +29,12 @@ Lane = Literal["live", "bulk"]
 
 
 class AudienceEntry(msgspec.Struct, frozen=True, array_like=True):
-    """One contact's decision: the channels it is sent on, or why none."""
+    """One contact's decision: the channels it is sent on, or why none. left_out: devices beyond those sent to."""
 
     contact: UUID
     channels: tuple[str, ...]
     suppressed: str = ""
+    left_out: int = 0
 
 
 class AudiencePage(msgspec.Struct, frozen=True):

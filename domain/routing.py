@@ -9,6 +9,9 @@ import msgspec
 
 from domain.channel import WEBSOCKET
 
+DEVICES_MAX = 200
+"""Devices of one contact that a message goes to, the newest: nobody has more in use. What is left out is counted."""
+
 MOVED = "token-moved"
 """Why an address is not written to: another client has registered the same push token since."""
 
@@ -20,7 +23,7 @@ class Address(msgspec.Struct, frozen=True):
     """Where one client, or the contact itself (client None), can be reached.
 
     owned: no other client has claimed the same push token since. suppressed: why not to write to it, or "".
-    app: the client's, "" for the contact's own address.
+    app: the client's, "" for the contact's own address. set_at: position at which the client registered it.
     """
 
     channel: str
@@ -30,6 +33,7 @@ class Address(msgspec.Struct, frozen=True):
     owned: bool = True
     suppressed: str = ""
     app: str = ""
+    set_at: int = 0
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -48,12 +52,15 @@ class Person(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """websocket: the feed shows it to them. suppressed: why they get nothing at all, or ""."""
+    """websocket: the feed shows it to them. suppressed: why they get nothing at all, or "". left_out: devices beyond
+    DEVICES_MAX.
+    """
 
     contact: UUID
     addresses: tuple[Address, ...]
     websocket: bool
     suppressed: str = ""
+    left_out: int = 0
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -86,9 +93,19 @@ def route(person: Person, allowed: Channels, app: str = "") -> Decision:
     usable = tuple(address for address in candidates if address.owned and not address.suppressed)
     websocket = not app and wanted(WEBSOCKET)
     if usable or websocket:
-        return Decision(person.contact, usable, websocket=websocket)
+        kept = _newest(usable)
+        return Decision(person.contact, kept, websocket=websocket, left_out=len(usable) - len(kept))
     reasons = [address.suppressed or MOVED for address in candidates]
     return Decision(person.contact, (), websocket=False, suppressed=reasons[0] if reasons else "no-address")
+
+
+def _newest(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+    """Without the oldest of very many devices. The contact's own addresses stay."""
+    times = [(address.set_at, address.client) for address in addresses if address.client is not None]
+    if len(times) <= DEVICES_MAX:
+        return addresses
+    kept = {client for _, client in sorted(times, reverse=True)[:DEVICES_MAX]}
+    return tuple(address for address in addresses if address.client is None or address.client in kept)
 
 
 def _is_of(address: Address, app: str, clients: frozenset[UUID] | None) -> bool:

@@ -175,7 +175,7 @@ class Dispatcher:
             message=message.id,
             page=number,
             as_of=fact.position,
-            entries=tuple(AudienceEntry(d.contact, d.channels, d.suppressed) for d in decisions),
+            entries=tuple(AudienceEntry(d.contact, d.channels, d.suppressed, d.left_out) for d in decisions),
             sends=sum(len(decision.addresses) for decision in decisions),
             cursor=part.cursor,
         )

@@ -124,6 +124,8 @@ class Deliveries:
 def _of_page(fact: Recorded, page: AudiencePage) -> Iterable[Write]:
     counts: Counter[str] = Counter(contacts=len(page.entries))
     for entry in page.entries:
+        if entry.left_out:
+            counts["devices_left_out"] += entry.left_out
         if entry.suppressed:
             counts["left_out"] += 1
             values = {"suppressed": fact.at, "code": entry.suppressed}
@@ -228,8 +230,8 @@ async def of_message(
 async def totals(models: ReadModels, realm: str, message: UUID) -> dict[str, int]:
     """Sums over all pages and slices.
 
-    contacts, left_out (contacts suppressed before any send), sends (planned through gateways), accepted (sockets
-    included), gone, rejected, suppressed, expired; open: sends without a terminal outcome yet. `retrying` and
+    contacts, left_out (contacts suppressed before any send), devices_left_out (of contacts with very many),
+    sends (planned through gateways), accepted (sockets included), gone, rejected, suppressed, expired; open: sends without a terminal outcome yet. `retrying` and
     `unknown` count outcomes, not deliveries.
     """
     summed: Counter[str] = Counter()

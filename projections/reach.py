@@ -57,7 +57,9 @@ HOLDERS_MAX = 50
 """Contacts that share one phone or mailbox."""
 
 SLOTS_MAX = 200
-"""Addresses of one contact that are looked at; nobody has more devices in use. Their own slots are never left out."""
+"""Addresses of one contact that are read at a time: more than nearly anybody has."""
+SLOTS_READ_MAX = 10_000
+"""Of one contact; beyond that the rest is no person's. Their own slots are never left out."""
 
 
 class Reach:
@@ -206,7 +208,7 @@ async def people(
     rows_of = {contact: found.get((realm, contact), []) for contact in contacts}
     for contact, rows in rows_of.items():
         if len(rows) == SLOTS_MAX:
-            rows_of[contact] = await _with_own(models, realm, contact, rows)
+            rows_of[contact] = await _all(models, realm, contact, rows)
     owners = await _owners(models, realm, [row for rows in rows_of.values() for row in rows])
     prefer, clients = thread_channels or {}, clients_of or {}
     return [
@@ -215,8 +217,19 @@ async def people(
     ]
 
 
+async def _all(models: ReadModels, realm: str, contact: UUID, first: Sequence[Row]) -> list[Row]:
+    """All slots of somebody with very many devices. first: the first SLOTS_MAX of them."""
+    rows = list(first)
+    while len(rows) < SLOTS_READ_MAX:
+        more = await models.range(REACH, (realm, contact), after=(rows[-1]["slot"],), limit=SLOTS_MAX)
+        rows += more
+        if len(more) < SLOTS_MAX:
+            return rows
+    return await _with_own(models, realm, contact, rows)
+
+
 async def _with_own(models: ReadModels, realm: str, contact: UUID, rows: Sequence[Row]) -> list[Row]:
-    """Of somebody with very many devices: their phone, their mailbox and what they said stop to, too."""
+    """With too many devices to read all of them: their phone, their mailbox and what they said stop to, too."""
     there = {row["slot"] for row in rows}
     keys = [(realm, contact, slot) for slot in BUILT_IN if slot not in there]
     own = await models.get_many(REACH, keys)
@@ -226,7 +239,7 @@ async def _with_own(models: ReadModels, realm: str, contact: UUID, rows: Sequenc
 def _person(
     contact: UUID,
     rows: Sequence[Row],
-    owners: dict[UUID, UUID],
+    owners: dict[UUID, Row],
     thread_channels: Channels,
     clients: frozenset[UUID] | None,
 ) -> Person:
@@ -244,34 +257,42 @@ def _person(
     )
 
 
-def _address(row: Row, owners: dict[UUID, UUID], stopped: dict[str, str]) -> Address:
+def _address(row: Row, owners: dict[UUID, Row], stopped: dict[str, str]) -> Address:
     """stopped: the contact's suppressed channels; that holds for devices as for the contact's own addresses."""
     token = row["token"]
     client = None if row["slot"] in OF_CONTACT else UUID(row["slot"])
+    owner = owners.get(token) if token is not None else None
     return Address(
         channel=row["channel"],
         address=row["address"],
         client=client,
         token=token,
-        owned=token is None or owners.get(token) == client,
+        owned=token is None or (owner is not None and owner["client"] == client),
         suppressed=stopped.get(row["channel"], ""),
         app=row["app"] or "",
+        set_at=owner["set_at"] if owner is not None else 0,
     )
 
 
-async def _owners(models: ReadModels, realm: str, rows: Sequence[Row]) -> dict[UUID, UUID]:
+async def _owners(models: ReadModels, realm: str, rows: Sequence[Row]) -> dict[UUID, Row]:
+    """The claims that hold, by token."""
     tokens = list(dict.fromkeys(row["token"] for row in rows if row["token"] and row["address"]))
     if not tokens:
         return {}
     claims = await models.range_many(TOKENS, [(realm, token) for token in tokens], limit_each=50)
-    owners = {token: owner_of(claims.get((realm, token), [])) for token in tokens}
+    owners = {token: _claim_that_holds(claims.get((realm, token), [])) for token in tokens}
     return {token: owner for token, owner in owners.items() if owner is not None}
+
+
+def _claim_that_holds(claims: Sequence[Row]) -> Row | None:
+    live = [row for row in claims if (row["set_at"] or 0) > (row["cleared_at"] or 0)]
+    return max(live, key=lambda row: row["set_at"], default=None)
 
 
 def owner_of(claims: Sequence[Row]) -> UUID | None:
     """The client that set the token last and has not cleared it since."""
-    live = [row for row in claims if (row["set_at"] or 0) > (row["cleared_at"] or 0)]
-    owner: UUID | None = max(live, key=lambda row: row["set_at"])["client"] if live else None
+    claim = _claim_that_holds(claims)
+    owner: UUID | None = None if claim is None else claim["client"]
     return owner
 
 

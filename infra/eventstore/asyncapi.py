@@ -15,7 +15,7 @@ _CHANNEL = {"description": "websocket, apns, fcm, webpush, sms, email, or a furt
 _DISPATCH = {"description": "<message>-<page>-<try>"}
 
 _DELIVERY_ADDRESSES: Mapping[str, str] = {
-    "audience.v1": "audience.{message}.{page}",
+    "audience.v2": "audience.{message}.{page}",
     "dispatch.v3": "dispatch.{channel}.{lane}.{message}.{page}.{try}",
     "attempt.v1": "attempt.{channel}.{dispatch}",
     "outcome.v1": "outcome.{channel}.{dispatch}",

@@ -28,7 +28,7 @@ UPCASTS_MAX = 32
 """A topic may be that many versions behind; more is a circle."""
 
 DELIVERY_TOPICS: Mapping[str, type[DeliveryRecord]] = {
-    "audience.v1": AudiencePage,
+    "audience.v2": AudiencePage,
     "dispatch.v3": Dispatch,
     "attempt.v1": Attempt,
     "outcome.v1": OutcomeSlice,
@@ -36,6 +36,7 @@ DELIVERY_TOPICS: Mapping[str, type[DeliveryRecord]] = {
 }
 
 FORMER_DELIVERY_TOPICS: Mapping[str, type[DeliveryRecord]] = {
+    "audience.v1": AudiencePage,
     "dispatch.v1": Dispatch,
     "dispatch.v2": Dispatch,
 }

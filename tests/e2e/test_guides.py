@@ -16,8 +16,8 @@ from tests.fixtures.served import ROOT, Served, served
 SCRIPT_S_MAX = 120
 STEPS = {
     "message.accepted.v2",
-    "audience.v1",
-    "dispatch.v1",
+    "audience.v2",
+    "dispatch.v3",
     "attempt.v1",
     "outcome.v1",
     "message.dispatched.v1",

@@ -37,8 +37,8 @@ def test_every_step_of_a_message_can_be_seen(served: RunningExchange) -> None:
     assert {
         "message.dispatched.v1",
         "message.settled.v1",
-        "audience.v1",
-        "dispatch.v1",
+        "audience.v2",
+        "dispatch.v3",
         "attempt.v1",
         "outcome.v1",
     } <= set(topics)

@@ -11,6 +11,7 @@ import pytest
 from domain.aggregate import Aggregate, Created
 from domain.aggregate import Event as BaseEvent
 from domain.context import Context
+from domain.delivery import AudienceEntry
 from domain.recorded import DELIVERY, EVENTS
 from infra.eventstore.catalogue import (
     DELIVERY_TOPICS,
@@ -20,7 +21,7 @@ from infra.eventstore.catalogue import (
     UnknownTopic,
     domain_catalogue,
 )
-from infra.eventstore.examples import AT, example_event, example_record
+from infra.eventstore.examples import AT, ID, example_event, example_record
 from infra.eventstore.sealing import seal
 from infra.eventstore.wire import digest_of, pack_event, unpack, unpack_event
 from infra.nats.frames import Stored, parse_headers
@@ -29,6 +30,7 @@ from tests.golden.golden import FOLDER, KEY, packed, stored_from, text_of
 CATALOGUE = domain_catalogue()
 TOPICS = [*CATALOGUE.types, *DELIVERY_TOPICS]
 FORMER: dict[str, tuple[str, dict[str, Any]]] = {
+    "audience.v1": ("audience.v2", {"entries": (AudienceEntry(ID, ("apns",), "suppressed"),)}),
     "client.address-retired.v1": ("client.address-retired.v2", {"app": ""}),
     "client.address-set.v1": ("client.address-set.v2", {"app": ""}),
     "client.contact-linked.v1": ("client.contact-linked.v2", {"app": ""}),

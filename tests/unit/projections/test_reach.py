@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from domain.routing import DEVICES_MAX, route
 from projections import reach
 from projections.reach import Reach
 from tests.unit.projections.histories import REALM, History, contact_id, projected
@@ -30,3 +31,24 @@ async def test_very_many_devices_hide_neither_the_mailbox_nor_a_stop() -> None:
     models = projected([Reach()], history.run([("stop", "ann")]).facts)
     [ann] = await reach.people(models, REALM, [contact_id("ann")])
     assert [each.suppressed for each in ann.addresses if each.channel == "email"] == ["stop"]
+
+
+async def test_of_very_many_devices_the_newest_are_sent_to_and_the_others_counted() -> None:
+    """However their ids are ordered; a device of the app that sends is found among all of them."""
+    many = [("enlist", "ann", f"d{number}", f"t{number}") for number in range(DEVICES_MAX + 50)]
+    history = History().run([("contact", "ann"), ("mail", "ann", "a@example.org"), *many])
+    [ann] = await reach.people(projected([Reach()], history.facts), REALM, [contact_id("ann")])
+    decision = route(ann, None)
+    assert decision.left_out == 50
+    devices = [address for address in decision.addresses if address.client is not None]
+    assert {address.address for address in devices} == {f"t{n}" for n in range(50, DEVICES_MAX + 50)}
+    assert len(decision.addresses) == DEVICES_MAX + 1
+    oldest = next(address.client for address in ann.addresses if address.address == "t0")
+    assert oldest is not None
+    [only] = await reach.people(
+        projected([Reach()], history.facts),
+        REALM,
+        [contact_id("ann")],
+        clients_of={contact_id("ann"): frozenset({oldest})},
+    )
+    assert [address.address for address in route(only, None, "any").addresses] == ["t0"]
