@@ -15,6 +15,15 @@ Script = Callable[[Target, int], Outcome]
 """(target, how often it has been sent to before, for this message) -> what the provider says."""
 
 
+def first(*outcomes: Outcome) -> Script:
+    """These for an address's first sends, in turn, then Accepted."""
+
+    def says(target: Target, times: int) -> Outcome:
+        return outcomes[times] if times < len(outcomes) else Accepted("ok")
+
+    return says
+
+
 @dataclass(slots=True)
 class Provider:
     """What arrived, by send id; it outlives the gateway processes."""

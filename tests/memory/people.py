@@ -36,6 +36,24 @@ async def enlist(made: World, uid: str, token: str, *, channel: str = "apns") ->
     await made.do(Enlist(uid=uid, channel=channel, identity=token, address=token))
 
 
+async def take_token(made: World, token: str, *, by: str) -> None:
+    """Another app's client, of another contact, registers a push token that is somebody's already."""
+    thief = Client.register(
+        id=IDS.client(REALM, "other-app", "phone"),
+        at=made.clock.now,
+        app="other-app",
+        client_id="phone",
+        contact=IDS.contact(REALM, by),
+        uid=by,
+        channel="apns",
+        address=token,
+        token=IDS.token(REALM, "apns", token),
+        properties={},
+    )
+    await made.own.store.save(thief, context=Context(REALM, "test"))
+    await made.quiet()
+
+
 async def publish(made: World, *, tid: str = "news", **draft: object) -> Accepted:
     accepted: Accepted = await made.do(Publish(tid=tid, draft=Draft(**{"text": "hello", **draft})))  # type: ignore[arg-type]
     return accepted

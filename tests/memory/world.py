@@ -279,6 +279,10 @@ class World:
         found = self.streams.on_subject(stream, subject)
         return [self.own.log.unpack(stream, stored) for stored in found]
 
+    def bodies[B](self, stream: str, kind: type[B]) -> list[B]:
+        """Those facts of a stream that are of a kind."""
+        return [fact.body for fact in self.facts(stream) if isinstance(fact.body, kind)]
+
 
 ROLES = (
     "project-events",

@@ -1,16 +1,14 @@
-"""Accepting messages: rights, bounds, claims, and what the event says."""
+"""Accepting messages: rights, bounds, and what the event says."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import product
 from typing import Any
-from uuid import UUID
 
 import pytest
 
-from commands.clients import Enlist
 from commands.contacts import EraseContact, PutContact
 from commands.messaging import (
     CONTACTS_MAX,
@@ -24,22 +22,18 @@ from commands.messaging import (
     Publish,
     Send,
 )
-from commands.scope import Claim, claim_for
-from commands.threads import ChangeThread, CloseThread, Opened, OpenThread, Subscribe, Unsubscribe
-from domain.aggregate import Event
-from domain.contact import Contact
+from commands.threads import ChangeThread, CloseThread, OpenThread, Subscribe
 from domain.context import Caller, Context
-from domain.errors import ClaimMismatch, Conflict, Forbidden, Invalid, NotFound, Unavailable
+from domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from domain.message import Message, ToContacts, ToEveryone, ToThread
 from domain.nesting import DEPTH_MAX
 from domain.recorded import EVENTS
-from domain.request import Request
-from domain.subscription import Subscription
-from domain.thread import Settings, Thread
+from domain.thread import Settings
 from tests.memory.clock import START
 from tests.memory.world import IDS, REALM, World
 
 HELLO = Draft(text="hello")
+BOSS = Caller("boss")
 
 
 def nested(levels: int) -> Any:
@@ -49,16 +43,13 @@ def nested(levels: int) -> Any:
     return value
 
 
-BOSS = Caller("boss")
-
-
 async def thread(made: World, **settings: Any) -> None:
     known = {"owner": "boss", "admins": ("admin",), "publishers": ("pub",)}
     await made.do(OpenThread(tid="news", settings=Settings(**{**known, **settings})))
 
 
 def accepted(made: World) -> list[Message.Accepted]:
-    return [fact.body for fact in made.facts(EVENTS) if isinstance(fact.body, Message.Accepted)]
+    return made.bodies(EVENTS, Message.Accepted)
 
 
 CALLERS = {
@@ -264,109 +255,6 @@ async def test_cancel_and_due_racing_have_one_winner() -> None:
         assert bool(refused) == (kinds == {Message.Due})
 
 
-def claim(draft: Draft = HELLO, *, key: str = "k", caller: Caller = BOSS) -> Claim:
-    return claim_for(
-        key, caller=caller, route="publish", thread="news", command=Publish(tid="news", draft=draft)
-    )
-
-
-async def test_a_twin_gets_the_first_answer() -> None:
-    """The same call under the same key is one message; later, and after anything else, too."""
-    made = World()
-    await thread(made)
-    first = await made.do(Publish(tid="news", draft=HELLO), caller=BOSS, claim=claim())
-    await made.do(Publish(tid="news", draft=HELLO), caller=BOSS)
-    made.clock.advance(3600)
-    again = await made.do(Publish(tid="news", draft=HELLO), caller=BOSS, claim=claim())
-    assert (again.message, again.position, again.repeated) == (first.message, first.position, True)
-    assert len(accepted(made)) == 2
-
-
-async def test_a_key_belongs_to_its_caller() -> None:
-    """The same key of another caller is another key."""
-    made = World()
-    await thread(made)
-    for uid in ("boss", "admin"):
-        caller = Caller(uid)
-        await made.do(Publish(tid="news", draft=HELLO), caller=caller, claim=claim(caller=caller))
-    assert len(accepted(made)) == 2
-
-
-async def test_other_parameters_under_a_key_are_refused() -> None:
-    """A key that was used for something else is an error, and stores nothing."""
-    made = World()
-    await thread(made)
-    await made.do(Publish(tid="news", draft=HELLO), caller=BOSS, claim=claim())
-    other = Draft(text="other")
-    with pytest.raises(ClaimMismatch):
-        await made.do(Publish(tid="news", draft=other), caller=BOSS, claim=claim(other))
-    assert len(accepted(made)) == 1
-
-
-async def test_twins_that_race_are_one_message() -> None:
-    """Eight calls at once: one message, one answer for all."""
-    made = World()
-    await thread(made)
-    calls = [made.do(Publish(tid="news", draft=HELLO), caller=BOSS, claim=claim()) for _ in range(8)]
-    answers = await asyncio.gather(*calls)
-    assert len({(answer.message, answer.position) for answer in answers}) == 1
-    assert [answer.repeated for answer in answers].count(False) == 1
-    assert len(accepted(made)) == 1
-
-
-async def test_a_claim_on_what_creates_nothing_is_an_event_beside_it() -> None:
-    """Subscribing under a key: carried out once, in one batch with its claim; a twin later changes nothing."""
-    made = World()
-    await thread(made)
-    command = Subscribe(tid="news", uid="ann")
-    key = claim_for("k", caller=BOSS, route="subscribe", thread="news", command=command)
-    await asyncio.gather(*(made.do(command, caller=BOSS, claim=key) for _ in range(4)))
-    made_once = [Request.Made, Contact.Created, Subscription.Started]
-    assert [type(fact.body) for fact in made.facts(EVENTS)][1:] == made_once
-    await made.do(Unsubscribe(tid="news", uid="ann"))
-    await made.do(command, caller=BOSS, claim=key)
-    assert isinstance(made.facts(EVENTS)[-1].body, Subscription.Ended)
-    other = Subscribe(tid="news", uid="bob")
-    wrong = claim_for("k", caller=BOSS, route="subscribe", thread="news", command=other)
-    with pytest.raises(ClaimMismatch):
-        await made.do(other, caller=BOSS, claim=wrong)
-
-
-async def test_a_twin_gets_the_first_calls_answer() -> None:
-    """A thread opened without a name under a key: all get the one name that was chosen, later ones too."""
-    made = World()
-    command = OpenThread(settings=Settings(name="News"))
-    key = claim_for("k", caller=BOSS, route="threads", thread="", command=command)
-    opened = [made.do(command, caller=BOSS, claim=key) for _ in range(4)]
-    answers = [*await asyncio.gather(*opened), await made.do(command, caller=BOSS, claim=key)]
-    assert len(set(answers)) == 1
-    assert isinstance(answers[0], Opened)
-    topics = [fact.body.TOPIC for fact in made.facts(EVENTS) if isinstance(fact.body, Event)]
-    assert topics == [Request.Made.TOPIC, Thread.Opened.TOPIC]
-    enlist = Enlist(uid="ann", channel="apns", identity="t", address="t")
-    claimed = claim_for("k", caller=BOSS, route="enlist", thread="", command=enlist)
-    first = await made.do(enlist, caller=BOSS, claim=claimed)
-    assert isinstance(first, UUID)
-    assert await made.do(enlist, caller=BOSS, claim=claimed) == first
-
-
-def test_no_two_calls_share_a_claim_for_what_their_names_hold() -> None:
-    """Names that hold the separator are told apart; all others have the scope that is on logs already."""
-    command = Cancel(message=UUID(int=1))
-
-    def scope(uid: str, route: str, thread: str, key: str) -> str:
-        return claim_for(key, caller=Caller(uid), route=route, thread=thread, command=command).scope
-
-    assert scope("ann", "publish", "news", "k|1") == "main|ann|publish|news|k|1"
-    pairs = [
-        (("ann", "publish", "a|b", "c"), ("ann", "publish", "a", "b|c")),
-        (("ann|publish|x", "publish", "a", "c"), ("ann", "publish", "x", "publish|a|c")),
-        (("a|b", "publish", "", "k"), ("a", "publish", "", "k")),
-    ]
-    for one, other in pairs:
-        assert scope(*one) != scope(*other)
-
-
 @pytest.mark.parametrize("kind", [Cancel, FallDue])
 async def test_a_message_of_another_realm_is_none(kind: type[Cancel | FallDue]) -> None:
     """Whoever knows its id can neither stop nor start it from elsewhere; its own realm can."""
@@ -378,16 +266,6 @@ async def test_a_message_of_another_realm_is_none(kind: type[Cancel | FallDue]) 
     with pytest.raises(NotFound):
         await made.own.bus.execute(kind(message=message), Context("elsewhere", "eve"), caller=stranger)
     await made.do(kind(message=message), caller=BOSS)
-
-
-async def test_a_claimed_command_that_changes_nothing_is_claimed_all_the_same() -> None:
-    """Enlisting a known device under a key: no event of the device, but the key is used."""
-    made = World()
-    command = Enlist(uid="ann", channel="apns", identity="t", address="t")
-    await made.do(command)
-    key = claim_for("k", caller=BOSS, route="enlist", thread="", command=command)
-    await made.do(command, caller=BOSS, claim=key)
-    assert isinstance(made.facts(EVENTS)[-1].body, Request.Made)
 
 
 async def test_nothing_is_stored_when_the_log_is_away() -> None:
@@ -409,15 +287,3 @@ async def test_rights_changed_a_moment_ago_hold() -> None:
         await made.do(publish, caller=Caller("ann"))
     await made.do(ChangeThread(tid="news", settings=Settings(publishers=("ann",))))
     await made.do(publish, caller=Caller("ann"))
-
-
-def test_digests_depend_on_every_parameter() -> None:
-    """Two commands have one digest only if they are equal."""
-    times: list[datetime | None] = [None, START]
-    drafts = [
-        Draft(text=text, ttl_s=ttl, scheduled_at=at, channels=channels, opts=opts)
-        for text, ttl, at, channels, opts in product(
-            ("aa", "bb"), (None, 0), times, (None, (), ("sms",)), ({}, {"a": 1})
-        )
-    ]
-    assert len({claim(draft).digest for draft in drafts}) == len(drafts)

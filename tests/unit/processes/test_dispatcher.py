@@ -11,10 +11,9 @@ import msgspec
 import pytest
 
 from commands.contacts import EraseContact, PutContact, SuppressChannel
-from commands.messaging import Broadcast, Cancel, Draft, FallDue, Multicast, Publish, Send
+from commands.messaging import Broadcast, Draft, Multicast, Publish, Send
 from commands.threads import OpenThread, Subscribe, Unsubscribe
 from domain.delivery import AudiencePage, Dispatch
-from domain.errors import Conflict
 from domain.message import Message
 from domain.recorded import DELIVERY, EVENTS, FEED
 from domain.routing import Address, Decision
@@ -25,7 +24,6 @@ from processes.feed import contact_subject, system_thread, thread_subject
 from tests.memory.ledger import Ledger
 from tests.memory.lifeline import Fault, Lifeline
 from tests.memory.people import enlist, open_thread, publish, subscribe
-from tests.memory.streams import Planned
 from tests.memory.world import IDS, REALM, ROLES, World, world
 
 CROWD = 2 * PAGE_CONTACTS + 50
@@ -33,11 +31,11 @@ OTHERS = tuple(role for role in ROLES if role != "dispatcher")
 
 
 def pages(made: World) -> list[AudiencePage]:
-    return [fact.body for fact in made.facts(DELIVERY) if isinstance(fact.body, AudiencePage)]
+    return made.bodies(DELIVERY, AudiencePage)
 
 
 def dispatches(made: World) -> list[Dispatch]:
-    return [fact.body for fact in made.facts(DELIVERY) if isinstance(fact.body, Dispatch)]
+    return made.bodies(DELIVERY, Dispatch)
 
 
 def reached(made: World) -> dict[str, tuple[str, ...]]:
@@ -292,75 +290,6 @@ async def test_a_confidential_message_is_delivered() -> None:
         assert not any(b"secret" in each.data for each in made.streams.messages[EVENTS])
 
 
-async def test_a_schedule_that_fires_twice_starts_one_message() -> None:
-    """And so does one that fires after the message was started by hand."""
-    async with world("apns") as made:
-        await open_thread(made)
-        await subscribe(made, "ann", phone=True)
-        for by_hand in (False, True):
-            accepted = await publish(made, scheduled_at=made.clock.now + timedelta(hours=1))
-            await made.quiet()
-            [(id, planned)] = made.streams.schedules.items()
-            if by_hand:
-                await made.do(FallDue(message=accepted.message))  # type: ignore[arg-type]
-            await made.rest()
-            made.streams.schedule(id, planned)
-            await made.rest()
-        assert sum(1 for fact in made.facts(EVENTS) if isinstance(fact.body, Message.Due)) == 2
-        assert sorted(made.provider("apns").sends().values()) == [1, 1]
-        await Ledger(made).assert_balanced()
-
-
-async def test_a_cancelled_message_is_never_sent() -> None:
-    """Its schedule is taken back; should it fire all the same, nothing comes of it."""
-    async with world("apns") as made:
-        await open_thread(made)
-        await subscribe(made, "ann", phone=True)
-        accepted = await publish(made, scheduled_at=made.clock.now + timedelta(hours=1))
-        await made.quiet()
-        [(id, planned)] = made.streams.schedules.items()
-        assert accepted.message is not None
-        await made.do(Cancel(message=accepted.message))
-        await made.quiet()
-        assert made.streams.schedules == {}
-        made.streams.schedule(id, planned)
-        await made.rest()
-        assert made.provider("apns").sends() == {}
-        assert pages(made) == []
-
-
-async def test_cancelling_in_the_last_moment_has_one_answer() -> None:
-    """Cancel while the schedule fires: cancelled and not sent, or refused and sent."""
-    for order in (False, True):
-        async with world("apns") as made:
-            await open_thread(made)
-            await subscribe(made, "ann", phone=True)
-            accepted = await publish(made, scheduled_at=made.clock.now + timedelta(hours=1))
-            await made.quiet()
-            assert accepted.message is not None
-            made.clock.advance(3600)
-            if order:
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
-            try:
-                await made.do(Cancel(message=accepted.message))
-                cancelled = True
-            except Conflict:
-                cancelled = False
-            await made.rest()
-            assert bool(made.provider("apns").sends()) != cancelled
-
-
-async def test_a_due_schedule_without_its_message_is_put_aside() -> None:
-    """Nothing can be started; the schedule is in TRIAGE with the reason."""
-    async with world() as made:
-        target = f"due.message.{REALM}.{IDS.message(REALM, 'never').hex}"
-        made.streams.schedule("x", Planned(made.clock.now, target, b""))
-        await made.rest()
-        [aside] = made.streams.aside.values()
-        assert (aside.source, aside.subject) == ("due-messages", target)
-
-
 def test_long_addresses_make_more_dispatches_of_a_page() -> None:
     """Each stays within the bytes that one NATS message holds, in order and with nobody left out."""
     long = "x" * 4_000
@@ -371,31 +300,3 @@ def test_long_addresses_make_more_dispatches_of_a_page() -> None:
     assert [page for _, page, _ in chunks] == ["7", "7x1", "7x2", "7x3", "7x4"]
     assert all(sum(len(a.address) for _, a in chunk) <= ADDRESS_BYTES_MAX for *_, chunk in chunks)
     assert [contact.int for *_, chunk in chunks for contact, _ in chunk] == list(range(400))
-
-
-async def test_what_fell_due_while_nobody_worked_is_sent_all_the_same() -> None:
-    """After a standstill so long that the server has forgotten what was due: started late, once, with all its time to
-    live; what is cancelled, or not due yet, stays as it is.
-    """
-    async with world("apns") as made:
-        await open_thread(made)
-        await subscribe(made, "ann", phone=True)
-        soon, later = made.clock.now + timedelta(hours=1), made.clock.now + timedelta(days=20)
-        lost = await publish(made, scheduled_at=soon, ttl_s=600)
-        cancelled = await publish(made, scheduled_at=soon)
-        await publish(made, scheduled_at=later)
-        assert cancelled.message is not None
-        await made.do(Cancel(message=cancelled.message))
-        await made.quiet()
-        made.streams.schedules = {
-            id: planned for id, planned in made.streams.schedules.items() if planned.due > soon
-        }
-        made.clock.advance(9 * 86_400)
-        for _ in range(2):
-            made.start("overdue")
-        await made.quiet()
-        due = [fact.body for fact in made.facts(EVENTS) if isinstance(fact.body, Message.Due)]
-        assert [(one.originator_id, one.expires_at) for one in due] == [
-            (lost.message, made.clock.now + timedelta(seconds=600))
-        ]
-        assert list(made.provider("apns").sends().values()) == [1]
