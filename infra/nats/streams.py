@@ -114,6 +114,13 @@ def stream_configs(settings: StreamSettings) -> list[dict[str, Any]]:
         },
         STATES: {"subjects": ["state.client.>"], "max_age": settings.states_age_s * NS},
         TRIAGE: {"subjects": ["triage.>"], "max_msgs_per_subject": 1},
+    }
+    return [{"name": name, **shared, **config} for name, config in (streams | _buckets()).items()]
+
+
+def _buckets() -> dict[str, dict[str, Any]]:
+    """The streams of the key-value buckets."""
+    return {
         # A key and what replaces it: two, so that the older one can be overwritten on the disk, not just left.
         KEYS_STREAM: {
             "subjects": [f"$KV.{KEYS_BUCKET}.>"],
@@ -121,26 +128,25 @@ def stream_configs(settings: StreamSettings) -> list[dict[str, Any]]:
             "discard": "new",
             "deny_purge": True,
         },
+        # A cache: what does not fit, or is older than a day, is asked for again.
+        APPS_STREAM: {
+            "subjects": [f"$KV.{APPS_BUCKET}.>"],
+            "max_msgs_per_subject": 1,
+            "max_age": DAY_S * NS,
+            "max_bytes": APPS_BYTES_MAX,
+        },
+        # A day, since tills repeat after minutes, and 200 keys a second are 17 million entries a day.
+        CLAIMS_STREAM: {
+            "subjects": [f"$KV.{CLAIMS_BUCKET}.>"],
+            "max_msgs_per_subject": 1,
+            "max_age": DAY_S * NS,
+        },
+        LEASES_STREAM: {
+            "subjects": [f"$KV.{LEASES_BUCKET}.>"],
+            "max_msgs_per_subject": 1,
+            "max_age": int(LEASE_S * NS),
+        },
     }
-    # A cache: what does not fit, or is older than a day, is asked for again.
-    streams[APPS_STREAM] = {
-        "subjects": [f"$KV.{APPS_BUCKET}.>"],
-        "max_msgs_per_subject": 1,
-        "max_age": DAY_S * NS,
-        "max_bytes": APPS_BYTES_MAX,
-    }
-    # A day, since tills repeat after minutes, and 200 keys a second are 17 million entries a day.
-    streams[CLAIMS_STREAM] = {
-        "subjects": [f"$KV.{CLAIMS_BUCKET}.>"],
-        "max_msgs_per_subject": 1,
-        "max_age": DAY_S * NS,
-    }
-    streams[LEASES_STREAM] = {
-        "subjects": [f"$KV.{LEASES_BUCKET}.>"],
-        "max_msgs_per_subject": 1,
-        "max_age": int(LEASE_S * NS),
-    }
-    return [{"name": name, **shared, **config} for name, config in streams.items()]
 
 
 async def ensure(
