@@ -231,8 +231,9 @@ async def totals(models: ReadModels, realm: str, message: UUID) -> dict[str, int
     """Sums over all pages and slices.
 
     contacts, left_out (contacts suppressed before any send), devices_left_out (of contacts with very many),
-    sends (planned through gateways), accepted (sockets included), gone, rejected, suppressed, expired; open: sends without a terminal outcome yet. `retrying` and
-    `unknown` count outcomes, not deliveries.
+    sends (planned through gateways), accepted (sockets included), gone, rejected,
+    suppressed, expired; open: sends without a terminal outcome yet. `retrying` and `unknown` count outcomes, not
+    deliveries.
     """
     summed: Counter[str] = Counter()
     after: tuple[str] | None = None
