@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import httpx
 
-from tests.replays import native, v4
+from tests.replays import native, v4_requests
 from tests.replays.android import Android
 from tests.replays.ios import Ios
 from tests.replays.surprises import Surprises
@@ -31,7 +31,7 @@ class Device:
 
     kind: type[Android | Ios | V4]
     wire: Wire
-    storage: native.Storage | v4.Storage
+    storage: native.Storage | v4_requests.Storage
     app: str
     clock: Clock = field(default_factory=lambda: Clock(EPOCH_MS))
     surprises: Surprises = field(default_factory=Surprises)
@@ -98,7 +98,7 @@ def ios(http: httpx.AsyncClient, app: str) -> Device:
 
 
 def multiplatform(http: httpx.AsyncClient, app: str) -> Device:
-    return Device(V4, Wire(http), v4.Storage(str(uuid4())), app)
+    return Device(V4, Wire(http), v4_requests.Storage(str(uuid4())), app)
 
 
 MAKERS: dict[str, Callable[[httpx.AsyncClient, str], Device]] = {

@@ -12,55 +12,16 @@ defaults written). Left out: remote config, the JS bridge and logs (other hosts)
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from tests.replays import answers_v4
 from tests.replays.surprises import Surprises
-from tests.replays.wire import Answer, Clock, NetworkFailure, Wire
+from tests.replays.v4_requests import BREAKS_MAX, Failed, Requests, Storage, Waiting
+from tests.replays.wire import Clock, NetworkFailure, Wire
 
-RETRIES_MAX, RETRY_PAUSE_S = 5, 2.0
-REFRESHES_MAX = 3
 BATCH_MAX = 10
 NACKS_MAX = 3
-BREAKS_MAX = 10
-"""Network failures in a row after which the device counts as offline."""
-
-
-@dataclass(slots=True)
-class Waiting:
-    """An event in the SDK's database."""
-
-    event: dict[str, Any]
-    nacks: int = 0
-
-
-@dataclass(slots=True)
-class Storage:
-    client_id: str
-    app: str | None = None
-    client_state: str | None = None
-    contact_token: str | None = None
-    refresh_token: str | None = None
-    device_event_state: str | None = None
-    is_contact_linked: bool = False
-    device_info: dict[str, Any] | None = None
-    push_token: str | None = None
-    last_sent_push_token: str | None = None
-    queue: list[Waiting] = field(default_factory=list)
-
-
-class Failed(Exception):
-    """The service answered, and it was no success."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(str(answer.status))
-        self.answer = answer
-
-
-class Unreadable(Exception):
-    """A body that the SDK's decoder refuses."""
 
 
 class V4:
@@ -82,23 +43,23 @@ class V4:
         self.application_version = version
         self.is_enabled = False
         self.shown: list[dict[str, Any]] = []
-        self._configured = app
+        self.requests = Requests(app, wire=wire, storage=storage, clock=clock, surprises=surprises)
         self._in_session = False
         self._working = False
 
     @property
     def app(self) -> str:
-        return self.storage.app or self._configured
+        return self.requests.app
 
     @property
     def client_path(self) -> str:
-        return f"/v4/apps/{self.app}/client"
+        return self.requests.client_path
 
     # The app's life.
 
     async def start(self) -> None:
         """Enable, state by state; the first that fails leaves the SDK disabled."""
-        self.storage.app = self.storage.app or self._configured
+        self.storage.app = self.requests.app
         self.is_enabled = (
             await self._register() and await self._register_push_token() and await self._open_app()
         )
@@ -116,11 +77,11 @@ class V4:
     async def _register(self) -> bool:
         if self.storage.device_info == self.device_payload():
             return True
-        answer = await self._asked("POST", self.client_path, self.device_payload())
+        answer = await self.requests.asked("POST", self.client_path, self.device_payload())
         if answer is None:
             return False
         if answer.status == 200:
-            self._keep_tokens(answer)
+            self.requests.keep_tokens(answer)
         self.storage.device_info = self.device_payload()
         return True
 
@@ -128,7 +89,7 @@ class V4:
         token = self.storage.push_token
         if token is None or token == self.storage.last_sent_push_token:
             return True
-        if await self._asked("PUT", f"{self.client_path}/push-token", {"pushToken": token}) is None:
+        if await self.requests.asked("PUT", f"{self.client_path}/push-token", {"pushToken": token}) is None:
             return False
         self.storage.last_sent_push_token = token
         return True
@@ -164,11 +125,11 @@ class V4:
             await self.stop()
 
     async def _contact(self, method: str, body: dict[str, Any] | None) -> bool:
-        answer = await self._asked(method, f"{self.client_path}/contact", body)
+        answer = await self.requests.asked(method, f"{self.client_path}/contact", body)
         if answer is None:
             return False
         if answer.status != 204:
-            self._keep_tokens(answer)
+            self.requests.keep_tokens(answer)
         return True
 
     async def set_push_token(self, token: str) -> None:
@@ -177,15 +138,15 @@ class V4:
 
     async def clear_push_token(self) -> None:
         """The last sent one is forgotten whatever came of it."""
-        await self._asked("DELETE", f"{self.client_path}/push-token", None)
+        await self.requests.asked("DELETE", f"{self.client_path}/push-token", None)
         self.storage.last_sent_push_token = None
 
     async def switch_app(self, code: str) -> bool:
         """One call to the old app's path. The SDK neither registers nor sends its push token under the new code."""
-        answer = await self._asked("POST", f"{self.client_path}/app", {"to": code})
+        answer = await self.requests.asked("POST", f"{self.client_path}/app", {"to": code})
         if answer is None:
             return False
-        self._keep_tokens(answer)
+        self.requests.keep_tokens(answer)
         self.storage.app = code
         await self.fetch_meta()
         return True
@@ -221,10 +182,10 @@ class V4:
             "tag": tag,
             "trackingInfo": message["trackingInfo"],
         }
-        await self._asked("PATCH", f"/embedded-messaging/api/v1/{self.app}/tags", [update])
+        await self.requests.asked("PATCH", f"/embedded-messaging/api/v1/{self.app}/tags", [update])
 
     async def _embedded(self, path: str, read: Callable[[Any], Any]) -> Any:
-        answer = await self._asked("GET", f"/embedded-messaging/api/v1/{self.app}/{path}", None)
+        answer = await self.requests.asked("GET", f"/embedded-messaging/api/v1/{self.app}/{path}", None)
         if answer is None:
             return None
         try:
@@ -281,7 +242,7 @@ class V4:
         if self.storage.device_event_state is not None:
             body["deviceEventState"] = self.storage.device_event_state
         try:
-            answer = await self._send("POST", path, body)
+            answer = await self.requests.send("POST", path, body)
             if answer.status != 204:
                 self._take(answers_v4.read_events(answer.json()))
         except NetworkFailure:
@@ -309,98 +270,6 @@ class V4:
                 self.shown.append(action)
                 reporting = action.get("reporting", "")
                 self._enqueue("on_event:action", tracking_info=campaign["trackingInfo"], reporting=reporting)
-
-    # One request.
-
-    async def _asked(self, method: str, target: str, body: Any) -> Answer | None:
-        """As the clients of single requests do: None after a failure, which is a surprise.
-
-        A network failure puts the request back into the flow, which has it at once again.
-        """
-        for _ in range(BREAKS_MAX):
-            try:
-                return await self._send(method, target, body)
-            except NetworkFailure:
-                self.surprises.add(f"retried {method} {target}: no answer")
-            except Failed as failure:
-                self.surprises.add(f"dropped {method} {target}: {failure}")
-                return None
-            except Unreadable as error:
-                self.surprises.add(f"unreadable {error}")
-                return None
-        return None
-
-    async def _send(self, method: str, target: str, body: Any) -> Answer:
-        """With state and token, refreshed after a 401. Raises NetworkFailure, Failed, Unreadable."""
-        answer = await self._patiently(method, target, body, self._headers(with_contact=True))
-        for number in range(REFRESHES_MAX):
-            if answer.status != 401 or self.storage.refresh_token is None:
-                break
-            await self.clock.sleep(number + 1.0)
-            if not await self._refreshed():
-                break
-            answer = await self._patiently(method, target, body, self._headers(with_contact=True))
-            if answer.status == 401:
-                self.surprises.add(f"error {target}: 401 again after a refresh")
-        if not answer.is_success:
-            raise Failed(answer)
-        if state := answer.headers.get("ec-client-state"):
-            self.storage.client_state = state
-        elif target.startswith(self.client_path):
-            self.surprises.add(f"error {method} {target}: no EC-Client-State in its answer")
-        return answer
-
-    async def _refreshed(self) -> bool:
-        body = {"refreshToken": self.storage.refresh_token}
-        path = f"{self.client_path}/contact-token"
-        answer = await self._patiently("POST", path, body, self._headers(with_contact=False))
-        if not answer.is_success:
-            return False
-        token = (answer.json() or {}).get("contactToken")
-        if not isinstance(token, str):
-            raise Unreadable("contact-token answer: no contactToken")
-        self.storage.contact_token = token
-        return True
-
-    async def _patiently(self, method: str, target: str, body: Any, headers: dict[str, str]) -> Answer:
-        """Five more times, two seconds apart, for what may pass. Raises NetworkFailure."""
-        answer = await self.wire.send(method, target, headers, body)
-        for _ in range(RETRIES_MAX):
-            if answer.is_success or (400 <= answer.status < 500 and answer.status not in {408, 429}):
-                break
-            self.surprises.add(f"retried {method} {target}: {answer.status}")
-            await self.clock.sleep(RETRY_PAUSE_S)
-            answer = await self.wire.send(method, target, headers, body)
-        if not answer.is_success:
-            self._check_error(target, answer)
-        return answer
-
-    def _check_error(self, target: str, answer: Answer) -> None:
-        """The SDK's error class has no optional field."""
-        try:
-            answers_v4.read_error(answer.json())
-        except (KeyError, TypeError, ValueError):
-            self.surprises.add(f"unreadable error of {target}: {answer.status} {answer.body[:200]!r}")
-
-    def _headers(self, *, with_contact: bool) -> dict[str, str]:
-        headers = {"content-type": "application/json", "ec-client-id": self.storage.client_id}
-        if self.storage.client_state is not None:
-            headers["ec-client-state"] = self.storage.client_state
-        if with_contact and self.storage.contact_token is not None:
-            headers["ec-contact"] = self.storage.contact_token
-        return headers
-
-    def _keep_tokens(self, answer: Answer) -> None:
-        """Both or neither; an error only in the SDK's log."""
-        body = answer.json()
-        tokens = {} if not isinstance(body, dict) else body
-        if isinstance(tokens.get("refreshToken"), str) and isinstance(tokens.get("contactToken"), str):
-            self.storage.refresh_token, self.storage.contact_token = (
-                tokens["refreshToken"],
-                tokens["contactToken"],
-            )
-        else:
-            self.surprises.add(f"unreadable tokens: {sorted(tokens)}")
 
     def device_payload(self) -> dict[str, Any]:
         return {
