@@ -56,6 +56,7 @@ async def contact_token(call: Call[Any, Any], standing: Standing) -> str:
         ContactToken(
             contact=standing.contact,
             realm=visitor.app.realm,
+            app=visitor.app.code,
             contact_id=standing.contact_id,
             client=standing.client,
             disabled=not standing.is_linked or (standing.identity is None and not are_wanted),

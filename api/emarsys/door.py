@@ -157,7 +157,7 @@ class Door:
             if client is None:
                 raise
             return visitor
-        token.assert_of(realm=visitor.app.realm, client=client)
+        token.assert_of(realm=visitor.app.realm, app=visitor.app.code, client=client)
         return msgspec.structs.replace(visitor, contact=token)
 
 

@@ -73,22 +73,25 @@ class ClientState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class ContactToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """realm: the merchant. client None: an appless contact, and `family` its refresh tokens. disabled: the contact is
-    gone, drop its events early.
+    """realm: the merchant. app "": given without one, or before tokens said it. client None: an appless contact, and
+    `family` its refresh tokens. disabled: the contact is gone, drop its events early.
     """
 
     contact: UUID = field(name="contactReference")
     realm: str = field(name="businessAreaId")
+    app: str = field(name="applicationCode", default="")
     contact_id: int | None = field(name="contactId", default=None)
     client: UUID | None = None
     family: UUID | None = field(name="refreshFamily", default=None)
     disabled: bool = False
     expires_at_s: int = field(name="exp", default=0)
 
-    def assert_of(self, *, realm: str, client: UUID | None = None) -> None:
-        """Raises TokenForeign when it is of another merchant, or of another client than the given one."""
+    def assert_of(self, *, realm: str, app: str = "", client: UUID | None = None) -> None:
+        """Raises TokenForeign when it is of another merchant, or of another app or client than the given one."""
         if self.realm != realm:
             raise TokenForeign("this contact token is another merchant's", field=CONTACT_HEADER)
+        if app and self.app and self.app.casefold() != app.casefold():
+            raise TokenForeign("this contact token is another app's", field=CONTACT_HEADER)
         if client is not None and self.client is not None and self.client != client:
             raise TokenForeign("this contact token is another client's", field=CONTACT_HEADER)
 

@@ -17,7 +17,7 @@ from domain.errors import Unavailable
 from domain.recorded import EVENTS
 from domain.resolution import field_uid
 from processes.directories import MerchantSettings
-from tests.memory.phone import ANN, Phone, phones, started, topics
+from tests.memory.phone import ANN, APP, OTHER, Phone, phones, started, topics
 from tests.memory.site import Site
 from tests.memory.world import IDS, REALM
 from tests.unit.api.test_inbox import inbox, reachable, send
@@ -115,6 +115,19 @@ async def test_a_refresh_does_not_need_the_merchants_settings(it: Site) -> None:
     refresh = {"refreshToken": phone.refresh_token}
     assert (await phone.call("POST", "/client/contact-token", refresh)).status_code == 200
     assert (await phone.call("POST", "/client/contact?anonymous=true", {})).status_code == 200
+
+
+async def test_a_contact_token_opens_nothing_in_another_app(it: Site) -> None:
+    """Of the same merchant either: without a client state it is the only proof there is."""
+    phone = await started(it)
+    phone.state, event = "", {"type": "custom", "name": "a", "timestamp": "2026-01-02T03:04:05Z"}
+    for app, status in ((APP, 200), (OTHER, 401)):
+        headers = {"x-client-id": phone.client_id, "x-contact-token": phone.contact_token}
+        read = await it.call("GET", f"/v3/apps/{app}/inbox", by=None, headers=headers)
+        told = await it.call(
+            "POST", f"/v3/apps/{app}/client/events", {"events": [event]}, by=None, headers=headers
+        )
+        assert (read.status_code, told.status_code) == (status, status if status == 401 else 204)
 
 
 @pytest.mark.parametrize("base", ["/v3/apps", "/v4/apps"])
