@@ -5,10 +5,12 @@ BIN := .venv/bin
 PACKAGES := domain commands projections processes gateways api cli infra
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --quiet
 
-.PHONY: help setup run test test-all lint types contracts schema format clean bench-fanout bench-push bench-memory bench-resolution bench-registrations
+.PHONY: help setup run test test-all lint types contracts schema format clean \
+  bench-publish bench-sockets bench-fanout bench-push bench-registrations bench-tokens bench-device-events \
+  bench-resolution bench-shops bench-log bench-read-store bench-rebuild bench-statistics bench-memory
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Make .venv as uv.lock says (the other targets do it too)
 	@tools/setup.sh
@@ -52,17 +54,35 @@ bench-fanout: setup ## One publish to 20,000 iPhones and 20,000 Android phones
 bench-push: setup ## APNs and FCM gateways alone, beside aioapns
 	@$(BIN)/python bench/push_transport.py
 
-bench-memory: setup ## Memory of an idle exchange
-	@$(BIN)/python bench/memory.py
+bench-registrations: setup ## Devices registered per second, beside a bare route
+	@$(BIN)/python bench/registrations.py
+
+bench-tokens: setup ## Processor time to sign and to read devices' tokens, beside PyJWT
+	@$(BIN)/python bench/tokens.py
+
+bench-device-events: setup ## Device events taken per second, beside a bare route
+	@$(BIN)/python bench/device_events.py
+
+bench-resolution: setup ## From setting a contact to its number, beside two bare publishes
+	@$(BIN)/python bench/resolution.py
+
+bench-shops: setup ## Shop updates per second, and from the till to 500 pages
+	@$(BIN)/python bench/shops.py
+
+bench-log: setup ## Appends, reads and shared work on the log, beside nats-py
+	@$(BIN)/python bench/log.py
+
+bench-read-store: setup ## Rows put and read per second, beside the bare driver
+	@$(BIN)/python bench/read_store.py
 
 bench-rebuild: setup ## Events per second of a rebuild, beside a bare consumer
 	@$(BIN)/python bench/rebuild.py
 
-bench-registrations: setup ## Devices registered per second, beside a bare route
-	@$(BIN)/python bench/registrations.py
+bench-statistics: setup ## Time to read the statistics of a message to a million
+	@$(BIN)/python -m bench.message_statistics
 
-bench-resolution: setup ## From setting a contact to its number, beside two bare publishes
-	@$(BIN)/python bench/resolution.py
+bench-memory: setup ## Memory of an idle exchange
+	@$(BIN)/python bench/memory.py
 
 clean: ## Remove .venv and caches; .msgxc (the data) stays
 	rm -rf .venv .uv .cache .pytest_cache .ruff_cache .hypothesis
