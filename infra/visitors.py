@@ -7,21 +7,22 @@ import aiohttp
 from domain.errors import Unavailable
 
 PATH = "/Lists/InternalSubscriber/SaveVisitorWithEmail"
-TIMEOUT = aiohttp.ClientTimeout(total=10)
+PATIENCE_S = 10.0
 
 
 class VisitorsByHttp:
-    """processes.visitors.VisitorRegister."""
+    """processes.visitors.VisitorRegister. patience_s: for a whole call."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, *, patience_s: float = PATIENCE_S) -> None:
         self._url, self._token = url.rstrip("/") + PATH, token
+        self._timeout = aiohttp.ClientTimeout(total=patience_s)
 
     async def save(self, *, domain: str, visitor: str, email: str) -> None:
         body = {"Domain": domain, "VisitorGuid": visitor, "Email": email}
         headers = {"X-Internal-Token": self._token}
         try:
             async with (
-                aiohttp.ClientSession(timeout=TIMEOUT) as session,
+                aiohttp.ClientSession(timeout=self._timeout) as session,
                 session.post(self._url, json=body, headers=headers, allow_redirects=False) as answer,
             ):
                 status = answer.status
