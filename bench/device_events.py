@@ -19,14 +19,14 @@ import sys
 import tempfile
 import uuid
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.http_load import Report, load, post
-from bench.publish import running_nats
+from bench.publish import Round, running_nats
 from bench.serving import Running, api_alone, bare_route, free_port, token_for
 
 ROUNDS = 3
@@ -38,15 +38,6 @@ APP = "BENCH-1"
 PINGS_S = 0.02
 """Between two of GET /ping."""
 WITHOUT_LIMITS = {f"{whose}_per_minute": 100_000_000 for whose in ("client", "app", "address")}
-
-
-class Round(NamedTuple):
-    """cpu_us: processor time of the server for each request."""
-
-    per_second: float
-    cpu_us: float
-    p50_ms: float
-    p99_ms: float
 
 
 async def main() -> None:
@@ -161,9 +152,9 @@ def body_of(size: int) -> bytes:
     return json.dumps({"clicks": [], "viewedMessages": [], "events": [event] * size}).encode()
 
 
-def parse() -> argparse.Namespace:
+def parse(description: str | None = __doc__) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=20_000, help="requests a round, at most 100,000")
     arguments = parser.parse_args()

@@ -8,7 +8,6 @@ reference answers the same body without doing anything, under the same uvicorn s
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import platform
@@ -23,13 +22,12 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.device_events import APP, WITHOUT_LIMITS, Round
+from bench.device_events import APP, WITHOUT_LIMITS, parse
 from bench.http_load import load, post
-from bench.publish import running_nats
+from bench.publish import Round, running_nats
 from bench.serving import Running, api_alone, bare_route, free_port, token_for
 
 ROUNDS = 3
-COUNT_MAX = 100_000
 CONNECTIONS = 128
 BODY = (
     b'{"platform":"android","applicationVersion":"1.2.3","deviceModel":"Pixel 8","osVersion":"14",'
@@ -40,7 +38,7 @@ BODY = (
 
 
 async def main() -> None:
-    arguments = parse()
+    arguments = parse(__doc__)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with (
@@ -89,16 +87,6 @@ async def open_app(api: Running, token: str) -> None:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{api.port}", timeout=30) as client:
         made = await client.post("/api/v2/apps", json=app, headers={"authorization": f"Bearer {token}"})
     assert made.status_code == 201, made.text
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--count", type=int, default=20_000, help="requests a round, at most 100,000")
-    arguments = parser.parse_args()
-    arguments.count = min(arguments.count, COUNT_MAX)
-    return arguments
 
 
 if __name__ == "__main__":

@@ -249,7 +249,8 @@ def _action(number: int, given: ActionBody) -> Action:
     )
 
 
-def _route(path: str, handler: Any, body: Any, status: int, summary: str) -> Route:
+def posting(path: str, handler: Any, body: Any, status: int, summary: str) -> Route:
+    """A call of a superuser that sends, or keeps what is to be sent."""
     return Route(
         method="POST",
         path=path,
@@ -268,19 +269,19 @@ def _route(path: str, handler: Any, body: Any, status: int, summary: str) -> Rou
 
 
 ROUTES: tuple[Route, ...] = (
-    _route("/message", keep, DomainMessageBody, 200, "Keep a message, to be sent to visitors."),
-    _route(
+    posting("/message", keep, DomainMessageBody, 200, "Keep a message, to be sent to visitors."),
+    posting(
         "/messages/domains/{domain}", to_domain, MessageBody, 202, "Send to all push contacts of a domain."
     ),
-    _route("/message/domains/{domain}", to_domain, MessageBody, 202, "The same at its former address."),
-    _route(
+    posting("/message/domains/{domain}", to_domain, MessageBody, 202, "The same at its former address."),
+    posting(
         "/messages/{messageId}/visitors/send",
         to_many,
         VisitorsSend,
         202,
         "Send a kept message to many visitors.",
     ),
-    _route(
+    posting(
         "/messages/{messageId}/visitors/{visitorGuid}/send",
         to_visitor,
         VisitorSend,

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from api.doppler import messages
 from api.doppler.contacts import GROUP
-from api.doppler.dialect import ERROR, PROBLEM, whole
+from api.doppler.dialect import PROBLEM, whole
 from api.doppler.parts import admit
 from api.route import Answer, Call, Route, Who
 from commands.push_contacts import BULK_MAX, DeletePushContact, push_contact_id, visitor_uid
 from domain.channel import WEBPUSH
 from domain.delivery import Receipt
-from domain.errors import Invalid, NotFound
+from domain.errors import Invalid
 from projections import push_contacts
 
 
@@ -113,24 +112,6 @@ async def guids(call: Call[None, PagesQuery]) -> Answer:
     return Answer(GuidsByPage(items=items, page=page + len(listed), per_page=per_page))
 
 
-def _post(path: str, handler: Any, body: Any, status: int, summary: str) -> Route:
-    return Route(
-        method="POST",
-        path=path,
-        handler=handler,
-        who=Who.SUPERUSER,
-        admit=admit,
-        dialect=ERROR,
-        body=body,
-        answer=messages.Sent,
-        statuses=(status,),
-        summary=summary,
-        group=GROUP,
-        reads=("messages",) if "messageId" in path else (),
-        errors=(NotFound,) if "messageId" in path else (),
-    )
-
-
 ROUTES: tuple[Route, ...] = (
     Route(
         method="DELETE",
@@ -158,15 +139,27 @@ ROUTES: tuple[Route, ...] = (
         summary="What an older sender saw come of its messages.",
         group=GROUP,
     ),
-    _post("/push-contacts/{domain}/message", to_domain, messages.MessageBody, 202, "Send to a domain."),
-    _post(
+    messages.posting(
+        "/push-contacts/{domain}/message",
+        to_domain,
+        messages.MessageBody,
+        202,
+        "Send to a domain.",
+    ),
+    messages.posting(
         "/push-contacts/{domain}/{visitorGuid}/message",
         to_visitor,
         messages.MessageBody,
         200,
         "Send to one visitor of a domain.",
     ),
-    _post("/message/{messageId}", kept_to_visitor, str, 200, "Send a kept message to one visitor."),
+    messages.posting(
+        "/message/{messageId}",
+        kept_to_visitor,
+        str,
+        200,
+        "Send a kept message to one visitor.",
+    ),
     Route(
         method="GET",
         path="/push-contacts/{domain}/visitor-guids",
