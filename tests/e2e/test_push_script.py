@@ -253,6 +253,7 @@ async def test_a_changed_subscription_is_told(visiting: Opening, browser: Browse
 
 
 async def test_a_registration_deleted_meanwhile_is_made_anew(visiting: Opening) -> None:
+    """A page whose push contact was deleted registers under another device token, and messages reach it."""
     async with visiting("deleted.example") as visitor:
         await visitor.open(**subscription(visitor.exchange, visitor.domain))
         await visitor.does("push.subscribe({visitorGuid: 'v-9'})")

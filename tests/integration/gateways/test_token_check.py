@@ -25,6 +25,7 @@ def fcm(gateways: dict[str, Gateway]) -> FcmGateway:
 async def test_a_token_that_is_known_is_good_and_nothing_is_shown(
     providers: Providers, fcm: FcmGateway
 ) -> None:
+    """FCM is asked to validate only: it says that the token is good, and the device gets nothing."""
     token = await providers.address("fcm")
     assert await fcm.is_good(token, deadline_s=5.0) is True
     [asked] = await providers.books.find("address = ?", (token,))
@@ -33,6 +34,7 @@ async def test_a_token_that_is_known_is_good_and_nothing_is_shown(
 
 @pytest.mark.parametrize("token", ["ab", "with space", "x" * 4_097, "é😀", '"}'])
 async def test_what_is_no_token_is_not(providers: Providers, fcm: FcmGateway, token: str) -> None:
+    """Whatever a page may send in a token's place is no good one."""
     assert await fcm.is_good(token, deadline_s=5.0) is False
 
 

@@ -73,6 +73,7 @@ async def test_what_was_not_taken_is_unavailable(status: int | None) -> None:
 
 
 async def test_nobody_there_is_unavailable() -> None:
+    """A site's system that nobody answers for is unavailable, so that it is told again later."""
     async with sites_own() as own:
         url = own.url
     with pytest.raises(Unavailable):

@@ -67,6 +67,7 @@ async def test_a_registration_with_guid_and_address_is_told_once() -> None:
 
 
 async def test_an_address_that_comes_later_is_told_with_the_visitor_known_by_then() -> None:
+    """Guid and address each set after the registration: told once, when all is known."""
     register = Register()
     async with world(roles=()) as made, telling(made, register):
         await registered(made)
@@ -77,6 +78,7 @@ async def test_an_address_that_comes_later_is_told_with_the_visitor_known_by_the
 
 
 async def test_without_all_three_nobody_is_told() -> None:
+    """Neither an address without a visitor nor a visitor without an address is told."""
     register = Register()
     async with world(roles=()) as made, telling(made, register):
         await registered(made, "token-1", email="ann@example.org")
