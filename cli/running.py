@@ -101,7 +101,7 @@ def _begin() -> Session:
     session = open_session()
     from infra.telemetry import configure_logging
 
-    configure_logging(session.settings.log.level, session.settings.log.form)
+    configure_logging(session.settings.log.level, session.settings.log.form, is_final=True)
     return session
 
 

@@ -41,10 +41,13 @@ QUIET_LOGGERS: Final = ("aiohttp.access", "asyncio", "cassandra", "hpack", "mail
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
-def configure_logging(level: str = "info", form: str = "auto", *, stream: TextIO | None = None) -> None:
+def configure_logging(
+    level: str = "info", form: str = "auto", *, stream: TextIO | None = None, is_final: bool = False
+) -> None:
     """Send our events and the libraries' records, in one form, to `stream` (standard error).
 
     form: "json", "console", or "auto": console on a terminal.
+    is_final: nothing configures it anew in this process. Loggers then keep what they found, which is faster.
     """
     out = stream or sys.stderr
     lines = form == "console" or (form == "auto" and out.isatty())
@@ -60,7 +63,7 @@ def configure_logging(level: str = "info", form: str = "auto", *, stream: TextIO
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(out),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=is_final,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],

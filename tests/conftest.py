@@ -3,6 +3,7 @@
 pytest_plugins = [
     "tests.fixtures.cassandra",
     "tests.fixtures.exchange",
+    "tests.fixtures.logs",
     "tests.fixtures.nats",
     "tests.fixtures.rabbitmq",
 ]

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 from cli.main import app
 
+pytestmark = pytest.mark.usefixtures("logs_as_before")
+
 COMMANDS = (
     "serve",
     "api",

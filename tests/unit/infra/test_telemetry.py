@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -15,13 +14,8 @@ from infra.telemetry import configure_logging, process_registry
 
 
 @pytest.fixture
-def out() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield io.StringIO()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+def out(logs_as_before: None) -> io.StringIO:
+    return io.StringIO()
 
 
 def test_events_are_json_lines(out: io.StringIO) -> None:
