@@ -17,6 +17,7 @@ from domain.channel import WEBPUSH
 from domain.delivery import Receipt
 from domain.errors import Invalid
 from projections import push_contacts
+from projections.statistics import REPORTED
 
 
 class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -69,7 +70,7 @@ async def note_history(call: Call[list[HistoryEvent], None]) -> Answer:
                 client=client,
                 kind="delivered" if event.sent_success else "bounced",
                 at=event.event_date if event.event_date and event.event_date.tzinfo else call.parts.clock(),
-                detail=f"reported:{event.details or ''}"[:1_000],
+                detail=f"{REPORTED}{event.details or ''}"[:1_000],
             )
         )
     return Answer(b"", media_type="text/plain")

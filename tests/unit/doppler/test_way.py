@@ -174,3 +174,28 @@ async def test_visitor_guids_come_in_pages_and_a_known_token_is_left_as_it_is() 
         assert seen == ["v-1", "v-2", "v-3"]
         found = (await ask(it, "GET", "/push-contacts", domain=DOMAIN, email="1@example.org")).json()
         assert [each["deviceToken"] for each in found] == ["token-1"]
+
+
+async def test_what_a_sender_reports_counts_as_the_original_counted_it() -> None:
+    """sentSuccess: delivered and billable; else not delivered. No address is given up for it."""
+    async with doppler_site(sending=True) as it:
+        await domain(it)
+        mid = await sent(it, "/message", {"domain": DOMAIN, "message": MESSAGE})
+        await contact(it, "token-1")
+        told = [
+            {"deviceToken": "token-1", "sentSuccess": True, "messageId": mid},
+            {
+                "deviceToken": "token-2",
+                "sentSuccess": True,
+                "messageId": mid,
+                "eventDate": "2026-01-01T10:00:00Z",
+            },
+            {"deviceToken": "token-1", "sentSuccess": False, "details": "NotRegistered", "messageId": mid},
+            {"deviceToken": "token-1", "sentSuccess": False},
+        ]
+        got = await ask(it, "POST", "/history-events/_bulk", told)
+        assert got.status_code == 200
+        await it.settled()
+        assert await stats(it, mid) == {"sent": 3, "delivered": 2, "notDelivered": 1, "billableSends": 2}
+        counted = (await ask(it, "GET", f"/domains/{DOMAIN}/stats")).json()["contactsStats"]
+        assert counted == {"deleted": 0, "active": 1, "total": 1}
