@@ -182,8 +182,15 @@ def _read_place(path: Path, fresh: Place) -> Place:
             )
         return fresh
     found = msgspec.json.decode(path.read_bytes(), type=Place)
-    if (found.stream, found.epoch) != (fresh.stream, fresh.epoch):
-        raise Failure(f"{path} is of {found.stream} in another log or epoch: choose another --out")
+    if found.stream != fresh.stream:
+        raise Failure(
+            f"{path} is of {found.stream}, and {fresh.stream} is asked for (a name's end stands for its filters): "
+            "choose another --out"
+        )
+    if found.epoch != fresh.epoch:
+        raise Failure(
+            f"{path} is of {found.stream} in another log, or of before a restore: choose another --out"
+        )
     return found
 
 

@@ -152,7 +152,7 @@ def _chosen(names: Sequence[str]) -> list[Projection]:
     known = {projection.name: projection for projection in ALL}
     for name in names:
         if name not in known:
-            raise Failure(f"there is no projection {name}: choose of {', '.join(known)}")
+            raise Failure(f"there is no projection {name}: choose from {', '.join(known)}")
     return [known[name] for name in names or known]
 
 

@@ -25,7 +25,9 @@ def is_code(text: str) -> bool:
 def assert_code(code: str, *, field: str = "code") -> None:
     """Raises Invalid for what no app can be named."""
     if not is_code(code):
-        raise Invalid("1 to 64 letters, digits and . _ -, the first a letter or digit", field=field)
+        raise Invalid(
+            "a code has 1 to 64 letters, digits and . _ -, the first a letter or digit", field=field
+        )
 
 
 class AppFacts(msgspec.Struct, frozen=True):

@@ -72,7 +72,7 @@ class AllowedHosts:
         ):
             raise EndpointRefused("not https, or more than host and path")
         if not (self._named(host, port) or (host, port) in self._places):
-            raise EndpointRefused("its host is not on the list")
+            raise EndpointRefused("its host is not on the list MSGXC_WEBPUSH_HOSTS")
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return Endpoint(Origin(host, port), path)
 

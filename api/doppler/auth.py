@@ -93,4 +93,6 @@ class Superusers:
             except (jwt.PyJWTError, OverflowError, TypeError, ValueError):
                 raise Unauthenticated("the token has expired or cannot be verified") from None
             return claims
+        if not self._keys:
+            raise Unauthenticated("there are no superusers here: MSGXC_DOPPLER_KEYS is not set")
         raise Unauthenticated("no key of ours has signed this token")
