@@ -69,7 +69,11 @@ async def test_pages_of_guids_hold_every_visitor_once(guids: list[str], per_page
         found: list[str] = []
         cursor = ""
         while True:
-            asked = {"domain": DOMAIN, "per_page": per_page, **({"nextCursor": cursor} if cursor else {})}
+            asked: dict[str, Any] = {
+                "domain": DOMAIN,
+                "per_page": per_page,
+                **({"nextCursor": cursor} if cursor else {}),
+            }
             page = (await ask(it, "GET", "/push-contacts/visitor-guids", **asked)).json()
             if not page["items"]:
                 break
