@@ -112,9 +112,9 @@ def moment(text: str | None, field: str) -> datetime:
         raise Invalid(f"{field} is missing", field=field)
     try:
         at = datetime.fromisoformat(_SPACE_BEFORE_ZONE.sub(r"+\1", text.strip()))
-    except ValueError:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise Invalid(f"{field} is no time; write it as 2027-01-31T09:00:00Z", field=field) from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def span(
