@@ -127,8 +127,8 @@ class Log(Protocol):
         """The newest fact on a subject (wildcards allowed), asked of the stream's leader."""
         ...
 
-    async def read(self, stream: str, subject: str, *, limit: int = 1000) -> list[Recorded]:
-        """The facts on a subject (wildcards allowed), oldest first."""
+    async def read(self, stream: str, subject: str, *, after: int = 0, limit: int = 1000) -> list[Recorded]:
+        """The facts on a subject (wildcards allowed) after a position, oldest first."""
         ...
 
     async def end(self, stream: str) -> int:

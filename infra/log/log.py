@@ -153,8 +153,8 @@ class JetStreamLog:
         found = await self.js.leader_get(stream, last_by_subj=subject)
         return None if found is None else await self._facts.one(stream, found)
 
-    async def read(self, stream: str, subject: str, *, limit: int = 1000) -> list[Recorded]:
-        found = await self.js.read(stream, subject, limit=limit)
+    async def read(self, stream: str, subject: str, *, after: int = 0, limit: int = 1000) -> list[Recorded]:
+        found = await self.js.read(stream, subject, seq=after + 1, limit=limit)
         facts = await self._facts.read(stream, found)
         return [fact for fact in facts if isinstance(fact, Recorded)]
 

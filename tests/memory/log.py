@@ -134,9 +134,10 @@ class MemoryLog:
         found = self.streams.on_subject(stream, subject)
         return self.unpack(stream, found[-1]) if found else None
 
-    async def read(self, stream: str, subject: str, *, limit: int = 1000) -> list[Recorded]:
+    async def read(self, stream: str, subject: str, *, after: int = 0, limit: int = 1000) -> list[Recorded]:
         await self._asked()
-        return [self.unpack(stream, stored) for stored in self.streams.on_subject(stream, subject)[:limit]]
+        found = [stored for stored in self.streams.on_subject(stream, subject) if stored.sequence > after]
+        return [self.unpack(stream, stored) for stored in found[:limit]]
 
     async def end(self, stream: str) -> int:
         await self._asked()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
@@ -10,7 +14,10 @@ from commands.sdk_clients import ClearPushToken, Device, RegisterClient, SetPush
 from commands.sdk_contacts import IdentifyContact, MakeAnonymous
 from domain.client_state import StateChange, state_subject
 from domain.contact import Identity
+from domain.recorded import Recorded
+from processes.client_states import NEXT_MAX, ClientStates
 from tests.memory.lifeline import Fault, Lifeline
+from tests.memory.log import MemoryLog
 from tests.memory.states import MemoryStates
 from tests.memory.world import World, world
 
@@ -102,3 +109,59 @@ async def test_what_was_told_and_forgotten_is_not_told_again() -> None:
         await made.rest()
         [change] = told(made)
         assert change.old == last.new
+
+
+class Reads(MemoryLog):
+    """Counts the facts that are read besides those handed out."""
+
+    facts = 0
+
+    async def read(self, stream: str, subject: str, *, after: int = 0, limit: int = 1000) -> list[Recorded]:
+        found = await super().read(stream, subject, after=after, limit=limit)
+        self.facts += len(found)
+        return found
+
+
+@asynccontextmanager
+async def telling(made: World) -> AsyncIterator[Reads]:
+    log = Reads(made.streams, made.own.keys)
+    states = MemoryStates(made.streams)
+    running = asyncio.create_task(
+        ClientStates(log=log, states=states, clock=made.clock, kept=timedelta(days=7)).run()
+    )
+    yield log
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def changed(made: World, device: Device, count: int) -> None:
+    for number in range(count):
+        await made.do(SetPushToken(device=device, token=f"token-{number}"))
+        await made.do(ClearPushToken(device=device))
+    await made.rest()
+
+
+async def test_an_event_is_told_at_the_cost_of_one_however_much_came_before() -> None:
+    """A client's history is read once, not again for each of its events; nor is all of a backlog."""
+    async with world(roles=()) as made, telling(made) as log:
+        device = await one_device(made, "one")
+        await changed(made, device, 30)
+        events = len(made.streams.messages["EVENTS"])
+        assert log.facts <= (NEXT_MAX + 1) * events
+        changes = told(made)
+        assert len(changes) > 60
+        assert all(before.new == after.old for before, after in pairwise(changes))
+
+
+async def test_what_another_process_told_meanwhile_is_taken_up() -> None:
+    """One that remembers a client goes on behind what others told of it, and tells nothing twice."""
+    async with world(roles=()) as made, telling(made):
+        device = await one_device(made, "one")
+        await made.rest()
+        async with telling(made):
+            await changed(made, device, 10)
+        await changed(made, device, 3)
+        changes = told(made)
+        assert len(changes) >= 4 + 20
+        assert all(before.new == after.old for before, after in pairwise(changes))
+        assert all(before.position < after.position for before, after in pairwise(changes))
