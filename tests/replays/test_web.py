@@ -106,7 +106,7 @@ class OnExchange:
 @asynccontextmanager
 async def listening(contract: Contract) -> AsyncIterator[str]:
     """Its base URL."""
-    server = uvicorn.Server(uvicorn.Config(contract, port=0, log_level="error", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(contract, port=0, log_config=None, lifespan="off"))
     running = asyncio.create_task(server.serve())
     async with asyncio.timeout(START_S_MAX):
         while not server.started:

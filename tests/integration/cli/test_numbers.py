@@ -26,7 +26,6 @@ from tests.integration.resolution.resolving_child import IDS, bus_on
 
 REALM, CONTEXT = "main", Context("main", "test", "", "corr")
 DEVICE = IDS.client(REALM, "shop-app", "device-1")
-LATER = datetime.now(UTC) + 2 * NEW
 
 
 async def identify(log: JetStreamLog, value: str, *devices: UUID) -> UUID:
@@ -58,13 +57,15 @@ async def read_models(log: JetStreamLog, folder: Path) -> AsyncIterator[ReadStor
 
 
 async def look(
-    log: JetStreamLog, folder: Path, *, mend: bool = False, now: datetime = LATER
+    log: JetStreamLog, folder: Path, *, mend: bool = False, now: datetime | None = None
 ) -> tuple[Finding, Finding]:
-    """(of contacts, of clients), with read models made anew."""
+    """(of contacts, of clients), with read models made anew. now None: when nothing is new any more."""
     name = folder / f"{datetime.now(UTC).timestamp()}"
     name.mkdir()
     async with read_models(log, name) as store:
-        contacts, clients = await numbers(log, store, bus_on(log), now=now, mend=mend)
+        contacts, clients = await numbers(
+            log, store, bus_on(log), now=now or datetime.now(UTC) + 2 * NEW, mend=mend
+        )
     return contacts, clients
 
 
