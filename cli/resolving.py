@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from cli.bootstrap import Exchange
+from cli.bootstrap import Exchange, stream_settings
 from cli.device_roles import following_signals
 from cli.roles import Made, role
 from cli.session import now
 from infra.draining import draining
+from infra.log.states import open_states
 from infra.supervisor import Role, Stop
+from processes.client_states import ClientStates
 from processes.contact_ids import ClientsMaintainer, ContactIdWriter
 from processes.port import Log
 from processes.resolution import ContactResolver, ExpiredWriter, Resolver
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
 
 
 def resolving(exchange: Exchange) -> list[Role]:
-    """Everything between a contact that was named and its number, wherever that is shown; and what devices' signals
-    lead to.
+    """Everything between a contact that was named and its number, wherever that is shown; what others are told of
+    clients; and what devices' signals lead to.
     """
     e = exchange
 
@@ -41,7 +44,18 @@ def resolving(exchange: Exchange) -> list[Role]:
     }
     updating = _suite_updating(exchange) if e.session.settings.rabbitmq.url else []
     named = (role(name, exchange, make) for name, make in made.items())
-    return [*named, *updating, *following_signals(exchange)]
+    return [*named, *updating, _client_states(exchange), *following_signals(exchange)]
+
+
+def _client_states(exchange: Exchange) -> Role:
+    """Tells other systems; opened anew each time it starts."""
+    kept = timedelta(seconds=stream_settings(exchange.session).states_age_s)
+
+    async def run(stop: Stop) -> None:
+        states = await open_states(exchange.log.js)
+        await ClientStates(log=draining(exchange.log, stop), states=states, clock=now, kept=kept).run()
+
+    return Role("client-states", run)
 
 
 def _suite_updating(exchange: Exchange) -> list[Role]:

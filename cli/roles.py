@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
 
-from cli.bootstrap import Exchange, stream_settings
+from cli.bootstrap import Exchange
 from cli.session import now
 from infra.draining import draining
-from infra.log.states import open_states
 from infra.supervisor import Role, Stop
 from infra.visitors import VisitorsByHttp
 from processes.channel import ChannelProcess
-from processes.client_states import ClientStates
 from processes.daykeys import DayKeys
 from processes.dispatcher import Dispatcher
 from processes.erasure import Erasure
@@ -63,7 +60,6 @@ def dispatching(exchange: Exchange) -> list[Role]:
     }
     return [
         *(role(name, exchange, make) for name, make in made.items()),
-        _client_states(exchange),
         _day_keys(exchange),
         _overdue(exchange),
         *visitors(exchange),
@@ -77,17 +73,6 @@ def visitors(exchange: Exchange) -> list[Role]:
         return []
     register = VisitorsByHttp(settings.visitors_url, settings.visitors_token.reveal())
     return [role("visitors", exchange, lambda log: Visitors(log=log, register=register).run)]
-
-
-def _client_states(exchange: Exchange) -> Role:
-    """Tells other systems; opened anew each time it starts."""
-    kept = timedelta(seconds=stream_settings(exchange.session).states_age_s)
-
-    async def run(stop: Stop) -> None:
-        states = await open_states(exchange.log.js)
-        await ClientStates(log=draining(exchange.log, stop), states=states, clock=now, kept=kept).run()
-
-    return Role("client-states", run)
 
 
 def following_apps(exchange: Exchange) -> Role:

@@ -41,7 +41,14 @@ async def test_every_answer_has_the_security_headers() -> None:
 async def test_unknown_paths_are_404_and_wrong_methods_405_with_allow() -> None:
     """Each is a problem with a stable code, the path and the request's id."""
     async with site() as it:
-        for path in ("/index.html", "/api/v2", "/api/v2/linkedin", "/api/v2/threads/", "/api/v2/connect/x/y", "/%00"):
+        for path in (
+            "/index.html",
+            "/api/v2",
+            "/api/v2/linkedin",
+            "/api/v2/threads/",
+            "/api/v2/connect/x/y",
+            "/%00",
+        ):
             got = await it.call("GET", path)
             problem = got.json()
             assert (got.status_code, problem["code"], problem["status"]) == (404, "not-found", 404), path
