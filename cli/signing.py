@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from api.emarsys.port import SigningKeys, SigningKeySet
 from cli.console import Failure
 from cli.session import Session, now
 from infra.datafolder import is_private
@@ -22,6 +21,7 @@ from infra.signing.folder import add_key
 from infra.signing.key import BadKey
 
 if TYPE_CHECKING:
+    from api.emarsys.port import SigningKeys, SigningKeySet
     from infra.signing.google import SecretManager
 
 _REMOTE = "gsm://"

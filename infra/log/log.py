@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -215,8 +215,8 @@ class JetStreamLog:
 
 
 def _instant(at: datetime) -> str:
-    """RFC 3339 in UTC, to the millisecond, as the server's schedules take it."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    """RFC 3339 in UTC, to the millisecond, as the server's schedules take it; rounded up, so that nothing is early."""
+    return (at + timedelta(microseconds=999)).astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def _token(name: str) -> str:
