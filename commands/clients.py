@@ -19,6 +19,8 @@ APP = "msgxc"
 """The app that devices enlisted by token alone belong to."""
 ADDRESS_MAX = 4_096
 """Bytes of a push token or subscription; the longest seen in the wild is about 1 kB."""
+ERASED = "erased"
+"""Why a client lost its address: its contact was erased."""
 
 
 class Enlist(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,8 +105,7 @@ async def forget_client(command: ForgetClient, scope: Scope) -> None:
     client = await scope.load(Client, command.client)
     if client is None or client.contact != scope.ids.contact(scope.realm, command.uid):
         raise NotFound("you have no such device", field="client")
-    client.retire_address(at=scope.now, code="forgotten")
-    client.link(at=scope.now, contact=None, uid=None)
+    client.leave(at=scope.now, code="forgotten")
     await scope.save(client)
 
 
@@ -134,8 +135,7 @@ async def unlink(command: Unlink, scope: Scope) -> None:
     client = await scope.load(Client, command.client)
     if client is None or client.contact != command.contact:
         return
-    client.retire_address(at=scope.now, code="erased")
-    client.link(at=scope.now, contact=None, uid=None)
+    client.leave(at=scope.now, code=ERASED)
     await scope.save(client)
 
 

@@ -10,13 +10,11 @@ from uuid import UUID
 
 import msgspec
 
+from commands.clients import ERASED
 from commands.scope import Scope
 from domain.client import Client
 from domain.contact import Contact
 from domain.errors import NotFound
-
-ERASED = "erased"
-"""Why a client lost its address: its contact was erased."""
 
 
 class ResolveContact(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,8 +51,7 @@ async def mend_client(command: MendClient, scope: Scope) -> bool:
     if client is None or contact is None:
         return False
     if contact.erased:
-        client.retire_address(at=scope.now, code=ERASED)
-        client.link(at=scope.now, contact=None, uid=None)
+        client.leave(at=scope.now, code=ERASED)
     elif contact.contact_id is not None:
         client.note_contact_id(
             at=scope.now, contact=contact.id, contact_id=contact.contact_id, of=contact.resolved_of

@@ -331,10 +331,14 @@ class Client(Aggregate):
     def open_refresh(self, *, at: datetime, family: UUID) -> None:
         self.trigger_event(self.RefreshOpened, timestamp=at, family=family)
 
+    def leave(self, *, at: datetime, code: str) -> None:
+        """Be nobody's from now on, and have no address (code: why)."""
+        self.retire_address(at=at, code=code)
+        self.link(at=at, contact=None, uid=None)
+
     def move(self, *, at: datetime, to: str, client: UUID) -> None:
         """Give up the address and the contact, since the device is `client` of the app `to` from now on."""
-        self.retire_address(at=at, code="moved")
-        self.link(at=at, contact=None, uid=None)
+        self.leave(at=at, code="moved")
         if self.moved_to != client:
             self.trigger_event(self.Moved, timestamp=at, app=self.app, to=to, client=client)
 

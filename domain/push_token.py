@@ -32,12 +32,15 @@ class _Keys(msgspec.Struct, frozen=True):
     auth: str
 
 
-class _Subscription(msgspec.Struct, frozen=True):
+class WebSubscription(msgspec.Struct, frozen=True):
+    """A browser's PushSubscription (W3C Push API): what it takes to send to it."""
+
     endpoint: str
     keys: _Keys
 
 
-_decode = msgspec.json.Decoder(_Subscription).decode
+read_subscription = msgspec.json.Decoder(WebSubscription).decode
+"""From its JSON. Raises msgspec.DecodeError."""
 
 
 def push_address(token: str, platform: str) -> PushAddress:
@@ -56,7 +59,7 @@ def push_address(token: str, platform: str) -> PushAddress:
 
 def _of_browser(token: str) -> PushAddress:
     try:
-        subscription = _decode(token)
+        subscription = read_subscription(token)
     except (msgspec.DecodeError, RecursionError):
         raise Invalid("this is no PushSubscription with endpoint and keys", field="pushToken") from None
     keys = subscription.keys

@@ -19,6 +19,7 @@ import msgspec
 from domain import channel
 from domain.message import Content
 from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry
+from domain.push_token import read_subscription
 from gateways.endpoint import AllowedHosts, Endpoint, EndpointRefused
 from gateways.http2.dial import Origin
 from gateways.port import Channel, Gateway, GatewayConfig, Notice, Target
@@ -72,21 +73,6 @@ class WebPushConfig(GatewayConfig, frozen=True, kw_only=True):
     subject: str
     allowed_hosts: tuple[str, ...] = PUSH_SERVICES
     ca_file: str | None = None
-
-
-class _Keys(msgspec.Struct, frozen=True):
-    p256dh: str
-    auth: str
-
-
-class Subscription(msgspec.Struct, frozen=True):
-    """A browser's PushSubscription, as enlisted."""
-
-    endpoint: str
-    keys: _Keys
-
-
-_decode_subscription = msgspec.json.Decoder(Subscription).decode
 
 
 class WebPushGateway:
@@ -167,7 +153,7 @@ class WebPushGateway:
         return requests
 
     def _request(self, message: UUID, target: Target, plain: bytes) -> tuple[Endpoint, Request]:
-        subscription = _decode_subscription(target.address)
+        subscription = read_subscription(target.address)
         endpoint = self._allowed.check(subscription.endpoint)
         body = encrypt(plain, p256dh=subscription.keys.p256dh, auth=subscription.keys.auth)
         return endpoint, Request(

@@ -16,7 +16,13 @@ def narrow(table: Table, *columns: str) -> Table:
 
 async def count(generation: Generation, table: Table, is_wrong: Callable[[Row], bool]) -> int:
     """How many rows of a table are wrong."""
-    wrong = 0
+    return (await counts(generation, table, is_wrong))[0]
+
+
+async def counts(generation: Generation, table: Table, *are_wrong: Callable[[Row], bool]) -> list[int]:
+    """How many rows of a table are wrong in each of several ways, in one pass."""
+    wrong = [0] * len(are_wrong)
     async for page in generation.scan(table):
-        wrong += sum(1 for row in page if is_wrong(row))
+        for place, is_wrong in enumerate(are_wrong):
+            wrong[place] += sum(1 for row in page if is_wrong(row))
     return wrong

@@ -11,7 +11,7 @@ import msgspec
 
 from domain.message import Message, ToThread
 from domain.recorded import EVENTS, Recorded
-from projections.checks import count, narrow
+from projections.checks import counts, narrow
 from projections.port import Delete, Generation, Key, Put, ReadModels, Row, Table, Write
 
 MESSAGES = Table(
@@ -100,8 +100,9 @@ class Messages:
 
     async def check(self, generation: Generation) -> list[str]:
         states = narrow(MESSAGES, "accepted_at", "due", "dispatched")
-        unknown = await count(generation, states, lambda row: row["accepted_at"] is None)
-        early = await count(generation, states, _ended_before_due)
+        unknown, early = await counts(
+            generation, states, lambda row: row["accepted_at"] is None, _ended_before_due
+        )
         problems = [f"{unknown} messages were never accepted"] if unknown else []
         return [*problems, f"{early} messages went out before they were due"] if early else problems
 
