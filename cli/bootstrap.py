@@ -145,7 +145,7 @@ async def open_exchange(
         ids = Ids(session.keyring.id_key)
         threads = FollowedThreads(log, log.events, on_reconnect=log.js.connection.on_reconnect)
         bus = bus_on(log, ids, threads, tuple(gateways.values()))
-        known = directories(session.settings, log, ids, bus, opened)
+        known = directories(session.settings, log, ids, bus, store, opened)
         vapid, figures = DerivedVapidKeys(log.keys), GatewayFigures()
         yield Exchange(
             session=session,

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from commands.bus import Bus
 from domain.ids import Ids
 from infra.apps.directory import FollowedApps
+from infra.apps.merchants import ModelledMerchants, NotedMerchants, NotingApps, WithApps
 from infra.apps.shared import SharedApps
 from infra.emarsys_http.apps import HttpApps
 from infra.emarsys_http.calls import ServiceCalls
@@ -22,6 +23,7 @@ from infra.log.log import JetStreamLog
 from infra.own_directories import OwnApps, OwnContacts, OwnMerchants
 from infra.settings import Settings
 from processes.directories import AppMetadata, ContactData, Merchants
+from projections.port import ReadModels
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,12 @@ class Directories:
 
 
 def directories(
-    settings: Settings, log: JetStreamLog, ids: Ids, bus: Bus, opened: contextlib.AsyncExitStack
+    settings: Settings,
+    log: JetStreamLog,
+    ids: Ids,
+    bus: Bus,
+    models: ReadModels,
+    opened: contextlib.AsyncExitStack,
 ) -> Directories:
     """opened: closes what they open."""
     services = settings.services
@@ -58,12 +65,16 @@ def directories(
     contacts = service("contacts", services.contacts)
     apps = service("apps", services.apps)
     merchants = service("merchants", services.merchants)
-    source: AppMetadata = HttpApps(apps, ids) if apps else OwnApps(log.events, ids)
+    source: AppMetadata = OwnApps(log.events, ids)
+    with_apps: WithApps = ModelledMerchants(models)
+    if apps:
+        with_apps = noted = NotedMerchants(log.js)
+        source = NotingApps(HttpApps(apps, ids), noted)
     connection = log.js.connection
     followed = FollowedApps(log, source, SharedApps(log.js), ids, on_reconnect=connection.on_reconnect)
     return Directories(
         apps=followed,
         collectors=(followed.lookups, ServiceCalls(made)),
         contact_data=HttpContacts(contacts) if contacts else OwnContacts(bus),
-        merchants=HttpMerchants(merchants) if merchants else OwnMerchants(),
+        merchants=HttpMerchants(merchants, with_apps) if merchants else OwnMerchants(with_apps),
     )

@@ -23,6 +23,9 @@ class Flights[K, V]:
     def __len__(self) -> int:
         return len(self._flights)
 
+    def __contains__(self, key: K) -> bool:
+        return key in self._flights
+
     async def share(self, key: K, look_up: Callable[[], Coroutine[Any, Any, V]]) -> V:
         flight = self._flights.get(key)
         if flight is None:

@@ -11,6 +11,7 @@ from commands.port import EventStore
 from domain.app import App, AppFacts, is_code
 from domain.context import Context
 from domain.ids import Ids
+from infra.apps.merchants import WithApps
 from processes.directories import Anonymous, ContactKey, MerchantSettings, assert_key
 
 ACTOR = "contact-directory"
@@ -55,5 +56,11 @@ class OwnApps:
 class OwnMerchants:
     """processes.directories.Merchants: everybody has the defaults; what differs is set on the apps."""
 
+    def __init__(self, apps: WithApps) -> None:
+        self._apps = apps
+
     async def settings(self, merchant: str) -> MerchantSettings:
         return MerchantSettings(merchant=merchant)
+
+    async def is_known(self, merchant: str) -> bool:
+        return await self._apps.has_app(merchant)

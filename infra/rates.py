@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from array import array
 from typing import Final
 
 import msgspec
@@ -24,7 +25,10 @@ TELL_S: Final = 0.5
 """Others know of a call at most a second later."""
 
 KEYS_MAX: Final = 100_000
-"""Tokens counted at a time; beyond that new ones are not, rather than memory being used without end."""
+"""Keys counted one by one in a window; what comes later shares a room that does not grow, and is still counted."""
+SKETCH_ROWS: Final = 4
+SKETCH_BITS: Final = 15
+"""Of a row's cells: half a megabyte in all. Half a million calls of as many keys make a count too high by about ten."""
 KEYS_TOLD_MAX: Final = 5_000
 """Of one message, about 250 kB; the rest follows with the next."""
 
@@ -41,17 +45,41 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Told)
 
 
-class SharedCounter:
-    """api.port.RateCounter. `run` must be running; without it, it counts for its own process."""
+class Sketch:
+    """Counts of any number of keys in a fixed room: never too low, and too high only where keys share all their cells
+    (a count-min sketch with conservative update). Which keys share cells, nobody outside can know: hashes are salted.
+    """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self) -> None:
+        self._rows = tuple(array("L", bytes(array("L").itemsize << SKETCH_BITS)) for _ in range(SKETCH_ROWS))
+
+    def add(self, key: str) -> int:
+        """Count one; how many there are."""
+        hashed, mask = hash(key), (1 << SKETCH_BITS) - 1
+        cells = [(row, hashed >> SKETCH_BITS * number & mask) for number, row in enumerate(self._rows)]
+        lowest = min(row[cell] for row, cell in cells)
+        for row, cell in cells:
+            if row[cell] == lowest:
+                row[cell] = lowest + 1
+        return lowest + 1
+
+
+class SharedCounter:
+    """api.port.RateCounter. `run` must be running; without it, it counts for its own process.
+
+    Beyond `keys_max` keys in a window, others are counted together, by this process alone: a little too high rather
+    than not at all, so that a flood of invented keys neither ends the limits nor stops everybody.
+    """
+
+    def __init__(self, connection: Connection, *, keys_max: int = KEYS_MAX) -> None:
+        self._connection, self._keys_max = connection, keys_max
         self._process = secrets.token_hex(8)
         self._window = 0
         self._own: dict[str, int] = {}
         self._changed: set[str] = set()
         self._told: dict[tuple[str, str], int] = {}
         self._others: dict[str, int] = {}
+        self._sketch: Sketch | None = None
 
     def add(self, key: str, window: int) -> int:
         # Others may be one window ahead of us. More, and it was our own clock that was ahead and has been set right:
@@ -59,9 +87,13 @@ class SharedCounter:
         if window > self._window or window < self._window - 1:
             self._begin(window)
         count = self._own.get(key, 0) + 1
-        if count > 1 or len(self._own) < KEYS_MAX:
+        if count > 1 or len(self._own) < self._keys_max:
             self._own[key] = count
             self._changed.add(key)
+        else:
+            if self._sketch is None:
+                self._sketch = Sketch()
+            count = self._sketch.add(key)
         return count + self._others.get(key, 0)
 
     async def run(self) -> None:
@@ -101,7 +133,7 @@ class SharedCounter:
             self._learn(told.process, key, count)
 
     def _learn(self, process: str, key: str, count: int) -> None:
-        if len(self._told) >= KEYS_MAX and (process, key) not in self._told:
+        if len(self._told) >= self._keys_max and (process, key) not in self._told:
             return
         before = self._told.get((process, key), 0)
         self._told[process, key] = count
@@ -113,3 +145,4 @@ class SharedCounter:
         self._changed.clear()
         self._told.clear()
         self._others.clear()
+        self._sketch = None

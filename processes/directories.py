@@ -7,6 +7,7 @@ more.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Protocol
 
 import msgspec
@@ -74,14 +75,21 @@ class AppMetadata(Protocol):
         ...
 
 
+Toll = Callable[[], None]
+
+
 class AppDirectory(Protocol):
     """The same from memory: for every call.
 
     At most a second behind our own events about the app; at most a day behind a source that sends none.
     """
 
-    async def app(self, code: str) -> AppFacts | None:
-        """None when there is no such app, or it is retired. The code's letters' case is nothing. Raises Unavailable."""
+    async def app(self, code: str, *, toll: Toll | None = None) -> AppFacts | None:
+        """None when there is no such app, or it is retired. The code's letters' case is nothing. Raises Unavailable.
+
+        toll: called before a look-up that nobody has under way, which costs reads of the log's leaders; what it raises
+        refuses the look-up. For codes that are anybody's word.
+        """
         ...
 
     async def refresh(self, code: str) -> None:
@@ -104,4 +112,11 @@ class MerchantSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Merchants(Protocol):
     async def settings(self, merchant: str) -> MerchantSettings:
         """Of a merchant that nobody knows: the defaults. Raises Unavailable."""
+        ...
+
+    async def is_known(self, merchant: str) -> bool:
+        """Whether there is such a merchant: a service of merchants says so, or it has an app here.
+
+        Raises Unavailable when that can't be said.
+        """
         ...

@@ -30,6 +30,10 @@ APPS = Table(
 """folded: the code in one case, since its letters' case is nothing. A realm has hundreds of apps: one partition."""
 
 
+LOOKED_AT = 100
+"""Apps of a realm that are looked at together; nearly always the first is a live one."""
+
+
 class Apps:
     """The projection."""
 
@@ -76,6 +80,17 @@ async def find(models: ReadModels, realm: str, code: str) -> Row | None:
     """The app with this code, retired or not."""
     row = await models.get(APPS, (realm, code.casefold()))
     return row if row is not None and row["code"] is not None else None
+
+
+async def has_live(models: ReadModels, realm: str) -> bool:
+    """Whether the realm has an app that is not retired."""
+    cursor: str | None = None
+    while True:
+        rows, cursor = await listed(models, realm, retired=False, cursor=cursor, limit=LOOKED_AT)
+        if rows:
+            return True
+        if cursor is None:
+            return False
 
 
 async def listed(

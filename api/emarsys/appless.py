@@ -48,7 +48,7 @@ class ApplessVisitor(msgspec.Struct, frozen=True):
 
 
 async def admit(_parts: Parts, scope: Scope) -> Identity:
-    """Any merchant is somebody's word, as its contact fields' values are."""
+    """A merchant is somebody's word, as its contact fields' values are; whether it is known, `sign_in` asks."""
     headers: Mapping[bytes, bytes] = scope[HEADERS]
     realm = headers.get(MERCHANT, b"").decode("latin-1")
     if not REALM.fullmatch(realm):
@@ -58,12 +58,16 @@ async def admit(_parts: Parts, scope: Scope) -> Identity:
 
 
 async def sign_in(call: Call[ApplessBody, None]) -> Answer:
-    """A refresh token is traded in before anything is counted: who holds one is let through."""
+    """A refresh token is traded in before anything is counted: who holds one is let through. Everybody else has proved
+    nothing, and makes contacts of a merchant that is known alone: while nobody can say, of none.
+    """
     visitor: ApplessVisitor = call.visitor
     if call.body.refresh_token is not None:
         command = RefreshAppless(token=call.body.refresh_token)
         return await patiently(lambda: _answer(call, command))
     _count(call, visitor)
+    if not await call.parts.merchants.is_known(visitor.realm):
+        raise BadMerchant("there is no merchant of this id with an app here", field="X-Merchant-Id")
     usual = None
     if call.body.contact_field_id is None:
         usual = (await call.parts.merchants.settings(visitor.realm)).default_contact_field

@@ -27,6 +27,7 @@ from domain.app import AppFacts
 from domain.contact import Identity as Named
 from domain.context import Caller
 from domain.errors import Unauthenticated
+from processes.directories import Toll
 
 CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@{}|~-]{0,127}")
 """A UUID on mobile, `{app}_{uuid}` in browsers; in no log line, header or state does any of these need escaping."""
@@ -104,7 +105,7 @@ class Door:
 
     async def __call__(self, parts: Parts, scope: Scope) -> Identity:
         headers: Mapping[bytes, bytes] = scope[HEADERS]
-        app = await app_of(parts, scope["path_params"]["app"])
+        app = await _app_of_path(parts, scope)
         id_header, state_header, contact_header = self._contract.value
         visitor = Visitor(
             app=app, client_id=_client_id(headers, id_header), contract=self._contract, headers=headers
@@ -179,9 +180,22 @@ def address_of(scope: Scope) -> str:
     return scope["client"][0] if scope.get("client") else ""
 
 
-async def app_of(parts: Parts, code: str) -> AppFacts:
-    """Raises UnknownApp or Unavailable."""
-    app = await parts.apps.app(code)
+async def _app_of_path(parts: Parts, scope: Scope) -> AppFacts:
+    """Raises UnknownApp, DeviceLimitExceeded or Unavailable."""
+
+    def count_look_up() -> None:
+        try:
+            limits.take_look_up(parts.counter, parts.now_s(), address_of(scope))
+        except DeviceLimitExceeded as error:
+            scope[ADDED].extend(error.fields)
+            raise
+
+    return await app_of(parts, scope["path_params"]["app"], toll=count_look_up)
+
+
+async def app_of(parts: Parts, code: str, *, toll: Toll | None = None) -> AppFacts:
+    """Raises UnknownApp or Unavailable, or what the toll for a look-up raises."""
+    app = await parts.apps.app(code, toll=toll)
     if app is None:
         raise UnknownApp("there is no app with this code", field="app")
     return app

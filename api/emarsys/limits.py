@@ -16,6 +16,9 @@ from domain.errors import TooMany
 
 WINDOW_S = 60
 
+LOOK_UPS_MAX = 600
+"""Looks for apps of one network address in a window; each that finds none costs some reads of the log's leaders."""
+
 Counted = tuple[str, int, int]
 """Whose calls, how many there may be, how many there are."""
 
@@ -48,6 +51,15 @@ def take(counter: RateCounter, now_s: float, app: AppFacts, caller: str, address
         if counted[-1][2] > limit:
             break
     return _fields(int(now_s), counted)
+
+
+def take_look_up(counter: RateCounter, now_s: float, address: str) -> list[Header]:
+    """Count a look for an app that is not in memory, before anybody is asked for it: its code is anybody's word.
+
+    Who looks for apps that there are is hardly ever counted, since one look serves a day of calls.
+    """
+    count = counter.add(f"sdk|l|{address}", int(now_s) // WINDOW_S)
+    return _fields(int(now_s), (("address", LOOK_UPS_MAX, count),))
 
 
 def take_appless(counter: RateCounter, now_s: float, address: str) -> list[Header]:

@@ -23,7 +23,7 @@ from infra.apps.lookups import Level, Lookups
 from infra.apps.shared import Found, SharedApps
 from infra.flights import Flights
 from infra.nats.streams import DAY_S
-from processes.directories import AppMetadata
+from processes.directories import AppMetadata, Toll
 from processes.port import Log
 
 APPS_MAX: Final = 10_000
@@ -69,7 +69,7 @@ class FollowedApps:
         self._changes = 0
         self._following = False
 
-    async def app(self, code: str) -> AppFacts | None:
+    async def app(self, code: str, *, toll: Toll | None = None) -> AppFacts | None:
         if not is_code(code):
             return None
         id = self._ids.app(code)
@@ -79,6 +79,8 @@ class FollowedApps:
             if remembered.facts is not None:
                 self._known.move_to_end(id)
             return remembered.facts
+        if toll is not None and id not in self._flights:
+            toll()
         return await self._flights.share(id, lambda: self._look_up(id, code))
 
     async def refresh(self, code: str) -> None:

@@ -14,56 +14,92 @@ from urllib.parse import quote
 import msgspec
 
 from domain.errors import Unavailable
+from infra.apps.merchants import WithApps
 from infra.emarsys_http.service import Absent, Denied, Service
 from infra.flights import Flights
 from processes.directories import MerchantSettings
 
 MERCHANTS_MAX: Final = 10_000
 """Remembered, some hundred bytes each; the one unused for longest is forgotten first."""
+UNKNOWN_MAX: Final = 10_000
+"""Names of no merchant remembered, apart from the merchants, so that a flood of invented names pushes out none."""
+UNKNOWN_S: Final = 30.0
+"""How long it is remembered that there is none: who has just been made known waits little."""
 FRESH_S: Final = 300.0
 """Nobody tells us of a change: this late at most."""
 
 
 class _Remembered(msgspec.Struct, frozen=True):
+    """is_known: whether the service knows the merchant; else the settings are the defaults."""
+
     settings: MerchantSettings
     until_s: float
+    is_known: bool = True
 
 
 class HttpMerchants:
     """processes.directories.Merchants."""
 
-    def __init__(self, service: Service, *, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._service, self._now_s = service, now_s
+    def __init__(
+        self, service: Service, apps: WithApps, *, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._service, self._apps, self._now_s = service, apps, now_s
         self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
-        self._flights: Flights[str, MerchantSettings] = Flights()
+        self._unknown: OrderedDict[str, _Remembered] = OrderedDict()
+        self._flights: Flights[str, _Remembered] = Flights()
 
     async def settings(self, merchant: str) -> MerchantSettings:
-        remembered = self._remembered.get(merchant)
+        return (await self._find(merchant)).settings
+
+    async def is_known(self, merchant: str) -> bool:
+        """An app of its own makes it known, whatever the service says, or does not say."""
+        try:
+            if (await self._find(merchant)).is_known:
+                return True
+        except Unavailable:
+            if await self._apps.has_app(merchant):
+                return True
+            raise
+        return await self._apps.has_app(merchant)
+
+    async def _find(self, merchant: str) -> _Remembered:
+        remembered = self._remembered.get(merchant) or self._unknown.get(merchant)
         if remembered is not None and remembered.until_s > self._now_s():
-            self._remembered.move_to_end(merchant)
-            return remembered.settings
+            if remembered.is_known:
+                self._remembered.move_to_end(merchant)
+            return remembered
         return await self._flights.share(merchant, lambda: self._look_up(merchant))
 
-    async def _look_up(self, merchant: str) -> MerchantSettings:
+    async def _look_up(self, merchant: str) -> _Remembered:
         try:
             settings = await self._ask(merchant)
         except Unavailable:
             outdated = self._remembered.get(merchant)
             if outdated is None:
                 raise
-            return outdated.settings
-        self._remembered[merchant] = _Remembered(settings, self._now_s() + FRESH_S)
-        self._remembered.move_to_end(merchant)
-        while len(self._remembered) > MERCHANTS_MAX:
-            self._remembered.popitem(last=False)
-        return settings
+            return outdated
+        self._remembered.pop(merchant, None)
+        self._unknown.pop(merchant, None)
+        if settings is None:
+            nobody = _Remembered(MerchantSettings(merchant=merchant), self._now_s() + UNKNOWN_S, False)
+            return _add(self._unknown, merchant, nobody, UNKNOWN_MAX)
+        known = _Remembered(settings, self._now_s() + FRESH_S)
+        return _add(self._remembered, merchant, known, MERCHANTS_MAX)
 
-    async def _ask(self, merchant: str) -> MerchantSettings:
+    async def _ask(self, merchant: str) -> MerchantSettings | None:
+        """None of a merchant that the service does not know."""
         path = f"/merchants/{quote(merchant, safe='')}/settings"
         found = await self._service.get(path, dict[str, object])
         if isinstance(found, Absent | Denied):
-            return MerchantSettings(merchant=merchant)
+            return None
         try:
             return msgspec.convert({**found, "merchant": merchant}, MerchantSettings)
         except msgspec.ValidationError as error:
             raise Unavailable(f"{self._service.name} has settings that cannot be: {error}") from error
+
+
+def _add(memory: OrderedDict[str, _Remembered], merchant: str, entry: _Remembered, most: int) -> _Remembered:
+    memory[merchant] = entry
+    while len(memory) > most:
+        memory.popitem(last=False)
+    return entry

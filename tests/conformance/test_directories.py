@@ -31,6 +31,7 @@ from processes.directories import (
     MerchantSettings,
 )
 from tests.fixtures.directory_service import TOKEN, directory_service
+from tests.memory.apps import Realms
 from tests.memory.site import Site, site, token
 from tests.memory.world import IDS, REALM, World
 
@@ -213,11 +214,11 @@ async def test_there_is_no_such_app(apps: AppsBackend, code: str) -> None:
 @pytest_asyncio.fixture(params=BACKENDS)
 async def merchants(request: pytest.FixtureRequest) -> AsyncIterator[Merchants]:
     if request.param == "own":
-        yield OwnMerchants()
+        yield OwnMerchants(Realms("acme"))
         return
     async with directory_service() as service:
         opened = Service("the merchant service", service.url, token=TOKEN)
-        yield HttpMerchants(opened)
+        yield HttpMerchants(opened, Realms("acme"))
         await opened.aclose()
 
 
@@ -227,3 +228,9 @@ async def test_a_merchant_of_whom_nothing_is_known_has_the_defaults(
 ) -> None:
     """Whatever it is called."""
     assert await merchants.settings(merchant) == MerchantSettings(merchant=merchant)
+
+
+async def test_a_merchant_with_an_app_here_is_known(merchants: Merchants) -> None:
+    """Whatever else anybody knows of it; one without is not."""
+    assert await merchants.is_known("acme")
+    assert not await merchants.is_known("invented")

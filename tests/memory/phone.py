@@ -78,4 +78,5 @@ async def phones(*, served: bool = False) -> AsyncIterator[Site]:
         for code in (APP, OTHER):
             settings = AppSettings(merchant=REALM, default_contact_field=3)
             await made.world.do(RegisterApp(code=code, settings=settings))
+        await made.settled()
         yield made

@@ -34,6 +34,7 @@ from api.providers import Providers
 from api.sockets.live import Live
 from api.sockets.protocol import OPTIONS
 from domain.leaving import leaving_key
+from infra.apps.merchants import ModelledMerchants
 from infra.own_directories import OwnMerchants
 from infra.resolutions import FollowedResolutions
 from infra.vapid import DerivedVapidKeys
@@ -130,7 +131,7 @@ class Site:
             verifier=Verifier(self.keys, now_s=time.time),
             apps=self.apps,
             vapid=DerivedVapidKeys(made.own.keys),
-            merchants=OwnMerchants(),
+            merchants=OwnMerchants(ModelledMerchants(made.models)),
             resolutions=self.resolutions,
             signals=self.signals,
             tokens=Tokens(self.signing, now_s=lambda: made.clock().timestamp()),

@@ -23,6 +23,7 @@ from infra.emarsys_http.merchants import FRESH_S, HttpMerchants
 from infra.emarsys_http.service import WAITING_MAX, Service
 from processes.directories import Identified, MerchantSettings
 from tests.fixtures.directory_service import TOKEN, Behaviour, DirectoryService, directory_service
+from tests.memory.apps import Realms
 
 IDS = Ids(b"an id key for tests, of 32 bytes")
 ANN = Identified(merchant="main", field=3, value="ann@example.org")
@@ -214,7 +215,7 @@ async def test_merchants_settings_are_remembered_for_a_while(
     there: DirectoryService, service: Service, clock: Clock
 ) -> None:
     """Every token needs them: one look for all who ask at once, one again when they have become old."""
-    merchants = HttpMerchants(service, now_s=clock)
+    merchants = HttpMerchants(service, Realms(), now_s=clock)
     there.merchants["acme"] = {"anonymous_contacts": False, "merchant": "somebody else"}
     found = await asyncio.gather(*(merchants.settings("acme") for _ in range(50)))
     assert set(found) == {MerchantSettings(merchant="acme", anonymous_contacts=False)}
@@ -230,7 +231,7 @@ async def test_what_was_known_of_a_merchant_holds_while_the_service_is_away(
     there: DirectoryService, service: Service, clock: Clock
 ) -> None:
     """Of one who was never asked for, it is said that the service is away."""
-    merchants = HttpMerchants(service, now_s=clock)
+    merchants = HttpMerchants(service, Realms(), now_s=clock)
     there.merchants["acme"] = {"default_contact_field": 3}
     known = await merchants.settings("acme")
     there.behaviour = "resets"
@@ -246,4 +247,4 @@ async def test_settings_of_a_merchant_that_cannot_be_are_not_believed(
     """Better no answer than one that forbids or allows by mistake."""
     there.merchants["acme"] = {"anonymous_contacts": "perhaps"}
     with pytest.raises(Unavailable, match="cannot be"):
-        await HttpMerchants(service).settings("acme")
+        await HttpMerchants(service, Realms()).settings("acme")

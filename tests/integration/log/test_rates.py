@@ -76,3 +76,22 @@ async def test_without_the_others_it_counts_alone(connections: tuple[Connection,
     """A counter that is not running (or cut off) still limits its own process."""
     counter = SharedCounter(connections[0])
     assert [counter.add("ann", 7) for _ in range(2)] == [1, 2]
+
+
+async def test_a_flood_of_keys_ends_no_limit_and_stops_nobody(
+    connections: tuple[Connection, Connection],
+) -> None:
+    """Beyond its bound a window's further keys are still counted, nearly right, in a room that does not grow; those
+    counted before go on as before.
+    """
+    counter = SharedCounter(connections[0], keys_max=1_000)
+    for number in range(1_000):
+        assert counter.add(f"early-{number}", 1) == 1
+    assert [counter.add("late", 1) for _ in range(50)] == list(range(1, 51))
+    assert counter.add("early-7", 1) == 2
+    flood = [counter.add(f"invented-{number}", 1) for number in range(50_000)]
+    assert max(flood) < 20
+    assert sum(flood) < 2 * len(flood)
+    assert 51 <= counter.add("late", 1) < 70
+    assert len(counter._own) == 1_000
+    assert counter.add("invented-1", 2) == 1

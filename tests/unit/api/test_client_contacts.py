@@ -160,6 +160,9 @@ async def test_a_merchant_says_how_long_its_contact_tokens_are_good(
         async def settings(self, merchant: str) -> MerchantSettings:
             return MerchantSettings(merchant=merchant, contact_token_lifetime_s=lifetime_s)
 
+        async def is_known(self, merchant: str) -> bool:
+            return True
+
     object.__setattr__(it.parts, "merchants", Brief())
     phone = await started(it)
     await phone.call("POST", "/client/contact", ANN)

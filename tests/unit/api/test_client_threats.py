@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from commands.apps import RegisterApp
+from api.emarsys.limits import LOOK_UPS_MAX
+from commands.apps import RegisterApp, RetireApp
 from commands.bus import ATTEMPTS_MAX
 from commands.messaging import Draft, Send
 from commands.port import VersionConflict
@@ -16,8 +17,10 @@ from domain.context import Context
 from domain.errors import Unavailable
 from domain.recorded import EVENTS
 from domain.resolution import field_uid
+from infra.own_directories import OwnMerchants
 from processes.directories import MerchantSettings
-from tests.memory.phone import ANN, APP, OTHER, Phone, phones, started, topics
+from tests.memory.apps import Realms
+from tests.memory.phone import ANN, APP, OTHER, PROPERTIES, Phone, count, phones, started, topics
 from tests.memory.site import Site
 from tests.memory.world import IDS, REALM
 from tests.unit.api.test_inbox import inbox, reachable, send
@@ -62,7 +65,47 @@ async def test_naming_ever_other_merchants_is_no_way_around_the_limit(it: Site) 
             "POST", "/v3/contact-token", ANN, by=None, headers={"x-merchant-id": f"realm-{number}"}
         )
         left.add(got.headers["x-rate-limit-remaining"])
+        assert got.status_code == 400
     assert len(left) == 3
+
+
+async def test_a_merchant_that_nobody_knows_gets_no_contact(it: Site) -> None:
+    """Who is not signed in to anything makes no contacts in a realm by naming it; nor in one whose apps are all gone;
+    and while nobody can say, it is a 503, and nothing is written either.
+    """
+    before, path, named = count(it), "/v3/contact-token", {"x-merchant-id": "invented"}
+    got = await it.call("POST", path, ANN, by=None, headers=named)
+    assert (got.status_code, got.json()["type"].rpartition("#")[2]) == (400, "bad-merchant")
+    known = Realms()
+    object.__setattr__(it.parts, "merchants", OwnMerchants(known))
+    known.is_away = True
+    assert (await it.call("POST", path, ANN, by=None, headers=named)).status_code == 503
+    assert count(it) == before
+    known.is_away, known.realms = False, {"invented"}
+    assert (await it.call("POST", path, ANN, by=None, headers=named)).status_code == 200
+
+
+async def test_a_merchant_whose_apps_are_gone_gets_no_contact(it: Site) -> None:
+    """The last app's end is its own, where no service says otherwise."""
+    path, named = "/v3/contact-token", {"x-merchant-id": REALM}
+    for code in (APP, OTHER):
+        assert (await it.call("POST", path, ANN, by=None, headers=named)).status_code == 200
+        await it.world.do(RetireApp(code=code))
+        await it.settled()
+    assert (await it.call("POST", path, ANN, by=None, headers=named)).status_code == 400
+
+
+async def test_codes_of_no_app_are_counted_before_anybody_is_asked(it: Site) -> None:
+    """Each costs reads of the log's leaders: an address that goes on inventing them is refused; apps that there are
+    stay open to it.
+    """
+    phone = await started(it)
+    for number in range(LOOK_UPS_MAX):
+        got = await Phone(it, app=f"none-{number}").call("POST", "/client", {})
+        assert got.status_code in (400, 429)
+    got = await Phone(it, app="one-more").call("POST", "/client", {})
+    assert (got.status_code, got.headers["x-rate-limit-remaining"]) == (429, "0")
+    assert (await phone.call("POST", "/client", PROPERTIES)).status_code == 204
 
 
 async def test_a_state_of_before_the_sign_out_opens_no_inbox(it: Site) -> None:
