@@ -1,36 +1,46 @@
-"""How long the statistics of a message to a million, 100,000 of whom clicked, take to read, on SQLite.
+"""How long the statistics of a message to a million take to read, when each arrival and many clicks are reported.
 
-.venv/bin/python -m bench.message_statistics
+    .venv/bin/python -m bench.message_statistics [--store sqlite|cassandra] [--deliveries 1000000] [--blocks no]
+
+Slices of 200, then a receipt for each delivery and one for each tenth that clicked, as one projector writes them. With
+`--blocks no` nothing is summed beforehand. For Cassandra set MSGXC_CASSANDRA=host:port, else a node is started.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import os
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from domain.delivery import OutcomeSlice, Receipt, Result
+from domain.delivery import OutcomeSlice, Receipt, ReceiptKind, Result
 from domain.outcome import Accepted
 from domain.recorded import DELIVERY, Recorded
-from infra.readstore.config import read_store
-from projections.port import Write
+from infra.cassandra_node.node import CassandraNode
+from infra.readstore.config import CassandraConfig, read_store
+from infra.readstore.store import ReadStore
+from processes.blocks import OpenBlock
+from projections.port import Generation, Write
 from projections.statistics import Statistics, hours_of, total
 
-SLICE, DELIVERIES, CLICKS, READS = 200, 1_000_000, 100_000, 20
+SLICE, READS, BATCH = 200, 20, 500
 """A slice of web push, the smallest there is."""
 AT = datetime(2026, 1, 1, tzinfo=UTC)
+HOURS = 3
 
 
-def facts(message: UUID) -> list[Write]:
-    """The rows of all slices, sent over three hours."""
+def facts(message: UUID, deliveries: int) -> Iterator[Recorded]:
+    """One after another on the log, sent and reported over three hours."""
     results = (Result(uuid4(), uuid4(), Accepted("id")),) * SLICE
-    writes: list[Write] = []
-    for number in range(DELIVERIES // SLICE):
-        at = AT + timedelta(seconds=number * 2)
+    slices, clicks = deliveries // SLICE, deliveries // 10
+    for number in range(slices):
         ended = OutcomeSlice(
             realm="main",
             message=message,
@@ -40,64 +50,105 @@ def facts(message: UUID) -> list[Write]:
             attempt=number + 1,
             first=0,
             results=results,
-            ended_at=at,
+            ended_at=AT + timedelta(hours=HOURS) * (number / slices),
         )
-        fact = Recorded(
-            stream=DELIVERY,
-            position=number + 1,
-            subject="",
-            topic="outcome.v1",
-            realm="main",
-            at=at,
-            body=ended,
-        )
-        writes += Statistics().project(fact)
-    return writes
+        yield _fact(number + 1, ended)
+    position = slices
+    reports: tuple[tuple[ReceiptKind, int], ...] = (("delivered", deliveries), ("clicked", clicks))
+    for kind, count in reports:
+        for number in range(count):
+            position += 1
+            yield _fact(position, _receipt(message, kind, AT + timedelta(hours=HOURS) * (number / count)))
 
 
-def clicks(message: UUID) -> list[Write]:
-    """Over the same three hours, one after another on the log as in a campaign's rush."""
-    writes: list[Write] = []
-    for number in range(CLICKS):
-        at = AT + timedelta(seconds=number / 10)
-        click = Receipt(
-            realm="main", message=message, channel="webpush", contact=None, client=None, kind="clicked", at=at
-        )
-        fact = Recorded(
-            stream=DELIVERY,
-            position=DELIVERIES // SLICE + number + 1,
-            subject="",
-            topic="receipt.v1",
-            realm="main",
-            at=at,
-            body=click,
-        )
-        writes += Statistics().project(fact)
-    return writes
+def _receipt(message: UUID, kind: ReceiptKind, at: datetime) -> Receipt:
+    return Receipt(
+        realm="main", message=message, channel="webpush", contact=None, client=None, kind=kind, at=at
+    )
 
 
-async def measure(folder: Path) -> tuple[dict[str, int], list[float]]:
+def _fact(position: int, body: OutcomeSlice | Receipt) -> Recorded:
+    return Recorded(stream=DELIVERY, position=position, subject="", topic="x", realm="main", at=AT, body=body)
+
+
+async def fill(generation: Generation, message: UUID, deliveries: int, *, with_blocks: bool) -> None:
+    projection = Statistics()
+    block, writes = OpenBlock(projection, 0), list[Write]()
+    position = 0
+    for fact in facts(message, deliveries):
+        position = fact.position
+        writes += projection.project(fact)
+        if len(writes) >= BATCH:
+            await _apply(generation, block, writes, position, with_blocks=with_blocks)
+            writes = []
+    await _apply(generation, block, writes, position, with_blocks=with_blocks)
+
+
+async def _apply(
+    generation: Generation, block: OpenBlock, writes: list[Write], position: int, *, with_blocks: bool
+) -> None:
+    sums = block.sums(writes, position) if with_blocks else []
+    block.keep(writes, position)
+    await generation.apply([*writes, *sums], [])
+
+
+async def measure(
+    store: ReadStore, deliveries: int, *, with_blocks: bool
+) -> tuple[dict[str, int], list[float]]:
     message, projection = uuid4(), Statistics()
-    async with read_store(folder) as store:
-        number = await store.begin(projection.name, projection.version)
-        generation = await store.generation(projection.name, number, projection.tables)
-        await store.switch(projection.name, number)
-        await generation.apply([*facts(message), *clicks(message)], [])
-        took_ms, counts = [], {}
-        for _ in range(READS):
-            began = time.perf_counter()
-            counts = total(await hours_of(store, "main", message, AT, AT + timedelta(days=1)))
-            took_ms.append((time.perf_counter() - began) * 1000)
-        return counts, sorted(took_ms)
+    number = await store.begin(projection.name, projection.version)
+    generation = await store.generation(projection.name, number, projection.tables)
+    await fill(generation, message, deliveries, with_blocks=with_blocks)
+    await store.switch(projection.name, number)
+    took_ms, counts = [], {}
+    for _ in range(READS):
+        began = time.perf_counter()
+        counts = total(await hours_of(store, "main", message, AT, AT + timedelta(days=1)))
+        took_ms.append((time.perf_counter() - began) * 1000)
+    return counts, sorted(took_ms)
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        counts, took_ms = asyncio.run(measure(Path(folder)))
+@asynccontextmanager
+async def opened(kind: str) -> AsyncIterator[ReadStore]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if kind == "sqlite":
+            async with read_store(folder) as store:
+                yield store
+            return
+        given = os.environ.get("MSGXC_CASSANDRA", "")
+        if given:
+            host, _, port = given.partition(":")
+            async with read_store(folder, _keyspace(host, int(port or 9042))) as store:
+                yield store
+            return
+        with CassandraNode(folder) as node:
+            async with read_store(folder, _keyspace(node.host, node.port)) as store:
+                yield store
+
+
+def _keyspace(host: str, port: int) -> CassandraConfig:
+    return CassandraConfig(hosts=((host, port),), keyspace=f"bench_{os.getpid()}")
+
+
+async def main() -> None:
+    asked = parse()
+    async with opened(asked.store) as store:
+        counts, took_ms = await measure(store, asked.deliveries, with_blocks=asked.blocks == "yes")
     median, worst = took_ms[len(took_ms) // 2], took_ms[-1]
-    said = f"{counts['delivered']:,} deliveries, {counts['clicks']:,} clicks"
-    sys.stdout.write(f"{said}: median {median:.0f} ms, worst {worst:.0f} ms\n")
+    said = f"{counts['delivered']:,} deliveries, {counts['received']:,} received, {counts['clicks']:,} clicks"
+    sys.stdout.write(f"{asked.store}: {said}: median {median:.0f} ms, worst {worst:.0f} ms\n")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--store", choices=("sqlite", "cassandra"), default="sqlite")
+    parser.add_argument("--deliveries", type=int, default=1_000_000)
+    parser.add_argument("--blocks", choices=("yes", "no"), default="yes")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

@@ -17,6 +17,7 @@ import structlog
 from domain.errors import Unavailable
 from domain.recorded import Checkpoint, Recorded
 from processes.ahead import ahead
+from processes.blocks import OpenBlock, open_block
 from processes.port import Log, Poison
 from processes.watermark import Watermark
 from projections.port import Generation, Projection, Write
@@ -32,13 +33,25 @@ RETRY_WAIT_S_MAX = 10.0
 class Track:
     """One projection's generation and where it stands in one stream.
 
-    held: subjects that wait behind a fact that could not be read, with the position of that fact.
+    held: subjects that wait behind a fact that could not be read, with the position of that fact. block: what a
+    projection that sums blocks has written in the one that it is in.
     """
 
     projection: Projection
     generation: Generation
     position: int
     held: dict[str, int] = field(default_factory=dict)
+    block: OpenBlock | None = None
+
+    def sums(self, writes: Sequence[Write], position: int) -> list[Write]:
+        """What these writes finish, when the facts up to a position have made them."""
+        return self.block.sums(writes, position) if self.block else []
+
+    def advance(self, writes: Sequence[Write], position: int) -> None:
+        """They are stored."""
+        if self.block:
+            self.block.keep(writes, position)
+        self.position = position
 
     @property
     def source(self) -> str:
@@ -112,6 +125,9 @@ class Projector:
         checkpoint = await generation.checkpoint(projection.name, self.stream)
         track = Track(projection, generation, checkpoint.position if checkpoint else 0)
         track.held = await self._log.triaged(track.source)
+        track.block = await open_block(
+            self._log, self.stream, projection, track.position, lambda fact: self._take(track, fact)
+        )
         return track, checkpoint
 
     async def _apply(self, facts: Sequence[Recorded | Poison]) -> None:
@@ -127,37 +143,49 @@ class Projector:
             return
         digest = last.digest if isinstance(last, Recorded) else ""
         checkpoint = Checkpoint(self.stream, last.position, await self._log.epoch(self.stream), digest)
+        writes = await self._writes(track, facts)
         try:
-            await _store(track.generation, await self._writes(track, facts), checkpoint)
+            await _store(track.generation, [*writes, *track.sums(writes, last.position)], checkpoint)
         except ValueError:
-            await self._store_singly(track, facts, checkpoint)
-        track.position = last.position
+            writes = await self._store_singly(track, facts, checkpoint)
+        track.advance(writes, last.position)
         self._watermark.advance(track.projection.name, self.stream, last.position)
 
     async def _store_singly(
         self, track: Track, facts: Sequence[Recorded | Poison], checkpoint: Checkpoint
-    ) -> None:
-        """Find the fact whose rows can't be stored, and hold it. Rows that are written twice change nothing."""
+    ) -> list[Write]:
+        """Find the fact whose rows can't be stored, and hold it; the writes of the others.
+
+        Rows that are written twice change nothing.
+        """
+        stored: list[Write] = []
         for fact in facts:
             try:
-                await _store(track.generation, await self._writes(track, [fact]), None)
+                writes = await self._writes(track, [fact])
+                await _store(track.generation, writes, None)
             except ValueError as error:
                 await self._hold(track, fact, str(error))
-        await _store(track.generation, [], checkpoint)
+            else:
+                stored += writes
+        await _store(track.generation, track.sums(stored, checkpoint.position), checkpoint)
+        return stored
 
     async def _writes(self, track: Track, facts: Sequence[Recorded | Poison]) -> list[Write]:
         writes: list[Write] = []
         for fact in facts:
-            held_at = track.held.get(fact.subject, fact.position)
-            if fact.position <= track.position:
-                continue
-            if isinstance(fact, Poison):
-                await self._hold(track, fact, fact.reason)
-            elif held_at < fact.position:
-                await self._hold(track, fact, "waits behind an earlier fact")
-            else:
-                writes += await self._project(track, fact)
+            if fact.position > track.position:
+                writes += await self._take(track, fact)
         return writes
+
+    async def _take(self, track: Track, fact: Recorded | Poison) -> list[Write]:
+        """The writes of one fact, unless it has to be put aside."""
+        if isinstance(fact, Poison):
+            await self._hold(track, fact, fact.reason)
+        elif track.held.get(fact.subject, fact.position) < fact.position:
+            await self._hold(track, fact, "waits behind an earlier fact")
+        else:
+            return await self._project(track, fact)
+        return []
 
     async def _project(self, track: Track, fact: Recorded) -> list[Write]:
         try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -178,4 +178,29 @@ class Projection(Protocol):
 
     async def check(self, generation: Generation) -> list[str]:
         """Invariants over a caught-up generation: sentences about what is wrong, none when all is well."""
+        ...
+
+
+@runtime_checkable
+class Summing(Protocol):
+    """Of a projection whose rows of many facts are read at once: it sums finished blocks of a stream, too.
+
+    A block is `block` positions of the stream `blocks_of`; the n-th begins at n * block. What has been written at its
+    positions does not change any more once the stream has passed it, so its sums are as good as the rows they are of,
+    the same in every rebuild, and the rows stay.
+    """
+
+    @property
+    def block(self) -> int: ...
+    @property
+    def blocks_of(self) -> str: ...
+    @property
+    def summed(self) -> Table: ...
+
+    def sums(self, block: int, puts: Sequence[Put]) -> Iterable[Write]:
+        """Of all puts into the table `summed` that the block's facts have made. A pure function, as `project` is."""
+        ...
+
+    def unsummed(self, block: int) -> Iterable[Write]:
+        """The block's facts are not all there to be read again: readers have to add up its rows themselves."""
         ...

@@ -1,15 +1,16 @@
 """How an app's messages fared, hour by hour, and which messages there are in a domain.
 
 One cell for each slice of outcomes and each receipt, summed when it is read: repetition and disorder change nothing.
+What a finished block of the log has of them is summed once more, so that reading millions does not take long.
 Only what is final counts, so that a send that succeeds at the third try is one delivery.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import chain, groupby
+from itertools import chain
 from operator import itemgetter
 from uuid import UUID
 
@@ -17,10 +18,11 @@ from domain.delivery import OutcomeSlice, Receipt
 from domain.message import Message
 from domain.outcome import Accepted, Expired, Gone, Outcome, Rejected, Suppressed
 from domain.recorded import DELIVERY, EVENTS, Recorded
-from projections.checks import count
 from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
 
 CHUNK = 1_000
+UNSUMMED_MAX = 10_000
+"""Each is a start of the projector; a rebuild leaves none."""
 FIRST_YEAR = 2015
 """Nothing of the original is older."""
 LIFE = timedelta(days=29)
@@ -33,11 +35,16 @@ COUNTED = ("delivered", "notDelivered", "billableSends", "clicks", "received", "
 
 WINDOW = 64
 """Positions that share a row: a hundred thousand clicks in a row are 1,600 rows, and no row is wide."""
+WINDOWS = 128
+"""Rows of neighbours that a block has at most: a reader adds them up in some milliseconds until their sum is there."""
+BLOCK = WINDOW * WINDOWS
+"""Positions: a million receipts in a row are 123 rows. A projector that starts anew reads as many facts once more."""
+
 HOURS = Table(
     projection="statistics",
     name="message_hours",
     partition={"realm": "text", "message": "uuid"},
-    clustering={"hour": "timestamp", "window": "bigint"},
+    clustering={"window": "bigint", "hour": "timestamp"},
     columns={f"at{number:02d}": "bigint" for number in range(WINDOW)},
 )
 """window: the position without its last six bits, which are the cell. A cell: what is counted (_packed), one
@@ -47,6 +54,32 @@ _BITS = (17, 17, 17, 4, 4, 4)
 """Of each count in a cell, in the order of COUNTED: a slice has at most some thousand sends, a receipt counts one."""
 _CELLS = tuple(HOURS.columns)
 _cells_of = itemgetter(*_CELLS)
+
+_COLUMN_OF = dict(
+    zip(
+        COUNTED,
+        ("delivered", "not_delivered", "billable_sends", "clicks", "received", "action_click"),
+        strict=True,
+    )
+)
+BLOCKS = Table(
+    projection="statistics",
+    name="message_blocks",
+    partition={"realm": "text", "message": "uuid"},
+    clustering={"block": "bigint", "hour": "timestamp"},
+    columns=dict.fromkeys(_COLUMN_OF.values(), "bigint"),
+)
+"""What HOURS has of a message in a finished block: all of it."""
+
+UNSUMMED = Table(
+    projection="statistics",
+    name="unsummed_blocks",
+    partition={"realm": "text"},
+    clustering={"block": "bigint"},
+    columns={"passed": "bigint"},
+)
+"""Finished blocks that BLOCKS has nothing of. realm: "", since a block is of the whole log. Seldom any: where the
+projector started anew in the middle of one whose beginning the log no longer keeps."""
 
 CHILDREN = Table(
     projection="statistics",
@@ -70,9 +103,10 @@ OF_DOMAIN = Table(
 class Statistics:
     """The projection."""
 
-    name, version = "statistics", 2
+    name, version = "statistics", 3
     streams = (EVENTS, DELIVERY)
-    tables = (HOURS, CHILDREN, OF_DOMAIN)
+    tables = (HOURS, BLOCKS, UNSUMMED, CHILDREN, OF_DOMAIN)
+    block, blocks_of, summed = BLOCK, DELIVERY, HOURS
 
     def project(self, fact: Recorded) -> Iterable[Write]:
         match fact.body:
@@ -88,9 +122,46 @@ class Statistics:
             case _:
                 return
 
+    def sums(self, block: int, puts: Sequence[Put]) -> Iterable[Write]:
+        """projections.port.Summing."""
+        found: dict[Key, Counter[str]] = {}
+        for put in puts:
+            realm, message, _, hour = put.key
+            counts = found.setdefault((realm, message, block, hour), Counter())
+            for packed in put.values.values():
+                counts.update(dict(_unpacked(packed)))
+        for key, counts in found.items():
+            sums = {column: counts[name] for name, column in _COLUMN_OF.items()}
+            yield Put(BLOCKS, key, sums, _end(block))
+
+    def unsummed(self, block: int) -> Iterable[Write]:
+        yield Put(UNSUMMED, ("", block), {"passed": _end(block)}, _end(block))
+
     async def check(self, generation: Generation) -> list[str]:
-        empty = await count(generation, HOURS, lambda row: not any(_cells_of(row)))
-        return [f"{empty} hours count nothing"] if empty else []
+        """Rows that count nothing, and blocks whose sums are not those of their rows."""
+        at = await generation.checkpoint(self.name, DELIVERY)
+        finished = (at.position + 1) // BLOCK if at else 0
+        passed_over = await _unsummed(generation)
+        empty, cells = 0, Counter[int]()
+        async for page in generation.scan(HOURS):
+            for row in page:
+                counted = list(filter(None, _cells_of(row)))
+                empty += not counted
+                if (block := row["window"] // WINDOWS) < finished and block not in passed_over:
+                    cells.update(counted)
+        in_blocks: Counter[str] = Counter()
+        async for page in generation.scan(BLOCKS):
+            for row in page:
+                in_blocks.update(_counts_in(row))
+        wrong = [f"{empty} hours count nothing"] if empty else []
+        if +in_blocks != +_counts_of(cells):
+            wrong.append("the sums of blocks are not those of their rows")
+        return wrong
+
+
+def _end(block: int) -> int:
+    """The last position of a block."""
+    return (block + 1) * BLOCK - 1
 
 
 def _of_message(fact: Recorded, event: Message.Accepted) -> Iterable[Write]:
@@ -116,7 +187,7 @@ def campaign_of(parent: str | None) -> UUID | None:
 def _hour(fact: Recorded, message: UUID, at: datetime, counts: Counter[str]) -> Iterable[Write]:
     if counts:
         window, cell = divmod(fact.position, WINDOW)
-        key = (fact.realm, message, hour_of(at), window)
+        key = (fact.realm, message, window, hour_of(at))
         yield Put(HOURS, key, {_CELLS[cell]: _packed(counts)}, fact.position)
 
 
@@ -134,6 +205,20 @@ def _unpacked(packed: int) -> Iterable[tuple[str, int]]:
     for name, bits in zip(reversed(COUNTED), reversed(_BITS), strict=True):
         yield name, packed & ((1 << bits) - 1)
         packed >>= bits
+
+
+def _counts_in(sums: Row) -> dict[str, int]:
+    """Of a row of BLOCKS."""
+    return {name: sums[column] for name, column in _COLUMN_OF.items()}
+
+
+def _counts_of(cells: Counter[int]) -> Counter[str]:
+    """What these cells count together, each as often as it is there; most of a message are equal."""
+    counts: Counter[str] = Counter()
+    for packed, times in cells.items():
+        for name, number in _unpacked(packed):
+            counts[name] += number * times
+    return counts
 
 
 def counted(outcome: Outcome) -> tuple[str, ...]:
@@ -186,49 +271,83 @@ async def hours_of(
     models: ReadModels, realm: str, campaign: UUID, start: datetime, end: datetime
 ) -> dict[datetime, Counter[str]]:
     """What counts for a message, those to single visitors included, in the hours that touch [start, end)."""
-    found: dict[datetime, Counter[str]] = {}
-    await _add(models, realm, campaign, start, end, found)
+    sum_ = _Sum(hour_of(start), end)
+    unsummed = await _unsummed(models)
+    await _add(models, (realm, campaign), sum_, unsummed)
     after: Key | None = None
     while True:
         children = await models.range(CHILDREN, (realm, campaign), after=after, limit=CHUNK)
         partitions = [(realm, child["message"]) for child in children]
         rows_of = await models.range_many(HOURS, partitions, limit_each=CHUNK) if children else {}
-        for (_, message), rows in rows_of.items():
+        for partition, rows in rows_of.items():
             if len(rows) < CHUNK:
-                _sum(rows, start, end, found)
+                sum_.add(rows)
             else:
-                await _add(models, realm, message, start, end, found)
+                await _add(models, partition, sum_, unsummed)
         if len(children) < CHUNK:
-            return found
+            return sum_.found
         after = (children[-1]["message"],)
 
 
-async def _add(
-    models: ReadModels,
-    realm: str,
-    message: UUID,
-    start: datetime,
-    end: datetime,
-    found: dict[datetime, Counter[str]],
-) -> None:
-    after: Key = (hour_of(start), -1)
+class _Sum:
+    """What is counted in the hours that touch [first, end)."""
+
+    def __init__(self, first: datetime, end: datetime) -> None:
+        self._first, self._end = first, end
+        self.found: dict[datetime, Counter[str]] = {}
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Of HOURS."""
+        by_hour: dict[datetime, list[Row]] = {}
+        for row in rows:
+            by_hour.setdefault(row["hour"], []).append(row)
+        for hour, of_hour in by_hour.items():
+            if self._first <= hour < self._end:
+                cells = Counter(filter(None, chain.from_iterable(map(_cells_of, of_hour))))
+                self._of(hour).update(_counts_of(cells))
+
+    def add_sums(self, rows: Iterable[Row]) -> None:
+        """Of BLOCKS."""
+        for row in rows:
+            if self._first <= row["hour"] < self._end:
+                self._of(row["hour"]).update(_counts_in(row))
+
+    def _of(self, hour: datetime) -> Counter[str]:
+        return self.found.setdefault(hour, Counter())
+
+
+async def _add(models: ReadModels, message: Key, sum_: _Sum, unsummed: Sequence[int]) -> None:
+    """The sums of finished blocks, and the rows of those that have none."""
+    next_block, after = 0, None
     while True:
-        rows = await models.range(HOURS, (realm, message), after=after, before=(end, -1), limit=CHUNK)
-        _sum(rows, start, end, found)
+        rows = await models.range(BLOCKS, message, after=after, limit=CHUNK)
+        sum_.add_sums(rows)
+        if rows:
+            after = (rows[-1]["block"], rows[-1]["hour"])
+            next_block = rows[-1]["block"] + 1
+        if len(rows) < CHUNK:
+            break
+    for block in unsummed:
+        if block < next_block:
+            await _add_rows(models, message, sum_, block, block + 1)
+    await _add_rows(models, message, sum_, next_block, None)
+
+
+async def _add_rows(models: ReadModels, message: Key, sum_: _Sum, first: int, last: int | None) -> None:
+    """What HOURS has from one block up to another, or to the end."""
+    after: Key = (first * WINDOWS - 1,)
+    before: Key | None = None if last is None else (last * WINDOWS,)
+    while True:
+        rows = await models.range(HOURS, message, after=after, before=before, limit=CHUNK)
+        sum_.add(rows)
         if len(rows) < CHUNK:
             return
-        after = (rows[-1]["hour"], rows[-1]["window"])
+        after = (rows[-1]["window"], rows[-1]["hour"])
 
 
-def _sum(rows: list[Row], start: datetime, end: datetime, found: dict[datetime, Counter[str]]) -> None:
-    first = hour_of(start)
-    for hour, of_hour in groupby(rows, key=itemgetter("hour")):
-        if not first <= hour < end:
-            continue
-        counts = found.setdefault(hour, Counter())
-        for packed, times in Counter(chain.from_iterable(map(_cells_of, of_hour))).items():
-            for name, number in _unpacked(packed or 0):
-                counts[name] += number * times
+async def _unsummed(models: ReadModels) -> list[int]:
+    rows = await models.range(UNSUMMED, ("",), limit=UNSUMMED_MAX)
+    return [row["block"] for row in rows]
 
 
 async def messages_of(

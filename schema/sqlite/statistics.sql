@@ -4,8 +4,8 @@
 CREATE TABLE IF NOT EXISTS "message_hours" (
     "realm" TEXT NOT NULL,
     "message" BLOB NOT NULL,
-    "hour" INTEGER NOT NULL,
     "window" INTEGER NOT NULL,
+    "hour" INTEGER NOT NULL,
     "at00" INTEGER,
     "at00__at" INTEGER NOT NULL DEFAULT 0,
     "at01" INTEGER,
@@ -136,7 +136,39 @@ CREATE TABLE IF NOT EXISTS "message_hours" (
     "at63__at" INTEGER NOT NULL DEFAULT 0,
     row__at INTEGER NOT NULL DEFAULT 0,
     row__gone INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY ("realm", "message", "hour", "window")
+    PRIMARY KEY ("realm", "message", "window", "hour")
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS "message_blocks" (
+    "realm" TEXT NOT NULL,
+    "message" BLOB NOT NULL,
+    "block" INTEGER NOT NULL,
+    "hour" INTEGER NOT NULL,
+    "delivered" INTEGER,
+    "delivered__at" INTEGER NOT NULL DEFAULT 0,
+    "not_delivered" INTEGER,
+    "not_delivered__at" INTEGER NOT NULL DEFAULT 0,
+    "billable_sends" INTEGER,
+    "billable_sends__at" INTEGER NOT NULL DEFAULT 0,
+    "clicks" INTEGER,
+    "clicks__at" INTEGER NOT NULL DEFAULT 0,
+    "received" INTEGER,
+    "received__at" INTEGER NOT NULL DEFAULT 0,
+    "action_click" INTEGER,
+    "action_click__at" INTEGER NOT NULL DEFAULT 0,
+    row__at INTEGER NOT NULL DEFAULT 0,
+    row__gone INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY ("realm", "message", "block", "hour")
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS "unsummed_blocks" (
+    "realm" TEXT NOT NULL,
+    "block" INTEGER NOT NULL,
+    "passed" INTEGER,
+    "passed__at" INTEGER NOT NULL DEFAULT 0,
+    row__at INTEGER NOT NULL DEFAULT 0,
+    row__gone INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY ("realm", "block")
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS "message_children" (

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from domain.delivery import OutcomeSlice, Receipt, Result
 from domain.outcome import Accepted
-from domain.recorded import DELIVERY, Recorded
-from projections.statistics import Statistics, hours_of, total
+from domain.recorded import DELIVERY, Checkpoint, Recorded
+from processes.blocks import OpenBlock
+from projections.port import Put, Write
+from projections.statistics import BLOCK, BLOCKS, HOURS, UNSUMMED, Statistics, hours_of, total
+from tests.memory.read_models import MemoryReadModels
 from tests.unit.projections.histories import projected
 
 MESSAGE = UUID(int=7)
@@ -65,3 +70,69 @@ def test_more_at_once_than_a_cell_can_hold_is_no_number_at_all() -> None:
     with pytest.raises(ValueError, match="too many"):
         list(Statistics().project(recorded(1, outcome(131_072, at), at)))
     assert list(Statistics().project(recorded(1, outcome(131_071, at), at)))
+
+
+class Seen(MemoryReadModels):
+    """Counts the rows of neighbours that are read."""
+
+    rows_read = 0
+
+    async def range(self, table: Any, *given: Any, **more: Any) -> list[Any]:
+        rows = await super().range(table, *given, **more)
+        self.rows_read += len(rows) if table is HOURS else 0
+        return rows
+
+
+def summed(facts: Sequence[Recorded], *, is_whole: bool = True) -> Seen:
+    """Read models that were given these facts in batches, with the sums of finished blocks."""
+    rng, models, statistics = Random(7), Seen(), Statistics()
+    block = OpenBlock(statistics, 0)
+    block.is_whole = is_whole
+    rest = list(facts)
+    while rest:
+        size = rng.randrange(1, 60)
+        batch, rest = rest[:size], rest[size:]
+        writes: list[Write] = [write for fact in batch for write in statistics.project(fact)]
+        models.apply([*writes, *block.sums(writes, batch[-1].position)])
+        block.keep(writes, batch[-1].position)
+    return models
+
+
+def clicks_over(blocks: int) -> list[Recorded]:
+    """Clicks and slices at positions all over some blocks, the first and last position of one among them."""
+    rng, facts = Random(11), []
+    edges = {BLOCK - 1, BLOCK, 2 * BLOCK - 1, 2 * BLOCK}
+    for position in sorted({*rng.sample(range(1, blocks * BLOCK), 900), *edges}):
+        at = datetime(2026, 1, 1, rng.randrange(4), tzinfo=UTC)
+        click = Receipt("main", MESSAGE, "webpush", None, None, "clicked", at)
+        facts.append(recorded(position, outcome(3, at) if rng.random() < 0.5 else click, at))
+    return facts
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("hours", [(0, 24), (1, 3), (3, 3)])
+async def test_sums_of_blocks_say_what_their_rows_say(is_whole: bool, hours: tuple[int, int]) -> None:
+    """Whatever hours are asked for, also when a block could not be summed; finished blocks' rows are not read."""
+    facts = clicks_over(5)
+    span = [SPAN[0] + timedelta(hours=hour) for hour in hours]
+    plain, models = projected((Statistics(),), facts), summed(facts, is_whole=is_whole)
+    expected = await hours_of(plain, "main", MESSAGE, span[0], span[1])
+    assert await hours_of(models, "main", MESSAGE, span[0], span[1]) == expected
+    assert bool(await models.range(UNSUMMED, ("",))) is not is_whole
+    in_open_block = sum(1 for fact in facts if fact.position >= 4 * BLOCK)
+    in_first_block = sum(1 for fact in facts if fact.position < BLOCK)
+    assert models.rows_read <= in_open_block + (0 if is_whole else in_first_block)
+
+
+async def test_sums_that_are_not_those_of_their_rows_are_found() -> None:
+    """A rebuild with such a block is not offered."""
+    facts, statistics = clicks_over(3), Statistics()
+    models = summed(facts)
+    generation = models.generation("statistics")
+    checkpoint = Checkpoint(DELIVERY, facts[-1].position, "epoch-1")
+    await generation.apply([], [checkpoint])
+    assert await statistics.check(generation) == []
+    row = (await models.range(BLOCKS, ("main", MESSAGE)))[0]
+    key = ("main", MESSAGE, row["block"], row["hour"])
+    models.apply([Put(BLOCKS, key, {"clicks": row["clicks"] + 1}, 10 * BLOCK)])
+    assert await statistics.check(generation) == ["the sums of blocks are not those of their rows"]
