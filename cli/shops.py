@@ -49,8 +49,8 @@ def res_service(exchange: Exchange) -> Role:
     settings, log = exchange.session.settings, exchange.log
     door = make_door(settings, Verifier(FileKeys(exchange.session.keyring.jwt), now_s=time.time))
 
-    async def publish(shop: UUID, body: bytes, topic: str, context: Context) -> int:
-        return await exchange.shops.publish(shop, body, topic=topic, context=context)
+    async def publish(shop: UUID, body: bytes, topic: str, context: Context, claim: str) -> int:
+        return await exchange.shops.publish(shop, body, topic=topic, context=context, claim=claim)
 
     async def run(stop: Stop) -> None:
         async with request_bus(log.js.connection) as bus:

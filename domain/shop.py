@@ -131,6 +131,14 @@ def topic_of(message: ShopMessage) -> str:
     return "shop.message.v1" if isinstance(message, Addressed) else "shop.update.v1"
 
 
+def claim_of(uid: str, message: ShopMessage, key: str) -> str:
+    """What a caller's Idempotency-Key claims, by whatever way the message comes; "" without a key.
+
+    No two callers claim the same, whatever stands in their names and keys.
+    """
+    return f"{topic_of(message)}|{message.shop_id}|{len(uid)}|{uid}|{key}" if key else ""
+
+
 def plain(amount: Decimal) -> Decimal:
     """The same amount, written without an exponent and without idle zeros."""
     text = format(amount, "f")

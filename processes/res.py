@@ -3,7 +3,8 @@
 Serves the RES service protocol 1.2 (https://resgate.io/docs/specification/res-service-protocol/): get, access, call
 and auth requests for `updates.store.<id>`, add and remove events, and system.reset whenever events may have been
 lost. Answers and events of one shop must leave in one order, so one process at a time has the lease to give them;
-any number stand by, and all of them answer calls. Never decides who is who: `admit` does.
+any number stand by, answer calls, and gets while the holder does not (processes.res_standby). Never decides who is
+who: `admit` does.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 import structlog
+from msgspec import Meta
 
 from domain.context import Caller, Context
-from domain.errors import Invalid, MsgxcError, Unavailable
+from domain.errors import ClaimMismatch, Invalid, MsgxcError, Unavailable
 from domain.recorded import SHOPS, Checkpoint, Recorded
 from domain.shop import (
     Addressed,
@@ -30,12 +32,14 @@ from domain.shop import (
     assert_addressed_to,
     assert_may_read,
     assert_may_write,
+    claim_of,
     encode,
     topic_of,
 )
 from processes.port import Log, Poison
 from processes.res_port import Admit, Bus, Known, Lease, Publish, Reply, Unwatch
 from processes.res_rings import LAST, Item, Ring
+from processes.res_standby import EVERY, HOLDER, Standby
 from processes.watermark import Watermark
 from projections import shop_queries, shops
 from projections.port import ReadModels
@@ -70,6 +74,12 @@ class _Request(msgspec.Struct):
     query: str = ""
     params: msgspec.Raw = msgspec.Raw(b"null")
     header: dict[str, list[str]] = {}
+
+
+class _Keyed(msgspec.Struct):
+    """Beside the fields of a call's message: the Idempotency-Key of the HTTP call, since RES calls have no headers."""
+
+    idempotency_key: Annotated[str, Meta(pattern="^[!-~]{0,255}$")] | None = None
 
 
 class _Login(msgspec.Struct):
@@ -115,13 +125,14 @@ class ResService:
         self._rings: OrderedDict[UUID, Ring] = OrderedDict()
         self._ends_s: OrderedDict[str, float] = OrderedDict()
         self._reset = asyncio.Event()
+        self._standby = Standby(bus, self.handle)
         self.position = 0
         self.is_serving = False
 
     async def run(self) -> None:
         unwatch = await self._bus.watch(CALLS, self.handle, group=GROUP)
         try:
-            while await self._lease.take():
+            while await self._stand_by():
                 self.is_serving = True
                 try:
                     if await self._serve():
@@ -132,6 +143,11 @@ class ResService:
         finally:
             await unwatch()
 
+    async def _stand_by(self) -> bool:
+        """Until the lease is ours; False once we are to stop."""
+        async with self._standby.watching(WATCHES, group=GROUP):
+            return await self._lease.take()
+
     async def _serve(self) -> bool:
         """As the one that holds the lease. True when the log is drained, False when the lease is lost."""
         self._rings.clear()
@@ -140,7 +156,7 @@ class ResService:
         forget = self._bus.on_reconnect(self._reset.set)
         unwatches: list[Unwatch] = []
         try:
-            for subject in WATCHES:
+            for subject in (*WATCHES, HOLDER):
                 unwatches += [await self._bus.watch(subject, self._handle_as_holder)]
             # Whatever the holder before us did not tell is in what gateways now ask for.
             self._reset.set()
@@ -197,16 +213,23 @@ class ResService:
                 return await self._call(_shop(names[:-1]), names[-1], request)
             case "auth":
                 return await self._sign_in(names[-1], request)
+            case "msgxc":
+                return b""  # HOLDER: that we answer is the answer
             case _:
                 raise _NOT_FOUND
 
     async def _get(self, shop: UUID, request: _Request, reply: Reply) -> None:
         if request.query:
             raise Refusal("system.invalidQuery", "Invalid query")
+        if not self.is_serving:
+            passing = await self._loaded(shop, Ring(), await self._log.end(SHOPS))
+            if not self.is_serving:  # still
+                await reply(passing.result())
+                return
         ring = await self._ring(shop)
         async with ring.lock:
             if not ring.is_loaded:
-                await self._load(shop, ring)
+                await self._loaded(shop, ring, self.position)
             if self._rings.get(shop) is not ring:
                 raise Unavailable("ask again")  # given up meanwhile: no event would follow this answer
             # Within the lock: an event must not overtake the answer that it builds on.
@@ -220,10 +243,10 @@ class ResService:
             await self._bus.send("system.reset", _encode({"resources": [_resource(given_up)]}))
         return ring
 
-    async def _load(self, shop: UUID, ring: Ring) -> None:
-        """What comes meanwhile is put into the ring by `_take`."""
+    async def _loaded(self, shop: UUID, ring: Ring, position: int) -> Ring:
+        """With what there was at a position; what comes meanwhile is put into the ring by `_take`."""
         try:
-            await self._watermark.passed((shops.NAME,), SHOPS, self.position, timeout_s=LOAD_S_MAX)
+            await self._watermark.passed((shops.NAME,), SHOPS, position, timeout_s=LOAD_S_MAX)
         except TimeoutError:
             raise Unavailable("the read models are behind") from None
         newest = shop_queries.Window(newest_first=True)
@@ -231,6 +254,7 @@ class ResService:
         for row in reversed(rows):
             ring.add(Item(row["created_us"], row["position"], row["body"].encode()))
         ring.is_loaded = True
+        return ring
 
     async def _take(self, fact: Recorded | Poison) -> None:
         """A new message: into its ring, and to the gateways that mirror it."""
@@ -286,7 +310,9 @@ class ResService:
         assert_may_write(caller, shop)
         assert_addressed_to(shop, message)
         context = Context(realm=caller.realm, actor=caller.uid)
-        await self._publish(shop, encode(message), topic_of(message), context)
+        key = msgspec.json.decode(request.params, type=_Keyed).idempotency_key or ""
+        claim = claim_of(caller.uid, message, key)
+        await self._publish(shop, encode(message), topic_of(message), context, claim)
         return _encode({"result": {"status": f"Message sent to shop ID {shop}"}})
 
     async def _sign_in(self, method: str, request: _Request) -> bytes:
@@ -306,7 +332,7 @@ class ResService:
 
     async def _note_end(self, cid: str, known: Known) -> None:
         """When to take the connection's token back."""
-        if not _CID.fullmatch(cid) or known.expires_at_s == math.inf:
+        if not self.is_serving or not _CID.fullmatch(cid) or known.expires_at_s == math.inf:
             return
         self._ends_s.pop(cid, None)
         if len(self._ends_s) >= CONNECTIONS_MAX:
@@ -332,7 +358,7 @@ class ResService:
             self._reset.clear()
             if not self._lease.is_held:
                 continue
-            every = [_resource_pattern()]
+            every = [EVERY]
             try:
                 await self._bus.send("system.reset", _encode({"resources": every, "access": every}))
             except Unavailable:
@@ -354,10 +380,6 @@ def _resource(shop: UUID) -> str:
     return f"updates.store.{shop}"
 
 
-def _resource_pattern() -> str:
-    return "updates.store.>"
-
-
 def _may(assert_may: Callable[[Caller, UUID], None], caller: Caller, shop: UUID) -> bool:
     try:
         assert_may(caller, shop)
@@ -368,7 +390,7 @@ def _may(assert_may: Callable[[Caller, UUID], None], caller: Caller, shop: UUID)
 
 def _as_refusal(error: MsgxcError) -> Refusal:
     match error:
-        case Invalid():
+        case Invalid() | ClaimMismatch():
             return Refusal("system.invalidParams", error.detail, {"field": error.field})
         case Unavailable():
             return Refusal("system.internalError", error.detail)

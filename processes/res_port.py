@@ -28,6 +28,10 @@ class Bus(Protocol):
 
     async def send(self, subject: str, payload: bytes) -> None: ...
 
+    async def is_answered(self, subject: str, *, timeout_s: float) -> bool:
+        """Whether anybody answers an empty request in time; at once where nobody watches the subject."""
+        ...
+
     def on_reconnect(self, call: Callable[[], None]) -> Callable[[], None]: ...
 
 
@@ -60,4 +64,5 @@ class Known(Protocol):
 
 
 Admit = Callable[[str | None], Awaitable[Known]]
-Publish = Callable[[UUID, bytes, str, Context], Awaitable[int]]
+Publish = Callable[[UUID, bytes, str, Context, str], Awaitable[int]]
+"""(shop, body, topic, context, claim), as api.ezout.port.ShopLog has it."""

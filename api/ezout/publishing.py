@@ -22,6 +22,7 @@ from domain.shop import (
     Update,
     assert_addressed_to,
     assert_may_write,
+    claim_of,
     encode,
     topic_of,
 )
@@ -55,8 +56,7 @@ async def _send(call: Call[Any, None], message: ShopMessage) -> Answer:
     body = encode(message)
     if len(body) > MESSAGE_BYTES_MAX:
         raise TooLarge(f"a shop's message has at most {MESSAGE_BYTES_MAX:,} bytes", field="body")
-    key = call.idempotency_key
-    claim = f"{call.caller.uid}|{call.route}|{message.shop_id}|{key}" if key else ""
+    claim = claim_of(call.caller.uid, message, call.idempotency_key)
     await shops_of(call.parts).log.publish(
         message.shop_id, body, topic=topic_of(message), context=call.context, claim=claim
     )

@@ -13,10 +13,13 @@ import structlog
 
 from domain.errors import Unavailable
 from infra.nats.connection import Connection
-from infra.nats.frames import Frame
+from infra.nats.frames import Frame, status_of
 
 REQUESTS_MAX = 256
 """Under way at once; further ones are dropped, and whoever asked asks again after its time-out."""
+
+NOBODY_THERE = 503
+"""What the server itself says to a request that nobody watches for."""
 
 log = structlog.get_logger()
 
@@ -61,6 +64,13 @@ class RequestBus:
 
     async def send(self, subject: str, payload: bytes) -> None:
         await self._connection.tell(subject, payload)
+
+    async def is_answered(self, subject: str, *, timeout_s: float) -> bool:
+        try:
+            frame = await self._connection.ask(subject, timeout_s=timeout_s)
+        except Unavailable:
+            return False
+        return status_of(frame.headers) != NOBODY_THERE
 
     def on_reconnect(self, call: Callable[[], None]) -> Callable[[], None]:
         return self._connection.on_reconnect(call)

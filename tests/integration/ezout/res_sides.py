@@ -68,8 +68,8 @@ async def serving(fair: Market, log: JetStreamLog | None = None) -> AsyncIterato
     log = log or fair.log
     door = JwtDoor(Verifier(fair.keys, now_s=time.time))
 
-    async def publish(shop: UUID, body: bytes, topic: str, context: Context) -> int:
-        return await fair.shops.publish(shop, body, topic=topic, context=context)
+    async def publish(shop: UUID, body: bytes, topic: str, context: Context, claim: str) -> int:
+        return await fair.shops.publish(shop, body, topic=topic, context=context, claim=claim)
 
     async with request_bus(log.js.connection) as bus:
         service = ResService(

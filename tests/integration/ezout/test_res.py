@@ -323,6 +323,90 @@ async def test_of_many_processes_one_answers_and_a_lost_one_is_replaced_within_s
         assert time.monotonic() - began_s < LEASE_S / 2
 
 
+async def test_a_standby_answers_at_once_while_nobody_holds_the_lease(own_server: NatsServer) -> None:
+    """The holder dies: gets and access questions are answered in no time, long before another one takes over.
+
+    What it answers then is taken back as soon as there is a holder, and the mirror has no gap and no repeat.
+    """
+    async with (
+        proxy_to(int(own_server.url.rpartition(":")[2])) as proxy,
+        open_log(log_config(own_server), master_key=MASTER_KEY) as log,
+        open_log(log_config(own_server, url=proxy.url), master_key=MASTER_KEY) as behind,
+        market(log) as fair,
+        gateway(own_server) as heard,
+        serving(fair, behind) as first,
+    ):
+        assert (await heard.event())[0] == "system.reset"
+        async with serving(fair) as second, serving(fair) as third:
+            shop = some_shop()
+            await fair.sent(2, shop=shop)
+            proxy.cut(refuse=True)
+            began_s = time.monotonic()
+            mirror = await heard.collection(shop)
+            allowed = await heard.ask(f"access.updates.store.{shop}", token={"jwt": merchant(shop)})
+            signed_in = await heard.ask("auth.updates.login", cid="c9", params={"token": merchant(shop)})
+            took_s = time.monotonic() - began_s
+            assert (mirror, allowed["result"]["get"], signed_in) == ([0, 1], True, {"result": None})
+            assert took_s < 1
+            assert (second.is_serving, third.is_serving) == (False, False)
+            assert await _answers(heard, f"get.updates.store.{shop}") == 1
+            await fair.sent(2, shop=shop, start=2)
+            assert await _mirror(heard, shop, mirror, until=[0, 1, 2, 3]) >= 1
+            assert second.is_serving != third.is_serving
+            assert not first.is_serving
+
+
+async def test_a_holder_that_hangs_for_a_moment_is_asked_again(own_server: NatsServer) -> None:
+    """A standby speaks for it meanwhile; then gateways are told to ask the holder, whose events go on."""
+    async with (
+        proxy_to(int(own_server.url.rpartition(":")[2])) as proxy,
+        open_log(log_config(own_server), master_key=MASTER_KEY) as log,
+        open_log(log_config(own_server, url=proxy.url), master_key=MASTER_KEY) as behind,
+        market(log) as fair,
+        gateway(own_server) as heard,
+        serving(fair, behind) as first,
+    ):
+        assert (await heard.event())[0] == "system.reset"
+        async with serving(fair):
+            shop = some_shop()
+            await fair.sent(2, shop=shop)
+            proxy.hold_answers()
+            mirror = await heard.collection(shop)
+            proxy.release_answers()
+            assert mirror == [0, 1]
+            async with asyncio.timeout(PATIENCE_S):
+                while await heard.event() != (
+                    "system.reset",
+                    {"resources": [f"updates.store.{shop}"], "access": [f"updates.store.{shop}"]},
+                ):
+                    pass
+            assert first.is_serving
+            mirror = await heard.collection(shop)
+            await fair.sent(2, shop=shop, start=2)
+            assert await _mirror(heard, shop, mirror, until=[0, 1, 2, 3]) == 0
+
+
+async def test_a_call_with_a_key_is_carried_out_once(scene: Scene) -> None:
+    """Repeated, it is one update, without the key in it; another message under the same key is refused."""
+    shop = some_shop()
+    by = {"token": {"jwt": merchant(shop)}}
+    said = update(shop_id=str(shop))
+    for params in (said, said):
+        answer = await scene.gateway.ask(
+            f"call.updates.store.{shop}.publish", **by, params={**params, "idempotency_key": "k-1"}
+        )
+        assert "result" in answer, answer
+    stored = await scene.fair.shops.since(shop, 0, 10)
+    assert len(stored) == 1
+    assert b"idempotency" not in stored[0][1]
+    for key, params in (("k-1", {**said, "product_id": 9}), ("a key", said), ("k" * 256, said)):
+        refused = await scene.gateway.ask(
+            f"call.updates.store.{shop}.publish", **by, params={**params, "idempotency_key": key}
+        )
+        assert refused["error"]["code"] == "system.invalidParams", refused
+    assert len(await scene.fair.shops.since(shop, 0, 10)) == 1
+
+
 async def _answers(heard: Gateway, subject: str) -> int:
     """How many answer: nobody who answers late is missed, since its answer comes before the next question's."""
     found: list[Frame] = []

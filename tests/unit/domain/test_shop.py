@@ -22,6 +22,7 @@ from domain.shop import (
     assert_addressed_to,
     assert_may_read,
     assert_may_write,
+    claim_of,
     decode,
     encode,
     plain,
@@ -238,3 +239,18 @@ def test_a_token_reaches_the_shops_it_names_and_no_other(caller: Caller, reads: 
         else:
             with pytest.raises(Forbidden):
                 assert_may(caller, SHOP)
+
+
+def test_no_two_callers_claim_the_same() -> None:
+    """Whatever stands in names and keys: a key of one is no key of another, of another shop or another kind."""
+    shop, other = UUID(int=1), UUID(int=2)
+    messages = [
+        Addressed(shop_id=shop, data=1),
+        Addressed(shop_id=other, data=1),
+        msgspec.json.decode(json.dumps(BODY), type=Update),
+    ]
+    head = f"shop.message.v1|{shop}"
+    uids, keys = ("a", "a|b", f"a|{head}|1|a"), ("k", "b|k", f"{head}|1|a|k")
+    claims = [claim_of(uid, message, key) for uid in uids for message in messages for key in keys]
+    assert len(set(claims)) == len(claims)
+    assert claim_of("a", messages[0], "") == ""
