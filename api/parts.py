@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from api.auth import Verifier
 from api.emarsys.port import Resolutions, SignalSink
+from api.emarsys.proofs import Proofs
 from api.emarsys.tokens import Tokens
 from api.ezout.parts import Shops
 from api.limits import LocalCounter, RateLimit
@@ -50,7 +51,7 @@ class Parts:
 
     shops, domains: the EzOut and the doppler contract are served where they are there. providers: whose reports are
     believed. leaving_key: what the links in mails are made with (domain.leaving). tokens: what devices carry. vapid:
-    who apps are to browsers.
+    who apps are to browsers. proofs: what devices' headers have proved.
     """
 
     bus: Bus
@@ -71,6 +72,7 @@ class Parts:
     clock: Callable[[], datetime]
     now_s: Callable[[], float] = time.time
     counter: RateCounter = field(default_factory=LocalCounter)
+    proofs: Proofs = field(default_factory=Proofs)
     probes: Sequence[Probe] = ()
     metrics: Metrics = field(default_factory=Metrics)
     settings: Settings = field(default_factory=Settings)

@@ -22,7 +22,7 @@ from api.emarsys.tokens import STATE_HEADER
 from api.endpoint import STATUS
 from api.hanging_up import HUNG_UP, hang_up
 from api.parts import Parts
-from api.route import Answer, Call, Header
+from api.route import Answer, Call
 from domain.app_settings import EventAction
 from domain.device_actions import STARTS, actions_for, has_effect
 from domain.errors import Unauthenticated, Unavailable
@@ -103,14 +103,13 @@ async def take(call: Call[Batch, None]) -> Answer:
     """204 when there is nothing to tell the device."""
     visitor, batch = call.visitor, call.body
     client, contact = client_of(visitor), contact_of(visitor)
-    state = state_header(call)
     if visitor.contact is not None and visitor.contact.disabled:
         # Nobody wants them; the device is not to send them again either.
-        return Answer(b"", 204, headers=state)
+        return Answer(b"", 204)
     if not batch.is_empty:
         await _append(call, client, contact)
     value = await _answer(call, client)
-    return Answer(b"", 204, headers=state) if value is None else Answer(value, headers=state)
+    return Answer(b"", 204) if value is None else Answer(value)
 
 
 async def _append(call: Call[Batch, None], client: UUID, contact: UUID | None) -> None:
@@ -166,10 +165,9 @@ def _campaigns(matching: Iterable[EventAction]) -> tuple[ActionCampaign, ...] | 
 
 def client_of(visitor: Visitor) -> UUID:
     """Raises Unauthenticated: a client id alone is a word that anybody can say."""
-    if visitor.state is not None:
-        return visitor.state.client
-    if visitor.contact is not None and visitor.contact.client is not None:
-        return visitor.contact.client
+    client = visitor.client
+    if client is not None:
+        return client
     raise Unauthenticated("send the client state or a contact token", field=STATE_HEADER)
 
 
@@ -178,15 +176,6 @@ def contact_of(visitor: Visitor) -> UUID | None:
     if visitor.contact is not None:
         return visitor.contact.contact
     return visitor.state.contact if visitor.state is not None else None
-
-
-def state_header(call: Call[Any, Any]) -> tuple[Header, ...]:
-    """The state that the device sent, under the newest key; a device that sent none has it from its registration."""
-    visitor: Visitor = call.visitor
-    if visitor.state is None:
-        return ()
-    signed = call.parts.tokens.renewed(visitor.state, visitor.state_text)
-    return ((visitor.contract.state_header, signed.encode()),)
 
 
 __all__ = ["BODY_BYTES_MAX", "CampaignsAnswer", "EventsAnswer", "EventsBody", "EventsV3", "EventsV5", "take"]

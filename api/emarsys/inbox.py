@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from api.emarsys.batches import ClickItem
 from api.emarsys.door import Visitor
-from api.emarsys.events import client_of, contact_of, state_header
+from api.emarsys.events import client_of, contact_of
 from api.freshness import WAIT_S_MAX
 from api.route import Answer, Call
 from domain.device_actions import MESSAGE_ID, TAG, TAG_ADD, TAG_REMOVE, tagged
@@ -181,7 +181,7 @@ VERSION = "1.0"
 
 async def v3_inbox(call: Call[None, None]) -> Answer:
     items = await _items(call, limit=V3_ITEMS_MAX)
-    return Answer(InboxAnswer([_v3_item(each) for each in items]), headers=state_header(call))
+    return Answer(InboxAnswer([_v3_item(each) for each in items]))
 
 
 async def messages(call: Call[None, EmbeddedQuery]) -> Answer:
@@ -191,18 +191,16 @@ async def messages(call: Call[None, EmbeddedQuery]) -> Answer:
     named = {each["id"]: each["text"] for item in items for each in inbox.categories_of(item.row)}
     categories = [Category(id, text) for id, text in named.items()]
     found = [_v4_item(each) for each in items]
-    return Answer(
-        EmbeddedAnswer(VERSION, V4_PAGE, EmbeddedMeta(categories), found), headers=state_header(call)
-    )
+    return Answer(EmbeddedAnswer(VERSION, V4_PAGE, EmbeddedMeta(categories), found))
 
 
 async def badge_count(call: Call[None, None]) -> Answer:
     items = await _items(call, limit=BADGE_MAX, unopened=True)
-    return Answer(BadgeCount(VERSION, len(items)), headers=state_header(call))
+    return Answer(BadgeCount(VERSION, len(items)))
 
 
-async def meta(call: Call[None, None]) -> Answer:
-    return Answer(MetaAnswer(VERSION, Labels()), headers=state_header(call))
+async def meta(_call: Call[None, None]) -> Answer:
+    return Answer(MetaAnswer(VERSION, Labels()))
 
 
 async def tags(call: Call[list[TagUpdate], None]) -> Answer:
@@ -230,21 +228,21 @@ async def tags(call: Call[list[TagUpdate], None]) -> Answer:
         }
         for update, _ in taken
     ]
-    return Answer(TagsAnswer(VERSION, len(changes), changes), headers=state_header(call))
+    return Answer(TagsAnswer(VERSION, len(changes), changes))
 
 
 async def inline(call: Call[InlineBody, None]) -> Answer:
     if call.body.clicks:
         await _append(call, clicks=tuple(each.read() for each in call.body.clicks))
     found = [InlineMessage(view, html, str(item.message)) for view, html, item in await _inline(call)]
-    return Answer(InlineAnswer(found), headers=state_header(call))
+    return Answer(InlineAnswer(found))
 
 
 async def inline_v5(call: Call[InlineBody, None]) -> Answer:
     found = [
         InlineMessageV5(view, INLINE, html, item.message.hex) for view, html, item in await _inline(call)
     ]
-    return Answer(InlineAnswerV5(found), headers=state_header(call))
+    return Answer(InlineAnswerV5(found))
 
 
 async def _inline(call: Call[InlineBody, None]) -> list[tuple[str, str, Item]]:

@@ -20,11 +20,7 @@ def note_failure(call: Call[Any, Any], status: int, took_s: float) -> None:
 def note(call: Call[Any, Any], status: int, took_s: float) -> None:
     """api.route.Noted. A call that nobody can be held to is in the metrics alone."""
     visitor = call.visitor
-    client = call.client
-    if client is None and visitor.state is not None:
-        client = visitor.state.client
-    if client is None and visitor.contact is not None:
-        client = visitor.contact.client
+    client = call.client or visitor.client
     if client is None:
         return
     call.parts.signals.note(

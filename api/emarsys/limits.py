@@ -6,8 +6,6 @@ anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from api.port import RateCounter
 from api.route import Header
 from domain.app import AppFacts
@@ -40,17 +38,20 @@ def take(counter: RateCounter, now_s: float, app: AppFacts, caller: str, address
     caller: the client as proven, or what nobody else can be. What one limit refuses is not counted against the next:
     else a single address could use up what all of an app's devices have.
     """
-    limits, of = app.settings.rate_limits, app.id.hex
-    window, counted = int(now_s) // WINDOW_S, list[Counted]()
+    limits, of, second = app.settings.rate_limits, app.code, int(now_s)
+    window, nearest, left = second // WINDOW_S, None, 0
     for whose, limit, key in (
         ("address", limits.address_per_minute, f"sdk|a|{of}|{address}"),
         ("client", limits.client_per_minute, f"sdk|c|{of}|{caller}"),
         ("app", limits.app_per_minute, f"sdk|p|{of}"),
     ):
-        counted.append((whose, limit, counter.add(key, window)))
-        if counted[-1][2] > limit:
+        count = counter.add(key, window)
+        if nearest is None or limit - count < left:
+            nearest, left = (whose, limit, count), limit - count
+        if left < 0:
             break
-    return _fields(int(now_s), counted)
+    assert nearest is not None
+    return _fields(second, nearest)
 
 
 def take_look_up(counter: RateCounter, now_s: float, address: str) -> list[Header]:
@@ -59,17 +60,17 @@ def take_look_up(counter: RateCounter, now_s: float, address: str) -> list[Heade
     Who looks for apps that there are is hardly ever counted, since one look serves a day of calls.
     """
     count = counter.add(f"sdk|l|{address}", int(now_s) // WINDOW_S)
-    return _fields(int(now_s), (("address", LOOK_UPS_MAX, count),))
+    return _fields(int(now_s), ("address", LOOK_UPS_MAX, count))
 
 
 def take_appless(counter: RateCounter, now_s: float, address: str) -> list[Header]:
     """The same where there is no app: the address alone is counted, whatever merchants it names."""
     count = counter.add(f"sdk|m|{address}", int(now_s) // WINDOW_S)
-    return _fields(int(now_s), (("address", RateLimits().address_per_minute, count),))
+    return _fields(int(now_s), ("address", RateLimits().address_per_minute, count))
 
 
-def _fields(now_s: int, counted: Sequence[Counted]) -> list[Header]:
-    whose, limit, count = min(counted, key=_left)
+def _fields(now_s: int, counted: Counted) -> list[Header]:
+    whose, limit, count = counted
     reset_s = WINDOW_S - now_s % WINDOW_S
     fields = [
         (b"x-rate-limit-limit", b"%d" % limit),
@@ -79,7 +80,3 @@ def _fields(now_s: int, counted: Sequence[Counted]) -> list[Header]:
     if count > limit:
         raise DeviceLimitExceeded(whose, limit, fields, reset_s=reset_s)
     return fields
-
-
-def _left(counted: Counted) -> int:
-    return counted[1] - counted[2]

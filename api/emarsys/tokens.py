@@ -112,6 +112,10 @@ class Tokens:
             ContactToken,
         )
 
+    def generation(self) -> SigningKeySet:
+        """Another object when what was read before may have lost its worth, or another key signs."""
+        return self._state.jws.generation()
+
     def sign_state(self, state: ClientState, *, held: str = "") -> str:
         """held: the state that the device has just sent and that was read; given back while it says the same.
 

@@ -65,11 +65,17 @@ class FollowedApps:
         self.lookups = Lookups()
         self._known: OrderedDict[UUID, _Remembered] = OrderedDict()
         self._unknown: OrderedDict[UUID, _Remembered] = OrderedDict()
+        self._by_code: dict[str, _Remembered] = {}
         self._flights: Flights[UUID, AppFacts | None] = Flights()
         self._changes = 0
         self._following = False
 
     async def app(self, code: str, *, toll: Toll | None = None) -> AppFacts | None:
+        # Hot path: with every call of a device, whose app is nearly always one of a few. Emptied by any change.
+        known = self._by_code.get(code)
+        if known is not None and known.until_s > self._now_s():
+            self.lookups.note(Level.MEMORY)
+            return known.facts
         if not is_code(code):
             return None
         id = self._ids.app(code)
@@ -78,6 +84,8 @@ class FollowedApps:
             self.lookups.note(Level.MEMORY)
             if remembered.facts is not None:
                 self._known.move_to_end(id)
+                if len(self._by_code) < self._apps_max:
+                    self._by_code[code] = remembered
             return remembered.facts
         if toll is not None and id not in self._flights:
             toll()
@@ -140,6 +148,7 @@ class FollowedApps:
         if not self._following or changes != self._changes:
             return facts
         now_s = self._now_s()
+        self._by_code.clear()
         self._known.pop(id, None)
         self._unknown.pop(id, None)
         if facts is None:
@@ -151,12 +160,14 @@ class FollowedApps:
     def _drop(self, id: UUID) -> None:
         self._changes += 1
         self._flights.part(id)
+        self._by_code.clear()
         self._known.pop(id, None)
         self._unknown.pop(id, None)
 
     def _forget_all(self) -> None:
         """What was read over a connection that broke may have changed unseen."""
         self._changes += 1
+        self._by_code.clear()
         self._known.clear()
         self._unknown.clear()
 
