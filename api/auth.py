@@ -58,7 +58,7 @@ class Verifier:
         if keys is not self._keys:
             # Any change may be a revocation: every token is verified anew.
             self._keys, self._known = keys, {}
-        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        digest = hashlib.blake2b(token.encode("utf-8", "surrogatepass"), digest_size=32).digest()
         known = self._known.get(digest)
         if known is not None:
             if known.expires_at_s > self._now_s():
@@ -98,10 +98,12 @@ class Verifier:
             raise Unauthenticated("ajwt claims are not accepted; send a JWT (docs/adr/0010-no-ajwt.md)")
         try:
             header = jwt.get_unverified_header(token)
-            kid = header.get("kid")
-            key = keys.find(str(header.get("alg")), kid)
-            if key is None:
-                raise Unauthenticated("no key of ours fits the token's alg and kid")
+        except (jwt.PyJWTError, TypeError, ValueError):
+            raise Unauthenticated("the token is no JWT of three parts") from None
+        key = keys.find(str(header.get("alg")), header.get("kid"))
+        if key is None:
+            raise Unauthenticated("no key of ours fits the token's alg and kid")
+        try:
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key.verifier,
@@ -113,10 +115,23 @@ class Verifier:
             raise Unauthenticated("the token has expired; get a new one") from None
         except jwt.MissingRequiredClaimError as error:
             raise Unauthenticated(f"the token needs the claim {error.claim}") from None
-        except (jwt.PyJWTError, OverflowError, TypeError, ValueError):
+        except (jwt.PyJWTError, OverflowError, TypeError, ValueError) as error:
             # The latter escape PyJWT for claims such as an infinite exp.
-            raise Unauthenticated("the token cannot be verified") from None
+            raise Unauthenticated(_why_not(error)) from None
         return claims
+
+
+def _why_not(error: Exception) -> str:
+    """Which check a token failed. What the token says is not repeated."""
+    match error:
+        case jwt.InvalidSignatureError():
+            return "the token's signature is not of the key that it names"
+        case jwt.ImmatureSignatureError():
+            return "the token is not good yet (nbf or iat lies ahead); look at the clocks"
+        case jwt.InvalidAudienceError():
+            return "the token's aud does not name this exchange"
+        case _:
+            return "the token cannot be verified: one of its claims is not what it must be"
 
 
 def bearer(headers: Iterable[tuple[bytes, bytes]]) -> str:

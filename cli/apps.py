@@ -16,7 +16,7 @@ import typer
 
 from cli.console import Failure, note, print_json, print_rows
 from cli.examples import examples
-from cli.session import open_session, run_async
+from cli.session import begun_session, run_async
 from domain.context import DEFAULT_REALM, Context
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ async def _exchange() -> AsyncIterator[Exchange]:
     from cli.bootstrap import open_exchange
     from cli.endpoints import any_endpoint
 
-    session = open_session()
+    session = begun_session()
     async with (
         any_endpoint(session, name=NAME) as endpoint,
         open_exchange(session, endpoint, {}, projecting=False) as exchange,

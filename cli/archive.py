@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 
 from cli.examples import examples
-from cli.session import open_session, run_async
+from cli.session import begun_session, run_async
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at what tills have published.")
 
@@ -59,7 +59,7 @@ def tail(
     from cli.shopreading import Wanted, tail_shop
 
     wanted = Wanted(shop, tuple(action or ()))
-    run_async(tail_shop(open_session(), wanted, lines, follow=follow, as_json=as_json))
+    run_async(tail_shop(begun_session(), wanted, lines, follow=follow, as_json=as_json))
 
 
 @app.command(
@@ -90,4 +90,4 @@ def export(
     from cli.shopreading import Wanted, export_shop
 
     wanted = Wanted(shop, tuple(action or ()), after, before)
-    run_async(export_shop(open_session(), wanted, str(form), out))
+    run_async(export_shop(begun_session(), wanted, str(form), out))

@@ -13,7 +13,7 @@ import typer
 
 from cli.console import Failure
 from cli.examples import examples
-from cli.session import open_session, read_settings, run_async
+from cli.session import begun_session, open_session, read_settings, run_async
 
 BACKUP_EXAMPLES = examples(
     "msgxc backup /backups/monday --keys /vault/msgxc-monday",
@@ -37,7 +37,7 @@ def backup(
             raise Failure(f"{target} is not empty: name a new folder")
     from cli.copies import backup as copy
 
-    run_async(copy(open_session(), folder, keys))
+    run_async(copy(begun_session(), folder, keys))
 
 
 def restore(

@@ -11,7 +11,7 @@ import typer
 
 from cli.console import note, print_json
 from cli.examples import examples
-from cli.session import Session, open_session, run_async
+from cli.session import Session, begun_session, run_async
 from domain.context import DEFAULT_REALM
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def tail(
 
     Of two streams: EVENTS, and DELIVERY, which says what became of messages.
     """
-    run_async(_tail(open_session(), lines, follow, topic or [], stream, _printer(as_json, show_personal)))
+    run_async(_tail(begun_session(), lines, follow, topic or [], stream, _printer(as_json, show_personal)))
 
 
 @app.command(
@@ -65,6 +65,7 @@ def tail(
         "msgxc events show thread:demo",
         "msgxc events show 5c0c9a6e3f7a8d1e9b2a4c6d8e0f1a2b",
         "msgxc events show client:my-app/6f1c2d3e-8f4a-4b1c-9d2e-3f4a5b6c7d8e",
+        "msgxc events show 5c0c9a6e3f7a8d1e9b2a4c6d8e0f1a2b --lines",
         "msgxc events show EVENTS:12 --show-personal",
     )
 )
@@ -76,15 +77,16 @@ def show(
         ),
     ],
     realm: Annotated[str, typer.Option(help="Whose thread or contact.")] = DEFAULT_REALM,
+    lines: Annotated[bool, typer.Option("--lines", help="A line for each fact, not all its fields.")] = False,
     show_personal: Personal = False,
     as_json: Json = False,
 ) -> None:
-    """Everything the log says of one id.
+    """Everything the log says of one id, in the order of time.
 
     Of a thread, contact, client or message, its deliveries included; of a client also the signals that are kept. A
     client that registered again without its client state has an id of its own, which its state names.
     """
-    run_async(_show(open_session(), what, realm, _printer(as_json, show_personal, whole=True)))
+    run_async(_show(begun_session(), what, realm, _printer(as_json, show_personal, whole=not lines)))
 
 
 @app.command(
@@ -114,7 +116,7 @@ def export(
     from cli.export import Wanted, export_facts
 
     wanted = Wanted(str(stream), after, until, tuple(topic or ()), show_personal)
-    run_async(export_facts(open_session(), wanted, str(form), out))
+    run_async(export_facts(begun_session(), wanted, str(form), out))
 
 
 async def _tail(
@@ -125,7 +127,7 @@ async def _tail(
     stream: Stream | None,
     show: Callable[[Fact], None],
 ) -> None:
-    from cli.logreading import STREAMS, follow_all, last_facts, matching, reading
+    from cli.logreading import STREAMS, follow_all, last_facts, matching, moment, reading
 
     streams = (str(stream),) if stream else STREAMS
     matches = matching(topics)
@@ -136,7 +138,7 @@ async def _tail(
             note(
                 f"nothing of {', '.join(topics)}; topics are like message.accepted.v2, or a kind, like message"
             )
-        for fact in sorted(found, key=_moment)[-lines:] if lines else ():
+        for fact in sorted(found, key=moment)[-lines:] if lines else ():
             show(fact)
         if follow:
             await follow_all(log, starts, show, matches)
@@ -153,12 +155,6 @@ async def _show(session: Session, what: str, realm: str, show: Callable[[Fact], 
             fail(f"the log says nothing of {what} in realm {realm}")
         for fact in facts:
             show(fact)
-
-
-def _moment(fact: Fact) -> tuple[str, int]:
-    """Facts of two streams by their time; within one stream the position decides."""
-    at = getattr(fact, "at", None)
-    return (at.isoformat() if at else "", fact.position)
 
 
 def _printer(as_json: bool, personal: bool, *, whole: bool = False) -> Callable[[Fact], None]:

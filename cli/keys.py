@@ -12,7 +12,7 @@ import typer
 
 from cli.console import Failure, note, print_rows
 from cli.examples import examples
-from cli.session import Session, now, open_session, run_async
+from cli.session import Session, begun_session, now, open_session, run_async
 from cli.signing import describe_signing, rotate_signing
 from domain.context import DEFAULT_REALM, Context
 from infra.secrets import add_signing_key, describe, rotate_master_key
@@ -38,10 +38,20 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="JSON.")] = False
 
     With where each is from, and whether only its owner can read it.
     """
-    session = open_session()
+    session = begun_session()
     rows = describe(session.folder, session.keyring, session.settings.keys)
     rows += run_async(describe_signing(session))
     print_rows([msgspec.to_builtins(row) for row in rows], as_json=as_json)
+
+
+@app.command(epilog=examples("MSGXC_DATA_DIR=/srv/msgxc msgxc keys make"))
+def make() -> None:
+    """Make the keys that are missing, and change none.
+
+    msgxc serve does it by itself. Where roles run apart, do it once and give every role the same folder or keys.
+    """
+    session = open_session()
+    note(f"all keys are in {session.folder.keys}")
 
 
 @app.command(epilog=examples("msgxc keys rotate jwt", "msgxc keys rotate sdk", "msgxc keys rotate master"))
@@ -55,7 +65,7 @@ def rotate(which: Annotated[Rotated, typer.Argument(help="Which key.")]) -> None
     master: all stored keys are wrapped anew; msgxc serve must be stopped meanwhile. Where MSGXC_MASTER_KEY is set,
     start every process with former,new, then every process with new,former, then run this. The id key never rotates.
     """
-    session = open_session()
+    session = begun_session()
     if which is Rotated.JWT:
         if session.settings.keys.jwt is not None:
             raise Failure("MSGXC_JWT_KEYS is set: rotate the keys where they are made")
@@ -81,7 +91,7 @@ def erase(
         typer.confirm(
             f"Destroy the key of {uid} in realm {realm}? This cannot be undone", abort=True, err=True
         )
-    run_async(_erase(open_session(), uid, realm))
+    run_async(_erase(begun_session(), uid, realm))
 
 
 async def _rotate_master(session: Session) -> None:

@@ -107,7 +107,7 @@ async def follow_all(
 async def story(log: JetStreamLog, ids: Ids, what: str, realm: str) -> list[Fact]:
     """All facts about what is named: STREAM:POSITION, thread:TID, contact:UID, client:APP/ID, or an id as in subjects.
 
-    A client's are in the order of their times, since two streams have them.
+    In the order of their times, since several streams have them.
     """
     kind, colon, name = what.partition(":")
     if colon and kind.upper() in SHOWN:
@@ -120,7 +120,13 @@ async def story(log: JetStreamLog, ids: Ids, what: str, realm: str) -> list[Fact
     id = _id(ids, kind, name, realm) if colon else _uuid(what)
     facts = list(await log.read(EVENTS, f"evt.*.*.{id.hex}", limit=FACTS_OF_ONE_MAX))
     signals = await log.read(SIGNALS, f"signal.*.*.{id.hex}", limit=FACTS_OF_ONE_MAX)
-    return sorted([*facts, *signals], key=lambda fact: fact.at) + await _deliveries(log, id)
+    return sorted([*facts, *signals, *await _deliveries(log, id)], key=moment)
+
+
+def moment(fact: Fact) -> tuple[str, int]:
+    """Facts of several streams by their time; within one stream the position decides."""
+    at = getattr(fact, "at", None)
+    return (at.isoformat() if at else "", fact.position)
 
 
 async def _deliveries(log: JetStreamLog, message: UUID) -> list[Fact]:

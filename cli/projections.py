@@ -8,7 +8,7 @@ import typer
 
 from cli.console import print_json, print_rows
 from cli.examples import examples
-from cli.session import open_session, run_async
+from cli.session import begun_session, run_async
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after the read models.")
 
@@ -24,7 +24,7 @@ def list_(as_json: Json = False) -> None:
     """Each projection's generations, and what is live."""
     from cli.rebuilding import generations
 
-    print_rows(run_async(generations(open_session())), as_json=as_json)
+    print_rows(run_async(generations(begun_session())), as_json=as_json)
 
 
 @app.command(epilog=examples("msgxc projections lag"))
@@ -32,7 +32,7 @@ def lag(as_json: Json = False) -> None:
     """How many facts each read model is behind the log."""
     from cli.rebuilding import lags
 
-    print_rows(run_async(lags(open_session())), as_json=as_json)
+    print_rows(run_async(lags(begun_session())), as_json=as_json)
 
 
 @app.command(epilog=examples("msgxc projections rebuild deliveries", "msgxc projections rebuild"))
@@ -45,7 +45,7 @@ def rebuild(names: Names = None) -> None:
     """
     from cli.rebuilding import rebuild as run
 
-    run_async(run(open_session(), names or []))
+    run_async(run(begun_session(), names or []))
 
 
 @app.command(epilog=examples("msgxc projections verify", "msgxc projections verify contacts --json"))
@@ -58,7 +58,7 @@ def verify(names: Names = None, as_json: Json = False) -> None:
     """
     from cli.rebuilding import verify as run
 
-    verdicts = run_async(run(open_session(), names or []))
+    verdicts = run_async(run(begun_session(), names or []))
     rows = [
         {
             "projection": verdict.projection,
@@ -83,7 +83,7 @@ def rollback(name: Name) -> None:
     """
     from cli.rebuilding import rollback as run
 
-    run_async(run(open_session(), name))
+    run_async(run(begun_session(), name))
 
 
 def _positions(positions: dict[str, int]) -> str:

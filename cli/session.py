@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -48,6 +48,22 @@ def open_session() -> Session:
     if settings.sdk_keys.is_unset:
         ensure_key(folder.sdk, now=now())
     return Session(settings, folder, open_keyring(folder, settings.keys, now=now()))
+
+
+def begun_session() -> Session:
+    """The same for what looks at an exchange or changes it: ends the command where none was ever started."""
+    settings = read_settings()
+    if not is_begun(settings):
+        no_keys(DataFolder(settings.data_dir))
+    return open_session()
+
+
+def no_keys(folder: DataFolder) -> NoReturn:
+    """End the command: whatever it made or read with keys of its own, nobody would believe."""
+    fail(
+        f"there are no keys in {folder.path} yet: start msgxc serve or msgxc keys make, which make them, "
+        "or set MSGXC_DATA_DIR to where they are"
+    )
 
 
 def now() -> datetime:

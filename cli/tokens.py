@@ -9,9 +9,8 @@ from uuid import UUID
 
 import typer
 
-from cli.console import fail
 from cli.examples import examples
-from cli.session import Session, duration, now, read_settings
+from cli.session import Session, duration, no_keys, now, read_settings
 from domain.context import DEFAULT_REALM
 from infra.datafolder import DataFolder
 from infra.secrets import signing_key
@@ -37,13 +36,17 @@ def token(
     shop: Annotated[
         list[UUID] | None, typer.Option(help="A shop it is for, by its UUID; may be repeated.")
     ] = None,
+    app: Annotated[
+        list[str] | None, typer.Option(help="An app in whose name it may send, by its code; may be repeated.")
+    ] = None,
     service: Annotated[
         bool, typer.Option("--service", help="A service's token: it may publish to any thread.")
     ] = False,
 ) -> None:
     """Print a token, and nothing else.
 
-    The exchange's keys must be there: msgxc serve makes them.
+    The exchange's keys must be there: msgxc serve makes them. Superusers of web domains (claim isSU) sign with keys of
+    their own, see docs/guides/web-domains.md.
     """
     if not uid:
         raise typer.BadParameter("a uid has at least one character", param_hint="--uid")
@@ -51,6 +54,8 @@ def token(
     claims = _claims(uid, role or (), realm, seconds, service=service)
     if shop:
         claims["shops"] = [str(each) for each in shop]
+    if app:
+        claims["apps"] = list(app)
     typer.echo(_signed(claims, dict(signing_key(_keys()))))
 
 
@@ -61,10 +66,7 @@ def _keys() -> Path:
         return settings.keys.jwt
     folder = DataFolder(settings.data_dir)
     if not any(folder.jwt.glob("*.json")):
-        fail(
-            f"there are no keys in {folder.path} yet: start msgxc serve, which makes them, "
-            "or set MSGXC_DATA_DIR or MSGXC_JWT_KEYS to where they are"
-        )
+        no_keys(folder)
     return folder.jwt
 
 

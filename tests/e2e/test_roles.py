@@ -102,7 +102,7 @@ async def site(folder: Path, nats: NatsServer) -> AsyncIterator[Site]:
     async with AsyncExitStack() as opened:
         it = Site(folder, nats, await opened.enter_async_context(Sandbox(folder / "sandbox")))
         opened.push_async_callback(it.client.aclose)
-        it.run("keys", "list")  # makes them
+        it.run("keys", "make")
         for command in ROLES:
             opened.enter_context(it.role(*command))
         async with asyncio.timeout(READY_S_MAX):

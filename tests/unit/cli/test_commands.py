@@ -38,6 +38,7 @@ COMMANDS = (
     "schema check",
     "schema apply",
     "keys list",
+    "keys make",
     "keys rotate",
     "keys erase",
     "apps list",
@@ -115,11 +116,12 @@ def test_a_wrong_setting_ends_with_2_and_one_line() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["events", "tail"], "there is no log in"),
+        (["events", "tail"], "there are no keys in"),
+        (["keys", "list"], "there are no keys in"),
+        (["apps", "list"], "there are no keys in"),
         (["project"], "nothing serves from"),
         (["restore", "nowhere"], "nowhere holds no whole backup"),
-        (["events", "export", "--format", "parquet"], "add --out FOLDER"),
-        (["projections", "verify", "nonsense"], "there is no log in"),
+        (["projections", "verify", "nonsense"], "there are no keys in"),
     ],
 )
 def test_a_failure_ends_with_1_and_one_line(arguments: list[str], says: str) -> None:
@@ -155,15 +157,35 @@ def test_the_version_is_one_line() -> None:
 
 def test_a_token_is_printed_alone() -> None:
     """Nothing but the token on standard output; it says whom it stands for, and for how long."""
-    CliRunner().invoke(app, ["keys", "list"])
+    CliRunner().invoke(app, ["keys", "make"])
     done = _run(
-        "token", "--uid", "ann", "--role", "admin", "--role", "ops", "--realm", "acme", "--ttl", "30m"
+        "token",
+        "--uid",
+        "ann",
+        "--role",
+        "admin",
+        "--role",
+        "ops",
+        "--realm",
+        "acme",
+        "--ttl",
+        "30m",
+        "--app",
+        "A1",
     )
     token = done.stdout.removesuffix("\n")
     assert (done.returncode, done.stderr) == (0, "")
     claims = jwt.decode(token, options={"verify_signature": False})
     assert (claims["sub"], claims["roles"], claims["realm"]) == ("ann", ["admin", "ops"], "acme")
-    assert claims["exp"] - claims["iat"] == 1800
+    assert (claims["exp"] - claims["iat"], claims["apps"]) == (1800, ["A1"])
+
+
+def test_a_table_needs_a_folder() -> None:
+    """Parquet does not go to standard output; the line says what to add."""
+    CliRunner().invoke(app, ["keys", "make"])
+    done = _run("events", "export", "--format", "parquet")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "add --out FOLDER" in done.stderr
 
 
 def test_a_token_needs_keys_that_somebody_believes() -> None:
@@ -171,7 +193,7 @@ def test_a_token_needs_keys_that_somebody_believes() -> None:
     done = _run("token", "--uid", "ann")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("msgxc: there are no keys in ")
-    assert "start msgxc serve, which makes them" in done.stderr
+    assert "start msgxc serve" in done.stderr
     assert not Path(".msgxc").exists()
 
 
