@@ -163,7 +163,7 @@ class Appender:
         else:
             before, lines = _batch(entries)
         connection = self._js.connection
-        if not connection.is_connected:
+        if not connection.is_up:
             await connection.wait_up()
         waiting = await connection.begin(
             last.subject, last.body, lines=lines, before=before, timeout_s=ACK_TIMEOUT_S

@@ -1,9 +1,9 @@
 """A connection to NATS that comes back by itself for ever.
 
-nats-py's client, with three changes: one inbox for all answers, with futures and one timer instead of a task
-each; routes, which hand a subscription's raw frames to a function at once; and nothing that was not sent
-before a disconnect is sent after it, so that a request given up is never carried out later. It knows nothing
-of streams.
+nats-py's client, which logs in, reconnects and pings, on links of our own (link.py), with three changes: one
+inbox for all answers, with futures and one timer instead of a task each; routes, which hand a subscription's raw
+frames to a function at once; and nothing that was not sent before a disconnect is sent after it, so that a request
+given up is never carried out later. It knows nothing of streams.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import secrets
 import ssl
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import msgspec
 import nats.errors
@@ -22,7 +23,8 @@ from nats.aio.subscription import Subscription
 
 from infra.nats.errors import Denied, Disconnected, NoAnswer
 from infra.nats.frames import Frame, publish_frame, status_of
-from infra.nats.parser import Route, RoutingParser
+from infra.nats.link import LinkTransport
+from infra.nats.parser import Route
 
 log = structlog.get_logger()
 
@@ -40,9 +42,6 @@ OPEN_S_MAX = 10.0
 ANSWER_TIMEOUT_S = 5.0
 SWEEP_S = 0.1
 """How often waiting requests are checked for their time-out: this much later than promised at most."""
-
-OUTBOUND_BYTES_MAX = 8 << 20
-"""Beyond this, senders wait for the socket."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,20 +62,23 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 class Waiting:
     """An answer to come: one frame, or several up to one with a status."""
 
-    __slots__ = ("deadline", "done", "frames", "several")
+    __slots__ = ("deadline", "done", "frames")
 
-    def __init__(self, deadline: float, loop: asyncio.AbstractEventLoop, *, several: bool) -> None:
-        self.deadline, self.several = deadline, several
-        self.done: asyncio.Future[list[Frame]] = loop.create_future()
-        self.frames: list[Frame] = []
+    def __init__(self, deadline: float, done: asyncio.Future[list[Frame]], *, several: bool = False) -> None:
+        self.deadline, self.done = deadline, done
+        self.frames: list[Frame] | None = [] if several else None
 
     def take(self, frame: Frame) -> bool:
         """Whether the answer is complete."""
-        self.frames.append(frame)
-        if self.several and not status_of(frame.headers):
-            return False
+        frames = self.frames
+        if frames is None:
+            frames = [frame]
+        else:
+            frames.append(frame)
+            if not status_of(frame.headers):
+                return False
         if not self.done.done():
-            self.done.set_result(self.frames)
+            self.done.set_result(frames)
         return True
 
     def fail(self, error: Exception) -> None:
@@ -94,10 +96,11 @@ class Connection(Client):
     def __init__(self) -> None:
         super().__init__()
         self.generation = 0
-        self._routes: dict[int, Route] = {}
-        self._ps = RoutingParser(self, self._routes)
-        self._waiting: dict[str, Waiting] = {}
-        self._inbox = f"_INBOX.{secrets.token_hex(11)}"
+        self._routes: dict[bytes, Route] = {}
+        self._links = LinkTransport(self._routes)
+        self._transport = self._links
+        self._waiting: dict[bytes, Waiting] = {}
+        self._inbox = f"_INBOX.{secrets.token_hex(11)}."
         self._tokens = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._up = asyncio.Event()
@@ -117,13 +120,11 @@ class Connection(Client):
             reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # seconds; fractions work
             connect_timeout=CONNECT_TIMEOUT_S,
             ping_interval=PING_INTERVAL_S,
-            pending_size=OUTBOUND_BYTES_MAX,
             error_cb=self._on_error,
             disconnected_cb=self._on_disconnected,
-            reconnected_cb=self._on_connected,
+            reconnected_cb=self._on_reconnected,
         )
-        await self.route(f"{self._inbox}.*", self._on_answer)
-        await self._on_connected()
+        await self.route(f"{self._inbox}*", self._on_answer)
 
     def on_reconnect(self, call: Callable[[], None]) -> Callable[[], None]:
         """Have `call` run after each reconnect; returns what ends that."""
@@ -131,29 +132,31 @@ class Connection(Client):
         self._watchers.append(watcher)
         return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
 
+    @property
+    def is_up(self) -> bool:
+        """Whether what is sent now goes out."""
+        return self._links.current.is_open
+
     async def wait_up(self, timeout_s: float = CONNECT_WAIT_S) -> None:
         """Return once connected; raises Disconnected after `timeout_s`."""
-        if self.is_connected:
+        if self.is_up:
             return
         try:
             async with asyncio.timeout(timeout_s):
-                while not self.is_connected:
+                while not self.is_up:
                     self._up.clear()
                     await self._up.wait()
         except TimeoutError:
             raise Disconnected("the log cannot be reached") from None
 
-    async def send(self, frame: bytes) -> None:
-        """Hand one or more whole protocol frames to the socket, in one piece. Raises Disconnected."""
-        if not self.is_connected:
+    async def send(self, frame: bytes, *, timeout_s: float = CONNECT_WAIT_S) -> None:
+        """Hand one or more whole protocol frames to the socket, in one piece. Raises Disconnected (not sent)."""
+        link = self._links.current
+        if link.is_full:
+            await link.room(timeout_s)
+        if not link.is_open:
             raise Disconnected("the log cannot be reached")
-        await self._send_command(frame)
-        if self._flush_queue is not None and self._flush_queue.empty():
-            try:
-                await self._flush_pending()
-            except RuntimeError as closed:
-                # uvloop's word for a socket that broke before nats-py saw it: nothing was written.
-                raise Disconnected("the connection to the log broke") from closed
+        link.write(frame)
 
     async def tell(self, subject: str, payload: bytes = b"", *, lines: bytes = b"") -> None:
         """Publish without an answer; lost if the connection breaks."""
@@ -189,19 +192,20 @@ class Connection(Client):
         several: bool = False,
     ) -> Waiting:
         """Send a request (after the frames in `before`, in the same write) and return what will be its answer."""
+        link = self._links.current
+        if link.is_full:
+            await link.room(timeout_s)
+        if not link.is_open:
+            raise Disconnected("the log cannot be reached")
         loop = asyncio.get_running_loop()
         self._tokens += 1
-        token = f"{self._tokens:x}"
-        waiting = Waiting(loop.time() + timeout_s, loop, several=several)
-        frame = publish_frame(subject, payload, reply=f"{self._inbox}.{token}", lines=lines)
+        token = b"%x" % self._tokens
+        waiting = Waiting(loop.time() + timeout_s, loop.create_future(), several=several)
+        frame = publish_frame(subject, payload, reply=self._inbox + token.decode(), lines=lines)
         self._waiting[token] = waiting
         if self._sweeper is None:
             self._sweeper = loop.call_later(SWEEP_S, self._sweep)
-        try:
-            await self.send(before + frame if before else frame)
-        except BaseException:
-            self._waiting.pop(token, None)
-            raise
+        link.write(before + frame if before else frame)
         return waiting
 
     async def route(self, subject: str, route: Route, *, group: str = "") -> Subscription:
@@ -210,7 +214,7 @@ class Connection(Client):
         group: of all that subscribe in the same one, each frame goes to one.
         """
         await self.wait_up()
-        self._routes[self._sid + 1] = route  # the id that subscribe is about to give
+        self._routes[b"%d" % (self._sid + 1)] = route  # the id that subscribe is about to give
         return await self.subscribe(subject, queue=group)
 
     async def route_surely(self, subject: str, route: Route, *, group: str = "") -> Subscription:
@@ -224,22 +228,12 @@ class Connection(Client):
         return subscription
 
     async def unroute(self, subscription: Subscription) -> None:
-        self._routes.pop(subscription._id, None)  # noqa: SLF001  nats-py gives it no other name
+        self._routes.pop(b"%d" % subscription._id, None)  # noqa: SLF001  nats-py gives it no other name
         with contextlib.suppress(nats.errors.Error):
             await subscription.unsubscribe()
 
-    async def _process_msg(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
-    ) -> None:
-        # Where the parser's short way was not open: nats-py had begun to read the message.
-        route = self._routes.get(sid)
-        if route is None:
-            await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]
-        else:
-            route(Frame(bytes(subject), bytes(reply), headers or b"", data))
-
     def _on_answer(self, frame: Frame) -> None:
-        token = frame.subject.rpartition(b".")[2].decode()
+        token = frame.subject[len(self._inbox) :]
         waiting = self._waiting.get(token)
         if waiting is not None and waiting.take(frame):
             del self._waiting[token]
@@ -252,13 +246,10 @@ class Connection(Client):
             self._waiting.pop(token).fail(NoAnswer("the log did not answer in time"))
         self._sweeper = loop.call_later(SWEEP_S, self._sweep) if self._waiting else None
 
-    async def _on_connected(self) -> None:
-        self.generation += 1
-        self._up.set()
-        if self.generation > 1:
-            log.info("nats-reconnected", connection=self.generation)
-            for (call,) in tuple(self._watchers):
-                call()
+    async def _on_reconnected(self) -> None:
+        log.info("nats-reconnected", connection=self.generation)
+        for (call,) in tuple(self._watchers):
+            call()
 
     async def _on_disconnected(self) -> None:
         waiting, self._waiting = self._waiting, {}
@@ -272,12 +263,27 @@ class Connection(Client):
             raise Denied("the NATS server refuses our token or credentials") from error
         log.debug("nats-error", error=str(error) or type(error).__name__)
 
+    async def _process_connect_init(self) -> None:
+        await super()._process_connect_init()
+        # Counted before anybody can send on it: what was relied on must be checked first.
+        self.generation += 1
+        self._links.current.open()
+        self._up.set()
+
     async def _attempt_reconnect(self) -> None:
         # What was not written yet is dropped: its sender is told, decides anew, and must not see it happen
         # later. Subscriptions are made again by nats-py from its own list.
-        self._pending.clear()
-        self._pending_data_size = 0
+        self._links.abort()
         await super()._attempt_reconnect()
+
+    async def _send_command(self, cmd: bytes, priority: bool = False) -> None:  # noqa: FBT001, FBT002  nats-py's
+        # SUB, UNSUB, PONG. What nats-py has to say while disconnected it says again by itself once connected.
+        link = self._links.current
+        if link.is_open:
+            link.write(cmd)
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:  # noqa: FBT001, FBT002  nats-py's
+        self._pending_data_size = 0  # nothing is ever pending: the link writes at the end of the loop's turn
 
     async def _process_err(self, err_msg: str) -> None:
         # nats-py closes for good on most errors; a server that shuts down or a clock that is off is no reason.

@@ -1,74 +1,88 @@
-"""nats-py's parser with a short way for messages: no regular expressions, no coroutine for what has a route.
+"""Reads the bytes that a NATS server sends: messages go to their routes at once, everything else to nats-py.
 
-Everything that is not a message (PING, INFO, errors) is left to nats-py. Messages are handed on in the order
-they came in, whole, however the bytes were cut into pieces.
+Messages are handed on whole and in the order they came in, however the bytes were cut into pieces. Nothing is
+awaited: one piece may bring hundreds of acknowledgements, and each has its caller's answer when it is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from nats.errors import ProtocolError
-from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from infra.nats.frames import Frame
 
 Route = Callable[[Frame], None]
 
+LINE_BYTES_MAX = 1 << 16
+"""A longer line is none: the longest is INFO, which names all servers of a cluster."""
+
+MESSAGE_BYTES_MAX = 65 << 20
+"""More than any server passes on (its `max_payload` ends at 64 MiB), so that a broken size can't fill the memory."""
+
 _END = b"\r\n"
 
 
-class RoutingParser(Parser):
-    """routes: by subscription id; other messages go to the client, as ever."""
+class FrameReader:
+    """routes: by subscription id, as the wire has it. others: takes whole lines, and messages without a route."""
 
-    def __init__(self, client: Any, routes: dict[int, Route]) -> None:
-        super().__init__(client)
-        self._routes = routes
+    def __init__(self, routes: dict[bytes, Route], others: Callable[[bytes], None]) -> None:
+        self._routes, self._others = routes, others
+        self._pieces: list[bytes] = []
+        self._missing = 0
 
-    async def parse(self, data: bytes = b"") -> None:
-        buffer = self.buf
-        buffer.extend(data)
-        if self.state != AWAITING_CONTROL_LINE:  # nats-py is in the middle of one
-            await super().parse()
-            return
-        start = 0
-        while (end := buffer.find(_END, start)) >= 0:
-            with_headers = buffer.startswith(b"HMSG ", start)
-            if not with_headers and not buffer.startswith(b"MSG ", start):
-                break
-            words = bytes(buffer[start:end]).split()
-            body, following = _places(words, end + 2, with_headers=with_headers)
-            if len(buffer) < following:
-                break
-            headers = bytes(buffer[end + 2 : body])
-            payload = bytes(buffer[body : following - 2])
-            start = following
-            reply = words[3] if len(words) == 5 + with_headers else b""
-            route = self._routes.get(int(words[2]))
-            if route is not None:
-                route(Frame(words[1], reply, headers, payload))
+    def feed(self, data: bytes) -> None:
+        """Read on. Raises ProtocolError for what is no message; nothing can be read after that."""
+        if self._pieces:
+            self._pieces.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return  # pieces of one long message are joined once, when all are there
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        read = self._read(data)
+        if read < len(data):
+            self._pieces.append(data[read:])
+
+    def _read(self, data: bytes) -> int:
+        """How far whole messages and lines go; sets how much is missing of the next."""
+        # Hot path: every acknowledgement, every followed event. All in one loop; a call for each would cost as much.
+        routes, find = self._routes, data.find
+        start, size = 0, len(data)
+        self._missing = 0
+        while (end := find(_END, start)) >= 0:
+            words = data[start:end].split()
+            kind = words[0] if words else b""
+            body = end + 2
+            if kind == b"MSG":
+                least, head = 4, 0
+            elif kind == b"HMSG" and len(words) > 1:
+                least, head = 5, _number(words[-2])
+            else:
+                self._others(data[start:body])
+                start = body
                 continue
-            await self.nc._process_msg(int(words[2]), words[1], reply, payload, headers or None)  # noqa: SLF001
-            if self.buf is not buffer:
-                return  # the connection was made anew meanwhile
-        del buffer[:start]
-        if buffer and not _is_begun_message(buffer):
-            await super().parse()
+            total = _number(words[-1])
+            if not (least <= len(words) <= least + 1 and head <= total):
+                raise ProtocolError("nats: malformed message")
+            following = body + total + 2
+            if following > size:
+                self._missing = following - size
+                return start
+            route = routes.get(words[2])
+            if route is None:
+                self._others(data[start:following])
+            else:
+                reply = words[3] if len(words) > least else b""
+                content = body + head
+                route(Frame(words[1], reply, data[body:content], data[content : following - 2]))
+            start = following
+        if size - start > LINE_BYTES_MAX:
+            raise ProtocolError("nats: a line without an end")
+        return start
 
 
-def _places(words: list[bytes], start: int, *, with_headers: bool) -> tuple[int, int]:
-    """Where a message's body begins, and what follows it. Raises ProtocolError."""
-    try:
-        total = int(words[-1])
-        headers = int(words[-2]) if with_headers else 0
-    except (ValueError, IndexError):
-        raise ProtocolError("nats: malformed message") from None
-    if len(words) - with_headers not in {4, 5} or not words[2].isdigit() or headers > total:
+def _number(word: bytes) -> int:
+    if not word.isdigit() or len(word) > 9 or (number := int(word)) > MESSAGE_BYTES_MAX:
         raise ProtocolError("nats: malformed message")
-    return start + headers, start + total + 2
-
-
-def _is_begun_message(buffer: bytearray) -> bool:
-    """More is to come of it: nats-py need not look."""
-    return buffer.startswith((b"MSG ", b"HMSG ")) or b"HMSG ".startswith(buffer) or b"MSG ".startswith(buffer)
+    return number

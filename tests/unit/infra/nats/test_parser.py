@@ -1,4 +1,4 @@
-"""The short way reads what nats-py's own parser reads, however the bytes come."""
+"""The reader hands on what nats-py's own parser reads, however the bytes come."""
 
 import asyncio
 import itertools
@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
-from infra.nats.connection import Connection
 from infra.nats.frames import Frame
-from infra.nats.parser import RoutingParser
+from infra.nats.parser import LINE_BYTES_MAX, MESSAGE_BYTES_MAX, FrameReader
 
 ROUTED, OTHER = 7, 8
 Seen = list[tuple[Any, ...]]
 
 
 class Client:
-    """What a parser tells its client, written down."""
+    """What nats-py's parser tells its client, written down."""
 
     def __init__(self) -> None:
         self.seen: Seen = []
@@ -41,11 +40,27 @@ class Client:
     async def _process_err(self, error: str) -> None:
         self.seen.append(("ERR", error))
 
-    async def ignore(self, *_: object) -> None:
-        """Control messages need a real connection."""
 
-    def route(self, frame: Frame) -> None:
-        self.seen.append((ROUTED, frame.subject, frame.reply, frame.data, frame.headers))
+def understood(stream: bytes) -> Seen:
+    """What nats-py makes of it by itself."""
+    client = Client()
+    asyncio.run(Parser(client).parse(stream))
+    return client.seen
+
+
+class Reading:
+    """A reader, what its route was handed, and what it left to others."""
+
+    def __init__(self) -> None:
+        self.routed: Seen = []
+        self.left = b""
+        self.reader = FrameReader({b"%d" % ROUTED: self._on_frame}, self._on_other)
+
+    def _on_frame(self, frame: Frame) -> None:
+        self.routed.append((ROUTED, frame.subject, frame.reply, frame.data, frame.headers))
+
+    def _on_other(self, data: bytes) -> None:
+        self.left += data
 
 
 sids = st.sampled_from([ROUTED, OTHER])
@@ -67,46 +82,59 @@ def chunks(stream: bytes, cuts: list[int]) -> list[bytes]:
     return [stream[a:b] for a, b in itertools.pairwise(edges)]
 
 
+def assert_reads(stream: bytes, pieces: list[bytes]) -> None:
+    """Same messages as nats-py reads, same order among the routed and among the others, nothing left over."""
+    reading = Reading()
+    for piece in pieces:
+        reading.reader.feed(piece)
+    expected = understood(stream)
+    assert reading.routed == [each for each in expected if each[0] == ROUTED]
+    assert understood(reading.left) == [each for each in expected if each[0] != ROUTED]
+
+
 @given(streams, st.lists(st.integers(0, 10_000), max_size=12))
 def test_it_reads_what_nats_py_reads(stream: bytes, cuts: list[int]) -> None:
-    """Same messages, same order, nothing left over, whatever the pieces."""
-    ours, theirs = Client(), Client()
-    parser = RoutingParser(ours, {ROUTED: ours.route})
-    reference = Parser(theirs)
-
-    async def read() -> None:
-        for chunk in chunks(stream, cuts):
-            await parser.parse(chunk)
-        await reference.parse(stream)
-
-    asyncio.run(read())
-    assert ours.seen == theirs.seen
-    assert not parser.buf
+    """Whatever the pieces; what has no route is left to nats-py whole."""
+    assert_reads(stream, chunks(stream, cuts))
 
 
-@given(streams, st.lists(st.integers(0, 10_000), max_size=12))
-def test_a_connection_hands_every_routed_message_to_its_route(stream: bytes, cuts: list[int]) -> None:
-    """Also those that nats-py's own code had begun to read, after a PING in the same piece."""
-    ours, theirs = Client(), Client()
-    connection = Connection()
-    connection._routes[ROUTED] = ours.route
-    for name in ("_process_ping", "_process_pong", "_process_info", "_process_err"):
-        setattr(connection, name, theirs.ignore)
+@given(st.lists(st.one_of(plain, with_headers, controls), min_size=1, max_size=3).map(b"".join))
+def test_every_byte_may_come_alone_and_every_boundary_may_cut(stream: bytes) -> None:
+    """Each place once in two pieces, and all places at the same time."""
+    for cut in range(len(stream) + 1):
+        assert_reads(stream, [stream[:cut], stream[cut:]])
+    assert_reads(stream, [stream[at : at + 1] for at in range(len(stream))])
 
-    async def read() -> None:
-        for chunk in chunks(stream, cuts):
-            await connection._ps.parse(chunk)
-        await Parser(theirs).parse(stream)
 
-    asyncio.run(read())
-    assert ours.seen == [each for each in theirs.seen if each[0] == ROUTED]
+def test_a_long_message_is_joined_once() -> None:
+    """Its pieces are not copied again with each further one."""
+    size = 4 << 20
+    reading = Reading()
+    reading.reader.feed(b"MSG a 7 %d\r\n" % size)
+    for _ in range(size // 1024):
+        assert not reading.routed
+        reading.reader.feed(b"x" * 1024)
+    assert len(reading.reader._pieces) == size // 1024 + 1
+    reading.reader.feed(b"\r\nMSG a 7 1\r\ny\r\n")
+    assert [len(data) for _, _, _, data, _ in reading.routed] == [size, 1]
 
 
 @pytest.mark.parametrize(
-    "line", [b"MSG a 7\r\n", b"MSG a x 1\r\nx\r\n", b"HMSG a 7 5 3\r\nx\r\n", b"MSG a 7 1 2 3 4\r\n"]
+    "line",
+    [
+        b"MSG a 7\r\n",
+        b"MSG a 7 -1\r\n",
+        b"MSG a 7 x\r\nx\r\n",
+        b"HMSG a 7 5 3\r\nx\r\n",
+        b"HMSG a\r\n",
+        b"MSG\r\n",
+        b"MSG a 7 1 2 3 4\r\n",
+        b"MSG a 7 %d\r\n" % (MESSAGE_BYTES_MAX + 1),
+        b"MSG a 7 %s\r\n" % (b"9" * 5000),
+        b"x" * (LINE_BYTES_MAX + 1),
+    ],
 )
 def test_what_is_no_message_is_a_protocol_error(line: bytes) -> None:
-    """Which makes the client reconnect."""
-    client = Client()
+    """Which makes the client reconnect; a broken size or a line without end fills no memory."""
     with pytest.raises(ProtocolError):
-        asyncio.run(RoutingParser(client, {ROUTED: client.route}).parse(line))
+        Reading().reader.feed(line)
