@@ -38,10 +38,13 @@ def blocks(document: str) -> list[str]:
 
 
 def run(exchange: Served, folder: Path, script: str) -> str:
-    """What the script prints; it must end well. Only the address and the path of the command are replaced."""
-    replaced = script.replace("http://127.0.0.1:8000", str(exchange.http.base_url).rstrip("/"))
+    """What the script prints; it must end well. Only the address and the paths of the commands are replaced."""
+    url = exchange.http.base_url
+    replaced = script.replace("127.0.0.1:8000", f"{url.host}:{url.port}")
+    commands = {".venv/bin/msgxc": f"{sys.executable} -m cli", ".venv/bin/python": sys.executable}
+    replaced = re.sub(r"\.venv/bin/(msgxc|python)\b", lambda found: commands[found[0]], replaced)
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", replaced.replace(".venv/bin/msgxc", f"{sys.executable} -m cli")],
+        ["bash", "-euo", "pipefail", "-c", replaced],
         cwd=folder,
         env={**exchange.environment(), "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -71,6 +74,7 @@ def test_the_api_guide_works_as_written(exchange: Served, tmp_path: Path) -> Non
     assert '"status":4' not in said, said
     assert '"status":5' not in said, said
     assert re.search(r"location: /api/v2/messages/[0-9a-f-]{36}", said), said
+    assert '"slug":"/api/v2/subscribe/thread"' in said, said
 
 
 def test_the_rotation_drill_works_as_written(exchange: Served, tmp_path: Path) -> None:
