@@ -7,8 +7,11 @@ phone number or mail address, by its digest.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 from uuid import UUID
+
+from msgspec import convert
 
 from domain.channel import BUILT_IN, HMS, OF_CONTACT
 from domain.client import Client
@@ -35,6 +38,9 @@ REACH = Table(
     },
 )
 """slot "": the contact itself; a channel's name: the contact's own address; 32 hex digits: a client's address."""
+
+SLOTS = narrow(REACH, "channels", "erased_at", "channel", "address", "token", "app", "suppressed")
+"""What decides how somebody is reached."""
 
 TOKENS = Table(
     projection="reach",
@@ -204,16 +210,16 @@ async def people(
 
     clients_of: the clients each may be reached on, for an audience of clients.
     """
-    found = await models.range_many(REACH, [(realm, contact) for contact in contacts], limit_each=SLOTS_MAX)
-    rows_of = {contact: found.get((realm, contact), []) for contact in contacts}
-    for contact, rows in rows_of.items():
+    found = await models.range_many(SLOTS, [(realm, contact) for contact in contacts], limit_each=SLOTS_MAX)
+    rows_of = [found.get((realm, contact), []) for contact in contacts]
+    for place, rows in enumerate(rows_of):
         if len(rows) == SLOTS_MAX:
-            rows_of[contact] = await _all(models, realm, contact, rows)
-    owners = await _owners(models, realm, [row for rows in rows_of.values() for row in rows])
+            rows_of[place] = await _all(models, realm, contacts[place], rows)
+    owners = await _owners(models, realm, chain.from_iterable(rows_of))
     prefer, clients = thread_channels or {}, clients_of or {}
     return [
-        _person(contact, rows_of[contact], owners, prefer.get(contact), clients.get(contact))
-        for contact in contacts
+        _person(contact, rows, owners, prefer.get(contact), clients.get(contact) if clients else None)
+        for contact, rows in zip(contacts, rows_of, strict=True)
     ]
 
 
@@ -221,7 +227,7 @@ async def _all(models: ReadModels, realm: str, contact: UUID, first: Sequence[Ro
     """All slots of somebody with very many devices. first: the first SLOTS_MAX of them."""
     rows = list(first)
     while len(rows) < SLOTS_READ_MAX:
-        more = await models.range(REACH, (realm, contact), after=(rows[-1]["slot"],), limit=SLOTS_MAX)
+        more = await models.range(SLOTS, (realm, contact), after=(rows[-1]["slot"],), limit=SLOTS_MAX)
         rows += more
         if len(more) < SLOTS_MAX:
             return rows
@@ -232,7 +238,7 @@ async def _with_own(models: ReadModels, realm: str, contact: UUID, rows: Sequenc
     """With too many devices to read all of them: their phone, their mailbox and what they said stop to, too."""
     there = {row["slot"] for row in rows}
     keys = [(realm, contact, slot) for slot in BUILT_IN if slot not in there]
-    own = await models.get_many(REACH, keys)
+    own = await models.get_many(SLOTS, keys)
     return [*rows, *(row for row in own if row is not None)]
 
 
@@ -243,14 +249,23 @@ def _person(
     thread_channels: Channels,
     clients: frozenset[UUID] | None,
 ) -> Person:
-    self_row: Row = next((row for row in rows if row["slot"] == ""), {})
+    # Hot path: with the next one half of what a dispatcher does in Python for each contact.
+    self_row: Row = {}
+    stopped: dict[str, str] = {}
+    slots: list[Row] = []
+    for row in rows:
+        if row["suppressed"]:
+            stopped[row["slot"]] = row["suppressed"]
+        if not row["slot"]:
+            self_row = row
+        elif row["address"]:
+            slots.append(row)
     channels = self_row.get("channels")
-    stopped = {row["slot"]: row["suppressed"] for row in rows if row["suppressed"]}
     return Person(
         contact,
-        tuple(_address(row, owners, stopped) for row in rows if row["slot"] and row["address"]),
-        channels=None if channels is None else tuple(channels),
-        thread_channels=thread_channels,
+        tuple([_address(row, owners, stopped) for row in slots]),
+        None if channels is None else tuple(channels),
+        thread_channels,
         known=bool(self_row),
         erased=bool(self_row.get("erased_at")),
         clients=clients,
@@ -259,34 +274,39 @@ def _person(
 
 def _address(row: Row, owners: dict[UUID, Row], stopped: dict[str, str]) -> Address:
     """stopped: the contact's suppressed channels; that holds for devices as for the contact's own addresses."""
-    token = row["token"]
-    client = None if row["slot"] in OF_CONTACT else UUID(row["slot"])
+    token, slot, channel = row["token"], row["slot"], row["channel"]
+    # msgspec reads an id in a fifth of the time that its class needs.
+    client = None if slot in OF_CONTACT else convert(slot, UUID)
     owner = owners.get(token) if token is not None else None
     return Address(
-        channel=row["channel"],
-        address=row["address"],
-        client=client,
-        token=token,
+        channel,
+        row["address"],
+        client,
+        token,
         owned=token is None or (owner is not None and owner["client"] == client),
-        suppressed=stopped.get(row["channel"], ""),
+        suppressed=stopped.get(channel, ""),
         app=row["app"] or "",
         set_at=owner["set_at"] if owner is not None else 0,
     )
 
 
-async def _owners(models: ReadModels, realm: str, rows: Sequence[Row]) -> dict[UUID, Row]:
+async def _owners(models: ReadModels, realm: str, rows: Iterable[Row]) -> dict[UUID, Row]:
     """The claims that hold, by token."""
-    tokens = list(dict.fromkeys(row["token"] for row in rows if row["token"] and row["address"]))
+    tokens = list(dict.fromkeys([row["token"] for row in rows if row["token"] and row["address"]]))
     if not tokens:
         return {}
     claims = await models.range_many(TOKENS, [(realm, token) for token in tokens], limit_each=50)
-    owners = {token: _claim_that_holds(claims.get((realm, token), [])) for token in tokens}
-    return {token: owner for token, owner in owners.items() if owner is not None}
+    owners = ((token, _claim_that_holds(rows)) for (_, token), rows in claims.items())
+    return {token: owner for token, owner in owners if owner is not None}
 
 
 def _claim_that_holds(claims: Sequence[Row]) -> Row | None:
-    live = [row for row in claims if (row["set_at"] or 0) > (row["cleared_at"] or 0)]
-    return max(live, key=lambda row: row["set_at"], default=None)
+    held: Row | None = None
+    for row in claims:
+        set_at = row["set_at"] or 0
+        if set_at > (row["cleared_at"] or 0) and (held is None or set_at > held["set_at"]):
+            held = row
+    return held
 
 
 def owner_of(claims: Sequence[Row]) -> UUID | None:

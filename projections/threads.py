@@ -50,6 +50,9 @@ MEMBERS = Table(
 )
 """One row per interval of membership: from_at <= position < until_at."""
 
+MEMBERSHIPS = narrow(MEMBERS, "from_at", "until_at", "channels")
+"""Hot path: what decides on an audience; a dispatcher reads it for each contact."""
+
 CONTACT_THREADS = Table(
     projection="threads",
     name="contact_threads",
@@ -160,8 +163,8 @@ async def members(
 def all_members(
     models: ReadModels, realm: str, thread: UUID, *, cursor: str | None, chunk: int
 ) -> AsyncGenerator[Row]:
-    """Every interval of membership there ever was, in a fixed order."""
-    return stream(models, MEMBERS, _member_partitions(realm, thread), cursor=cursor, chunk=chunk)
+    """Every interval of membership there ever was, in a fixed order: what `is_member` and `member_channels` need."""
+    return stream(models, MEMBERSHIPS, _member_partitions(realm, thread), cursor=cursor, chunk=chunk)
 
 
 def member_cursor(row: Row) -> str:

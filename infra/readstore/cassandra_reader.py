@@ -104,8 +104,8 @@ class CassandraReader:
         select = await self._range(reader, after=0, before=0, backwards=False)
         wanted = list(dict.fromkeys(partitions))
         statements = [
-            bound(select, [*_key(shape, shape.partition_key(one)), wire.int_(limit_each)], fetch=limit_each)
-            for one in wanted
+            bound(select, [*_key(shape, stored), wire.int_(limit_each)], fetch=limit_each)
+            for stored in shape.partition_keys(wanted)
         ]
         found = await self._session.rows_of_each(statements)
         return dict(zip(wanted, reader.groups(found), strict=True))

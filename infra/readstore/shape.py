@@ -53,6 +53,16 @@ class Shape:
         encoders = self._key[: len(self.partition)]
         return tuple([encode(value) for encode, value in zip(encoders, partition, strict=True)])
 
+    def partition_keys(self, partitions: Sequence[Key]) -> list[tuple[Stored, ...]]:
+        """Many of them in stored form: column by column, half the time of one by one."""
+        if set(map(len, partitions)) - {len(self.partition)}:
+            raise ValueError(f"{self.table.name}: a partition has {len(self.partition)} parts")
+        parts = zip(*partitions, strict=True)
+        encoded = [column(self.types[name], part) for name, part in zip(self.partition, parts, strict=False)]
+        if any(None in part for part in encoded):
+            raise ValueError(f"{self.table.name}: a part of a partition's key is missing")
+        return list(zip(*encoded, strict=True))
+
     def clustering_prefix(self, prefix: Key) -> tuple[Stored, ...]:
         """The first one or more clustering values."""
         if not 1 <= len(prefix) <= len(self.clustering):
@@ -139,13 +149,14 @@ class RowReaders:
 
     def __init__(self, built: Iterable[Table]) -> None:
         self._built = {table.name: table for table in built}
-        self._made: dict[str, tuple[Table, RowReader]] = {}
+        self._made: dict[tuple[str, ...], tuple[Table, RowReader]] = {}
 
     def of(self, table: Table) -> RowReader:
-        known = self._made.get(table.name)
+        name = (table.name, *table.columns)  # some read a few columns of a table alone
+        known = self._made.get(name)
         if known is None or known[0] is not table:
             known = table, RowReader(table, self._built.get(table.name))
-            self._made[table.name] = known
+            self._made[name] = known
         return known[1]
 
 

@@ -61,9 +61,21 @@ def range_(reader: RowReader, *, after: int, before: int, backwards: bool) -> st
         where.append(_bound(shape, after, "<" if descending else ">"))
     if before:
         where.append(_bound(shape, before, ">" if descending else "<"))
-    order = ", ".join(f'"{name}" {"DESC" if descending else "ASC"}' for name in shape.clustering)
+    order = _order(shape, descending=descending)
     ordered = f" ORDER BY {order}" if order else ""
     return f"{_select(reader)} WHERE {' AND '.join(where)}{ordered} LIMIT ?"
+
+
+def ranges(reader: RowReader, partitions: int) -> str:
+    """Several partitions whose keys differ in the last column alone: binds what they share, the last column of each,
+    and the limit of all together. Each partition's rows come in its order.
+    """
+    shape = reader.shape
+    *shared, last = shape.partition
+    where = [_equal([name]) for name in shared]
+    where += [f'"{last}" IN ({_marks(partitions)})', VISIBLE]
+    order = ", ".join(filter(None, [f'"{last}"', _order(shape, descending=shape.table.newest_first)]))
+    return f"{_select(reader)} WHERE {' AND '.join(where)} ORDER BY {order} LIMIT ?"
 
 
 def scan(reader: RowReader, *, first: bool) -> str:
@@ -71,6 +83,10 @@ def scan(reader: RowReader, *, first: bool) -> str:
     keys = reader.shape.key_names
     after = "" if first else f" AND ({_quoted(keys)}) > ({_marks(len(keys))})"
     return f"{_select(reader)} WHERE {VISIBLE}{after} ORDER BY {_quoted(keys)} LIMIT ?"
+
+
+def _order(shape: Shape, *, descending: bool) -> str:
+    return ", ".join(f'"{name}" {"DESC" if descending else "ASC"}' for name in shape.clustering)
 
 
 def _select(reader: RowReader) -> str:

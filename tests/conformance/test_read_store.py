@@ -108,6 +108,46 @@ async def test_a_prefix_bounds_a_range(store: ReadStore, table: Table) -> None:
     assert counts(back) == [5, 4, 3]
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_many_partitions_are_read_as_each_alone(
+    store: ReadStore, table: Table, newest_first: bool
+) -> None:
+    """Small, empty and large ones, asked twice or once: each brings its first rows, in its order."""
+    table = msgspec.structs.replace(table, newest_first=newest_first)
+    generation = await live(store, table)
+    sizes = {f"realm {n}": (0, 1, 3, 2, 30)[n % 5] if n < 60 else n % 3 for n in range(130)}
+    puts = [
+        Put(table, (realm, f"d{n % 2}", n), {"count": n}, n + 1)
+        for realm, size in sizes.items()
+        for n in range(size)
+    ]
+    await generation.apply(puts, [])
+    asked = [(realm,) for realm in (*sizes, "realm 7", "nowhere")]
+    for limit in (1, 2, 7, 100):
+        found = await store.range_many(table, asked, limit_each=limit)
+        assert found == {one: await store.range(table, one, limit=limit) for one in asked}
+
+
+async def test_a_part_of_a_table_is_read_alone(store: ReadStore, table: Table) -> None:
+    """Reading fewer columns of a table brings those beside the key, and changes nothing for who reads them all."""
+    generation = await live(store, table)
+    await filled(generation, table, 3)
+    less = msgspec.structs.replace(table, columns={"count": "bigint"})
+    for _ in range(2):
+        assert {tuple(row) for row in await store.range(less, ("main",))} == {
+            ("realm", "day", "number", "count")
+        }
+        assert all("words" in row for row in await store.range(table, ("main",)))
+
+
+async def test_partitions_of_a_wrong_kind_are_refused(store: ReadStore, table: Table) -> None:
+    """A key that is too long or holds nothing is the caller's mistake, among others too."""
+    await live(store, table)
+    for wrong in (("main", "d0"), (None,)):
+        with pytest.raises(ValueError, match="part"):
+            await store.range_many(table, [("main",), wrong])
+
+
 async def test_newest_first_is_the_order_of_reading(store: ReadStore, table: Table) -> None:
     """A table that is newest first is read from its greatest key; after and before follow the reading."""
     newest = msgspec.structs.replace(table, newest_first=True)

@@ -107,7 +107,7 @@ class ReadStoreMachine(RuleBasedStateMachine):
     @rule(data=st.data(), table=st.sampled_from(TABLES))
     def range_many(self, data: st.DataObject, table: Table) -> None:
         width = len(table.partition)
-        some = data.draw(st.lists(self.keys(table).map(lambda key: key[:width]), max_size=4))
+        some = data.draw(st.lists(self.keys(table).map(lambda key: key[:width]), max_size=8))
         limit = data.draw(st.integers(1, 6))
         self.stores.all_agree(lambda models: models.range_many(table, some, limit_each=limit))
 
