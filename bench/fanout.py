@@ -36,7 +36,8 @@ from commands.messaging import Draft, Publish
 from commands.threads import OpenThread, Subscribe
 from domain.context import Context
 from domain.delivery import Attempt, OutcomeSlice
-from domain.recorded import DELIVERY, EVENTS
+from domain.message import Message
+from domain.recorded import DELIVERY, EVENTS, Recorded
 from domain.thread import Settings
 from infra.nats.connection import Endpoint
 from infra.nats.server import NatsServer, ServerConfig
@@ -44,6 +45,7 @@ from infra.nats.server import NatsServer, ServerConfig
 COUNT_MAX = 200_000
 AT_ONCE = 200
 WAIT_S_MAX = 300.0
+SAMPLE_S = 0.05
 CHANNELS = ("apns", "fcm")
 CONTEXT = Context(actor="bench")
 
@@ -53,7 +55,34 @@ class Sent(NamedTuple):
 
     channel: str
     outcomes: Counter[str]
-    seconds: float
+    first: datetime
+    last: datetime
+
+    @property
+    def seconds(self) -> float:
+        return (self.last - self.first).total_seconds()
+
+
+class Sampled:
+    """What processor time each process had used at which moment, looked at often enough to tell of any moment."""
+
+    def __init__(self, processes: Mapping[str, Running]) -> None:
+        self.processes = processes
+        self._samples: list[tuple[datetime, dict[str, float]]] = []
+
+    async def run(self) -> None:
+        while True:
+            self.look()
+            await asyncio.sleep(SAMPLE_S)
+
+    def look(self) -> None:
+        used = {name: process.cpu_s() for name, process in self.processes.items()}
+        self._samples.append((datetime.now(UTC), used))
+
+    def between(self, first: datetime, last: datetime) -> dict[str, float]:
+        before = next(used for at, used in reversed(self._samples) if at <= first)
+        after = next((used for at, used in self._samples if at >= last), self._samples[-1][1])
+        return {name: after[name] - before[name] for name in self.processes}
 
 
 async def main() -> None:
@@ -83,13 +112,16 @@ async def run(folder: Path, server: NatsServer, peer: Peer, count: int) -> None:
             for name in ("project", "dispatch", *(f"gateway {channel}" for channel in CHANNELS))
         }
         await enlist(exchange, count)
-        before = {name: each.cpu_s() for name, each in roles.items()}
-        started = datetime.now().astimezone()
-        await publish(exchange)
-        sent = [await outcomes_of(exchange, channel, count) for channel in CHANNELS]
-        seconds = (datetime.now().astimezone() - started).total_seconds()
-        used = {name: each.cpu_s() - before[name] for name, each in roles.items()}
-        report(sent, used, count, seconds)
+        watched = {"nats-server": Running(0, server.pid), "peer": Running(0, peer.pid)}
+        sampled = Sampled({**roles, **watched, "this": Running(0, os.getpid())})
+        sampled.look()
+        sampling = asyncio.create_task(sampled.run())
+        accepted_at = await publish(exchange)
+        settled_at = await settled(exchange)
+        sampling.cancel()
+        sampled.look()
+        sent = [await outcomes_of(exchange, channel) for channel in CHANNELS]
+        report(sent, sampled, accepted_at, settled_at, count)
 
 
 def settings_of(folder: Path, server: NatsServer, peer: Peer) -> dict[str, str]:
@@ -147,46 +179,53 @@ async def enlist(exchange: Exchange, count: int) -> None:
     print(f"  {count:,} contacts with two devices each, {end:,} events", file=sys.stderr)
 
 
-async def publish(exchange: Exchange) -> None:
+async def publish(exchange: Exchange) -> datetime:
     draft = Draft(text="20% off today only", channels=CHANNELS, ttl_s=3600)
+    accepted_at = datetime.now(UTC)
     await exchange.bus.execute(Publish(tid="bench", draft=draft), CONTEXT)
+    return accepted_at
 
 
-async def outcomes_of(exchange: Exchange, channel: str, count: int) -> Sent:
-    """Follow the log until every address of the channel has its outcome."""
-    subjects = (f"attempt.{channel}.>", f"outcome.{channel}.>")
-    found: Counter[str] = Counter()
-    first: datetime | None = None
-    last = datetime.min.replace(tzinfo=UTC)
+async def settled(exchange: Exchange) -> datetime:
+    """Return once the message is settled, so that looking at its outcomes costs those nothing who send it."""
     async with asyncio.timeout(WAIT_S_MAX):
-        async for facts in exchange.log.follow(DELIVERY, None, subjects=subjects):
+        async for facts in exchange.log.follow(EVENTS, None, subjects=("evt.message.>",)):
             for fact in facts:
-                body = getattr(fact, "body", None)
-                if isinstance(body, Attempt):
-                    first = min(first or body.started_at, body.started_at)
-                elif isinstance(body, OutcomeSlice):
-                    found.update(type(result.outcome).__name__ for result in body.results)
-                    last = body.ended_at
-            if sum(found.values()) >= count:
-                break
-    assert first is not None
-    return Sent(channel, found, (last - first).total_seconds())
+                if isinstance(fact, Recorded) and isinstance(fact.body, Message.Settled):
+                    return fact.at
+    raise AssertionError("the log is followed for ever")
 
 
-def report(sent: list[Sent], used: Mapping[str, float], count: int, seconds: float) -> None:
-    python = platform.python_version()
+async def outcomes_of(exchange: Exchange, channel: str) -> Sent:
+    """What the log says of a channel."""
+    end = await exchange.log.end(DELIVERY)
+    facts = await exchange.log.read(DELIVERY, f"*.{channel}.>", limit=end)
+    attempts = [fact.body.started_at for fact in facts if isinstance(fact.body, Attempt)]
+    ended = [(fact.at, fact.body) for fact in facts if isinstance(fact.body, OutcomeSlice)]
+    found = Counter(type(result.outcome).__name__ for _, body in ended for result in body.results)
+    return Sent(channel, found, min(attempts), max(at for at, _ in ended))
+
+
+def report(
+    sent: list[Sent], sampled: Sampled, accepted_at: datetime, settled_at: datetime, count: int
+) -> None:
+    python, cores = platform.python_version(), os.cpu_count() or 1
+    print(f"machine: {platform.machine()}, {cores} cores, Python {python}; {count:,} addresses a channel")
+    for each in sent:
+        print(f"{each.channel}: {count / each.seconds:,.0f}/s, {dict(each.outcomes)}")
+    last = max(each.last for each in sent)
+    until_last, in_all = (sampled.between(accepted_at, end) for end in (last, settled_at))
+    for name in sampled.processes:
+        number = count if name.startswith("gateway") else 2 * count
+        sending_us, all_us = (used[name] / number * 1e6 for used in (until_last, in_all))
+        print(f"{name}: {sending_us:.0f} us CPU a notification until the last outcome, {all_us:.0f} in all")
+    seconds, busy_s = (last - accepted_at).total_seconds(), sum(until_last.values())
     print(
-        f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {python}; {count:,} addresses a channel"
+        f"from the publish to the last outcome on the log: {seconds:.1f} s for {2 * count:,} notifications, "
+        f"{busy_s / count / 2 * 1e6:.0f} us CPU each, {cores} cores busy to {busy_s / seconds / cores:.0%}; "
+        f"settled after {(settled_at - accepted_at).total_seconds():.1f} s"
     )
-    for channel, outcomes, took in sent:
-        cpu_us = used[f"gateway {channel}"] / count * 1e6
-        print(
-            f"{channel}: {count / took:,.0f}/s, {cpu_us:.0f} us CPU each in the gateway process, {dict(outcomes)}"
-        )
-    for name in ("dispatch", "project"):
-        print(f"{name}: {used[name] / count / 2 * 1e6:.0f} us CPU for each notification")
-    print(f"from the publish to the last outcome on the log: {seconds:.1f} s for {2 * count:,} notifications")
-    assert all(outcomes == {"Accepted": count} for _, outcomes, _ in sent), "not all accepted exactly once"
+    assert all(each.outcomes == {"Accepted": count} for each in sent), "not all accepted exactly once"
 
 
 def parse() -> argparse.Namespace:

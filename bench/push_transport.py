@@ -61,6 +61,7 @@ class Peer:
     ca_file: str
     apns: dict[str, str]
     service_account: dict[str, Any]
+    pid: int = 0
 
 
 @dataclass(frozen=True)
@@ -213,16 +214,16 @@ def fakes(binary: str, folder: Path) -> Iterator[Peer]:
     process = subprocess.Popen(serve, stderr=subprocess.DEVNULL)
     try:
         until_listening(tls)
-        yield peer_of(f"https://localhost:{tls}", folder / "ca.pem", folder)
+        yield peer_of(f"https://localhost:{tls}", folder / "ca.pem", folder, process.pid)
     finally:
         process.terminate()
         process.wait(START_S)
 
 
-def peer_of(url: str, ca_file: Path, folder: Path) -> Peer:
+def peer_of(url: str, ca_file: Path, folder: Path, pid: int = 0) -> Peer:
     apns = {"key_pem": (folder / "apns.p8").read_text(), "key_id": "ABC123DEFG", "team_id": "DEF123GHIJ"}
     account = json.loads((folder / "fcm-sa.json").read_text())
-    return Peer(url, url, url, str(ca_file), {**apns, "topic": "org.example.app"}, account)
+    return Peer(url, url, url, str(ca_file), {**apns, "topic": "org.example.app"}, account, pid)
 
 
 SANDBOX = """
@@ -260,7 +261,7 @@ def sandbox(folder: Path) -> Iterator[Peer]:
         account = json.loads(Path(told["MSGXC_FCM_CREDENTIALS_FILE"]).read_text())
         webpush = f"https://{told['MSGXC_WEBPUSH_HOSTS']}"
         urls = (told["MSGXC_APNS_URL"], told["MSGXC_FCM_URL"], webpush)
-        yield Peer(*urls, told["MSGXC_CA_FILE"], apns, account)
+        yield Peer(*urls, told["MSGXC_CA_FILE"], apns, account, process.pid)
     finally:
         process.stdin.close()
         process.wait(START_S)
