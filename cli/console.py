@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
 import msgspec
@@ -15,6 +16,9 @@ import typer
 
 FAILURE, USAGE = 1, 2
 """Exit codes: something failed; the command line or a setting is wrong."""
+
+LOGGED_EVERY_S = 10.0
+"""How often long work tells a file of logs how far it is."""
 
 Row = Mapping[str, Any]
 
@@ -79,9 +83,9 @@ def _cell(value: Any) -> str:
 
 @contextlib.contextmanager
 def progress(what: str, *, unit: str = "events") -> Iterator[Advance]:
-    """A line on standard error with count, rate and time left; nothing where standard error is no terminal."""
+    """A line on standard error with count, rate and time left; in a file of logs a line now and then."""
     if not sys.stderr.isatty():
-        yield _ignore
+        yield logged(what, unit)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -104,5 +108,18 @@ def progress(what: str, *, unit: str = "events") -> Iterator[Advance]:
         yield advance
 
 
-def _ignore(done: int, total: int | None = None) -> None:
-    """No terminal, no progress line."""
+def logged(what: str, unit: str, now_s: Callable[[], float] = time.monotonic) -> Advance:
+    """Progress where there is no terminal: a line each LOGGED_EVERY_S, none for short work."""
+    began_s = said_s = now_s()
+
+    def advance(done: int, total: int | None = None) -> None:
+        nonlocal said_s
+        at_s = now_s()
+        if at_s - said_s < LOGGED_EVERY_S:
+            return
+        said_s = at_s
+        speed = done / (at_s - began_s)
+        left = f" of {total:,}, {(total - done) / speed:,.0f} s left" if total and speed else ""
+        note(f"{what}: {done:,} {unit}{left}, {speed:,.0f}/s")
+
+    return advance

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cli.console import print_rows
+from cli.console import logged, print_rows
 from cli.failures import told
 from domain.errors import NotFound
 from infra.datafolder import DataFolderError
@@ -41,3 +41,12 @@ def test_what_was_expected_is_told_in_one_line() -> None:
         told(ExceptionGroup("work", [ExceptionGroup("more", [NotFound("no such thing")])])) == "no such thing"
     )
     assert told(ZeroDivisionError()) is None
+
+
+def test_long_work_tells_a_file_of_logs_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line each ten seconds with count, time left and rate; short work says nothing."""
+    clock = iter([0.0, 5.0, 10.0, 19.0])
+    advance = logged("threads", "events", now_s=lambda: next(clock))
+    for done in (500, 1_000, 1_900):
+        advance(done, 4_000)
+    assert capsys.readouterr() == ("", "threads: 1,000 events of 4,000, 30 s left, 100/s\n")
