@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 SENDS_MAX: Final = 10_000
 """The last sends of a channel that the share is of: enough that one per cent is no chance."""
 SENDS_MIN: Final = 200
-"""Fewer raise no alarm."""
+"""Of fewer no share is told, and no alarm raised: one old phone is no fault of ours."""
 DOUBTED_SHARE_MAX: Final = 0.01
 
 
@@ -44,12 +44,9 @@ class _Lately:
             self._sends, self._doubted = self._sends - sends, self._doubted - former
 
     @property
-    def share(self) -> float:
-        return self._doubted / self._sends if self._sends else 0.0
-
-    @property
-    def is_alarming(self) -> bool:
-        return self._sends >= SENDS_MIN and self.share > DOUBTED_SHARE_MAX
+    def share(self) -> float | None:
+        """None: of too few sends to say."""
+        return self._doubted / self._sends if self._sends >= SENDS_MIN else None
 
 
 class GatewayFigures(Collector):
@@ -66,9 +63,10 @@ class GatewayFigures(Collector):
             if not outcomes:
                 return
             lately.add(outcomes)
-            if lately.is_alarming and not lately.alarmed:
-                log.critical("addresses_doubted", channel=channel, share=round(lately.share, 4))
-            lately.alarmed = lately.is_alarming
+            share = lately.share or 0.0
+            if share > DOUBTED_SHARE_MAX and not lately.alarmed:
+                log.critical("addresses_doubted", channel=channel, share=round(share, 4))
+            lately.alarmed = share > DOUBTED_SHARE_MAX
 
         return note
 
@@ -78,12 +76,13 @@ class GatewayFigures(Collector):
         )
         doubted = GaugeMetricFamily(
             "msgxc_gateway_doubted_share",
-            f"Of the last {SENDS_MAX:,} sends, those to addresses that the provider doubts.",
+            f"Of the last {SENDS_MAX:,} sends, those to addresses that the provider doubts; from {SENDS_MIN} sends on.",
             labels=("channel",),
         )
         for channel, lately in self._channels.items():
             for outcome, count in lately.outcomes.items():
                 outcomes.add_metric((channel, outcome), count)
-            doubted.add_metric((channel,), lately.share)
+            if lately.share is not None:
+                doubted.add_metric((channel,), lately.share)
         yield outcomes
         yield doubted

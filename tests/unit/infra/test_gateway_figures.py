@@ -17,14 +17,16 @@ def share(registry: CollectorRegistry, channel: str = "apns") -> float | None:
 
 
 def test_the_share_is_of_the_last_sends_of_its_channel() -> None:
-    """A refused payload doubts no address, another channel's sends count for that one, old ones for none."""
+    """A refused payload doubts no address, other channels count apart, old sends for none; few say naught."""
     figures, registry = GatewayFigures(), CollectorRegistry()
     registry.register(figures)
     apns, fcm = figures.noting("apns"), figures.noting("fcm")
     apns([DOUBTED, Rejected("PayloadTooLarge"), WELL, WELL])
-    fcm([WELL])
+    fcm([WELL] * SENDS_MIN)
     apns([])
-    assert (share(registry), share(registry, "fcm"), share(registry, "sms")) == (0.25, 0.0, None)
+    assert (share(registry), share(registry, "fcm"), share(registry, "sms")) == (None, 0.0, None)
+    apns([WELL] * (SENDS_MIN - 4))
+    assert share(registry) == 1 / SENDS_MIN
     for _ in range(SENDS_MAX // 500):
         apns([WELL] * 500)
     assert share(registry) == 0.0
