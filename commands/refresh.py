@@ -17,6 +17,8 @@ from domain.client import Client
 from domain.errors import NotFound
 from domain.refresh_family import FULL, SECRET_BYTES, RefreshFamily, RefreshRefused, RefreshToken
 
+NOT_GOOD = "this refresh token is not good any more; sign in anew"
+
 
 class OpenFamily(msgspec.Struct, frozen=True, kw_only=True):
     """Sign a contact in that has no app; answers the refresh token."""
@@ -102,7 +104,7 @@ async def use_token(scope: Scope, *, text: str, app: str) -> RefreshFamily:
     is_good = family.use(at=scope.now, token=token)
     await scope.save(family)
     if not is_good:
-        raise RefreshRefused("this refresh token is not good any more; sign in anew", field="refreshToken")
+        raise RefreshRefused(NOT_GOOD, field="refreshToken")
     return family
 
 

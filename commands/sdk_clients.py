@@ -82,7 +82,7 @@ class MoveOut(msgspec.Struct, frozen=True, kw_only=True):
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """How a client stands after a command: all that its client state and its contact token say.
 
-    contact: who the contact token is for. is_linked: False when that person was erased, so that the token is worth
+    contact: who the contact token is for. is_linked: False when the client is nobody's, so that the token is worth
     nothing. identity None: anonymous. refresh_token: "" unless one was issued.
     """
 
@@ -173,7 +173,7 @@ async def signed_in(
 ) -> Standing:
     """Link the client with `contact` (None: the one it has, else an anonymous one), and issue its next token.
 
-    An erased person is never linked again: the client is nobody's then, and its token says so.
+    An erased contact is never linked again; where that is the anonymous one, the client is nobody's.
     """
     if contact is None:
         contact = await _own_contact(client, scope)
@@ -213,6 +213,8 @@ async def anonymous(client: Client, scope: Scope) -> Contact:
 
 async def _own_contact(client: Client, scope: Scope) -> Contact:
     found = await scope.load(Contact, client.contact) if client.contact is not None else None
+    if found is not None and found.erased:
+        found = None
     return found or await anonymous(client, scope)
 
 

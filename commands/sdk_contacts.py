@@ -9,15 +9,17 @@ from uuid import UUID
 
 import msgspec
 
-from commands.refresh import appless_family, use_token
+from commands.refresh import NOT_GOOD, appless_family, use_token
 from commands.scope import Scope
 from commands.sdk_clients import Device, Standing, anonymous, own_client, signed_in, standing_of
 from domain.client import Client
 from domain.contact import Contact, Identity
-from domain.errors import Invalid
+from domain.errors import Conflict, Invalid
 from domain.refresh_family import RefreshFamily, RefreshRefused
 from domain.resolution import field_uid
 
+LIVES_MAX = 100
+"""Erasures of one contact field's value; each costs a look at every sign-in, and nobody is erased so often."""
 VALUE_MAX = 255
 """Characters of a contact field's value: the longest that a suite's fields take, and a client state has room for."""
 
@@ -58,7 +60,6 @@ class Appless(msgspec.Struct, frozen=True, kw_only=True):
 
     contact: UUID
     family: UUID
-    is_linked: bool
     contact_id: int | None
     refresh_token: str = ""
 
@@ -81,6 +82,11 @@ async def refresh_contact(command: RefreshContact, scope: Scope) -> Standing:
     if client is None or client.client_id != command.client_id:
         raise RefreshRefused("this refresh token is another client's", field="refreshToken")
     contact = await scope.load_from_leader(Contact, client.contact or family.contact)
+    if contact is None or contact.erased:
+        # Nobody in particular uses the client any more; why, is not said.
+        contact = await anonymous(client, scope)
+        client.link(at=scope.now, contact=contact.id, uid=contact.uid)
+        await scope.save(client, contact)
     return standing_of(client, contact)
 
 
@@ -95,30 +101,39 @@ async def refresh_appless(command: RefreshAppless, scope: Scope) -> Appless:
     """Raises RefreshRefused."""
     family = await use_token(scope, text=command.token, app="")
     contact = await scope.load_from_leader(Contact, family.contact)
-    if contact is None:
-        raise RefreshRefused("nobody is known by this refresh token any more", field="refreshToken")
+    if contact is None or contact.erased:
+        raise RefreshRefused(NOT_GOOD, field="refreshToken")
     return _appless(contact, family)
 
 
 async def _identified(identity: Identity, scope: Scope, *, app: str) -> Contact:
-    """The contact of that name; one that was erased is answered as it is."""
+    """The contact of that name. One that was erased stays so: who says the name again is somebody new, as anybody who
+    was never known would be. A name is anybody's word, so the answer must not tell who was erased (ADR 71).
+    """
     if not 1 <= len(identity.value) <= VALUE_MAX:
         raise Invalid(f"1 to {VALUE_MAX} characters", field="contactFieldValue")
-    uid = field_uid(scope.ids, scope.realm, identity.field, identity.value, encrypted=identity.encrypted)
-    id = scope.ids.contact(scope.realm, uid)
-    contact = await scope.load(Contact, id) or Contact.create(id=id, at=scope.now, uid=uid)
-    if not contact.erased:
-        contact.identify(
-            at=scope.now, field=identity.field, value=identity.value, encrypted=identity.encrypted, app=app
+    for life in range(LIVES_MAX):
+        uid = field_uid(
+            scope.ids, scope.realm, identity.field, identity.value, encrypted=identity.encrypted, life=life
         )
-    return contact
+        id = scope.ids.contact(scope.realm, uid)
+        contact = await scope.load(Contact, id) or Contact.create(id=id, at=scope.now, uid=uid)
+        if not contact.erased:
+            contact.identify(
+                at=scope.now,
+                field=identity.field,
+                value=identity.value,
+                encrypted=identity.encrypted,
+                app=app,
+            )
+            return contact
+    raise Conflict("whoever is meant cannot be known here any more", field="contactFieldValue")
 
 
 def _appless(contact: Contact, family: RefreshFamily, refresh_token: str = "") -> Appless:
     return Appless(
         contact=contact.id,
         family=family.id,
-        is_linked=not contact.erased,
         contact_id=contact.contact_id,
         refresh_token=refresh_token,
     )

@@ -21,6 +21,7 @@ SESSION_END: Final = "session:end"
 CLICKS: Final = frozenset({"push:click", "webpush:click"})
 TAG_ADD: Final = "inbox:tag:add"
 TAG_REMOVE: Final = "inbox:tag:remove"
+TAGGING: Final = frozenset({TAG_ADD, TAG_REMOVE})
 STARTS: Final = frozenset({APP_START, SESSION_START})
 
 SID, MESSAGE_ID, TAG, DURATION = "sid", "messageId", "tag", "duration"
@@ -55,7 +56,7 @@ def clicked_sid(event: DeviceEvent) -> str:
 
 def tagged(event: DeviceEvent) -> tuple[UUID, str, bool] | None:
     """The message, the tag, and whether the message has it from now on; None for any other event."""
-    if not event.internal or event.name not in {TAG_ADD, TAG_REMOVE}:
+    if not event.internal or event.name not in TAGGING:
         return None
     tag = event.attributes.get(TAG, "").strip().casefold()
     try:

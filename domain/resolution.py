@@ -21,13 +21,18 @@ GIVE_UP_AFTER = timedelta(hours=24)
 """A contact data service that is away for a day is somebody's business: the change goes to TRIAGE."""
 
 
-def field_uid(ids: Ids, realm: str, field: int, value: str, *, encrypted: bool = False) -> str:
+def field_uid(ids: Ids, realm: str, field: int, value: str, *, encrypted: bool = False, life: int = 0) -> str:
     """The uid of the contact that has `value` in a contact field of the merchant's.
+
+    life: how often whoever it names was erased. An erased contact never comes back: who says the value again is
+    somebody new.
 
     An encrypted value is another one than the same letters in clear: else whoever knows a value could change whom its
     contact's number is asked for.
     """
     kind = "encrypted-contact-field" if encrypted else "contact-field"
+    if life:
+        kind = f"{kind}-{life}"
     return _FIELD + ids.derive(realm, kind, f"{field}|{value}").hex
 
 

@@ -47,7 +47,7 @@ async def with_contact_token(call: Call[Any, Any], standing: Standing) -> Answer
 
 
 async def contact_token(call: Call[Any, Any], standing: Standing) -> str:
-    """disabled: the person was erased, or is not known where unknown people are not wanted."""
+    """disabled: nobody is known to use the client, and unknown people are not wanted, or may not be known again."""
     assert standing.contact is not None
     visitor: Visitor = call.visitor
     merchant = await merchant_of(call, visitor.app.realm)

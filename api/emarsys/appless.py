@@ -91,7 +91,7 @@ async def _answer(call: Call[ApplessBody, None], command: IdentifyAppless | Refr
     visitor: ApplessVisitor = call.visitor
     standing: Appless = await call.parts.bus.execute(command, call.context, caller=call.caller)
     number, applied = standing.contact_id, tuple[Header, ...]()
-    if number is None and standing.is_linked:
+    if number is None:
         number, applied = await resolved(call, visitor.realm, standing.contact, visitor.headers)
     merchant = await merchant_of(call, visitor.realm)
     signed = call.parts.tokens.sign_contact(
@@ -100,7 +100,6 @@ async def _answer(call: Call[ApplessBody, None], command: IdentifyAppless | Refr
             realm=visitor.realm,
             contact_id=number,
             family=standing.family,
-            disabled=not standing.is_linked,
         ),
         lifetime_s=merchant.contact_token_lifetime_s,
     )

@@ -5,7 +5,6 @@ Native SDKs get epoch seconds; generation 4 reads its times as milliseconds (Tim
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -14,18 +13,17 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from api.emarsys.batches import ClickItem
+from api.emarsys.batches import REFUSED_MAX, ClickItem
+from api.emarsys.belonging import FOREIGN, belongs
 from api.emarsys.door import Visitor
 from api.emarsys.events import client_of, contact_of
-from api.freshness import WAIT_S_MAX
 from api.route import Answer, Call
 from domain.device_actions import MESSAGE_ID, TAG, TAG_ADD, TAG_REMOVE, tagged
 from domain.errors import Invalid
 from domain.message import Content
 from domain.push import Action, PushContent, push_of
-from domain.recorded import EVENTS
-from domain.signal import EVENTS_KIND, CampaignView, DeviceEvent, DeviceEvents
-from projections import clients, inbox
+from domain.signal import EVENTS_KIND, CampaignView, DeviceEvent, DeviceEvents, Refused
+from projections import inbox
 from projections.inbox import Item
 
 V3_ITEMS_MAX = 100
@@ -218,7 +216,7 @@ async def tags(call: Call[list[TagUpdate], None]) -> Answer:
         if tagged(event) is not None:
             taken.append((update, event))
     if taken:
-        await _append(call, events=tuple(event for _, event in taken))
+        taken = await _own(call, taken)
     changes = [
         {
             "messageId": update.message_id,
@@ -229,6 +227,22 @@ async def tags(call: Call[list[TagUpdate], None]) -> Answer:
         for update, _ in taken
     ]
     return Answer(TagsAnswer(VERSION, len(changes), changes))
+
+
+async def _own(
+    call: Call[list[TagUpdate], None], taken: list[tuple[TagUpdate, DeviceEvent]]
+) -> list[tuple[TagUpdate, DeviceEvent]]:
+    """Keep them, if the client is the contact's still; what is left of them. Raises Unavailable, Unauthenticated."""
+    client, contact = client_of(call.visitor), contact_of(call.visitor)
+    if contact is not None and await belongs(call, client, contact):
+        await _append(call, events=tuple(event for _, event in taken))
+        return taken
+    refused = [
+        Refused(part="events", index=place, reason=FOREIGN, item=msgspec.json.encode(update).decode())
+        for place, (update, _) in enumerate(taken[:REFUSED_MAX])
+    ]
+    await _append(call, refused=tuple(refused))
+    return []
 
 
 async def inline(call: Call[InlineBody, None]) -> Answer:
@@ -267,7 +281,7 @@ async def _items(
     visitor: Visitor = call.visitor
     client, contact = client_of(visitor), contact_of(visitor)
     is_disabled = visitor.contact is not None and visitor.contact.disabled
-    if contact is None or is_disabled or not await _has(call, client, contact):
+    if contact is None or is_disabled or not await belongs(call, client, contact):
         return []
     return await inbox.newest(
         call.parts.models,
@@ -282,23 +296,12 @@ async def _items(
     )
 
 
-async def _has(call: Call[Any, Any], client: UUID, contact: UUID) -> bool:
-    """Whether the client is still the contact's. A client state is good for ever, and so would be a look into the
-    inbox of whoever had the device before.
-    """
-    parts, realm = call.parts, call.visitor.app.realm
-    row = await clients.find(parts.models, realm, client)
-    if row is None or row["contact"] != contact:
-        # The link may be so new that the read models do not have it.
-        with contextlib.suppress(TimeoutError):
-            end = await parts.events.end()
-            await parts.watermark.passed(("clients",), EVENTS, end, timeout_s=WAIT_S_MAX)
-        row = await clients.find(parts.models, realm, client)
-    return row is not None and row["contact"] == contact
-
-
 async def _append(
-    call: Call[Any, Any], *, events: tuple[DeviceEvent, ...] = (), clicks: tuple[CampaignView, ...] = ()
+    call: Call[Any, Any],
+    *,
+    events: tuple[DeviceEvent, ...] = (),
+    clicks: tuple[CampaignView, ...] = (),
+    refused: tuple[Refused, ...] = (),
 ) -> None:
     visitor: Visitor = call.visitor
     signal = DeviceEvents(
@@ -307,6 +310,7 @@ async def _append(
         app=visitor.app.code,
         events=events,
         clicks=clicks,
+        refused=refused,
     )
     context = call.context
     await call.parts.signals.append(

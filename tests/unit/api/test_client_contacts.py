@@ -6,13 +6,16 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
+import msgspec
 import pytest
 
 from api.emarsys.contacts import patiently
 from commands.apps import RegisterApp
 from commands.contacts import EraseContact
 from domain.app_settings import AppSettings
+from domain.contact import Contact
 from domain.errors import Unavailable
 from domain.recorded import EVENTS
 from processes.directories import MerchantSettings
@@ -118,16 +121,86 @@ async def test_refresh_needs_the_refresh_token_alone_and_heals_the_state(it: Sit
     assert (await abroad.call("POST", "/client/contact-token", {"refreshToken": good})).status_code == 400
 
 
-async def test_an_erased_person_is_never_linked_again_and_the_token_says_so(it: Site) -> None:
-    """The SDK gets its 200; the contact token is disabled, and the client is nobody's."""
-    phone = await started(it)
+def tells(it: Site, phone: Phone) -> dict[str, Any]:
+    """All that a device can learn from its tokens, but for ids and times."""
+    claims = msgspec.to_builtins(it.parts.tokens.read_contact(phone.contact_token))
+    state = {**phone.says, "contactReference": "", "client": "", "clientId": "", "contactId": ""}
+    return {**claims, "contactReference": "", "client": "", "contactId": "", "state": state}
+
+
+def uid_of(it: Site, contact: UUID) -> str:
+    [uid] = (
+        fact.body.uid
+        for fact in it.world.facts(EVENTS, "evt.contact.>")
+        if isinstance(fact.body, Contact.Created) and fact.body.originator_id == contact
+    )
+    return uid
+
+
+async def erase(it: Site, phone: Phone) -> None:
+    """Whoever uses the phone now."""
+    await it.settled()
+    await it.world.do(EraseContact(uid=uid_of(it, UUID(phone.says["contactReference"]))))
+    await it.settled()
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_nobody_can_tell_that_a_person_was_erased(it: Site, times: int) -> None:
+    """A name is anybody's word: who signs in under one gets the same answers for an erased person as for one who was
+    never known, the number in time included; and what was erased does not come back.
+    """
+    for each in ("erasure", "resolver", "contact-id-writer", "clients-maintainer"):
+        it.world.start(each)
+    phone, references = await started(it), set()
+    for _ in range(times):
+        await phone.call("POST", "/client/contact", ANN)
+        references.add(phone.says["contactReference"])
+        await erase(it, phone)
+    curious, other = await started(it, client_id="device-2"), await started(it, client_id="device-3")
+    await curious.call("POST", "/client/contact", ANN, prefer="wait=5")
+    await other.call("POST", "/client/contact", {**ANN, "contactFieldValue": "never@known"}, prefer="wait=5")
+    told, usual = tells(it, curious), tells(it, other)
+    assert told["state"].pop("contactField").pop("contactFieldValue") == ANN["contactFieldValue"]
+    assert usual["state"].pop("contactField").pop("contactFieldValue") == "never@known"
+    assert told == usual
+    assert curious.says["contactId"] is not None
+    assert curious.says["contactReference"] not in references
+
+
+async def test_after_an_erasure_a_device_is_like_any_that_nobody_is_signed_in_on(it: Site) -> None:
+    """Its refresh token stays good, and answers for nobody in particular; disabled only where such are not wanted."""
+    for each in ("erasure", "clients-maintainer"):
+        it.world.start(each)
+    phone, other = await started(it), await started(it, client_id="device-2")
     await phone.call("POST", "/client/contact", ANN)
-    uid = it.world.facts(EVENTS, "evt.client.>")[-1].body.uid  # type: ignore[union-attr]
-    await it.world.do(EraseContact(uid=uid))
-    assert (await phone.call("POST", "/client/contact", ANN)).status_code == 200
-    claims = it.parts.tokens.read_contact(phone.contact_token)
-    assert claims.disabled
-    assert "contactField" not in phone.says
+    await erase(it, phone)
+    for each in (phone, other):
+        got = await each.call("POST", "/client/contact-token", {"refreshToken": each.refresh_token})
+        assert got.status_code == 200
+    assert tells(it, phone) == tells(it, other)
+    assert phone.says["contactField"] is None
+
+
+async def test_an_erased_persons_appless_refresh_token_is_one_that_is_not_good(it: Site) -> None:
+    """The same words as for any other."""
+    it.world.start("erasure")
+    path, merchant = "/v3/contact-token", {"x-merchant-id": REALM}
+    tokens = [
+        (await it.call("POST", path, {**ANN, "contactFieldValue": who}, by=None, headers=merchant)).json()
+        for who in ("ann", "eve")
+    ]
+    contact = it.parts.tokens.read_contact(tokens[0]["contactToken"]).contact
+    await it.world.do(EraseContact(uid=uid_of(it, contact)))
+    out = merchant | {"x-contact-token": tokens[1]["contactToken"]}
+    assert (await it.call("DELETE", path, by=None, headers=out)).status_code == 204
+    answers = [
+        (
+            await it.call("POST", path, {"refreshToken": each["refreshToken"]}, by=None, headers=merchant)
+        ).json()
+        for each in tokens
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0]["type"].endswith("#refresh-refused")
 
 
 async def test_where_unknown_people_are_not_wanted_their_token_is_disabled(it: Site) -> None:

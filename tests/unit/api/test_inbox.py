@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from api.emarsys.belonging import FOREIGN
 from commands.messaging import Draft, SendToApp
-from domain.signal import KEPT
+from domain.device_actions import TAG_ADD
+from domain.recorded import SIGNALS
+from domain.signal import KEPT, DeviceEvents
 from projections import inbox as read
 from projections.inbox import TAGS_MAX
-from tests.memory.phone import APP, OTHER, V3_NAMES, Phone, phones, started
+from tests.memory.phone import ANN, APP, OTHER, V3_NAMES, Phone, phones, started
 from tests.memory.site import Site
 
 V4_NAMES = ("ec-client-id", "ec-client-state", "ec-contact")
@@ -207,3 +210,47 @@ async def test_a_stranger_reads_no_inbox(it: Site) -> None:
     stranger = Phone(it, client_id=phone.client_id)
     for path in (f"/v3/apps/{APP}/inbox", f"{EMBEDDED}/messages", f"{EMBEDDED}/badge-count"):
         assert (await call(stranger, "GET", path)).status_code == 401
+
+
+async def test_a_former_owners_state_changes_no_tags(it: Site) -> None:
+    """Neither by events, nor by the new SDK's call: a tag hides a message. The reason is recorded, the rest taken."""
+    phone, other = await reachable(it), await reachable(it, client_id="device-2")
+    for each in (phone, other):
+        await each.call("POST", "/client/contact", ANN)
+    one = await send(other, "one")
+    former = phone.state, phone.contact_token
+    await phone.call("POST", "/client/contact?anonymous=true", {})
+    await it.settled()
+    phone.state, phone.contact_token = former
+    added = {
+        "type": "internal",
+        "name": TAG_ADD,
+        "timestamp": AT,
+        "attributes": {"messageId": one, "tag": "deleted"},
+    }
+    other_event = {"type": "custom", "name": "kept", "timestamp": AT}
+    events = {"events": [other_event, {"type": "unreadable"}, added]}
+    assert (await call(phone, "POST", f"/v3/apps/{APP}/client/events", events)).status_code == 204
+    got = await call(phone, "PATCH", f"{EMBEDDED}/tags", [_change(one, "deleted")])
+    assert (got.status_code, got.json()["changes"]) == (200, [])
+    await it.settled()
+    assert [each["id"] for each in await inbox(other)] == [one]
+    first, second = (fact.body for fact in it.world.facts(SIGNALS) if isinstance(fact.body, DeviceEvents))
+    assert [event.name for event in first.events] == ["kept"]
+    assert [(each.index, each.reason) for each in first.refused if each.reason == FOREIGN] == [(2, FOREIGN)]
+    assert (second.events, [each.reason for each in second.refused]) == ((), [FOREIGN])
+
+
+async def test_an_owners_tags_of_a_moment_after_the_sign_in_are_taken(it: Site) -> None:
+    """Though the read models may not know of it yet."""
+    phone = await reachable(it)
+    await phone.call("POST", "/client/contact", ANN)
+    added = {
+        "type": "internal",
+        "name": TAG_ADD,
+        "timestamp": AT,
+        "attributes": {"messageId": str(uuid4()), "tag": "x"},
+    }
+    await call(phone, "POST", f"/v3/apps/{APP}/client/events", {"events": [added]})
+    [signal] = (fact.body for fact in it.world.facts(SIGNALS) if isinstance(fact.body, DeviceEvents))
+    assert [event.name for event in signal.events] == [TAG_ADD]

@@ -62,7 +62,7 @@ async def test_a_device_that_was_let_in_is_looked_at_again_when_keys_change() ->
 
 
 async def test_errors_have_the_devices_state_under_the_newest_key() -> None:
-    """Native SDKs store it from any answer; a device that hears of nothing but errors is not left behind by a rotation."""
+    """Native SDKs store it from any answer: who hears of nothing but errors is not left behind by a rotation."""
     async with phones() as it:
         phone = await started(it)
         former = phone.state
