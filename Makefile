@@ -6,7 +6,7 @@ PACKAGES := domain commands projections processes gateways api cli infra
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --quiet
 
 .PHONY: help setup run test test-all lint types contracts schema format clean \
-  bench-publish bench-sockets bench-fanout bench-push bench-registrations bench-tokens bench-device-events \
+  bench-publish bench-sockets bench-fanout bench-push bench-registrations bench-http-lane bench-tokens bench-device-events \
   bench-resolution bench-shops bench-log bench-read-store bench-rebuild bench-statistics bench-memory
 
 help: ## Show this list
@@ -56,6 +56,9 @@ bench-push: setup ## APNs and FCM gateways alone, beside aioapns
 
 bench-registrations: setup ## Devices registered per second, beside a bare route
 	@$(BIN)/python bench/registrations.py
+
+bench-http-lane: setup ## What a request costs before any command runs, beside a bare route
+	@$(BIN)/python bench/http_lane.py
 
 bench-tokens: setup ## Processor time to sign and to read devices' tokens, beside PyJWT
 	@$(BIN)/python bench/tokens.py

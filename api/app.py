@@ -12,7 +12,6 @@ import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, WebSocketRoute
@@ -21,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import docs, health
 from api.doppler import table as web_domains
-from api.endpoint import PathEndpoint, refuse
+from api.endpoint import STATUS, PathEndpoint, refuse
 from api.ezout import table as shops
 from api.frame import Frame
 from api.freshness import RecentWrites
@@ -39,8 +38,6 @@ OPEN_TO_PAGES = ("/v3", "/v4", "/v5", "/embedded-messaging")
 """What SDKs call from the pages of whoever uses them."""
 
 _APP = "{app}"
-_ENDPOINT = "msgxc.endpoint"
-"""Scope key: what the short way leads to."""
 
 
 def build(parts: Parts) -> Starlette:
@@ -92,14 +89,19 @@ class Application(Starlette):
         self.router.redirect_slashes = False
         self._exact, self._of_apps, self._frame = exact, of_apps, frame
         self._publish = publish
-        self._short = ServerErrorMiddleware(self._direct, handler=_unexpected)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (endpoint := self._endpoint(scope)) is not None:
-            scope[_ENDPOINT] = endpoint
-            await self._short(scope, receive, send)
-        else:
+        endpoint = self._endpoint(scope) if scope["type"] == "http" else None
+        if endpoint is None:
             await super().__call__(scope, receive, send)
+            return
+        try:
+            await self._frame.direct(endpoint, scope, receive, send)
+        except Exception:
+            # As Starlette does beyond the short way: an answer, and the server logs the error.
+            if STATUS not in scope:
+                await refuse(scope, send, _unexpected_error())
+            raise
 
     def _endpoint(self, scope: Scope) -> ASGIApp | None:
         path: str = scope["path"]
@@ -118,9 +120,6 @@ class Application(Starlette):
         if found is not None:
             scope["path_params"] = {"app": path[start:end]}
         return found
-
-    async def _direct(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._frame.direct(scope[_ENDPOINT], scope, receive, send)
 
 
 class _Framed:
@@ -217,4 +216,8 @@ def _refused(_request: Request, error: Exception) -> Response:
 
 def _unexpected(_request: Request, _error: Exception) -> Response:
     """Starlette answers with this and raises the error again, so that the server logs it once."""
-    return _Refusal(MsgxcError("something went wrong on our side; tell us the request_id"))
+    return _Refusal(_unexpected_error())
+
+
+def _unexpected_error() -> MsgxcError:
+    return MsgxcError("something went wrong on our side; tell us the request_id")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from api.auth import Identity, token_of
 from api.body import BodyReader, ClientGone
 from api.freshness import RecentWrites
+from api.lane import BY_NAME, cycle_of
 from api.limits import LimitExceeded
 from api.parts import Parts
 from api.problem import MEDIA_TYPE, MethodNotAllowed, decoding_error, headers_of, problem_of
@@ -26,7 +27,7 @@ from domain.context import Caller, Context
 from domain.errors import Invalid, MsgxcError
 
 REQUEST_ID, ROUTE, STATUS = "msgxc.request_id", "msgxc.route", "msgxc.status"
-HEADERS, ADDED = "msgxc.headers", "msgxc.added_headers"
+HEADERS, ADDED = BY_NAME, "msgxc.added_headers"
 """Scope keys between the frame and the endpoints. HEADERS: the request's, by name. ADDED: for every answer."""
 
 NOBODY = Caller(uid="")
@@ -45,14 +46,13 @@ class PathEndpoint:
         if "GET" in self._endpoints:
             self._endpoints.setdefault("HEAD", self._endpoints["GET"])
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         endpoint = self._endpoints.get(scope["method"])
         if endpoint is not None:
-            await endpoint(scope, receive, send)
-        elif scope["method"] == "OPTIONS":
-            await respond(scope, send, 204, [(b"allow", ", ".join(self.allowed()).encode())], b"")
-        else:
-            await refuse(scope, send, MethodNotAllowed(self.allowed()))
+            return endpoint(scope, receive, send)
+        if scope["method"] == "OPTIONS":
+            return respond(scope, send, 204, [(b"allow", ", ".join(self.allowed()).encode())], b"")
+        return refuse(scope, send, MethodNotAllowed(self.allowed()))
 
     def allowed(self) -> list[str]:
         return sorted({*self._endpoints, "OPTIONS"})
@@ -219,8 +219,12 @@ async def respond(scope: Scope, send: Send, status: int, headers: list[Header], 
     if status not in BODILESS:
         headers.append((b"content-length", b"%d" % len(content)))
     headers.extend(scope[ADDED])
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": content if scope["method"] != "HEAD" else b""})
+    if scope["method"] == "HEAD":
+        content = b""
+    cycle = cycle_of(send)
+    if cycle is None or not cycle.answer(status, headers, content):
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
 
 
 def without(own: Iterable[Header], added: Iterable[Header]) -> list[Header]:

@@ -1,30 +1,20 @@
-"""Hanging up on a caller without an answer: uvicorn's HTTP protocol, opened up by that one word.
+"""Hanging up on a caller without an answer.
 
-Owns the word and where the application finds it. Serve with `uvicorn.Config(app, http=HangingUpProtocol)`; under
-another server there is no such word, and the caller gets an answer.
+Owns the word and where the application finds it: api.lane puts it there. Under another server there is no such word,
+and the caller gets an answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 EXTENSION: Final = "msgxc.hang_up"
 HUNG_UP: Final = 499
 """What the metrics call it, as some proxies do: a connection that was closed before there was an answer."""
-
-
-class HangingUpProtocol(HttpToolsProtocol):
-    """Puts its `abort` into every request's scope."""
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-        scope["extensions"] = {EXTENSION: self.transport.abort}
 
 
 async def hang_up(scope: Scope) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
-from api.hanging_up import HangingUpProtocol
+from api.lane import Lane
 
 EXTENSION: Final = "msgxc.connection"
 """Where the application finds its SocketConnection in scope["extensions"]."""
@@ -92,7 +92,7 @@ class FanoutProtocol(WebSocketsSansIOProtocol):
 
 
 OPTIONS: Final[dict[str, Any]] = {
-    "http": HangingUpProtocol,
+    "http": Lane,
     "ws": FanoutProtocol,
     "ws_max_size": FRAME_BYTES_MAX,
     "ws_ping_interval": PING_S,

@@ -1,0 +1,348 @@
+"""The short lane between the socket and our endpoints: uvicorn's HTTP protocol, with less work for each request.
+
+Owns how a request is begun, handed over and answered where that can be done at once: the body is there, the answer is
+whole, the caller reads. Whatever cannot goes uvicorn's own way, whose methods these classes inherit; an answer is the
+same, byte for byte, on either way and by either protocol. Knows nothing of routes, and never changes what the
+application says. Builds on the uvicorn that uv.lock pins; the tests of this module compare it with that one's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Final, cast
+from urllib.parse import unquote
+from weakref import WeakKeyDictionary
+
+import httptools
+from starlette.types import Receive, Send
+from uvicorn._types import ASGI3Application, HTTPScope
+from uvicorn.config import Config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavailable
+from uvicorn.protocols.http.httptools_impl import (
+    HEADER_RE,
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+from uvicorn.server import ServerState
+
+from api.hanging_up import EXTENSION
+
+Header = tuple[bytes, bytes]
+
+BY_NAME: Final = "msgxc.headers"
+"""Scope key: the request's headers by name."""
+JOINED_BYTES_MAX: Final = 64 * 1024
+"""Of a content that is copied behind its head, so that both are one write."""
+_SENDABLE: Final = bytes({0x09, *range(0x20, 0x7F), *range(0x80, 0x100)})
+"""What a header field may hold (RFC 9110, section 5.5)."""
+_OF_CONNECTIONS: Final = frozenset({b"connection", b"transfer-encoding"})
+NAMES_MAX: Final = 256
+"""Of header fields remembered: several times what all contracts have."""
+_FORWARDED: Final = (b"x-forwarded-for", b"x-forwarded-proto")
+
+
+def cycle_of(call: Receive | Send) -> Cycle | None:
+    """What is behind a `receive` or `send`, if nothing is in between and the lane serves."""
+    cycle = getattr(call, "__self__", None)
+    return cycle if type(cycle) is Cycle else None
+
+
+class Cycle(RequestResponseCycle):
+    """One request and its answer. `receive` and `send` are uvicorn's; `whole_body` and `answer` do the same at once."""
+
+    # Hot path: made for each request. What seldom changes is the class's, and an event is made for those who wait.
+    disconnected = False
+    more_body = True
+    response_started = False
+    response_complete = False
+    chunked_encoding = None
+    expected_content_length = 0
+    _has_news = False
+    _is_read = False
+    _event: asyncio.Event | None = None
+
+    def __init__(  # the parent's would set all that again
+        self, protocol: Lane, scope: HTTPScope, *, keep_alive: bool, expect_100_continue: bool
+    ) -> None:
+        self.scope, self.keep_alive = scope, keep_alive
+        self.waiting_for_100_continue = expect_100_continue
+        self.transport, self.flow = protocol.transport, protocol.flow
+        self.logger, self.access_logger = protocol.logger, protocol.access_logger
+        self.access_log = protocol.access_log
+        self.default_headers = protocol.server_state.default_headers
+        self.on_response = protocol.on_response_complete
+        self._first_lines = protocol.first_lines
+        self.body: bytes | bytearray = b""  # type: ignore[assignment]
+
+    @property
+    def message_event(self) -> asyncio.Event:  # type: ignore[override]
+        """Set when there is something new to receive."""
+        if self._event is None:
+            self._event = asyncio.Event()
+            if self._has_news:
+                self._event.set()
+        return self._event
+
+    def take(self, piece: bytes) -> None:
+        """A piece of the body has come."""
+        if not self.body:
+            self.body = piece
+        elif isinstance(self.body, bytes):
+            self.body = bytearray(self.body) + piece
+        else:
+            self.body += piece
+        self.tell()
+
+    def tell(self) -> None:
+        if self._event is None:
+            self._has_news = True
+        else:
+            self._event.set()
+
+    def whole_body(self) -> bytes | None:
+        """The body, once, if all of it is here and nobody has received any; else None: `receive` it."""
+        if self.more_body or self._is_read or self._event is not None or self.waiting_for_100_continue:
+            return None
+        self._is_read, self._has_news = True, False
+        self.flow.resume_reading()
+        body, self.body = self.body, b""
+        return bytes(body)
+
+    def answer(self, status: int, headers: Iterable[Header], content: bytes) -> bool:
+        """Send the whole answer, which has a content-length or may have no content; False: it is to be `send`.
+
+        headers: some. content: none where the answer is to HEAD.
+        """
+        if self.flow.write_paused or self.disconnected or self.response_started or self.access_log:
+            return False
+        # Hot path: the fields are checked together: whatever could break out of its line shows as a control character.
+        lines = []
+        for name, value in headers:
+            start = _starts.get(name) or _start_of(name)
+            if start is None:
+                return False
+            lines.append(start + value)
+        fields = b"\r\n".join(lines)
+        if fields.translate(None, _SENDABLE) != b"\r\n" * (len(lines) - 1):
+            return False
+        end = b"\r\n\r\n" if self.keep_alive else b"\r\nconnection: close\r\n\r\n"
+        head = b"".join((self._first_lines(status), fields, end))
+        self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
+        if len(content) <= JOINED_BYTES_MAX:
+            self.transport.write(head + content)
+        else:
+            self.transport.writelines((head, content))
+        self._end()
+        return True
+
+    def _end(self) -> None:
+        self.tell()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+
+_starts: dict[bytes, bytes] = {}
+"""How the lines of header fields begin, by their names, which are our own."""
+
+
+def _start_of(name: bytes) -> bytes | None:
+    """None for what says how the connection goes on, and for what is no name: uvicorn knows what to do."""
+    if name.lower() in _OF_CONNECTIONS or HEADER_RE.search(name):
+        return None
+    start = b"%b: " % name.lower()
+    if len(_starts) < NAMES_MAX:
+        _starts[name] = start
+    return start
+
+
+class _FirstLines:
+    """The beginnings of answers by status, as long as the server keeps its own headers: for a second."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state, self._of = state, state.default_headers
+        self._lines: dict[int, bytes] = {}
+
+    def __call__(self, status: int) -> bytes:
+        if self._of is not self._state.default_headers:
+            self._of, self._lines = self._state.default_headers, {}
+        lines = self._lines.get(status)
+        if lines is None:
+            own = b"".join(b"%b: %b\r\n" % (name.lower(), value) for name, value in self._of)
+            lines = self._lines[status] = STATUS_LINE[status] + own
+        return lines
+
+
+_first_lines_of: WeakKeyDictionary[ServerState, _FirstLines] = WeakKeyDictionary()
+
+
+class Lane(HttpToolsProtocol):
+    """uvicorn's protocol: serve with `uvicorn.Config(app, http=Lane)`. Puts `abort` into every request's scope."""
+
+    cycle: Cycle
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        # Without forwarded headers that middleware does nothing, which takes it 3 us.
+        self._unforwarded = self.app.app if type(self.app) is ProxyHeadersMiddleware else self.app
+        self.first_lines = _first_lines_of.setdefault(server_state, _FirstLines(server_state))
+        self._begun: tuple[Cycle, ASGI3Application] | None = None
+        self._idle_since_s: float | None = None
+        self._scope: dict[str, Any] = {}
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "extensions": {EXTENSION: transport.abort},
+        }
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop_timer()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._begun is not None:
+            (cycle, app), self._begun = self._begun, None
+            self._start_at_once(cycle, app)
+
+    def handle_websocket_upgrade(self) -> None:
+        self._stop_timer()
+        super().handle_websocket_upgrade()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.scope = cast(
+            "HTTPScope", {**self._scope, "headers": self.headers, "state": self.app_state.copy()}
+        )
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        parser, scope = self.parser, cast("dict[str, Any]", self.scope)
+        http_version = scope["http_version"] = parser.get_http_version()
+        scope["method"] = parser.get_method().decode("ascii")
+        if parser.should_upgrade() and self._should_upgrade():
+            return
+        by_name = scope[BY_NAME] = dict(self.headers)
+        self._address(scope)
+        cycle = Cycle(
+            self,
+            self.scope,
+            keep_alive=http_version != "1.0" and parser.should_keep_alive(),
+            expect_100_continue=b"expect" in by_name and self._expects_100_continue(),
+        )
+        former, self.cycle = self.cycle, cycle
+        if former is None or former.response_complete:
+            self._begun = (cycle, self._application(by_name))
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self._application(by_name)))
+
+    def on_body(self, body: bytes) -> None:
+        if (self.parser.should_upgrade() and self._should_upgrade()) or self.cycle.response_complete:
+            return
+        self.cycle.take(body)
+        if len(self.cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+
+    def on_message_complete(self) -> None:
+        if (self.parser.should_upgrade() and self._should_upgrade()) or self.cycle.response_complete:
+            return
+        self.cycle.more_body = False
+        self.cycle.tell()
+
+    def _address(self, scope: dict[str, Any]) -> None:
+        parsed = httptools.parse_url(self.url)
+        raw_path: bytes = parsed.path
+        path = raw_path.decode("ascii")
+        if "%" in path:
+            path = unquote(path)
+        scope["path"] = self.root_path + path
+        scope["raw_path"] = self.root_path.encode("ascii") + raw_path
+        scope["query_string"] = parsed.query or b""
+
+    def _expects_100_continue(self) -> bool:
+        return any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers)
+
+    def _application(self, by_name: dict[bytes, bytes]) -> Any:
+        limit = self.limit_concurrency
+        if limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit):
+            self.logger.warning("Exceeded concurrency limit.")
+            return service_unavailable
+        if _FORWARDED[0] in by_name or _FORWARDED[1] in by_name:
+            return self.app
+        return self._unforwarded
+
+    # From one request to the next.
+
+    def _start_at_once(self, cycle: Cycle, app: ASGI3Application) -> None:
+        """Run the application until it has to wait; what need not is answered without a turn of the loop.
+
+        Only after the parser has returned, and only for the first request of several that came together: the others
+        follow in tasks of the usual kind, or each would begin inside the one before it.
+        """
+        if self.config.reset_contextvars:
+            self._start_asgi_task(cycle, app)
+            return
+        task = asyncio.Task(cycle.run_asgi(app), loop=self.loop, eager_start=True)
+        if not task.done():
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            return
+        # Hot path: one timer for a connection, which looks at the time, and not two calls of the loop for a request.
+        self._idle_since_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._start_timer(self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since_s = None
+
+    def _start_timer(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _stop_timer(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has been idle for long enough; one that is busy gets a timer with its next answer."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since_s is None:
+            return
+        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._start_timer(left_s)
+        else:
+            super().timeout_keep_alive_handler()
