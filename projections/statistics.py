@@ -74,11 +74,11 @@ BLOCKS = Table(
 UNSUMMED = Table(
     projection="statistics",
     name="unsummed_blocks",
-    partition={"realm": "text"},
+    partition={"realm": "text", "stream": "text"},
     clustering={"block": "bigint"},
     columns={"passed": "bigint"},
 )
-"""Finished blocks that BLOCKS has nothing of. realm: "", since a block is of the whole log. Seldom any: where the
+"""Finished blocks that BLOCKS has nothing of. realm: "", since a block is of the whole stream. Seldom any: where the
 projector started anew in the middle of one whose beginning the log no longer keeps."""
 
 CHILDREN = Table(
@@ -135,7 +135,7 @@ class Statistics:
             yield Put(BLOCKS, key, sums, _end(block))
 
     def unsummed(self, block: int) -> Iterable[Write]:
-        yield Put(UNSUMMED, ("", block), {"passed": _end(block)}, _end(block))
+        yield Put(UNSUMMED, ("", DELIVERY, block), {"passed": _end(block)}, _end(block))
 
     async def check(self, generation: Generation) -> list[str]:
         """Rows that count nothing, and blocks whose sums are not those of their rows."""
@@ -346,7 +346,7 @@ async def _add_rows(models: ReadModels, message: Key, sum_: _Sum, first: int, la
 
 
 async def _unsummed(models: ReadModels) -> list[int]:
-    rows = await models.range(UNSUMMED, ("",), limit=UNSUMMED_MAX)
+    rows = await models.range(UNSUMMED, ("", DELIVERY), limit=UNSUMMED_MAX)
     return [row["block"] for row in rows]
 
 

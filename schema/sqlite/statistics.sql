@@ -163,12 +163,13 @@ CREATE TABLE IF NOT EXISTS "message_blocks" (
 
 CREATE TABLE IF NOT EXISTS "unsummed_blocks" (
     "realm" TEXT NOT NULL,
+    "stream" TEXT NOT NULL,
     "block" INTEGER NOT NULL,
     "passed" INTEGER,
     "passed__at" INTEGER NOT NULL DEFAULT 0,
     row__at INTEGER NOT NULL DEFAULT 0,
     row__gone INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY ("realm", "block")
+    PRIMARY KEY ("realm", "stream", "block")
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS "message_children" (

@@ -118,7 +118,7 @@ async def test_sums_of_blocks_say_what_their_rows_say(is_whole: bool, hours: tup
     plain, models = projected((Statistics(),), facts), summed(facts, is_whole=is_whole)
     expected = await hours_of(plain, "main", MESSAGE, span[0], span[1])
     assert await hours_of(models, "main", MESSAGE, span[0], span[1]) == expected
-    assert bool(await models.range(UNSUMMED, ("",))) is not is_whole
+    assert bool(await models.range(UNSUMMED, ("", DELIVERY))) is not is_whole
     in_open_block = sum(1 for fact in facts if fact.position >= 4 * BLOCK)
     in_first_block = sum(1 for fact in facts if fact.position < BLOCK)
     assert models.rows_read <= in_open_block + (0 if is_whole else in_first_block)
