@@ -7,6 +7,7 @@ is counted but by looking.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,7 @@ from uuid import UUID
 from domain.client import Client
 from domain.ids import PARTITIONS, partition
 from domain.recorded import EVENTS, Recorded
-from projections.checks import count
+from projections.checks import count, narrow
 from projections.paging import stream
 from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
 
@@ -38,6 +39,9 @@ PUSH_CONTACTS = Table(
     },
 )
 """introduced: the position at which a site named it; clients of other apps have none. alive: it has an address."""
+
+_STATES = narrow(PUSH_CONTACTS, "introduced", "alive")
+"""As much of them as is counted."""
 
 VISITORS = Table(
     projection="push_contacts",
@@ -207,13 +211,17 @@ async def domains(models: ReadModels, realm: str) -> list[str]:
 
 async def quantities(models: ReadModels, realm: str, domain: str) -> tuple[int, int]:
     """(active, deleted) push contacts, counted by looking at each."""
-    active = deleted = 0
-    async for row in every(models, realm, domain):
-        if row["alive"]:
-            active += 1
-        else:
-            deleted += 1
-    return active, deleted
+    partitions = [(realm, domain, bucket) for bucket in BUCKETS]
+    pages = await models.range_many(_STATES, partitions, limit_each=CHUNK)
+    states: Counter[bool] = Counter()
+    for bucket, page in pages.items():
+        rows = page
+        while True:
+            states.update(bool(row["alive"]) for row in rows if row["introduced"] is not None)
+            if len(rows) < CHUNK:
+                break
+            rows = await models.range(_STATES, bucket, after=(rows[-1]["client"],), limit=CHUNK)
+    return states[True], states[False]
 
 
 async def home_of(models: ReadModels, client: UUID) -> str | None:

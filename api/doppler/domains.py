@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -18,6 +19,8 @@ from projections import push_contacts
 
 GROUP = "web domains"
 EMPTY = Answer(b"", media_type="text/plain")
+COUNTED_AT_ONCE = 8
+"""Domains whose push contacts are counted at a time, each by 64 reads."""
 _CACHED: tuple[Header, ...] = ((b"cache-control", b"public, max-age=120"),)
 
 
@@ -165,14 +168,16 @@ async def domains(call: Call[None, PageQuery]) -> Answer:
     page, per_page = call.query.bounds()
     realm, models = call.caller.realm, call.parts.models
     names = (await push_contacts.domains(models, realm))[page : page + per_page]
-    items = []
-    for name in names:
-        active, deleted = await push_contacts.quantities(models, realm, name)
-        items.append(
-            DomainQuantities(
-                name=name, push_contact_active_quantity=active, push_contact_inactive_quantity=deleted
-            )
+    room = asyncio.Semaphore(COUNTED_AT_ONCE)
+
+    async def one(name: str) -> DomainQuantities:
+        async with room:
+            active, deleted = await push_contacts.quantities(models, realm, name)
+        return DomainQuantities(
+            name=name, push_contact_active_quantity=active, push_contact_inactive_quantity=deleted
         )
+
+    items = await asyncio.gather(*(one(name) for name in names))
     return Answer(DomainsPage(items=items, page=page + len(items), per_page=per_page))
 
 
