@@ -56,4 +56,8 @@ def superuser_keys(path: Path | None) -> list[RSAPublicKey]:
 def _old_links(settings: Doppler) -> OldLinks | None:
     if settings.link_key is None or settings.link_iv is None:
         return None
-    return OldLinks(key=key_bytes(settings.link_key.reveal()), iv=key_bytes(settings.link_iv.reveal()))
+    return OldLinks(
+        key=key_bytes(settings.link_key.reveal()),
+        iv=key_bytes(settings.link_iv.reveal()),
+        realms=settings.link_realms,
+    )

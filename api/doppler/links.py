@@ -16,7 +16,6 @@ from api.doppler.dialect import TEXT
 from api.doppler.parts import OldLinks, WebDomains, domains_of
 from api.route import Answer, Call, Route, Who
 from domain.channel import WEBPUSH
-from domain.context import DEFAULT_REALM
 from domain.delivery import Receipt, ReceiptKind
 from domain.errors import Invalid
 from domain.push_links import (
@@ -95,21 +94,30 @@ async def _key(call: Call[None, None], web: WebDomains, month: int) -> bytes:
 
 
 async def _opened_old(call: Call[None, None], old: OldLinks) -> tuple[ContactLink, MessageLink]:
-    """Links of the original name its own contact, which is none of ours, and a message. Raises Invalid."""
+    """Links of the original name its own contact, which is none of ours, and a message. Raises Invalid.
+
+    They name no realm: a message's id is one in all realms.
+    """
     contact, text = _decrypted(call.path["encContactId"], old), _decrypted(call.path["encMessageId"], old)
     try:
         id = UUID(text)
     except ValueError:
         raise Invalid(INVALID) from None
     app = call.parts.ids.app("")
-    row = await messages.find(call.parts.models, DEFAULT_REALM, id)
+    realm = await _realm_of(call, id, old)
     # What nobody sent here has nothing to count in: answered as the original does, and not recorded.
-    of_message = app if row is not None and row["app"] else UUID(int=0)
-    client = call.parts.ids.derive(DEFAULT_REALM, "old-push-contact", contact)
-    return (
-        ContactLink(DEFAULT_REALM, app, WEBPUSH, client, None),
-        MessageLink(DEFAULT_REALM, of_message, id, id),
-    )
+    of_message = app if realm else UUID(int=0)
+    client = call.parts.ids.derive(realm, "old-push-contact", contact)
+    return ContactLink(realm, app, WEBPUSH, client, None), MessageLink(realm, of_message, id, id)
+
+
+async def _realm_of(call: Call[None, None], message: UUID, old: OldLinks) -> str:
+    """Of those that old links are good in; "": a web domain has sent it in none of them."""
+    for realm in old.realms:
+        row = await messages.find(call.parts.models, realm, message)
+        if row is not None and row["app"]:
+            return realm
+    return ""
 
 
 def _decrypted(text: str, old: OldLinks) -> str:

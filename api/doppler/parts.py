@@ -11,6 +11,7 @@ from api.auth import Identity
 from api.doppler.auth import Superusers
 from api.parts import Parts
 from commands.port import KeyStore
+from domain.context import DEFAULT_REALM
 from domain.errors import Unavailable
 
 
@@ -29,10 +30,11 @@ class TrustingCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OldLinks:
-    """Key and IV of links that the original made (AES-CBC)."""
+    """Key and IV of links that the original made (AES-CBC). realms: where the messages may be that they name."""
 
     key: bytes
     iv: bytes
+    realms: tuple[str, ...] = (DEFAULT_REALM,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
+from api.doppler.parts import OldLinks, domains_of
 from commands.push_contacts import push_contact_id
 from domain.message import Message
 from domain.outcome import Accepted, Gone
-from gateways.port import Target
+from gateways.port import AppSender, Target
 from infra.push_links import PushLinks
 from projections.catalogue import ALL
 from tests.memory.site import OLD_IV, OLD_KEY, Site
 from tests.memory.world import IDS
-from tests.unit.doppler.shop import DOMAIN, MESSAGE, ask, contact, domain, doppler_site
+from tests.unit.doppler.shop import DOMAIN, MESSAGE, ask, contact, domain, doppler_site, su
 from tests.unit.projections.histories import projected
 
 SPAN: dict[str, Any] = {"from": "2020-01-01", "to": "2090-01-01"}
@@ -124,17 +126,44 @@ async def test_links_of_the_original_still_open() -> None:
     async with doppler_site(sending=True) as it:
         await domain(it)
         mid = await sent(it, f"/messages/domains/{DOMAIN}", MESSAGE)
-
-        def old(text: str) -> str:
-            padder = PKCS7(128).padder()
-            padded = padder.update(text.encode()) + padder.finalize()
-            maker = Cipher(algorithms.AES(OLD_KEY), modes.CBC(OLD_IV)).encryptor()
-            return base64.urlsafe_b64encode(maker.update(padded) + maker.finalize()).rstrip(b"=").decode()
-
-        path = f"/push-contacts/{old('65a1b2c3d4e5f60718293a4b')}/messages/{old(mid)}/clicked"
-        assert (await ask(it, "POST", path, by={})).status_code == 202
+        assert (await ask(it, "POST", old_link(mid), by={})).status_code == 202
         await it.settled()
         assert await stats(it, mid) == {"clicks": 1}
+
+
+async def test_links_of_the_original_open_in_the_realms_that_are_named() -> None:
+    """A domain may live in another realm than the default one; in realms that are not named nothing is counted."""
+    async with doppler_site(sending=True) as it:
+        old = OldLinks(key=OLD_KEY, iv=OLD_IV, realms=("main", "acme"))
+        object.__setattr__(it.parts, "domains", replace(domains_of(it.parts), old_links=old))
+        sent_in: dict[str, str] = {}
+        for realm in ("acme", "elsewhere"):
+            by, name = su(realm=realm), f"{realm}.org"
+            await ask(it, "PUT", f"/domains/{name}", {"isPushFeatureEnabled": True}, by=by)
+            it.world.senders.add(AppSender(code=name, style="doppler"))
+            await it.settled()
+            got = await ask(it, "POST", f"/messages/domains/{name}", MESSAGE, by=by)
+            sent_in[realm] = got.json()["messageId"]
+            await it.settled()
+        for realm, clicks in (("acme", 1), ("elsewhere", 0)):
+            mid = sent_in[realm]
+            assert (await ask(it, "POST", old_link(mid), by={})).status_code == 202
+            await it.settled()
+            path = f"/domains/{realm}.org/messages/{mid}/stats"
+            found = await ask(it, "GET", path, by=su(realm=realm), **SPAN)
+            assert found.json()["clicks"] == clicks, realm
+
+
+def old_link(mid: str) -> str:
+    """As the original made it, of a contact that only it knew."""
+
+    def old(text: str) -> str:
+        padder = PKCS7(128).padder()
+        padded = padder.update(text.encode()) + padder.finalize()
+        maker = Cipher(algorithms.AES(OLD_KEY), modes.CBC(OLD_IV)).encryptor()
+        return base64.urlsafe_b64encode(maker.update(padded) + maker.finalize()).rstrip(b"=").decode()
+
+    return f"/push-contacts/{old('65a1b2c3d4e5f60718293a4b')}/messages/{old(mid)}/clicked"
 
 
 async def test_a_domain_that_is_switched_off_sends_nothing() -> None:
