@@ -113,11 +113,13 @@ async def set_push_address(command: SetPushAddress, scope: Scope) -> None:
 
 
 async def set_push_email(command: SetPushEmail, scope: Scope) -> None:
-    """Nothing happens for a token that nobody has registered."""
-    _assert_name(command.email, "email")
+    """Nothing happens for a token that nobody has registered. A blank address takes away the one that is known."""
+    email = command.email if command.email.strip() else None
+    if email is not None:
+        _assert_name(email, "email")
     client = await scope.load(Client, push_contact_id(scope.ids, command.device_token))
     if client is not None:
-        client.set_email(at=scope.now, email=command.email)
+        client.set_email(at=scope.now, email=email)
         await scope.save(client)
 
 

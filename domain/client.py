@@ -313,7 +313,7 @@ class Client(Aggregate):
             visitor=visitor,
         )
 
-    def set_email(self, *, at: datetime, email: str) -> None:
+    def set_email(self, *, at: datetime, email: str | None) -> None:
         if email != self.email:
             self.trigger_event(
                 self.EmailSet,

@@ -39,6 +39,8 @@ CASES: list[tuple[str, str, Any, int]] = [
     ("PUT", "/push-contacts/known/subscription", None, 400),
     ("PUT", "/push-contacts/known/email", "ann@example.org", 200),
     ("PUT", "/push-contacts/unknown/email", "ann@example.org", 200),
+    ("PUT", "/push-contacts/known/email", "", 200),
+    ("PUT", "/push-contacts/known/email", "a" * 321, 400),
     ("PUT", "/push-contacts/known/email", None, 400),
     ("PUT", "/push-contacts/known/visitor-guid", "v-2", 200),
     ("PUT", "/push-contacts/known/visitor-guid", " ", 400),

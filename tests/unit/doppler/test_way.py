@@ -205,6 +205,19 @@ async def test_visitor_guids_come_in_pages_and_a_known_token_is_left_as_it_is() 
         assert [each["deviceToken"] for each in found] == ["token-1"]
 
 
+async def test_a_blank_mail_address_takes_the_known_one_away() -> None:
+    """The push contact stays, without an address, and is not found by the former one."""
+    async with doppler_site() as it:
+        await domain(it)
+        await contact(it, "token-1", visitorGuid="v-1", email="1@example.org")
+        assert (await ask(it, "PUT", "/push-contacts/token-1/email", " ", by={})).status_code == 200
+        await it.settled()
+        found = (await ask(it, "GET", "/push-contacts", domain=DOMAIN)).json()
+        assert [(each["deviceToken"], each["email"]) for each in found] == [("token-1", None)]
+        gone = await ask(it, "GET", "/push-contacts", domain=DOMAIN, email="1@example.org")
+        assert gone.status_code == 404
+
+
 async def test_what_a_sender_reports_counts_as_the_original_counted_it() -> None:
     """sentSuccess: delivered and billable; else not delivered. No address is given up for it."""
     async with doppler_site(sending=True) as it:
