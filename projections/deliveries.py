@@ -205,7 +205,7 @@ def _row(
     values: dict[str, Any],
 ) -> Put:
     who = contact or NOBODY
-    key = (fact.realm, message, who.bytes[-1] % BUCKETS, who, channel, client.hex if client else "")
+    key = (fact.realm, message, who.int % BUCKETS, who, channel, client.hex if client else "")
     return Put(DELIVERIES, key, {**values, "updated_at": fact.position}, fact.position)
 
 

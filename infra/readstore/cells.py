@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
+from operator import is_
 from typing import Any
 from uuid import UUID
 
@@ -106,6 +108,9 @@ ENCODERS: Mapping[ColumnType, Callable[[Any], Stored]] = {
 
 def column(kind: ColumnType, values: Sequence[Any]) -> Sequence[Stored]:
     """Many cells of one type at once: three times as fast as one by one. None stays None."""
+    # Hot path: rows of one page of an audience share most of their cells. Equal is not enough: 1 is True in JSON.
+    if len(values) > 1 and all(map(is_, values, repeat(values[0]))):
+        return [None if values[0] is None else ENCODERS[kind](values[0])] * len(values)
     quick = _QUICK.get(kind)
     # A column of one plain type needs no look at each value in Python.
     if quick is not None and set(map(type, values)) == {quick[0]}:

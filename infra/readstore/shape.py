@@ -15,7 +15,7 @@ import msgspec
 
 from domain.errors import Unavailable
 from infra.readstore.cells import DECODERS, ENCODERS, Stored, column, read_column
-from projections.port import ColumnType, Delete, Key, Row, Table, Write
+from projections.port import ColumnType, Key, Put, Row, Table
 
 ROWS_MAX = 10_000
 """Rows of one read: about 10 MB of what a person would page through; more is a scan."""
@@ -183,17 +183,15 @@ def check(table: Table) -> None:
         )
 
 
-def check_ties(writes: Sequence[Write]) -> None:
-    """ValueError if one fact gives a cell two values: the backends would not agree which of them stays."""
-    positions = {write.position for write in writes}
-    if min(positions, default=1) < 1:
+def check_positions(positions: Sequence[int]) -> None:
+    if min(positions) < 1:
         raise ValueError("a position is at least 1")
-    if len(positions) == len(writes):
-        return
+
+
+def check_ties(puts: Iterable[Put]) -> None:
+    """ValueError if one fact gives a cell two values: the backends would not agree which of them stays."""
     seen: dict[tuple[str, Key, int], dict[str, Any]] = {}
-    for put in writes:
-        if isinstance(put, Delete):
-            continue
+    for put in puts:
         values = seen.setdefault((put.table.name, tuple(put.key), put.position), {})
         for name, value in put.values.items():
             if values.setdefault(name, value) != value:

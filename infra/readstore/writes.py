@@ -6,12 +6,14 @@ nothing of the page is stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 
 import msgspec
 
 from infra.readstore.cells import Stored
-from infra.readstore.shape import Shape, check_ties
+from infra.readstore.shape import Shape, check_positions, check_ties
 from projections.port import Delete, Put, Table, Write
 
 
@@ -38,31 +40,45 @@ class WritePlanner:
 
     def plan(self, writes: Sequence[Write]) -> list[Puts | Deletes]:
         """In any order, since the order of writes never matters."""
-        puts: dict[str, dict[tuple[str, ...], list[Put]]] = {}
+        puts: dict[tuple[str, ...], list[Put]] = {}
         deletes: dict[str, list[Delete]] = {}
         for write in writes:
             if isinstance(write, Put):
-                puts.setdefault(write.table.name, {}).setdefault(tuple(write.values), []).append(write)
+                name = (write.table.name, *write.values)
+                if (alike := puts.get(name)) is None:
+                    puts[name] = [write]
+                else:
+                    alike.append(write)
             else:
                 deletes.setdefault(write.table.name, []).append(write)
-        return [
-            *(page for name, by_columns in puts.items() for page in self._puts(name, by_columns)),
-            *(self._deletes(name, page) for name, page in deletes.items()),
-        ]
+        pages = [self._puts(name, columns, page) for (name, *columns), page in puts.items()]
+        self._check_ties(pages, puts.values())
+        return [*pages, *(self._deletes(name, page) for name, page in deletes.items())]
 
-    def _puts(self, name: str, by_columns: Mapping[tuple[str, ...], list[Put]]) -> Iterator[Puts]:
+    def _puts(self, name: str, columns: Sequence[str], page: Sequence[Put]) -> Puts:
         shape = self._shape(name)
-        check_ties([put for page in by_columns.values() for put in page])
-        for columns, page in by_columns.items():
-            encoded = shape.key_columns([put.key for put in page])
-            encoded += shape.value_columns(columns, [tuple(put.values.values()) for put in page])
-            encoded.append([put.position for put in page])
-            yield Puts(shape, columns, list(zip(*encoded, strict=True)))
+        positions = [put.position for put in page]
+        check_positions(positions)
+        encoded = shape.key_columns([put.key for put in page])
+        encoded += shape.value_columns(columns, [tuple(put.values.values()) for put in page])
+        encoded.append(positions)
+        return Puts(shape, tuple(columns), list(zip(*encoded, strict=True)))
+
+    def _check_ties(self, pages: Sequence[Puts], puts: Iterable[list[Put]]) -> None:
+        """Hot path: that no row is written twice by one fact shows in stored form, in a tenth of the time."""
+        rows: dict[str, list[tuple[Stored, ...]]] = {}
+        for page in pages:
+            width = len(page.shape.key_names)
+            place = itemgetter(*range(width), -1)
+            rows.setdefault(page.shape.table.name, []).extend(map(place, page.rows))
+        if any(len(set(places)) < len(places) for places in rows.values()):
+            check_ties(list(chain.from_iterable(puts)))
 
     def _deletes(self, name: str, page: list[Delete]) -> Deletes:
         shape = self._shape(name)
-        check_ties(page)
-        encoded = [*shape.key_columns([one.key for one in page]), [one.position for one in page]]
+        positions = [one.position for one in page]
+        check_positions(positions)
+        encoded = [*shape.key_columns([one.key for one in page]), positions]
         return Deletes(shape, list(zip(*encoded, strict=True)))
 
     def _shape(self, name: str) -> Shape:
