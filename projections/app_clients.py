@@ -36,6 +36,7 @@ class AppClients:
 
     name, version = "app_clients", 1
     streams = (EVENTS,)
+    subjects = {EVENTS: ("evt.client.>",)}
     tables = (APP_CLIENTS,)
 
     def project(self, fact: Recorded) -> Iterable[Write]:

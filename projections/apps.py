@@ -39,6 +39,7 @@ class Apps:
 
     name, version = "apps", 1
     streams = (EVENTS,)
+    subjects = {EVENTS: ("evt.app.>",)}
     tables = (APPS,)
 
     def project(self, fact: Recorded) -> Iterable[Write]:

@@ -49,6 +49,7 @@ class Clients:
 
     name, version = "clients", 1
     streams = (EVENTS,)
+    subjects = {EVENTS: ("evt.client.>",)}
     tables = (CLIENTS, CONTACT_CLIENTS)
 
     def project(self, fact: Recorded) -> Iterable[Write]:

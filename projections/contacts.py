@@ -40,6 +40,7 @@ class Contacts:
 
     name, version = "contacts", 1
     streams = (EVENTS,)
+    subjects = {EVENTS: ("evt.contact.>",)}
     tables = (CONTACTS,)
 
     def project(self, fact: Recorded) -> Iterable[Write]:

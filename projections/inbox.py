@@ -68,6 +68,7 @@ class Inbox:
 
     name, version = "inbox", 1
     streams = (DELIVERY, SIGNALS)
+    subjects = {DELIVERY: ("audience.>",)}
     tables = (INBOX, TAGS)
 
     def project(self, fact: Recorded) -> Iterable[Write]:

@@ -82,6 +82,7 @@ class Messages:
 
     name, version = "messages", 2
     streams = (EVENTS,)
+    subjects = {EVENTS: ("evt.message.>",)}
     tables = (MESSAGES, THREAD_MESSAGES, RECENT, UPCOMING)
 
     def project(self, fact: Recorded) -> Iterable[Write]:

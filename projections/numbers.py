@@ -46,6 +46,7 @@ class Numbers:
 
     name, version = "numbers", 1
     streams = (EVENTS,)
+    subjects = {EVENTS: ("evt.contact.>", "evt.client.>")}
     tables = (CONTACT_NUMBERS, CLIENT_NUMBERS)
 
     def project(self, fact: Recorded) -> Iterable[Write]:

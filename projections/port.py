@@ -182,6 +182,17 @@ class Projection(Protocol):
 
 
 @runtime_checkable
+class Selective(Protocol):
+    """Of a projection that makes nothing of most facts: a rebuild reads those alone that it names.
+
+    subjects: by stream, of all facts that it makes anything of, each ending in `.>`; of a stream that is left out, all.
+    """
+
+    @property
+    def subjects(self) -> Mapping[str, Sequence[str]]: ...
+
+
+@runtime_checkable
 class Summing(Protocol):
     """Of a projection whose rows of many facts are read at once: it sums finished blocks of a stream, too.
 

@@ -85,6 +85,7 @@ class PushContacts:
 
     name, version = "push_contacts", 1
     streams = (EVENTS,)
+    subjects = {EVENTS: ("evt.client.>",)}
     tables = (PUSH_CONTACTS, VISITORS, MAILBOXES, DOMAINS, HOMES)
 
     def project(self, fact: Recorded) -> Iterable[Write]:

@@ -73,6 +73,7 @@ class Reach:
 
     name, version = "reach", 3
     streams = (EVENTS,)
+    subjects = {EVENTS: ("evt.contact.>", "evt.client.>")}
     tables = (REACH, TOKENS, HOLDERS)
 
     def project(self, fact: Recorded) -> Iterable[Write]:

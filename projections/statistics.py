@@ -105,6 +105,7 @@ class Statistics:
 
     name, version = "statistics", 3
     streams = (EVENTS, DELIVERY)
+    subjects = {EVENTS: ("evt.message.>",), DELIVERY: ("outcome.>", "receipt.>")}
     tables = (HOURS, BLOCKS, UNSUMMED, CHILDREN, OF_DOMAIN)
     block, blocks_of, summed = BLOCK, DELIVERY, HOURS
 

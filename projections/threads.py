@@ -67,6 +67,7 @@ class Threads:
 
     name, version = "threads", 1
     streams = (EVENTS,)
+    subjects = {EVENTS: ("evt.thread.>", "evt.subscription.>")}
     tables = (THREADS, MEMBERS, CONTACT_THREADS)
 
     def project(self, fact: Recorded) -> Iterable[Write]:
@@ -123,7 +124,7 @@ def _member_writes(fact: Recorded, event: Subscription.Event) -> Iterable[Write]
 
 
 def _member(fact: Recorded, thread: UUID, contact: UUID, number: int, values: Mapping[str, Any]) -> Put:
-    key = (fact.realm, thread, contact.bytes[-1] % MEMBER_BUCKETS, contact, number)
+    key = (fact.realm, thread, contact.int % MEMBER_BUCKETS, contact, number)
     return Put(MEMBERS, key, values, fact.position)
 
 

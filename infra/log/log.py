@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -26,9 +27,10 @@ from infra.log.ordered import OrderedReader
 from infra.log.work import Work
 from infra.nats.appends import Appender, Entry
 from infra.nats.committer import Committer
-from infra.nats.frames import header_lines
+from infra.nats.frames import Stored, header_lines
 from infra.nats.guard import Guard
 from infra.nats.jetstream import JetStream
+from processes.ahead import ahead
 from processes.port import Append, Log, LogMismatch, Poison, Task
 
 DUE_KEPT = "168h"
@@ -103,9 +105,20 @@ class JetStreamLog:
         reader = OrderedReader(
             self.js, stream, subjects=subjects, position=place.position, batch=batch, check=check
         )
-        async for messages in reader.batches():
-            yield await self._facts.read_patiently(stream, messages)
-            place = Checkpoint(stream, messages[-1].sequence, place.epoch, digest_of(messages[-1]))
+
+        async def read() -> AsyncGenerator[Sequence[Recorded | Poison]]:
+            nonlocal place
+            async with contextlib.aclosing(reader.batches()) as batches:
+                async for messages in batches:
+                    facts = await self._facts.read_patiently(stream, messages)
+                    place = Checkpoint(
+                        stream, messages[-1].sequence, place.epoch, _digest(facts[-1], messages[-1])
+                    )
+                    yield facts
+
+        async with contextlib.aclosing(ahead(read())) as facts_ahead:
+            async for facts in facts_ahead:
+                yield facts
 
     async def work(
         self,
@@ -212,6 +225,10 @@ class JetStreamLog:
             subject, position = header_text(stored.headers, "Subject"), int(stored.headers["Position"])
             first[subject] = min(position, first.get(subject, position))
         return first
+
+
+def _digest(fact: Recorded | Poison, stored: Stored) -> str:
+    return fact.digest if isinstance(fact, Recorded) else digest_of(stored)
 
 
 def _instant(at: datetime) -> str:

@@ -235,7 +235,7 @@ def fact_of(event: Event, position: int) -> Recorded:
     return Recorded(
         stream=EVENTS,
         position=position,
-        subject=f"evt.x.00.{event.originator_id.hex}",
+        subject=f"evt.{event.TOPIC.partition('.')[0]}.00.{event.originator_id.hex}",
         topic=event.TOPIC,
         realm=REALM,
         at=event.timestamp,

@@ -6,17 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from domain.client import Client
 from domain.contact import Contact
 from domain.message import Message
-from domain.recorded import Recorded
+from domain.recorded import DELIVERY, Recorded
 from domain.subscription import Subscription
 from domain.thread import Thread
+from infra.eventstore.catalogue import DELIVERY_TOPICS, domain_catalogue
+from infra.eventstore.examples import example_event, example_record
 from projections import clients, contacts, messages, reach, threads
 from projections.catalogue import ALL
+from projections.port import Projection, Selective
 from projections.reach import Reach
 from tests.memory.clock import START
 from tests.unit.projections.histories import (
@@ -27,8 +32,10 @@ from tests.unit.projections.histories import (
     History,
     client_id,
     contact_id,
+    fact_of,
     histories,
     projected,
+    record,
     thread_id,
     token_id,
 )
@@ -48,6 +55,46 @@ async def test_the_checks_find_nothing_wrong(history: History) -> None:
     models = projected(ALL, history.facts)
     for projection in ALL:
         assert await projection.check(models.generation(projection.name)) == []
+
+
+def facts_of_all_kinds() -> list[Recorded]:
+    catalogue = domain_catalogue()
+    records = {topic.partition(".")[0]: record for topic, record in DELIVERY_TOPICS.items()}
+    return [
+        *(fact_of(example_event(known), 1) for known in catalogue.types.values()),
+        *(
+            structs.replace(record(DELIVERY, example_record(kind), 1), subject=f"{first}.x")
+            for first, kind in records.items()
+        ),
+    ]
+
+
+def assert_nothing_but_named(facts: Sequence[Recorded]) -> None:
+    for projection in ALL:
+        for fact in facts:
+            named = projection.subjects.get(fact.stream, ()) if isinstance(projection, Selective) else ()
+            begins = tuple(each.removesuffix(">") for each in named)
+            if fact.stream in projection.streams and begins and not fact.subject.startswith(begins):
+                assert list(projection.project(fact)) == []
+
+
+@given(histories)
+def test_what_a_projection_does_not_name_makes_it_nothing(history: History) -> None:
+    """A rebuild is not shown other facts than those on the subjects that the projection names."""
+    assert_nothing_but_named(history.facts)
+
+
+def test_no_kind_of_fact_is_forgotten() -> None:
+    """The same of one fact of each kind that there is."""
+    assert_nothing_but_named(facts_of_all_kinds())
+
+
+@pytest.mark.parametrize("projection", ALL, ids=lambda each: each.name)
+def test_subjects_are_named_so_that_they_can_be_followed(projection: Projection) -> None:
+    """Each is of one of the projection's streams and ends in `.>`."""
+    if isinstance(projection, Selective):
+        assert set(projection.subjects) <= set(projection.streams)
+        assert all(each.endswith(".>") for named in projection.subjects.values() for each in named)
 
 
 def aggregates[A](history: History, kind: type[A]) -> list[A]:
