@@ -95,13 +95,13 @@ async def register_push_contact(command: RegisterPushContact, scope: Scope) -> b
     if contact is None:
         return False
     if client is None:
-        client = _registered(command, scope, id, contact)
+        client = _enrolled(command, scope, id, contact)
     else:
         client.link(at=scope.now, contact=contact.id, uid=contact.uid)
         _set_address(client, command.address, scope)
-    client.introduce(
-        at=scope.now, device_token=command.device_token, email=command.email, visitor=command.visitor
-    )
+        client.introduce(
+            at=scope.now, device_token=command.device_token, email=command.email, visitor=command.visitor
+        )
     await scope.save(contact, client)
     return True
 
@@ -146,9 +146,9 @@ async def delete_push_contact(command: DeletePushContact, scope: Scope) -> bool:
     return True
 
 
-def _registered(command: RegisterPushContact, scope: Scope, id: UUID, contact: Contact) -> Client:
+def _enrolled(command: RegisterPushContact, scope: Scope, id: UUID, contact: Contact) -> Client:
     to = command.address
-    return Client.register(
+    return Client.enroll(
         id=id,
         at=scope.now,
         app=command.domain,
@@ -158,6 +158,9 @@ def _registered(command: RegisterPushContact, scope: Scope, id: UUID, contact: C
         channel=to.channel,
         address=to.address,
         token=scope.ids.token(scope.realm, to.channel, to.identity),
+        device_token=command.device_token,
+        email=command.email,
+        visitor=command.visitor,
     )
 
 

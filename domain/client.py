@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from domain.aggregate import Aggregate, Created, KeyOwner
@@ -23,7 +23,7 @@ class Client(Aggregate):
         """A first registration is one event, its address and contact included."""
 
         TOPIC = "client.registered.v1"
-        SEALED = ("address",)
+        SEALED: ClassVar[tuple[str, ...]] = ("address",)
         app: str
         client_id: str
         contact: UUID | None = None
@@ -38,6 +38,20 @@ class Client(Aggregate):
 
         def apply(self, aggregate: Client) -> None:
             aggregate.address_at = self.timestamp
+
+    @dataclass(frozen=True, kw_only=True)
+    class Enrolled(Registered):
+        """A first registration at a web domain: what Introduced says is in it, too."""
+
+        TOPIC = "client.enrolled.v1"
+        SEALED = ("address", "device_token", "email")
+        device_token: str | None
+        email: str | None
+        visitor: str | None
+
+        def apply(self, aggregate: Client) -> None:
+            aggregate.address_at = self.timestamp
+            aggregate.email, aggregate.visitor = self.email, self.visitor
 
     @dataclass(frozen=True, kw_only=True)
     class PropertiesChanged(Event):
@@ -228,6 +242,12 @@ class Client(Aggregate):
     @classmethod
     def register(cls, *, id: UUID, at: datetime, app: str, client_id: str, **fields: Any) -> Client:
         client: Client = cls._open(cls.Registered, id=id, at=at, app=app, client_id=client_id, **fields)
+        return client
+
+    @classmethod
+    def enroll(cls, *, id: UUID, at: datetime, app: str, client_id: str, **fields: Any) -> Client:
+        """With what `register` and `introduce` take."""
+        client: Client = cls._open(cls.Enrolled, id=id, at=at, app=app, client_id=client_id, **fields)
         return client
 
     def change_properties(self, *, at: datetime, properties: dict[str, Any]) -> None:

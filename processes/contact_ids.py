@@ -30,7 +30,7 @@ LINKED = Post(
     "clients-maintainer",
     ("evt.client.>",),
     in_flight=16,
-    topics=(Client.Registered.TOPIC, Client.ContactLinked.TOPIC),
+    topics=(Client.Registered.TOPIC, Client.Enrolled.TOPIC, Client.ContactLinked.TOPIC),
 )
 
 BEHIND_S_MAX: Final = 3.0

@@ -35,6 +35,7 @@ CLIENTS = Post(
     in_flight=16,
     topics=(
         Client.Registered.TOPIC,
+        Client.Enrolled.TOPIC,
         Client.PropertiesChanged.TOPIC,
         Client.AddressSet.TOPIC,
         Client.AddressRetired.TOPIC,

@@ -22,7 +22,7 @@ POST = Post(
     "visitors",
     ("evt.client.>",),
     in_flight=8,
-    topics=(Client.Introduced.TOPIC, Client.EmailSet.TOPIC),
+    topics=(Client.Enrolled.TOPIC, Client.Introduced.TOPIC, Client.EmailSet.TOPIC),
 )
 
 
@@ -41,7 +41,7 @@ class Visitors:
 
     async def handle(self, task: Task) -> None:
         event = task.fact.body
-        if not isinstance(event, Client.Introduced | Client.EmailSet):
+        if not isinstance(event, Client.Enrolled | Client.Introduced | Client.EmailSet):
             return
         if not (event.app and event.visitor and event.email):
             return

@@ -105,7 +105,7 @@ class PushContacts:
             yield Put(VISITORS, key, since, fact.position)
         if values.get("email"):
             yield Put(MAILBOXES, (fact.realm, domain, values["email"], client), since, fact.position)
-        if isinstance(event, Client.Introduced):
+        if isinstance(event, Client.Enrolled | Client.Introduced):
             yield Put(DOMAINS, (fact.realm, domain), {"seen": fact.position}, fact.position)
             yield Put(HOMES, ("", client), {"home": fact.realm, "domain": domain}, fact.position)
 
@@ -118,7 +118,7 @@ class PushContacts:
 
 def _values(fact: Recorded, event: Client.Event) -> dict[str, Any]:
     match event:
-        case Client.Introduced():
+        case Client.Enrolled() | Client.Introduced():
             return {
                 "device_token": event.device_token,
                 "email": event.email,

@@ -20,7 +20,9 @@ START_S_MAX = 30.0
 @asynccontextmanager
 async def served(folder: Path) -> AsyncIterator[str]:
     """`msgxc serve` on a free port; its address."""
-    environment = {**os.environ, "MSGXC_DATA_DIR": str(folder / "data"), "MSGXC_HTTP_PORT": "0"}
+    # Settings of the tests themselves are none of the exchange's.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MSGXC_")}
+    environment = {**own, "MSGXC_DATA_DIR": str(folder / "data"), "MSGXC_HTTP_PORT": "0"}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli", "serve"), cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE
     )

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from api.doppler.parts import OldLinks, domains_of
 from commands.push_contacts import push_contact_id
+from domain.client import Client
 from domain.message import Message
 from domain.outcome import Accepted, Gone
 from gateways.port import AppSender, Target
@@ -203,6 +204,35 @@ async def test_visitor_guids_come_in_pages_and_a_known_token_is_left_as_it_is() 
         assert seen == ["v-1", "v-2", "v-3"]
         found = (await ask(it, "GET", "/push-contacts", domain=DOMAIN, email="1@example.org")).json()
         assert [each["deviceToken"] for each in found] == ["token-1"]
+
+
+async def test_a_first_registration_is_one_event_of_its_client() -> None:
+    """Who uses the browser is in it; one that comes back after it was deleted says so anew."""
+    async with doppler_site() as it:
+        await domain(it)
+        await contact(it, "token-1", visitorGuid="v-1", email="1@example.org")
+        client = push_contact_id(IDS, "token-1")
+
+        def topics() -> list[str]:
+            bodies = [fact.body for fact in it.world.facts("EVENTS")]
+            return [
+                body.TOPIC
+                for body in bodies
+                if isinstance(body, Client.Event) and body.originator_id == client
+            ]
+
+        assert topics() == ["client.enrolled.v1"]
+        assert (await ask(it, "DELETE", "/push-contacts/_bulk", ["token-1"])).json() == 1
+        await it.settled()
+        await contact(it, "token-1", visitorGuid="v-2", email="2@example.org")
+        assert topics()[1:] == [
+            "client.address-retired.v2",
+            "client.contact-linked.v2",
+            "client.address-set.v2",
+            "client.introduced.v1",
+        ]
+        found = (await ask(it, "GET", "/push-contacts", domain=DOMAIN)).json()
+        assert [(each["visitorGuid"], each["email"]) for each in found] == [("v-2", "2@example.org")]
 
 
 async def test_a_blank_mail_address_takes_the_known_one_away() -> None:
