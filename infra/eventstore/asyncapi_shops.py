@@ -64,7 +64,7 @@ def _res_channels() -> dict[str, Any]:
         "res-access": ("access.updates.store.{shop}", "what a connection's token allows"),
         "res-call": (
             "call.updates.store.{shop}.{method}",
-            "publish and send, with the bodies of the API's calls",
+            "publish and send, with the bodies of the API's calls, and an idempotency_key beside their fields",
         ),
         "res-auth": ("auth.updates.{method}", "login, with a token in params or in the Authorization header"),
         "res-event": ("event.updates.store.{shop}.{event}", "add and remove, in the order of the collection"),
