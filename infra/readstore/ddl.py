@@ -84,7 +84,12 @@ CASSANDRA_CONTROL = {
 
 
 def sqlite_table(shape: Shape) -> str:
-    """Each cell has its position beside it (`x__at`), each row those of its newest put and delete."""
+    """Each cell has its position beside it (`x__at`), each row those of its newest put and delete.
+
+    Rows that belong together lie together, in the order of their key. Where each row stands alone (no clustering) they
+    lie as they came, and an index finds them: keys are random, so that each would have its own page to be read, changed
+    and written, which made a rebuild of `messages` the slower the more there were.
+    """
     table = shape.table
     lines = [f'"{name}" {SQLITE_TYPES[shape.types[name]]} NOT NULL' for name in shape.key_names]
     for name in shape.columns:
@@ -92,7 +97,8 @@ def sqlite_table(shape: Shape) -> str:
         lines.append(f'"{name}__at" INTEGER NOT NULL DEFAULT 0')
     lines += ["row__at INTEGER NOT NULL DEFAULT 0", "row__gone INTEGER NOT NULL DEFAULT 0"]
     lines.append(f"PRIMARY KEY ({_names(shape.key_names)})")
-    return f'CREATE TABLE IF NOT EXISTS "{table.name}" (\n    {_lines(lines)}\n) STRICT, WITHOUT ROWID'
+    kind = "STRICT, WITHOUT ROWID" if shape.clustering else "STRICT"
+    return f'CREATE TABLE IF NOT EXISTS "{table.name}" (\n    {_lines(lines)}\n) {kind}'
 
 
 def cassandra_table(shape: Shape, name: str | None = None) -> str:

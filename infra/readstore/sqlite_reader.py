@@ -125,12 +125,27 @@ class SqliteReader:
     async def scan(self, table: Table) -> AsyncIterator[list[Row]]:
         """Every row once, in pages, in no promised order; rows written meanwhile may be there or not."""
         reader = self._readers.of(table)
+        lie_as_they_came = (await self._query([(sql.LIE_AS_THEY_CAME, (table.name,))], rows_max=1))[0]
+        pages = self._as_they_lie(reader) if lie_as_they_came else self._by_key(reader)
+        async for rows in pages:
+            if rows:
+                yield reader.rows(rows)
+
+    async def _as_they_lie(self, reader: RowReader) -> AsyncIterator[Rows]:
+        select, after = sql.as_they_lie(reader), -1
+        while True:
+            rows = (await self._query([(select, (after, SCAN_ROWS))], rows_max=SCAN_ROWS))[0]
+            yield [row[1:] for row in rows]
+            if len(rows) < SCAN_ROWS:
+                return
+            after = rows[-1][0]
+
+    async def _by_key(self, reader: RowReader) -> AsyncIterator[Rows]:
         after: tuple[Any, ...] = ()
         while True:
             select = sql.scan(reader, first=not after)
             rows = (await self._query([(select, (*after, SCAN_ROWS))], rows_max=SCAN_ROWS))[0]
-            if rows:
-                yield reader.rows(rows)
+            yield rows
             if len(rows) < SCAN_ROWS:
                 return
             after = rows[-1][: len(reader.shape.key_names)]

@@ -89,6 +89,18 @@ def _order(shape: Shape, *, descending: bool) -> str:
     return ", ".join(f'"{name}" {"DESC" if descending else "ASC"}' for name in shape.clustering)
 
 
+def as_they_lie(reader: RowReader) -> str:
+    """Binds the number of the row to go on after, and the limit; the row's number comes first."""
+    return (
+        f"SELECT rowid, {_quoted(reader.names)} FROM {_name(reader.shape)} WHERE {VISIBLE} AND rowid > ? "
+        "ORDER BY rowid LIMIT ?"
+    )
+
+
+LIE_AS_THEY_CAME = "SELECT 1 FROM sqlite_master WHERE name = ? AND sql NOT LIKE '%WITHOUT ROWID'"
+"""Binds a table's name. Tables of generations that an older version has made lie in the order of their keys."""
+
+
 def _select(reader: RowReader) -> str:
     return f"SELECT {_quoted(reader.names)} FROM {_name(reader.shape)}"
 

@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS "clients" (
     row__at INTEGER NOT NULL DEFAULT 0,
     row__gone INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY ("realm", "client")
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE IF NOT EXISTS "contact_clients" (
     "realm" TEXT NOT NULL,

@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS "devices" (
     row__at INTEGER NOT NULL DEFAULT 0,
     row__gone INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY ("realm", "client")
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE IF NOT EXISTS checkpoints (
     stream TEXT PRIMARY KEY,

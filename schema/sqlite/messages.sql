@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS "messages" (
     row__at INTEGER NOT NULL DEFAULT 0,
     row__gone INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY ("realm", "message")
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE IF NOT EXISTS "thread_messages" (
     "realm" TEXT NOT NULL,
