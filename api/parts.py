@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from starlette.types import ASGIApp
 
 from api.auth import Verifier
+from api.emarsys.id_tokens import IdTokens
 from api.emarsys.port import Resolutions, SignalSink
 from api.emarsys.proofs import Proofs
 from api.emarsys.tokens import Tokens
@@ -51,7 +52,8 @@ class Parts:
 
     shops, domains: the EzOut and the doppler contract are served where they are there. providers: whose reports are
     believed. leaving_key: what the links in mails are made with (domain.leaving). tokens: what devices carry. vapid:
-    who apps are to browsers. proofs: what devices' headers have proved.
+    who apps are to browsers. proofs: what devices' headers have proved. id_tokens: what
+    issuers say of people.
     """
 
     bus: Bus
@@ -68,6 +70,7 @@ class Parts:
     vapid: VapidKeys
     merchants: Merchants
     resolutions: Resolutions
+    id_tokens: IdTokens
     signals: SignalSink
     clock: Callable[[], datetime]
     now_s: Callable[[], float] = time.time

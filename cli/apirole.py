@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from api.app import build
 from api.auth import Verifier
+from api.emarsys.id_tokens import IdTokens
 from api.emarsys.tokens import Tokens
 from api.metrics import Metrics
 from api.parts import Parts, Settings
@@ -97,6 +98,7 @@ class Api:
             vapid=exchange.vapid,
             merchants=exchange.merchants,
             resolutions=exchange.resolutions,
+            id_tokens=self._id_tokens(),
             signals=exchange.signals,
             clock=now,
             counter=self._counter,
@@ -114,6 +116,12 @@ class Api:
             leaving_key=leaving_key(exchange.session.keyring.id_key),
             providers=providers_of(exchange.session.settings, sandbox=self._environment),
         )
+
+    def _id_tokens(self) -> IdTokens:
+        from infra.firebase import JwksKeys
+
+        ca_file = self._exchange.session.settings.ca_file
+        return IdTokens(lambda url: JwksKeys(url, ca_file=ca_file), now_s=time.time)
 
     def _metrics(self) -> Metrics:
         metrics = Metrics(process_registry(version("msgxc"), "api"))

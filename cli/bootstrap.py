@@ -36,6 +36,7 @@ from infra.nats.connection import Endpoint
 from infra.nats.streams import StreamSettings, id_key_of
 from infra.push_links import PushLinks
 from infra.readstore.store import ReadStore
+from infra.resolution_figures import ResolutionFigures
 from infra.resolutions import FollowedResolutions
 from infra.secrets import SecretsError, key_id
 from infra.sending import DirectorySending
@@ -51,7 +52,7 @@ NONCE_BYTES = 16
 class Exchange:
     """Everything a role may need. name: this process in the log's attempts. collectors: figures for /metrics.
 
-    figures: of the gateways that run in this process, one of the collectors.
+    figures: of the gateways that run in this process, resolved: of its resolvers; both are among the collectors.
     """
 
     session: Session
@@ -68,6 +69,7 @@ class Exchange:
     merchants: Merchants
     collectors: Sequence[Collector]
     figures: GatewayFigures
+    resolved: ResolutionFigures
     gateways: Mapping[str, Gateway]
     vapid: DerivedVapidKeys
     sending: DirectorySending
@@ -146,7 +148,7 @@ async def open_exchange(
         threads = FollowedThreads(log, log.events, on_reconnect=log.js.connection.on_reconnect)
         bus = bus_on(log, ids, threads, tuple(gateways.values()))
         known = directories(session.settings, log, ids, bus, store, opened)
-        vapid, figures = DerivedVapidKeys(log.keys), GatewayFigures()
+        vapid, figures, resolved = DerivedVapidKeys(log.keys), GatewayFigures(), ResolutionFigures()
         yield Exchange(
             session=session,
             name=f"{socket.gethostname()}-{os.getpid()}",
@@ -160,8 +162,9 @@ async def open_exchange(
             contact_data=known.contact_data,
             resolutions=FollowedResolutions(log, log.events),
             merchants=known.merchants,
-            collectors=(*known.collectors, figures),
+            collectors=(*known.collectors, figures, resolved),
             figures=figures,
+            resolved=resolved,
             gateways=gateways,
             vapid=vapid,
             sending=DirectorySending(

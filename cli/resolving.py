@@ -32,7 +32,9 @@ def resolving(exchange: Exchange) -> list[Role]:
     e = exchange
 
     def resolver(log: Log) -> Resolver:
-        return Resolver(log=log, store=e.log.events, bus=e.bus, data=e.contact_data, clock=now)
+        return Resolver(
+            log=log, store=e.log.events, bus=e.bus, data=e.contact_data, clock=now, note=e.resolved.note
+        )
 
     made: dict[str, Made] = {
         "contact-resolver": lambda log: ContactResolver(log=log, resolver=resolver(log)).run,

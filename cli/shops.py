@@ -68,11 +68,11 @@ def res_service(exchange: Exchange) -> Role:
 
 
 def _firebase(settings: Settings) -> FirebaseVerifier:
-    from infra.firebase import KEYS_URL, FirebaseKeys
+    from infra.firebase import KEYS_URL, JwksKeys
 
     ezout = settings.ezout
     return FirebaseVerifier(
-        FirebaseKeys(ezout.firebase_keys_url or KEYS_URL, ca_file=settings.ca_file),
+        JwksKeys(ezout.firebase_keys_url or KEYS_URL, ca_file=settings.ca_file),
         project=ezout.firebase_project,
         now_s=time.time,
         revocations=_revocations(settings),

@@ -30,6 +30,10 @@ PushStyle = Literal["emarsys-v3", "emarsys-v4", "msgxc", "doppler"]
 """The form of push payloads: whose SDK is to read them."""
 Kind = Literal["app", "web-domain"]
 
+URL_MAX = 512
+AUDIENCES_MAX = 20
+
+_HTTPS = re.compile(r"https://[!-~]+")
 _TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,254}")
 _DOMAIN = re.compile(
     r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -69,10 +73,33 @@ class EventAction(msgspec.Struct, frozen=True, kw_only=True):
     message: dict[str, Any] = {}
 
 
+class OpenIdIssuer(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose id tokens name an app's contacts. audiences: what they are issued for (`aud`), one of them at least.
+
+    jwks_url: where the issuer's keys are.
+    """
+
+    issuer: str
+    audiences: tuple[str, ...]
+    jwks_url: str
+
+    def assert_valid(self) -> None:
+        """Raises Invalid, naming the field."""
+        if not 1 <= len(self.issuer) <= URL_MAX or not self.issuer.isprintable():
+            raise Invalid("the tokens' claim `iss`, as the issuer writes it", field="openid.issuer")
+        if not 1 <= len(self.audiences) <= AUDIENCES_MAX or not all(self.audiences):
+            raise Invalid(
+                f"1 to {AUDIENCES_MAX}: without one, tokens for anybody would do", field="openid.audiences"
+            )
+        if not _HTTPS.fullmatch(self.jwks_url) or len(self.jwks_url) > URL_MAX:
+            raise Invalid("an https:// address", field="openid.jwks_url")
+
+
 class AppSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """merchant: the realm that the app belongs to, for ever.
 
     default_contact_field: the one that a v4 client's contacts are named by; it cannot say so itself.
+    openid: whose id tokens are verified; None: what one says is taken like any other value of a contact field.
     contact_field_*: fields of the suite that are kept up to date for the app's contacts; None: none is.
     is_push_feature_enabled, *_external_push_domain: a web domain's, as doppler has them.
     """
@@ -82,6 +109,7 @@ class AppSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     kind: Kind = "app"
     anonymous_allowed: bool = True
     default_contact_field: int | None = None
+    openid: OpenIdIssuer | None = None
     contact_field_app_installed: int | None = None
     contact_field_push_accepted: int | None = None
     contact_field_last_mobile_activity: int | None = None
@@ -118,6 +146,8 @@ class AppSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
         if len(self.name) > NAME_MAX or not self.name.isprintable():
             raise Invalid(f"at most {NAME_MAX} printable characters", field="name")
         self._assert_contact_fields()
+        if self.openid is not None:
+            self.openid.assert_valid()
         self._assert_rates()
         self.geofences.assert_valid(field="geofences")
         if self.push.apns_topic is not None and not _TOPIC.fullmatch(self.push.apns_topic):

@@ -1,7 +1,7 @@
 """Firebase over HTTPS: the keys of its ID tokens, and whether a user's tokens were revoked.
 
-Implements api.ezout.port.IssuerKeys and Revocations. Few requests, so each opens a connection of its own; each has a
-deadline and follows no redirect. Verifies no token.
+Implements api.issuers.IssuerKeys, for any issuer with a JWKS, and api.ezout.port.Revocations. Few requests, so each
+opens a connection of its own; each has a deadline and follows no redirect. Verifies no token.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ BODY_BYTES_MAX = 256 * 1024
 _MAX_AGE = re.compile(r"(?:^|,)\s*max-age=(\d{1,9})\s*(?:,|$)", re.IGNORECASE)
 
 
-class FirebaseKeys:
+class JwksKeys:
     """The JWKS at `url`; ca_file: a certificate to trust besides the system's."""
 
-    def __init__(self, url: str = KEYS_URL, *, ca_file: Path | None = None) -> None:
+    def __init__(self, url: str, *, ca_file: Path | None = None) -> None:
         self._url, self._tls = url, _tls(ca_file)
 
     async def fetch(self) -> tuple[bytes, float]:

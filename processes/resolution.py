@@ -12,6 +12,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from datetime import datetime
+from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
@@ -43,6 +44,23 @@ ANSWER_S_MAX: Final = 4.0
 """The contact data's, a little more than its adapter gives the service; then the change waits as a schedule."""
 
 
+class End(StrEnum):
+    """What became of asking for a number. LATER: it is asked again; NEEDLESS: there was nothing to ask for any more."""
+
+    RESOLVED = "resolved"
+    LATER = "later"
+    GIVEN_UP = "given-up"
+    NEEDLESS = "needless"
+
+
+Noted = Callable[[End, float], None]
+"""Told of each end, and how many seconds after the change it came. Quick."""
+
+
+def _nowhere(_end: End, _seconds: float) -> None:
+    """Nobody keeps figures."""
+
+
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
     """A change whose number is not known yet. of: its position; since: when it was made; tries: made so far."""
 
@@ -66,49 +84,61 @@ class Resolver:
     """Deals with one change: asks, and writes; or sees to it that it is asked again."""
 
     def __init__(
-        self, *, log: Log, store: EventStore, bus: Bus, data: ContactData, clock: Callable[[], datetime]
+        self,
+        *,
+        log: Log,
+        store: EventStore,
+        bus: Bus,
+        data: ContactData,
+        clock: Callable[[], datetime],
+        note: Noted = _nowhere,
     ) -> None:
         self._log, self._store, self._bus, self._data, self._clock = log, store, bus, data, clock
+        self._note = note
 
     async def resolve(self, asking: Asking) -> None:
+        end = await self._deal_with(asking)
+        self._note(end, max(0.0, (self._clock() - asking.since).total_seconds()))
+
+    async def _deal_with(self, asking: Asking) -> End:
         contact = await self._store.load(Contact, asking.contact, fresh=True)
         if contact is None:
             raise ValueError("a change of a contact that is not there")
         key = key_of(asking.realm, contact)
         if key is None or contact.erased or contact.resolved_of >= asking.of:
-            return
+            return End.NEEDLESS
         try:
             async with asyncio.timeout(ANSWER_S_MAX):
                 contact_id = await self._data.resolve(key)
         except Invalid as error:
-            await self._give_up(asking, f"the contact data refuses it: {error.detail}")
+            return await self._give_up(asking, f"the contact data refuses it: {error.detail}")
         except (Unavailable, TimeoutError) as error:
-            await self._later(asking, repr(error))
-        else:
-            await self._write(asking, contact_id)
+            return await self._later(asking, repr(error))
+        return await self._write(asking, contact_id)
 
-    async def _write(self, asking: Asking, contact_id: int) -> None:
+    async def _write(self, asking: Asking, contact_id: int) -> End:
         context = Context(asking.realm, RESOLVER, f"{EVENTS}:{asking.of}", asking.correlation)
         command = ResolveContact(contact=asking.contact, contact_id=contact_id, of=asking.of)
         try:
             await self._bus.execute(command, context)
         except VersionConflict as error:
-            await self._later(asking, repr(error))
+            return await self._later(asking, repr(error))
+        return End.RESOLVED
 
-    async def _later(self, asking: Asking, reason: str) -> None:
+    async def _later(self, asking: Asking, reason: str) -> End:
         tries = asking.tries + 1
         jitter = random.Random(f"{asking.schedule}-{tries}").random()  # noqa: S311  hides nothing
         due = next_asking(tries=tries, since=asking.since, now=self._clock(), jitter=jitter)
         if due is None:
-            await self._give_up(asking, f"no answer in {tries} tries; the last: {reason}")
-        else:
-            again = msgspec.structs.replace(asking, tries=tries)
-            await plan(self._log, again, due)
+            return await self._give_up(asking, f"no answer in {tries} tries; the last: {reason}")
+        await plan(self._log, msgspec.structs.replace(asking, tries=tries), due)
+        return End.LATER
 
-    async def _give_up(self, asking: Asking, reason: str) -> None:
+    async def _give_up(self, asking: Asking, reason: str) -> End:
         await self._log.triage(
             RESOLVER, asking.target, reason=reason, body=msgspec.json.encode(asking), position=asking.of
         )
+        return End.GIVEN_UP
 
 
 class ContactResolver:

@@ -32,10 +32,22 @@ async def set_contact(call: Call[ContactBody, ContactQuery]) -> Answer:
     visitor: Visitor = call.visitor
     if visitor.contract is Contract.V3 and call.query.anonymous not in (None, "false"):
         return await make_anonymous(call)
-    body: ContactBody = call.body
+    body: ContactBody = await _verified(call)
     usual = await _usual_field(call) if body.contact_field_id is None else None
     command = IdentifyContact(device=visitor.device, identity=identity_of(body, usual))
     return await answers.with_tokens(call, await execute(call, command))
+
+
+async def _verified(call: Call[ContactBody, Any]) -> ContactBody:
+    """The body, with whom its id token names in place of the token where the app says whose tokens are good.
+
+    Raises Unauthenticated or Unavailable.
+    """
+    body, issuer = call.body, call.visitor.app.settings.openid
+    if body.open_id_token is None or issuer is None:
+        return body
+    subject = await call.parts.id_tokens.subject(body.open_id_token, issuer)
+    return msgspec.structs.replace(body, contact_field_value=subject, open_id_token=None)
 
 
 async def make_anonymous(call: Call[Any, Any]) -> Answer:

@@ -57,12 +57,6 @@ class ShopLog(Protocol):
         ...
 
 
-class IssuerKeys(Protocol):
-    async def fetch(self) -> tuple[bytes, float]:
-        """The issuer's JWKS, and for how many seconds it may be kept. Errors: domain.errors.Unavailable."""
-        ...
-
-
 class Revocations(Protocol):
     async def valid_since_s(self, uid: str) -> float | None:
         """Tokens of this user issued before (seconds since 1970) are revoked; None: the user is gone or disabled.

@@ -19,6 +19,7 @@ from domain.app_settings import (
     AppSettings,
     EventAction,
     Kind,
+    OpenIdIssuer,
     PushSettings,
     RateLimits,
 )
@@ -44,7 +45,7 @@ FieldNumber = Annotated[int, Meta(ge=1, le=FIELD_MAX, description="The number of
 class AppBody(msgspec.Struct, frozen=True, kw_only=True):
     """All of an app's settings: what is left out gets its default.
 
-    default_contact_field: names a v4 client's contacts. contact_field_*: fields of the suite that are kept up to date.
+    openid: whose id tokens are verified. default_contact_field: names a v4 client's contacts. contact_field_*: fields of the suite that are kept up to date.
     The last three are of web domains.
     """
 
@@ -52,6 +53,7 @@ class AppBody(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind = "app"
     anonymous_allowed: bool = True
     default_contact_field: FieldNumber | None = None
+    openid: OpenIdIssuer | None = None
     contact_field_app_installed: FieldNumber | None = None
     contact_field_push_accepted: FieldNumber | None = None
     contact_field_last_mobile_activity: FieldNumber | None = None

@@ -26,7 +26,9 @@ from api.app import build
 from api.auth import Verifier
 from api.doppler.auth import Superusers
 from api.doppler.parts import OldLinks, WebDomains
+from api.emarsys.id_tokens import IdTokens
 from api.emarsys.tokens import Tokens
+from api.issuers import IssuerKeys
 from api.keys import Key, KeySet
 from api.parts import Parts, Settings
 from api.port import Probe
@@ -100,7 +102,9 @@ class TokensByName:
 
 
 class Site:
-    """client: an HTTP client without a token. feed, keys, signing: what a test makes go wrong."""
+    """client: an HTTP client without a token. feed, keys, signing: what a test makes go wrong. issuers: keys
+    of id tokens, by their address.
+    """
 
     def __init__(
         self,
@@ -119,6 +123,7 @@ class Site:
         self.resolutions = FollowedResolutions(log, made.own.store)
         self.signals = MemorySignals(log)
         self.token_check = TokensByName()
+        self.issuers: dict[str, IssuerKeys] = {}
         self.parts = Parts(
             bus=made.own.bus,
             models=made.models,
@@ -134,6 +139,7 @@ class Site:
             merchants=OwnMerchants(ModelledMerchants(made.models)),
             resolutions=self.resolutions,
             signals=self.signals,
+            id_tokens=IdTokens(lambda url: self.issuers[url], now_s=lambda: made.clock().timestamp()),
             tokens=Tokens(self.signing, now_s=lambda: made.clock().timestamp()),
             clock=made.clock,
             settings=settings,

@@ -22,6 +22,7 @@ from domain.recorded import DELIVERY, EVENTS, SIGNALS, Recorded
 from domain.sid import sid_key
 from domain.thread import Thread
 from infra.own_directories import OwnApps
+from infra.resolution_figures import ResolutionFigures
 from processes.channel import ChannelProcess
 from processes.clicks import Clicks
 from processes.client_states import ClientStates
@@ -100,6 +101,7 @@ class World:
     models: MemoryReadModels = field(default_factory=MemoryReadModels)
     providers: dict[str, Provider] = field(default_factory=dict)
     contact_book: ContactBook = field(default_factory=ContactBook)
+    resolved: ResolutionFigures = field(default_factory=ResolutionFigures)
     suite_queue: SuiteQueue = field(default_factory=SuiteQueue)
     senders: SomeSenders = field(default_factory=SomeSenders)
     slice_size: int = 2
@@ -200,7 +202,9 @@ class World:
 
     def _resolver(self, to: Connection) -> Resolver:
         data = ScriptedContactData(self.contact_book, life=to.life)
-        return Resolver(log=to.log, store=to.store, bus=to.bus, data=data, clock=self.clock)
+        return Resolver(
+            log=to.log, store=to.store, bus=to.bus, data=data, clock=self.clock, note=self.resolved.note
+        )
 
     def _suite_updater(self, to: Connection) -> SuiteUpdater:
         return SuiteUpdater(

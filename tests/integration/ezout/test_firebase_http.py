@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from domain.errors import Unavailable
-from infra.firebase import FirebaseKeys, FirebaseRevocations, max_age_s
+from infra.firebase import JwksKeys, FirebaseRevocations, max_age_s
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -56,7 +56,7 @@ async def test_keys_come_with_their_age() -> None:
         return web.Response(body=b'{"keys": []}', headers={"Cache-Control": "public, max-age=600"})
 
     async with issuer(keys) as url:
-        assert await FirebaseKeys(url).fetch() == (b'{"keys": []}', 600.0)
+        assert await JwksKeys(url).fetch() == (b'{"keys": []}', 600.0)
 
 
 @pytest.mark.parametrize("status", [302, 403, 500])
@@ -68,7 +68,7 @@ async def test_any_other_answer_is_no_answer(status: int) -> None:
 
     async with issuer(refused) as url:
         with pytest.raises(Unavailable):
-            await FirebaseKeys(url).fetch()
+            await JwksKeys(url).fetch()
 
 
 async def test_an_issuer_that_hangs_up_is_unavailable() -> None:
@@ -81,9 +81,9 @@ async def test_an_issuer_that_hangs_up_is_unavailable() -> None:
 
     async with issuer(hang_up) as url:
         with pytest.raises(Unavailable):
-            await FirebaseKeys(url).fetch()
+            await JwksKeys(url).fetch()
     with pytest.raises(Unavailable):
-        await FirebaseKeys("http://127.0.0.1:1/keys").fetch()
+        await JwksKeys("http://127.0.0.1:1/keys").fetch()
 
 
 @pytest.mark.parametrize(

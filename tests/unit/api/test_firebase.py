@@ -10,6 +10,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
+from api import issuers
 from api.ezout import firebase
 from api.ezout.firebase import FirebaseVerifier
 from domain.errors import Unauthenticated, Unavailable
@@ -20,7 +21,7 @@ KEYS: dict[str, RSAPrivateKey] = {kid: generate_private_key(65537, 2048) for kid
 
 
 class Issuer:
-    """api.ezout.port.IssuerKeys, and a clock, both of a test. asked: how often."""
+    """api.issuers.IssuerKeys, and a clock, both of a test. asked: how often."""
 
     def __init__(self, *kids: str, max_age_s: float = 3_600) -> None:
         self.kids, self.max_age_s = list(kids), max_age_s
@@ -160,14 +161,14 @@ async def test_a_new_key_is_found_at_once_and_made_up_ones_do_not_flood_the_issu
     issuer = Issuer("k1")
     door = verifier(issuer)
     await door.verify(id_token())
-    issuer.kids, issuer.now_s = ["k1", "k2"], issuer.now_s + firebase.COOLDOWN_S
+    issuer.kids, issuer.now_s = ["k1", "k2"], issuer.now_s + issuers.COOLDOWN_S
     await door.verify(id_token("k2"))
     assert issuer.asked == 2
     for number in range(50):
         with pytest.raises(Unauthenticated):
             await door.verify(id_token(header={"kid": f"made up {number}"}))
     assert issuer.asked == 2
-    issuer.now_s += firebase.COOLDOWN_S
+    issuer.now_s += issuers.COOLDOWN_S
     with pytest.raises(Unauthenticated):
         await door.verify(id_token(header={"kid": "made up"}))
     assert issuer.asked == 3
@@ -180,10 +181,10 @@ async def test_an_issuer_that_is_away_stops_nobody_for_a_while() -> None:
     await door.verify(id_token())
     issuer.is_away, issuer.now_s = True, issuer.now_s + 700
     await door.verify(id_token())
-    issuer.now_s += firebase.GRACE_S
+    issuer.now_s += issuers.GRACE_S
     with pytest.raises(Unavailable):
         await door.verify(id_token(exp=NOW_S + 10_000))
-    issuer.is_away, issuer.now_s = False, issuer.now_s + firebase.RETRY_S
+    issuer.is_away, issuer.now_s = False, issuer.now_s + issuers.RETRY_S
     await door.verify(id_token(exp=NOW_S + 10_000))
 
 

@@ -138,6 +138,13 @@ async def test_what_cannot_be_had_now_is_asked_for_later() -> None:
         assert (await client_of(made)).contact_id == FIRST == await contact_id(made, contact)
         assert timedelta(seconds=7) <= made.clock.now - began < timedelta(seconds=10)
         assert made.streams.aside == {}
+        shown = {
+            sample.labels.get("outcome") or sample.labels.get("le") or sample.name: sample.value
+            for metric in made.resolved.collect()
+            for sample in metric.samples
+        }
+        assert (shown["later"], shown["resolved"], shown["given-up"]) == (3, 1, 0)
+        assert shown["2.5"] == 0 < shown["10.0"], "timed from the change, not from the last try"
 
 
 async def test_after_a_day_without_an_answer_the_change_goes_to_triage() -> None:
