@@ -40,14 +40,19 @@ class IdTokens:
             raise Unauthenticated("no key of the issuer fits the id token's kid", field=FIELD)
         try:
             # Times are checked below, by our clock.
-            options: Any = {"verify_exp": False, "verify_iat": False, "verify_nbf": False}
+            options: Any = {
+                "require": ["exp", "iat", "aud", "iss", "sub"],
+                "verify_exp": False,
+                "verify_iat": False,
+                "verify_nbf": False,
+            }
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key.verifier,
                 algorithms=[algorithm],
                 audience=of.audiences,
                 issuer=of.issuer,
-                options={"require": ["exp", "iat", "aud", "iss", "sub"], **options},
+                options=options,
             )
         except (jwt.PyJWTError, TypeError, ValueError, OverflowError):
             raise Unauthenticated("the id token cannot be verified", field=FIELD) from None

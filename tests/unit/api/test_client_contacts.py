@@ -149,8 +149,8 @@ async def test_nobody_can_tell_that_a_person_was_erased(it: Site, times: int) ->
     """A name is anybody's word: who signs in under one gets the same answers for an erased person as for one who was
     never known, the number in time included; and what was erased does not come back.
     """
-    for each in ("erasure", "resolver", "contact-id-writer", "clients-maintainer"):
-        it.world.start(each)
+    for role in ("erasure", "resolver", "contact-id-writer", "clients-maintainer"):
+        it.world.start(role)
     phone, references = await started(it), set()
     for _ in range(times):
         await phone.call("POST", "/client/contact", ANN)
@@ -169,8 +169,8 @@ async def test_nobody_can_tell_that_a_person_was_erased(it: Site, times: int) ->
 
 async def test_after_an_erasure_a_device_is_like_any_that_nobody_is_signed_in_on(it: Site) -> None:
     """Its refresh token stays good, and answers for nobody in particular; disabled only where such are not wanted."""
-    for each in ("erasure", "clients-maintainer"):
-        it.world.start(each)
+    for role in ("erasure", "clients-maintainer"):
+        it.world.start(role)
     phone, other = await started(it), await started(it, client_id="device-2")
     await phone.call("POST", "/client/contact", ANN)
     await erase(it, phone)

@@ -13,6 +13,7 @@ from domain.channel import APNS, FCM, WEBPUSH
 from gateways.port import EventLinks, Links, Target
 from infra.sending import DirectorySending
 from infra.vapid import DerivedVapidKeys
+from processes.directories import Toll
 from tests.memory.keys import MemoryKeyStore, Vault
 
 SHOP = AppFacts(
@@ -27,7 +28,7 @@ class Known:
     def __init__(self, *apps: AppFacts) -> None:
         self.apps = {app.code.casefold(): app for app in apps}
 
-    async def app(self, code: str) -> AppFacts | None:
+    async def app(self, code: str, *, toll: Toll | None = None) -> AppFacts | None:
         return self.apps.get(code.casefold())
 
     async def refresh(self, code: str) -> None:
