@@ -81,17 +81,14 @@ def route(person: Person, allowed: Channels, app: str = "") -> Decision:
     if person.erased:
         return Decision(person.contact, (), websocket=False, suppressed="erased")
     limits = [limit for limit in (allowed, person.channels, person.thread_channels) if limit is not None]
-    if any(not limit for limit in limits):
+    if not all(limits):
         return Decision(person.contact, (), websocket=False, suppressed="switched-off")
-
-    def wanted(channel: str) -> bool:
-        return all(channel in limit for limit in limits)
-
-    candidates = [address for address in person.addresses if wanted(address.channel)]
+    wanted = _in_all(limits)
+    candidates = [address for address in person.addresses if wanted is None or address.channel in wanted]
     if app:
         candidates = [address for address in candidates if _is_of(address, app, person.clients)]
-    usable = tuple(address for address in candidates if address.owned and not address.suppressed)
-    websocket = not app and wanted(WEBSOCKET)
+    usable = tuple([address for address in candidates if address.owned and not address.suppressed])
+    websocket = not app and (wanted is None or WEBSOCKET in wanted)
     if usable or websocket:
         kept = _newest(usable)
         return Decision(person.contact, kept, websocket=websocket, left_out=len(usable) - len(kept))
@@ -99,8 +96,17 @@ def route(person: Person, allowed: Channels, app: str = "") -> Decision:
     return Decision(person.contact, (), websocket=False, suppressed=reasons[0] if reasons else "no-address")
 
 
+def _in_all(limits: Sequence[tuple[str, ...]]) -> Channels:
+    """What all of them let through."""
+    if len(limits) < 2:
+        return limits[0] if limits else None
+    return tuple(channel for channel in limits[0] if all(channel in limit for limit in limits[1:]))
+
+
 def _newest(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
     """Without the oldest of very many devices. The contact's own addresses stay."""
+    if len(addresses) <= DEVICES_MAX:
+        return addresses
     times = [(address.set_at, address.client) for address in addresses if address.client is not None]
     if len(times) <= DEVICES_MAX:
         return addresses

@@ -22,7 +22,7 @@ from gateways.rendering import (
     check_size,
     encode_json,
     own_data,
-    repeat_id,
+    repeat_ids,
 )
 from gateways.styles.letter import letter
 from gateways.transport import Answer, Header, Request, Result, Transport
@@ -125,7 +125,7 @@ class ApnsGateway:
         self._announce(self._token.at(now))
         verdicts = [_unsendable(target, body) for target, body in zip(targets, bodies, strict=True)]
         sent = [index for index, verdict in enumerate(verdicts) if verdict is None]
-        ids = [repeat_id(notice.message, target) for target in targets]
+        ids = repeat_ids(notice.message, targets)
         results = await self._transport.post_many(
             [_request(targets[index].address, ids[index], bodies[index]) for index in sent],
             headers=self._shared_headers(notice, now),

@@ -25,7 +25,7 @@ from gateways.rendering import (
     check_size,
     encode_json,
     own_data,
-    repeat_id,
+    repeat_ids,
 )
 from gateways.styles.letter import letter
 from gateways.styles.sheet import FcmForm
@@ -95,7 +95,8 @@ class FcmGateway:
     ) -> Sequence[Outcome]:
         now = self._clock()
         template = Template(notice, now)
-        bodies = [template.body(notice.message, target) for target in targets]
+        ids = repeat_ids(notice.message, targets)
+        bodies = [template.body(target, id) for target, id in zip(targets, ids, strict=True)]
         if any(body is None for body in bodies):
             return [Rejected("PayloadTooLarge")] * len(targets)
         loop = asyncio.get_running_loop()
@@ -111,7 +112,8 @@ class FcmGateway:
             [Request(self._path, body) for body in bodies if body is not None],
             deadline_s=until - loop.time(),
         )
-        verdicts = [self._judge(result, notice) for result in results]
+        now = self._clock()
+        verdicts = [judge(result, notice, now) for result in results]
         if any(isinstance(verdict, Halt) for verdict in verdicts):
             self._token.forget()
         return conclude(verdicts, self._credit)
@@ -142,9 +144,6 @@ class FcmGateway:
             self._transport.set_header(b"authorization", b"Bearer " + token.encode())
             self._announced = token
 
-    def _judge(self, result: Result, notice: Notice) -> Verdict:
-        return judge(result, notice, self._clock())
-
 
 class Template:
     """A message for many tokens: rendered once, then only what differs is filled in: the token, the id that lets a
@@ -169,14 +168,13 @@ class Template:
             content = notice.content
             self._body = write(FcmForm(_data(content, notice.message, notice.tid), _notification(content)))
 
-    def body(self, message: UUID, target: Target) -> bytes | None:
-        """None when FCM would find it too large."""
+    def body(self, target: Target, id: str) -> bytes | None:
+        """None when FCM would find it too large. id: lets a repeat replace."""
         body = self._body if self._letter is None else self._letter.body(target)
         filled_bytes = 0 if self._letter is None else len(body) - self._letter.blank_bytes
         if self.size_bytes + filled_bytes > PAYLOAD_BYTES_MAX:
             return None
-        id = repeat_id(message, target).encode()
-        return body.replace(self._id, id).replace(self._token, encode_json(target.address))
+        return body.replace(self._id, id.encode()).replace(self._token, encode_json(target.address))
 
 
 def _message(form: FcmForm, notice: Notice, now: datetime, token: str, id: str) -> dict[str, Any]:

@@ -52,8 +52,13 @@ class Progress:
         self.repeats_before = 0
         self.repeats_since: datetime | None = None
 
-    def perhaps_sent(self, dispatch: Dispatch, index: int) -> datetime | None:
-        """Since when this or an earlier dispatch may have been sent to a recipient; None: it was not."""
+    def perhaps_sent_to(self, dispatch: Dispatch, first: int, last: int) -> list[datetime | None]:
+        """Since when this or an earlier dispatch may have been sent to each recipient of a slice; None: it was not."""
+        if self.repeats_since is None and not dispatch.perhaps_sent and dispatch.attempt == 1:
+            return [None] * (last - first)
+        return [self._perhaps_sent(dispatch, index) for index in range(first, last)]
+
+    def _perhaps_sent(self, dispatch: Dispatch, index: int) -> datetime | None:
         earlier = dispatch.perhaps_sent_to(index)
         if self.repeats_since is None or index >= self.repeats_before:
             return earlier
@@ -237,10 +242,11 @@ class ChannelProcess:
             app=sender,
         )
         addresses = hidden.addresses[first:last]
+        perhaps_sent = progress.perhaps_sent_to(dispatch, first, last)
         targets = [
-            Target(address, recipient.contact, recipient.client, progress.perhaps_sent(dispatch, index))
-            for index, (address, recipient) in enumerate(
-                zip(addresses, dispatch.recipients[first:last], strict=True), start=first
+            Target(address, recipient.contact, recipient.client, sent_at)
+            for address, recipient, sent_at in zip(
+                addresses, dispatch.recipients[first:last], perhaps_sent, strict=True
             )
             if address
         ]

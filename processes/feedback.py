@@ -18,7 +18,7 @@ from commands.contacts import DoubtContactAddress, FindContactAddressGone, Suppr
 from commands.port import KeyStore, VersionConflict
 from domain.context import Context
 from domain.delivery import Dispatch, OutcomeSlice, Recipient, Result, Sealed
-from domain.outcome import Expired, Gone, Outcome, Rejected, Retry, Suppressed, Unknown
+from domain.outcome import Accepted, Expired, Gone, Outcome, Rejected, Retry, Suppressed, Unknown
 from domain.recorded import DELIVERY, SCHEDULES
 from domain.retry import HALTED, TRIES_MAX, next_try
 from domain.routing import MOVED
@@ -282,9 +282,11 @@ def _following(dispatch: Dispatch, again: Again) -> Dispatch:
 def _is_final_and_quiet(outcome: Outcome) -> bool:
     """Nothing to learn and nothing to try again."""
     match outcome:
+        case Accepted() | Expired():
+            return True
         case Rejected():
             return not outcome.quarantine
         case Suppressed():
             return outcome.code == MOVED
         case _:
-            return not isinstance(outcome, Gone | Retry | Unknown)
+            return False

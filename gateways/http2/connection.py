@@ -94,10 +94,15 @@ class Connection(asyncio.Protocol):
 
     def take(self, waiting: Waiting) -> None:
         """Send as many of the waiting requests as there is room for."""
-        while waiting and self.has_room:
+        if not self.has_room:
+            return
+        # Hot path: while requests go out, nothing but their own number and size takes the room away.
+        sender, room = self._sender, self._sender.streams_max - len(self._streams)
+        while waiting and room and sender.window > 0 and not self.draining:
             batch, index = waiting.popleft()
             if batch.results[index] is None:
                 self._start(batch, index)
+                room -= 1
 
     def _start(self, batch: Batch, index: int) -> None:
         request, id = batch.requests[index], self._next_id

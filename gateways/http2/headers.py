@@ -77,7 +77,8 @@ def literals(headers: Iterable[Header]) -> bytes:
             prefix = _field(name, b"", _LITERAL, 4)[:-1]
             if len(_LITERAL_NAMES) < _LITERAL_NAMES_MAX:
                 _LITERAL_NAMES[name] = prefix
-        out += prefix + string(value)
+        size = len(value)
+        out += prefix + (_SHORT[size] if size < 127 else integer(size, 7, 0)) + value
     return out
 
 

@@ -108,9 +108,10 @@ def pack_event(
 
 
 def pack_delivery(subject: str, record: DeliveryRecord, *, at: datetime, correlation: str) -> Packed:
+    """Its digest is left out, half of the work for a page of five hundred: no other record refers to it."""
     topic, realm = _TOPIC_OF[type(record)], _safe(record.realm)
     values = (topic, "", realm, "", "", _safe(correlation), time_text(at), "", "", "")
-    return _pack(subject, values, _encode_json(record))
+    return Packed(subject, _lines(values).encode(), _encode_json(record), "")
 
 
 def pack_signal(signal: Signal, kind: SignalKind, *, realm: str, at: datetime, correlation: str) -> Packed:
@@ -239,9 +240,14 @@ def time_text(at: datetime) -> str:
 
 def _pack(subject: str, values: tuple[str, ...], body: bytes, further: str = "") -> Packed:
     """values: of HEADERS, in order, as they may stand in a header."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in zip(HEADERS, values, strict=True) if value])
     text = "\n".join((subject, *values, ""))
-    return Packed(subject, (lines + further).encode(), body, sha256(text.encode() + body).hexdigest())
+    return Packed(
+        subject, (_lines(values) + further).encode(), body, sha256(text.encode() + body).hexdigest()
+    )
+
+
+def _lines(values: tuple[str, ...]) -> str:
+    return "".join([f"{name}: {value}\r\n" for name, value in zip(HEADERS, values, strict=True) if value])
 
 
 @lru_cache(maxsize=8192)  # realms and actors come again and again

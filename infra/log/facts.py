@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from domain.errors import Unavailable
-from domain.recorded import Recorded
+from domain.recorded import SIGNALS, Recorded
 from infra.eventstore.catalogue import Catalogue
 from infra.eventstore.wire import unpack
 from infra.keys.store import JetStreamKeyStore
@@ -50,10 +50,17 @@ class FactReader:
 
     async def one(self, stream: str, stored: Stored) -> Recorded:
         """Raises ValueError for a message that is no fact."""
-        return (await self.reader(stream, stored))()
+        return unpack(stored, stream, self._catalogue, await self._keys_of(stored))
 
     async def reader(self, stream: str, stored: Stored) -> Callable[[], Recorded]:
-        """What will read the message, its key at hand. Raises Unavailable when that can't be fetched."""
+        """What will read the message, its key at hand. Raises Unavailable when that can't be fetched.
+
+        Hot path: without its digest, a quarter of what reading a page costs, unless it is a signal: what follows from
+        one is named by it.
+        """
+        keys = await self._keys_of(stored)
+        return lambda: unpack(stored, stream, self._catalogue, keys, digested=stream == SIGNALS)
+
+    async def _keys_of(self, stored: Stored) -> Mapping[str, bytes | None]:
         name = stored.headers.get("Key")
-        keys = await self._keys.resolve([name]) if name else {}
-        return lambda: unpack(stored, stream, self._catalogue, keys)
+        return await self._keys.resolve([name]) if name else {}

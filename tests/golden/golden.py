@@ -7,11 +7,13 @@ never written again: a published event does not change.
 from collections.abc import Iterator
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from domain.context import Context
 from infra.eventstore.catalogue import DELIVERY_TOPICS, EventType, domain_catalogue
 from infra.eventstore.examples import AT, ID, example_event, example_record
 from infra.eventstore.sealing import key_name
-from infra.eventstore.wire import Packed, pack_delivery, pack_event
+from infra.eventstore.wire import Packed, digest_of, pack_delivery, pack_event
 from infra.nats.frames import Stored, parse_headers
 
 FOLDER = Path(__file__).with_name("wire")
@@ -36,7 +38,13 @@ def packed() -> Iterator[tuple[str, Packed]]:
             yield f"{topic}.sealed", packed_event(known, sealed=True)
     for topic, record in DELIVERY_TOPICS.items():
         subject = f"{topic.partition('.')[0]}.golden.{ID.hex}"
-        yield topic, pack_delivery(subject, example_record(record), at=AT, correlation="r-1")
+        yield topic, _digested(pack_delivery(subject, example_record(record), at=AT, correlation="r-1"))
+
+
+def _digested(message: Packed) -> Packed:
+    """With the digest that a reader would make of it."""
+    headers = parse_headers(b"NATS/1.0\r\n" + message.lines + b"\r\n")
+    return replace(message, digest=digest_of(Stored(message.subject, 42, headers, message.body)))
 
 
 def text_of(message: Packed) -> bytes:
