@@ -1,6 +1,6 @@
 """One publish to 20,000 iPhones and 20,000 Android phones: how fast, and at what cost in processor time.
 
-    make bench-fanout         or: .venv/bin/python bench/fanout.py [--count 20000] [--fakes BINARY]
+    make bench-fanout         or: .venv/bin/python bench/fanout.py [--count 20000] [--fakes BINARY] [--prepared FOLDER]
 
 nats-server, projector, dispatcher and one gateway process for each of the two channels run as in production, each in
 a process of its own. The providers are the project's sandbox, or a faster peer given as a program (`BINARY
@@ -13,10 +13,11 @@ import argparse
 import asyncio
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +33,7 @@ from bench.serving import ROOT, Running, environment
 from cli.bootstrap import Exchange, open_exchange
 from cli.session import open_session
 from commands.clients import Enlist
-from commands.messaging import Draft, Publish
+from commands.messaging import Accepted, Draft, Publish, Send
 from commands.threads import OpenThread, Subscribe
 from domain.context import Context
 from domain.delivery import Attempt, OutcomeSlice
@@ -48,6 +49,7 @@ WAIT_S_MAX = 300.0
 SAMPLE_S = 0.05
 CHANNELS = ("apns", "fcm")
 CONTEXT = Context(actor="bench")
+DRAFT = Draft(text="20% off today only", channels=CHANNELS, ttl_s=3600)
 
 
 class Sent(NamedTuple):
@@ -87,41 +89,59 @@ class Sampled:
 
 async def main() -> None:
     arguments = parse()
+    prepared = Path(arguments.prepared) if arguments.prepared else None
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        provider = fakes(arguments.fakes, folder) if arguments.fakes else sandbox(folder / "sandbox")
-        server = NatsServer(ServerConfig(folder=folder / "nats", sync="2m"))
-        await server.start()
-        try:
-            with provider as peer:
-                await run(folder, server, peer, arguments.count)
-        finally:
-            await server.stop()
+        folder = Path(name) / "run"
+        if prepared is not None and prepared.exists():
+            shutil.copytree(prepared, folder)
+        else:
+            folder.mkdir()
+            await run(folder, arguments, lambda exchange, _: enlist(exchange, arguments.count))
+            if prepared is not None:
+                shutil.copytree(folder, prepared)
+        await run(folder, arguments, lambda exchange, watched: send(exchange, watched, arguments.count))
 
 
-async def run(folder: Path, server: NatsServer, peer: Peer, count: int) -> None:
-    settings = settings_of(folder, server, peer)
-    os.environ.update(settings)
-    endpoint = Endpoint(urls=server.url, token=server.token, name="bench")
-    async with AsyncExitStack() as opened:
-        exchange = await opened.enter_async_context(
-            open_exchange(open_session(), endpoint, {}, projecting=False)
-        )
-        roles = {
-            name: await opened.enter_async_context(role(name, settings))
-            for name in ("project", "dispatch", *(f"gateway {channel}" for channel in CHANNELS))
-        }
-        await enlist(exchange, count)
-        watched = {"nats-server": Running(0, server.pid), "peer": Running(0, peer.pid)}
-        sampled = Sampled({**roles, **watched, "this": Running(0, os.getpid())})
-        sampled.look()
-        sampling = asyncio.create_task(sampled.run())
-        accepted_at = await publish(exchange)
-        settled_at = await settled(exchange)
-        sampling.cancel()
-        sampled.look()
-        sent = [await outcomes_of(exchange, channel) for channel in CHANNELS]
-        report(sent, sampled, accepted_at, settled_at, count)
+Part = Callable[[Exchange, Mapping[str, Running]], Awaitable[None]]
+
+
+async def run(folder: Path, arguments: argparse.Namespace, part: Part) -> None:
+    """Do a part with all processes running; they are told to end after it."""
+    provider = fakes(arguments.fakes, folder) if arguments.fakes else sandbox(folder / "sandbox")
+    server = NatsServer(ServerConfig(folder=folder / "nats", sync="2m"))
+    await server.start()
+    try:
+        with provider as peer:
+            settings = settings_of(folder, server, peer)
+            os.environ.update(settings)
+            endpoint = Endpoint(urls=server.url, token=server.token, name="bench")
+            async with AsyncExitStack() as opened:
+                exchange = await opened.enter_async_context(
+                    open_exchange(open_session(), endpoint, {}, projecting=False)
+                )
+                watched = {
+                    name: await opened.enter_async_context(role(name, settings))
+                    for name in ("project", "dispatch", *(f"gateway {channel}" for channel in CHANNELS))
+                }
+                watched["nats-server"], watched["peer"] = Running(0, server.pid), Running(0, peer.pid)
+                await part(exchange, watched | {"this": Running(0, os.getpid())})
+    finally:
+        await server.stop()
+
+
+async def send(exchange: Exchange, watched: Mapping[str, Running], count: int) -> None:
+    """Publish, and tell what became of it."""
+    await settled(exchange, await exchange.bus.execute(Send(uid="u0", draft=DRAFT), CONTEXT))  # all are up
+    sampled = Sampled(watched)
+    sampled.look()
+    sampling = asyncio.create_task(sampled.run())
+    accepted_at = datetime.now(UTC)
+    accepted = await exchange.bus.execute(Publish(tid="bench", draft=DRAFT), CONTEXT)
+    settled_at = await settled(exchange, accepted)
+    sampling.cancel()
+    sampled.look()
+    sent = [await outcomes_of(exchange, channel, accepted) for channel in CHANNELS]
+    report(sent, sampled, accepted_at, settled_at, count)
 
 
 def settings_of(folder: Path, server: NatsServer, peer: Peer) -> dict[str, str]:
@@ -179,29 +199,27 @@ async def enlist(exchange: Exchange, count: int) -> None:
     print(f"  {count:,} contacts with two devices each, {end:,} events", file=sys.stderr)
 
 
-async def publish(exchange: Exchange) -> datetime:
-    draft = Draft(text="20% off today only", channels=CHANNELS, ttl_s=3600)
-    accepted_at = datetime.now(UTC)
-    await exchange.bus.execute(Publish(tid="bench", draft=draft), CONTEXT)
-    return accepted_at
-
-
-async def settled(exchange: Exchange) -> datetime:
+async def settled(exchange: Exchange, accepted: Accepted) -> datetime:
     """Return once the message is settled, so that looking at its outcomes costs those nothing who send it."""
     async with asyncio.timeout(WAIT_S_MAX):
         async for facts in exchange.log.follow(EVENTS, None, subjects=("evt.message.>",)):
             for fact in facts:
-                if isinstance(fact, Recorded) and isinstance(fact.body, Message.Settled):
-                    return fact.at
+                body = fact.body if isinstance(fact, Recorded) else None
+                if isinstance(body, Message.Settled) and body.originator_id == accepted.message:
+                    return body.timestamp
     raise AssertionError("the log is followed for ever")
 
 
-async def outcomes_of(exchange: Exchange, channel: str) -> Sent:
-    """What the log says of a channel."""
+async def outcomes_of(exchange: Exchange, channel: str, accepted: Accepted) -> Sent:
+    """What the log says of a message on a channel."""
     end = await exchange.log.end(DELIVERY)
-    facts = await exchange.log.read(DELIVERY, f"*.{channel}.>", limit=end)
-    attempts = [fact.body.started_at for fact in facts if isinstance(fact.body, Attempt)]
-    ended = [(fact.at, fact.body) for fact in facts if isinstance(fact.body, OutcomeSlice)]
+    facts = [
+        (fact.at, fact.body)
+        for fact in await exchange.log.read(DELIVERY, f"*.{channel}.>", limit=end)
+        if isinstance(fact.body, Attempt | OutcomeSlice) and fact.body.message == accepted.message
+    ]
+    attempts = [body.started_at for _, body in facts if isinstance(body, Attempt)]
+    ended = [(at, body) for at, body in facts if isinstance(body, OutcomeSlice)]
     found = Counter(type(result.outcome).__name__ for _, body in ended for result in body.results)
     return Sent(channel, found, min(attempts), max(at for at, _ in ended))
 
@@ -233,6 +251,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=20_000, help="contacts, at most 200,000")
+    parser.add_argument("--prepared", default="", help="a folder that keeps the contacts for further runs")
     parser.add_argument("--fakes", default="", help="a program to start as the providers")
     arguments = parser.parse_args()
     arguments.count = min(arguments.count, COUNT_MAX)
