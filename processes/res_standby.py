@@ -19,8 +19,8 @@ from processes.res_port import Bus, Handle, Reply, Unwatch
 
 HOLDER = "msgxc.res.holder"
 """What the holder of the lease answers as long as it holds it."""
-HOLDER_S = 0.3
-"""A holder that does not answer in this time hangs; gateways wait 3 s."""
+HOLDER_S = 1.0
+"""A holder that does not answer in this time hangs, or we do; gateways wait 3 s."""
 LOOK_S = 0.5
 """How long after there is a holder gateways may build on what a standby said."""
 TOLD_MAX = 1_000

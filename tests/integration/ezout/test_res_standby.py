@@ -1,0 +1,175 @@
+"""Many processes run the RES service: one holds the lease, the others stand by and speak while it does not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from uuid import UUID
+
+from infra.log.opened import open_log
+from infra.nats.frames import Frame, publish_frame
+from infra.nats.server import NatsServer
+from infra.nats.streams import LEASE_S
+from tests.fixtures.nats import MASTER_KEY, log_config
+from tests.fixtures.proxy import proxy_to
+from tests.integration.ezout.market import market, merchant, some_shop
+from tests.integration.ezout.res_sides import Gateway, gateway, serving
+from tests.memory.site import PATIENCE_S, eventually
+
+
+async def _mirror(heard: Gateway, shop: UUID, mirror: list[int], *, until: list[int]) -> int:
+    """Do as a gateway does until the mirror is so: apply events, ask again after a reset. The number of resets."""
+    resets = 0
+    while mirror != until:
+        match await heard.event():
+            case ("system.reset", _):
+                resets += 1
+                mirror[:] = await heard.collection(shop)
+            case (subject, payload) if subject == f"event.updates.store.{shop}.add":
+                mirror.insert(payload["idx"], payload["value"]["data"]["product_id"])
+            case _:
+                pass
+        assert len(mirror) == len(set(mirror)), mirror
+    return resets
+
+
+async def test_of_many_processes_one_answers_and_a_lost_one_is_replaced_within_seconds(
+    own_server: NatsServer,
+) -> None:
+    """Two run: each get has one answer, each update one event. The holder is cut off: the other one goes on.
+
+    What a gateway mirrors has no gap and no repeat; the one that was cut off stands by when it is back.
+    """
+    config = log_config(own_server)
+    async with (
+        proxy_to(int(own_server.url.rpartition(":")[2])) as proxy,
+        open_log(config, master_key=MASTER_KEY) as log,
+        open_log(log_config(own_server, url=proxy.url), master_key=MASTER_KEY) as behind,
+        market(log) as fair,
+        gateway(own_server) as heard,
+        serving(fair, behind) as first,
+    ):
+        assert (await heard.event())[0] == "system.reset"
+        async with serving(fair) as second:
+            shop, mirror = some_shop(), list[int]()
+            await fair.sent(2, shop=shop)
+            assert await _answers(heard, f"get.updates.store.{shop}") == 1
+            assert await _answers(heard, f"call.updates.store.{shop}.none") == 1
+            mirror += await heard.collection(shop)
+            await fair.sent(2, shop=shop, start=2)
+            assert await _mirror(heard, shop, mirror, until=[0, 1, 2, 3]) == 0
+            assert heard.events.empty()
+            assert (first.is_serving, second.is_serving) == (True, False)
+            proxy.cut(refuse=True)
+            began_s = time.monotonic()
+            await fair.sent(2, shop=shop, start=4)
+            assert await _mirror(heard, shop, mirror, until=[0, 1, 2, 3, 4, 5]) == 1
+            assert time.monotonic() - began_s < LEASE_S + 2
+            proxy.admit()
+            await behind.js.connection.wait_up()
+            await eventually(lambda: not first.is_serving)
+            await fair.sent(2, shop=shop, start=6)
+            assert await _mirror(heard, shop, mirror, until=list(range(8))) == 0
+            assert await _answers(heard, f"get.updates.store.{shop}") == 1
+        # It has given the lease back: nobody waits for its end.
+        began_s = time.monotonic()
+        await fair.sent(1, shop=shop, start=8)
+        assert await _mirror(heard, shop, mirror, until=list(range(9))) == 1
+        assert time.monotonic() - began_s < LEASE_S / 2
+
+
+async def test_a_standby_answers_at_once_while_nobody_holds_the_lease(own_server: NatsServer) -> None:
+    """The holder dies: gets and access questions are answered in no time, long before another one takes over.
+
+    What it answers then is taken back as soon as there is a holder, and the mirror has no gap and no repeat.
+    """
+    async with (
+        proxy_to(int(own_server.url.rpartition(":")[2])) as proxy,
+        open_log(log_config(own_server), master_key=MASTER_KEY) as log,
+        open_log(log_config(own_server, url=proxy.url), master_key=MASTER_KEY) as behind,
+        market(log) as fair,
+        gateway(own_server) as heard,
+        serving(fair, behind) as first,
+    ):
+        assert (await heard.event())[0] == "system.reset"
+        async with serving(fair) as second, serving(fair) as third:
+            shop = some_shop()
+            await fair.sent(2, shop=shop)
+            proxy.cut(refuse=True)
+            began_s = time.monotonic()
+            mirror = await heard.collection(shop)
+            allowed = await heard.ask(f"access.updates.store.{shop}", token={"jwt": merchant(shop)})
+            signed_in = await heard.ask("auth.updates.login", cid="c9", params={"token": merchant(shop)})
+            took_s = time.monotonic() - began_s
+            assert (mirror, allowed["result"]["get"], signed_in) == ([0, 1], True, {"result": None})
+            assert took_s < 1
+            assert (second.is_serving, third.is_serving) == (False, False)
+            assert await _answers(heard, f"get.updates.store.{shop}") == 1
+            await fair.sent(2, shop=shop, start=2)
+            assert await _mirror(heard, shop, mirror, until=[0, 1, 2, 3]) >= 1
+            assert second.is_serving != third.is_serving
+            assert not first.is_serving
+
+
+async def test_a_holder_that_hangs_for_a_moment_is_asked_again(own_server: NatsServer) -> None:
+    """A standby speaks for it meanwhile; then gateways are told to ask the holder, whose events go on."""
+    async with (
+        proxy_to(int(own_server.url.rpartition(":")[2])) as proxy,
+        open_log(log_config(own_server), master_key=MASTER_KEY) as log,
+        open_log(log_config(own_server, url=proxy.url), master_key=MASTER_KEY) as behind,
+        market(log) as fair,
+        gateway(own_server) as heard,
+        serving(fair, behind) as first,
+    ):
+        assert (await heard.event())[0] == "system.reset"
+        async with serving(fair):
+            shop = some_shop()
+            await fair.sent(2, shop=shop)
+            proxy.hold_answers()
+            mirror = await heard.collection(shop)
+            proxy.release_answers()
+            assert mirror == [0, 1]
+            async with asyncio.timeout(PATIENCE_S):
+                while await heard.event() != (
+                    "system.reset",
+                    {"resources": [f"updates.store.{shop}"], "access": [f"updates.store.{shop}"]},
+                ):
+                    pass
+            assert first.is_serving
+            mirror = await heard.collection(shop)
+            await fair.sent(2, shop=shop, start=2)
+            assert await _mirror(heard, shop, mirror, until=[0, 1, 2, 3]) == 0
+
+
+async def _answers(heard: Gateway, subject: str) -> int:
+    """How many answer: nobody who answers late is missed, since its answer comes before the next question's."""
+    found: list[Frame] = []
+    connection = heard.connection
+    watching = await connection.route_surely("several.answers", found.append)
+    await connection.send(publish_frame(subject, b"{}", reply="several.answers"))
+    for _ in range(3):
+        await heard.ask(subject)
+    await connection.unroute(watching)
+    return len(found)
+
+
+async def test_a_lost_connection_resets_what_gateways_hold(own_server: NatsServer) -> None:
+    """After the log was away, nobody relies on having heard everything: after a reset, a mirror is as it should be."""
+    async with (
+        open_log(log_config(own_server), master_key=MASTER_KEY) as log,
+        market(log) as fair,
+        serving(fair),
+        gateway(own_server) as heard,
+    ):
+        shop = some_shop()
+        await fair.sent(1, shop=shop)
+        mirror = await heard.collection(shop)
+        assert mirror == [0]
+        await own_server.kill()
+        await own_server.start()
+        await heard.connection.wait_up()
+        await log.js.connection.wait_up()
+        await fair.sent(1, shop=shop, start=1)
+        assert await _mirror(heard, shop, mirror, until=[0, 1]) >= 1
+        await fair.sent(1, shop=shop, start=2)
+        await _mirror(heard, shop, mirror, until=[0, 1, 2])
