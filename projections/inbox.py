@@ -74,10 +74,11 @@ class Inbox:
     def project(self, fact: Recorded) -> Iterable[Write]:
         match fact.body:
             case AudiencePage() as page:
+                received = {"message": page.message}
                 for entry in page.entries:
                     if not entry.suppressed:
                         key = (fact.realm, entry.contact, fact.position)
-                        yield Put(INBOX, key, {"message": page.message}, fact.position)
+                        yield Put(INBOX, key, received, fact.position)
             case DeviceEvents(contact=contact) as signal if contact is not None:
                 for event in signal.events:
                     found = tagged(event)
