@@ -130,6 +130,6 @@ class Frame:
 def _random_ids() -> Iterator[bytes]:
     """Ids of 32 hexadecimal digits. Hot path: asking the system for each costs 0.5 us more."""
     while True:
-        many = os.urandom(16 * 256)
-        for start in range(0, len(many), 16):
-            yield many[start : start + 16].hex().encode()
+        many = os.urandom(16 * 256).hex().encode()
+        for start in range(0, len(many), 32):
+            yield many[start : start + 32]

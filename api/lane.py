@@ -9,6 +9,7 @@ application says. Builds on the uvicorn that uv.lock pins; the tests of this mod
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Iterable
 from typing import Any, Final, cast
 from urllib.parse import unquote
@@ -303,10 +304,8 @@ class Lane(HttpToolsProtocol):
         Only after the parser has returned, and only for the first request of several that came together: the others
         follow in tasks of the usual kind, or each would begin inside the one before it.
         """
-        if self.config.reset_contextvars:
-            self._start_asgi_task(cycle, app)
-            return
-        task = asyncio.Task(cycle.run_asgi(app), loop=self.loop, eager_start=True)
+        context = contextvars.Context() if self.config.reset_contextvars else None
+        task = asyncio.Task(cycle.run_asgi(app), loop=self.loop, context=context, eager_start=True)
         if not task.done():
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)

@@ -105,11 +105,26 @@ async def both(pieces: Sequence[bytes], **options: Any) -> tuple[list[Any], list
     return outcomes[0], outcomes[1]
 
 
-@given(deliveries(), st.sampled_from(["127.0.0.1", "203.0.113.9"]), st.sampled_from(["", "/root"]))
+SERVERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "root_path": st.just("/root"),
+        "limit_concurrency": st.just(1),
+        "proxy_headers": st.just(False),
+        "forwarded_allow_ips": st.just("*"),
+        "reset_contextvars": st.just(True),
+    },
+)
+"""What an operator may set of uvicorn."""
+
+
+@given(deliveries(), st.sampled_from(["127.0.0.1", "203.0.113.9"]), SERVERS)
 @settings(max_examples=400, deadline=None)
-def test_any_requests_are_answered_as_by_uvicorn(pieces: list[bytes], peer: str, root: str) -> None:
+def test_any_requests_are_answered_as_by_uvicorn(
+    pieces: list[bytes], peer: str, options: dict[str, Any]
+) -> None:
     """Whatever the requests, however they are cut, from a proxy that is believed and from others."""
-    plain, lane = asyncio.run(both(pieces, peer=peer, root_path=root))
+    plain, lane = asyncio.run(both(pieces, peer=peer, **options))
     assert lane == plain
 
 
