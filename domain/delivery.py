@@ -178,6 +178,14 @@ class OutcomeSlice(msgspec.Struct, frozen=True):
     late: bool = False
 
 
+def message_of_outcome(subject: str) -> UUID:
+    """Of which message an outcome is, by its subject. Raises ValueError for one that is none."""
+    kind, _, dispatch = subject.split(".", 2)
+    if kind != "outcome":
+        raise ValueError(f"{subject!r} is no outcome's subject")
+    return UUID(hex=dispatch.partition("-")[0])
+
+
 ReceiptKind = Literal["delivered", "read", "clicked", "bounced", "unsubscribed"]
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from commands.bus import Bus
 from commands.messaging import Settle
 from domain.context import Context
-from domain.delivery import OutcomeSlice
+from domain.delivery import message_of_outcome
 from domain.message import Message
 from domain.recorded import DELIVERY, EVENTS
 from processes.port import Log, Task
@@ -55,13 +55,14 @@ class Settler:
 
     async def ended(self, task: Task) -> None:
         """The first outcome of a message waits a little and looks; those that come meanwhile wait for it."""
-        fact = task.fact
-        assert isinstance(fact.body, OutcomeSlice)
-        message = fact.body.message
-        self._newest[message] = max(self._newest.get(message, 0), fact.position)
+        message = message_of_outcome(task.subject)
         if message in self._waiting:
+            # Hot path: hundreds of results each, which nobody here asks for, are not even read.
+            self._newest[message] = max(self._newest[message], task.position)
             await asyncio.shield(self._waiting[message])
             return
+        fact = task.fact
+        self._newest[message] = fact.position
         done = self._waiting[message] = asyncio.get_running_loop().create_future()
         try:
             await asyncio.sleep(self._gather_s)
