@@ -99,6 +99,7 @@ async def main() -> None:
             await run(folder, arguments, lambda exchange, _: enlist(exchange, arguments.count))
             if prepared is not None:
                 shutil.copytree(folder, prepared)
+        os.sync()  # what all this has left for the disk to write must not slow down what is measured
         await run(folder, arguments, lambda exchange, watched: send(exchange, watched, arguments.count))
 
 
