@@ -104,8 +104,12 @@ class Cycle(RequestResponseCycle):
             self._event.set()
 
     def whole_body(self) -> bytes | None:
-        """The body, once, if all of it is here and nobody has received any; else None: `receive` it."""
-        if self.more_body or self._is_read or self._event is not None or self.waiting_for_100_continue:
+        """The body, once, if all of it is here, nobody has received any and the caller waits for an answer alone; else
+        None: `receive` it.
+        """
+        if self.more_body or self._is_read or self.disconnected or self.waiting_for_100_continue:
+            return None
+        if self._event is not None:
             return None
         self._is_read, self._has_news = True, False
         self.flow.resume_reading()
