@@ -6,7 +6,7 @@ they agree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -39,12 +39,13 @@ def actions_for(settings: AppSettings, events: Iterable[DeviceEvent]) -> Iterato
                 yield index, action
 
 
-def has_effect(settings: AppSettings, events: Iterable[DeviceEvent]) -> bool:
+def has_effect(settings: AppSettings, events: Sequence[DeviceEvent]) -> bool:
     """Whether a process acts upon one of them."""
-    kept = tuple(events)
-    return any(clicked_sid(event) for event in kept) or any(
-        action.message for _, action in actions_for(settings, kept)
-    )
+    # Hot path: asked of every batch; nearly all have neither.
+    for event in events:
+        if event.internal and clicked_sid(event):
+            return True
+    return bool(settings.event_actions) and any(action.message for _, action in actions_for(settings, events))
 
 
 def clicked_sid(event: DeviceEvent) -> str:

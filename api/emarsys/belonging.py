@@ -7,12 +7,13 @@ it: a tag can hide a message. Asks the read models, and only where it matters.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from api.emarsys.batches import KEPT_CHARS, Batch
 from api.freshness import WAIT_S_MAX
 from api.route import Call
 from domain.device_actions import TAGGING, tagged
@@ -21,8 +22,6 @@ from domain.recorded import EVENTS
 from domain.signal import DeviceEvent, Refused
 from projections import clients
 
-KEPT_CHARS = 1_024
-"""Of an item that is put aside."""
 FOREIGN = "the client is another contact's by now"
 UNKNOWN = "nobody could say whose the client is"
 
@@ -40,28 +39,27 @@ async def belongs(call: Call[Any, Any], client: UUID, contact: UUID) -> bool:
     return row is not None and row["contact"] == contact
 
 
-async def without_foreign_tags(
-    call: Call[Any, Any],
-    client: UUID,
-    contact: UUID | None,
-    events: Sequence[DeviceEvent],
-    gone: Container[int],
-) -> tuple[tuple[DeviceEvent, ...], tuple[Refused, ...]]:
-    """The events without tags for the inbox of somebody whose client this is no longer; those, with the reason.
+def has_tags(events: Sequence[DeviceEvent]) -> bool:
+    return any(event.internal and event.name in TAGGING for event in events)
 
-    What else came with them is taken as ever, even while nobody can say whose the client is. gone: places in the
-    request that these events do not have, since what was there could not be read.
+
+async def without_foreign_tags(
+    call: Call[Any, Any], client: UUID, contact: UUID, batch: Batch
+) -> tuple[tuple[DeviceEvent, ...], tuple[Refused, ...]]:
+    """The batch's events without tags for the inbox of somebody whose client this is no longer; and what is refused of
+    the batch, those with the reason.
+
+    What else came with them is taken as ever, even while nobody can say whose the client is.
     """
-    if contact is None or not any(event.internal and event.name in TAGGING for event in events):
-        return tuple(events), ()
     try:
         if await belongs(call, client, contact):
-            return tuple(events), ()
+            return batch.events, batch.refused
         reason = FOREIGN
     except Unavailable:
         reason = UNKNOWN
-    kept, refused, place = list[DeviceEvent](), list[Refused](), 0
-    for event in events:
+    gone = {each.index for each in batch.refused if each.part == "events"}
+    kept, refused, place = list[DeviceEvent](), [*batch.refused], 0
+    for event in batch.events:
         while place in gone:
             place += 1
         if tagged(event) is None:

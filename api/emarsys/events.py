@@ -16,7 +16,7 @@ from starlette.types import Scope
 from api.auth import Identity
 from api.body import ClientGone
 from api.emarsys.batches import Batch, EventsBody, read_batch
-from api.emarsys.belonging import without_foreign_tags
+from api.emarsys.belonging import has_tags, without_foreign_tags
 from api.emarsys.dialect import V3, V4
 from api.emarsys.door import Contract, Door, Visitor
 from api.emarsys.tokens import STATE_HEADER
@@ -115,8 +115,9 @@ async def take(call: Call[Batch, None]) -> Answer:
 
 async def _append(call: Call[Batch, None], client: UUID, contact: UUID | None) -> None:
     visitor, batch = call.visitor, call.body
-    gone = {each.index for each in batch.refused if each.part == "events"} if batch.refused else ()
-    events, foreign = await without_foreign_tags(call, client, contact, batch.events, gone)
+    events, refused = batch.events, batch.refused
+    if contact is not None and has_tags(events):
+        events, refused = await without_foreign_tags(call, client, contact, batch)
     signal = DeviceEvents(
         client=client,
         contact=contact,
@@ -124,7 +125,7 @@ async def _append(call: Call[Batch, None], client: UUID, contact: UUID | None) -
         events=events,
         clicks=batch.clicks,
         viewed=batch.viewed,
-        refused=batch.refused + foreign,
+        refused=refused,
         dnd=batch.dnd,
         state=batch.state,
     )

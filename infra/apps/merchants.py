@@ -6,6 +6,7 @@ share, where a service says what the apps are. Never makes a merchant known by b
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final, Protocol
 
 from domain.app import AppFacts
@@ -20,6 +21,8 @@ from projections.port import ReadModels
 
 _PREFIX: Final = f"$KV.{APPS_BUCKET}.merchant."
 _NOTE: Final = b"1"
+NOTE_S_MAX: Final = 0.5
+"""A call of a device waits for it, whose app is found even while the log is away."""
 
 
 class WithApps(Protocol):
@@ -52,10 +55,11 @@ class NotedMerchants:
         return await self._js.leader_get(APPS_STREAM, last_by_subj=_subject(merchant)) is not None
 
     async def note(self, merchant: str) -> None:
-        """From now on it is known. Lost when the log does not answer: the next look-up notes it."""
+        """From now on it is known. Lost when the log does not answer at once: the next look-up notes it."""
         try:
-            await self._appender.append([Entry(_subject(merchant), b"", _NOTE, deduplicate=False)])
-        except (TooLarge, Unavailable):
+            async with asyncio.timeout(NOTE_S_MAX):
+                await self._appender.append([Entry(_subject(merchant), b"", _NOTE, deduplicate=False)])
+        except (TimeoutError, TooLarge, Unavailable):
             return
 
 

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from commands.apps import ChangeApp, RetireApp
 from domain.app import AppFacts
 from domain.app_settings import AppSettings
-from domain.errors import Unavailable
+from domain.errors import TooMany, Unavailable
 from infra.apps.directory import KNOWN_S, UNKNOWN_S
 from infra.apps.lookups import Level
 from infra.emarsys_http.apps import HttpApps
@@ -76,6 +76,25 @@ async def test_an_app_is_looked_up_once(here: Process) -> None:
     assert here.source.asked == 1
     assert await here.remembers()
     assert here.source.asked == 1
+
+
+async def test_a_look_up_costs_its_toll_once_and_a_refused_one_asks_nobody(here: Process) -> None:
+    """Who joins a look-up, or finds an app or no app in memory, pays nothing."""
+    await here.do_and_hear(register())
+    paid: list[str] = []
+    await asyncio.gather(*(here.apps.app("SHOP", toll=lambda: paid.append("once")) for _ in range(50)))
+    await here.apps.app("SHOP", toll=lambda: paid.append("again"))
+    assert paid == ["once"]
+
+    def refuse() -> None:
+        raise TooMany("too many codes of no app", retry_after_s=1)
+
+    asked = here.source.asked
+    with pytest.raises(TooMany):
+        await here.apps.app("INVENTED", toll=refuse)
+    assert here.source.asked == asked
+    assert await here.apps.app("INVENTED") is None
+    assert await here.apps.app("invented", toll=refuse) is None
 
 
 async def test_what_one_process_has_asked_the_others_have(here: Process, nats_server: NatsServer) -> None:
