@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
-from api.auth import Identity, Verifier, bearer
+from api.auth import Identity, Verifier, token_of
 from api.ezout.firebase import FirebaseVerifier
+from api.lane import BY_NAME
 from domain.context import Caller
 from domain.errors import Forbidden, Unauthenticated
 from domain.shop import EVERY_SHOP
@@ -68,19 +69,16 @@ class FirebaseDoor:
 
 def credentials(scope: Scope, *, in_query: bool = False) -> tuple[str | None, str]:
     """A request's token, None when it has none, and its host. Raises Unauthenticated for another scheme."""
-    headers = scope["headers"]
-    host = _header(headers, b"host")
-    if _header(headers, b"authorization"):
-        return bearer(headers), host
+    # Hot path: the frame has them by name; looking through them twice was 4 % of a publish.
+    headers: Mapping[bytes, bytes] = scope.get(BY_NAME) or dict(scope["headers"])
+    host = headers.get(b"host", b"").decode("latin-1")
+    if authorization := headers.get(b"authorization"):
+        return token_of(authorization), host
     if in_query:
         given = parse_qs(scope["query_string"].decode("latin-1")).get(QUERY)
         if given:
             return given[-1], host
     return None, host
-
-
-def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str:
-    return next((value.decode("latin-1") for name, value in headers if name == wanted), "")
 
 
 def _needed(token: str | None) -> str:
