@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -110,10 +110,11 @@ class Committer:
             await asyncio.wait(pending)
 
     def _take(self) -> list[_Save]:
-        """The next batch: whole saves, no subject twice, within the limits."""
+        """The next batch: whole saves, within the limits; what expects something of a subject comes first on it."""
         taken: list[_Save] = []
         later: list[_Save] = []
         subjects: set[str] = set()
+        held: set[str] = set()
         messages = size = 0
         while self._waiting:
             save = self._waiting[0]
@@ -124,11 +125,11 @@ class Committer:
             self._waiting.popleft()
             if save.done.done():
                 continue  # its caller was cancelled before anything was sent
-            own = {entry.subject for entry in save.entries}
-            if own & subjects:
+            if any(_waits(entry, subjects, held) for entry in save.entries):
+                held.update(entry.subject for entry in save.entries)
                 later.append(save)  # it will see the outcome of the one before it
                 continue
-            subjects |= own
+            subjects.update(entry.subject for entry in save.entries)
             taken.append(save)
         self._waiting.extendleft(reversed(later))
         return taken
@@ -169,6 +170,11 @@ class Committer:
             for save in saves:
                 position += len(save.entries)
                 _settle(save, position)
+
+
+def _waits(entry: Entry, taken: Collection[str], held: Collection[str]) -> bool:
+    """Whether what is before it on its subject must be decided first; what expects nothing only keeps its place."""
+    return entry.subject in held or (entry.expect is not None and entry.subject in taken)
 
 
 def _settle(save: _Save, position: int) -> None:

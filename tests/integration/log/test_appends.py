@@ -96,7 +96,9 @@ async def test_frames_that_share_a_commit_reach_their_sockets_one_by_one(own_ser
         frames = [log.feed(f"feed.thread.{n % 3}", b"%d" % n, message="m") for n in range(300)]
         positions = await asyncio.gather(*frames)
         await until(lambda: reached(seen, 300))
-    assert sorted(positions) == list(range(1, 301))
+    assert positions == list(range(1, 301)), (
+        "in the order in which they were handed over, whoever shares a subject"
+    )
     assert [position for position, *_ in seen] == list(range(1, 301))
     assert {frame for *_, frame in seen} == {b"%d" % n for n in range(300)}
     for position, previous, subject, _ in seen:

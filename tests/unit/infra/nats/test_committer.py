@@ -1,6 +1,7 @@
-"""Which way a few single appends are cheaper is learnt from what they cost."""
+"""What shares a commit; and which way a few single appends are cheaper is learnt from what they cost."""
 
-from infra.nats.committer import TRY_OTHER_WAY_EVERY, Costs
+from infra.nats.appends import Entry
+from infra.nats.committer import TRY_OTHER_WAY_EVERY, Costs, _waits
 
 
 def choices(costs: Costs, singles: int, turns: int) -> list[bool]:
@@ -31,3 +32,12 @@ def test_the_other_way_is_tried_now_and_then_where_it_is_close() -> None:
     near = choices(costs, 15, 2 * TRY_OTHER_WAY_EVERY)
     assert near.count(False) == 2
     assert all(choices(costs, 300, 2 * TRY_OTHER_WAY_EVERY))
+
+
+def test_what_expects_nothing_shares_a_commit_with_others_on_its_subject() -> None:
+    """What expects a position waits until the one before it on its subject is decided, and nothing overtakes it."""
+    free, strict = Entry("feed.thread.a", b"", b""), Entry("feed.thread.a", b"", b"", expect=5)
+    assert not _waits(free, {"feed.thread.a"}, set())
+    assert _waits(strict, {"feed.thread.a"}, set())
+    assert not _waits(strict, {"feed.thread.b"}, set())
+    assert _waits(free, set(), {"feed.thread.a"})
