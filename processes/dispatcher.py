@@ -6,6 +6,7 @@ on. It never sends and never waits for a provider.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -45,10 +46,12 @@ POST = Post(
     EVENTS,
     "dispatcher",
     ("evt.message.>",),
-    in_flight=16,
+    in_flight=64,  # A frame waits for round trips alone: enough of them at once for hundreds of messages a second.
     topics=(Message.Accepted.TOPIC, Message.Due.TOPIC),
 )
 
+WALKS_MAX = 16
+"""Audiences walked at once, each with two pages of people in memory; the other messages in flight are being shown."""
 
 ADDRESS_BYTES_MAX = 400_000
 """Of one dispatch: with the largest content, in base64, it stays under 1 MiB, what a stock NATS server takes."""
@@ -89,6 +92,7 @@ class Dispatcher:
         self._log, self._store, self._keys, self._bus = log, store, keys, bus
         self._models, self._watermark, self._ids, self._clock = models, watermark, ids, clock
         self._turns = Turns()
+        self._walks = asyncio.Semaphore(WALKS_MAX)
 
     async def run(self) -> None:
         await work(self._log, POST, self.handle)
@@ -105,7 +109,6 @@ class Dispatcher:
             message = await self._message(fact)
             if message is None or message.cancelled or message.content is None:
                 return
-            await self._watermark.passed(AUDIENCE, EVENTS, fact.position)
             await self._dispatch(message, fact, turn, resumed=task.deliveries > 1)
         finally:
             turn.end()
@@ -118,14 +121,19 @@ class Dispatcher:
         return await self._store.load(Message, fact.body.originator_id, fresh=True)
 
     async def _dispatch(self, message: Message, fact: Recorded, turn: Turn, *, resumed: bool) -> None:
-        tally, last = await self._resume(message.id) if resumed else (Tally(), None)
+        tally, last = Tally(), None
+        if resumed:
+            # It may have been shown: while read models are away it is not shown again at each try.
+            await self._watermark.passed(AUDIENCE, EVENTS, fact.position)
+            tally, last = await self._resume(message.id)
         if last is None:
-            await turn.come()
-            await show(self._log, self._ids, fact.realm, message, fact.correlation)
+            await self._show(message, fact, turn)
         turn.end()
-        while last is None or last.cursor is not None:
-            last = await self._write_on(message, fact, tally, last.cursor if last else None)
-            assert last is not None, "an audience has at least one slice"
+        await self._watermark.passed(AUDIENCE, EVENTS, fact.position)
+        async with self._walks:
+            while last is None or last.cursor is not None:
+                last = await self._write_on(message, fact, tally, last.cursor if last else None)
+                assert last is not None, "an audience has at least one slice"
         await self._bus.execute(
             NoteDispatched(
                 message=message.id,
@@ -136,6 +144,18 @@ class Dispatcher:
             ),
             Context(fact.realm, "dispatcher", f"{EVENTS}:{fact.position}", fact.correlation),
         )
+
+    async def _show(self, message: Message, fact: Recorded, turn: Turn) -> None:
+        """On open sockets, which need no read models: who may follow was decided when they began to.
+
+        The next one's turn comes when our frames are handed over, in order, not when they are stored: so the frames
+        of a busy thread share appends.
+        """
+        await turn.come()
+        showing = asyncio.create_task(show(self._log, self._ids, fact.realm, message, fact.correlation))
+        await asyncio.sleep(0)
+        turn.end()
+        await showing
 
     async def _resume(self, message: UUID) -> tuple[Tally, AudiencePage | None]:
         """What earlier work on this message has written, and its last page."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from itertools import batched
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -12,6 +14,8 @@ from domain.ids import Ids
 from domain.message import Message, ToApp, ToContacts, ToEveryone, ToThread
 from processes.port import Log
 
+FRAMES_AT_ONCE = 300
+"""Of a message to named contacts: as many as the log appends together."""
 SYSTEM_SLUG = "/broadcast/system"
 """Every socket follows it."""
 
@@ -38,17 +42,21 @@ async def show(log: Log, ids: Ids, realm: str, message: Message, correlation: st
         return
     match message.audience:
         case ToThread(thread=thread):
-            frames = [(thread_subject(thread), f"/thread/{message.tid}")]
+            subjects, slug = [thread_subject(thread)], f"/thread/{message.tid}"
         case ToContacts(contacts=contacts):
-            frames = [(contact_subject(contact), "/contact") for contact in contacts]
+            subjects, slug = [contact_subject(contact) for contact in contacts], "/contact"
         case ToEveryone():
-            frames = [(thread_subject(system_thread(ids, realm)), SYSTEM_SLUG)]
+            subjects, slug = [thread_subject(system_thread(ids, realm))], SYSTEM_SLUG
         case ToApp():
-            frames = []
+            return
         case _:
             assert_never(message.audience)
-    for subject, slug in frames:
-        await log.feed(subject, frame(message, slug), message=message.id.hex, correlation=correlation)
+    shown = frame(message, slug)
+    for some in batched(subjects, FRAMES_AT_ONCE):
+        appends = (
+            log.feed(subject, shown, message=message.id.hex, correlation=correlation) for subject in some
+        )
+        await asyncio.gather(*appends)
 
 
 def frame(message: Message, slug: str) -> bytes:

@@ -253,6 +253,21 @@ async def test_open_sockets_get_one_frame(kind: str) -> None:
         assert (shown["mid"], shown["ok"], shown["sender"]) == (str(accepted.message), True, {"uid": "test"})
 
 
+async def test_open_sockets_do_not_wait_for_read_models() -> None:
+    """Frames are there, once and in the order of the log, while the audiences can't be decided yet."""
+    async with world(roles=[role for role in ROLES if role != "project-events"]) as made:
+        await open_thread(made)
+        messages = [(await publish(made)).message for _ in range(30)]
+        await made.quiet()
+        assert pages(made) == []
+        made.start("project-events")
+        await made.rest()
+        assert len(pages(made)) == len(messages)
+        assert [stored.headers["Message"] for stored in made.streams.messages[FEED]] == [
+            message.hex for message in messages
+        ]
+
+
 async def test_more_addresses_than_fit_a_dispatch_are_split() -> None:
     """A page whose contacts have many devices becomes several dispatches on the channel, each at most 500."""
     async with world("apns", slice_size=500) as made:
