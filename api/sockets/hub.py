@@ -20,7 +20,7 @@ from api.port import FeedReader
 from api.sockets.feed import Feed
 from api.sockets.follower import Follower, State
 from api.sockets.past import PAGE, Past, Span
-from api.sockets.rounds import Round, by_position
+from api.sockets.rounds import Round, by_position, rest_s
 from api.sockets.wire import Frame, Positions, joined
 from domain.errors import Invalid, Unavailable
 
@@ -252,6 +252,7 @@ class Hub:
             self._pending.append(frame)
 
     async def _rounds(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -260,11 +261,13 @@ class Hub:
             while self._pending or self._gaps:
                 for feed in list(self._gaps):
                     await self._close_gap(feed)
+                began_s = loop.time()
                 frames, self._pending = self._pending, []
                 written, overflowed = await Round(frames, self._feeds).write()
                 self._metrics.frames.inc(written)
                 for follower in overflowed:
                     self.cut_off(follower, SLOW, "slow")
+                await asyncio.sleep(rest_s(loop.time() - began_s))
 
     async def _close_gap(self, feed: Feed) -> None:
         """Read what was lost. All rounds wait, so that order is kept over all feeds."""

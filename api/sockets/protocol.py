@@ -46,8 +46,10 @@ class SocketConnection:
         return protocol.handshake_complete and not protocol.close_sent and not protocol.disconnected
 
     def write(self, data: bytes) -> None:
-        if self.is_open:
-            self._protocol.transport.write(data)
+        protocol = self._protocol
+        # Hot path: `is_open`, without the call of a property for each frame of each socket.
+        if protocol.handshake_complete and not protocol.close_sent and not protocol.disconnected:
+            protocol.transport.write(data)
 
     async def drained(self) -> None:
         await self._protocol.writable.wait()

@@ -13,6 +13,7 @@ import pytest
 from api.metrics import Metrics
 from api.sockets.follower import Follower, State
 from api.sockets.hub import Closed, Hub, Limits
+from api.sockets.rounds import REST_S_MAX, rest_s
 from api.sockets.wire import Encoding
 from domain.errors import Invalid, Unavailable
 from infra.eventstore.wire import pack_bytes
@@ -119,6 +120,13 @@ async def test_many_frames_at_once_are_one_write_each() -> None:
         for _, seen in followers[10:]:
             assert seen.texts == [str(number) for number in range(100)]
             assert seen.writes <= 2
+
+
+def test_a_long_round_is_followed_by_a_rest() -> None:
+    """Three times as long, within bounds, so that what comes meanwhile is joined; a short one by none."""
+    assert rest_s(0.0015) == 0
+    assert rest_s(0.008) == pytest.approx(0.024)
+    assert rest_s(2.0) == REST_S_MAX
 
 
 async def test_a_slow_reader_holds_nobody_up_and_misses_nothing() -> None:
