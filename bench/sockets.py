@@ -15,6 +15,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -37,9 +38,11 @@ STRAGGLERS_S_MAX = 15.0
 
 
 class Run(NamedTuple):
+    """Processor time for each frame: of the server, and of the sockets' other ends, which share its two cores."""
+
     seen: Seen
     cpu_us: float
-    """Of the server, for each frame that it wrote."""
+    client_us: float
 
 
 async def main() -> None:
@@ -54,7 +57,7 @@ async def main() -> None:
         seen = run.seen
         print(
             f"{name}: p50 {seen.percentile_ms(0.5):.0f} p99 {seen.percentile_ms(0.99):.0f} ms, "
-            f"{run.cpu_us:.1f} us CPU a frame, "
+            f"{run.cpu_us:.1f} us CPU a frame (clients {run.client_us:.1f}), "
             f"missing {seen.missing}, twice {seen.repeated}, out of order {seen.disordered}"
         )
     ratio = naive.seen.percentile_ms(0.99) / max(ours.seen.percentile_ms(0.99), 0.001)
@@ -66,7 +69,7 @@ async def of_ours(folder: Path, arguments: argparse.Namespace) -> Run:
     port = free_port()
     settings = environment(folder, MSGXC_HTTP_PORT=str(port), MSGXC_RATE_PER_MINUTE="100000000")
     async with child([sys.executable, "-m", "cli", "serve"], settings, port) as pid:
-        tokens = [await token_for(folder, f"u{number}") for number in range(CONTACTS)]
+        tokens = await asyncio.gather(*(token_for(folder, f"u{number}") for number in range(CONTACTS)))
         token = tokens[0]
         opened = await ask(port, "/api/v2/threads", b'{"tid":"bench","openp":true}', token=token)
         assert opened in (200, 201), opened
@@ -109,7 +112,7 @@ async def measure(
     """Publish at an even rate, whether or not answers keep up, and wait for the stragglers."""
     count = arguments.rate * arguments.seconds
     loop = asyncio.get_running_loop()
-    before_s, began_s = server.cpu_s(), loop.time()
+    before_s, own_s, began_s = server.cpu_s(), time.process_time(), loop.time()
     async with asyncio.TaskGroup() as group:
         for number in range(count):
             await asyncio.sleep(max(0.0, began_s + number / arguments.rate - loop.time()))
@@ -117,12 +120,14 @@ async def measure(
     end_s = loop.time() + STRAGGLERS_S_MAX
     while any(len(socket.got) < count for socket in sockets) and loop.time() < end_s:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
-    cpu_us = (server.cpu_s() - before_s) / max(1, count * len(sockets)) * 1e6
+    frames = max(1, count * len(sockets))
+    cpu_us = (server.cpu_s() - before_s) / frames * 1e6
+    client_us = (time.process_time() - own_s) / frames * 1e6
     seen = tally(sockets, count)
     for socket in sockets:
         if socket.transport is not None:
             socket.transport.abort()
-    return Run(seen, cpu_us)
+    return Run(seen, cpu_us, client_us)
 
 
 async def ask(port: int, path: str, body: bytes, *, token: str) -> int:
