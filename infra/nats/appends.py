@@ -23,10 +23,11 @@ from infra.nats.errors import (
     Incomplete,
     NoAnswer,
     NotServing,
+    Refused,
     WrongSequence,
     refusal,
 )
-from infra.nats.frames import Stored, parse_headers, publish_frame
+from infra.nats.frames import Frame, Stored, parse_headers, publish_frame
 from infra.nats.guard import Guard
 from infra.nats.jetstream import JetStream, assert_served
 
@@ -73,17 +74,13 @@ _ack = msgspec.json.Decoder(_Ack)
 
 
 class _Attempt:
-    """One append on its way: what has been tried, and how long it may still take."""
+    """An append that did not succeed at once: what has been tried, and how long it may still take."""
 
     __slots__ = ("after", "deadline", "entries", "failure", "msg_id", "refused", "sent")
 
-    def __init__(self, entries: Sequence[Entry], after: int) -> None:
+    def __init__(self, entries: Sequence[Entry], msg_id: str, after: int) -> None:
         """after: a position that was there before."""
-        self.entries, self.after = entries, after
-        alone = entries[0] if len(entries) == 1 else None
-        named = alone is not None and alone.expect is None and alone.deduplicate
-        # As random as a UUID, at a tenth of its cost.
-        self.msg_id = (entries[0].msg_id or os.urandom(16).hex()) if named else ""
+        self.entries, self.msg_id, self.after = entries, msg_id, after
         self.deadline = asyncio.get_running_loop().time() + APPEND_S_MAX
         self.sent = self.refused = False
         self.failure = Unavailable("the log did not answer")
@@ -94,6 +91,19 @@ class _Attempt:
             raise OutcomeUnknown("the log did not answer")
         if not self.sent and (late or isinstance(self.failure, Disconnected)):
             raise self.failure
+
+    def learn(self, failure: Unavailable) -> None:
+        """What it means that a try ended so; raises what is final."""
+        if isinstance(failure, NoAnswer):
+            self.sent = True
+        elif isinstance(failure, WrongSequence):
+            if not self.sent:
+                raise VersionConflict(failure.failure.description) from None
+            self.refused = True  # by our own first try, perhaps: look before the next
+        elif isinstance(failure, Disconnected | Incomplete | NotServing):
+            self.failure = failure
+        else:
+            raise failure
 
 
 class Appender:
@@ -108,33 +118,54 @@ class Appender:
         Raises VersionConflict or Unavailable (nothing stored), OutcomeUnknown, TooLarge (nothing sent).
         """
         self.assert_fits(entries)
-        attempt = _Attempt(entries, self._guard.position(self.stream))
+        guard = self._guard
+        msg_id, after = _name_of(entries), guard.position(self.stream)
+        # Hot path: on a connection that is ready and checked, one request and its answer. Whatever goes wrong is an
+        # attempt, whose rules are the only ones.
+        failure: Unavailable | None = None
+        position: int | None = None
+        if self._may_send():
+            try:
+                position = _position_in((await self._send(entries, msg_id))[0])
+            except (NoAnswer, Refused) as failed:
+                failure = failed
+        if position is None:
+            position = await self._insist(_Attempt(entries, msg_id, after), failure)
+        guard.saw(self.stream, position, entries[-1].body)
+        return position
+
+    def _may_send(self) -> bool:
+        """Whether the log is there, and the one that it was."""
+        return self._js.connection.is_ready and self._guard.is_checked(self.stream)
+
+    async def _insist(self, attempt: _Attempt, failure: Unavailable | None) -> int:
+        """Go on after a first try that ended in `failure` (None: that could not be made)."""
+        if failure is not None:
+            attempt.learn(failure)
+            attempt.assert_time_left()
+            await asyncio.sleep(RETRY_PAUSE_S)
         while (position := await self._try(attempt)) is None:
             attempt.assert_time_left()
             await asyncio.sleep(RETRY_PAUSE_S)
-        self._guard.saw(self.stream, position, entries[-1].body)
         return position
 
     async def _try(self, attempt: _Attempt) -> int | None:
         """The position; None when it has to be tried again."""
         try:
-            if attempt.sent or not self._guard.is_checked(self.stream):
-                found = await self._look_first(attempt)
-                if found is not None:
-                    return found
+            if not self._js.connection.is_ready:
+                await self._js.connection.wait_ready()
+            found = await self._look_first(attempt)
         except (NoAnswer, Disconnected, NotServing) as failure:
             attempt.failure = failure
             return None
+        if found is not None:
+            return found
+        if not self._may_send():
+            return None  # another connection meanwhile: perhaps to another log
         try:
-            return await self._publish(attempt)
-        except WrongSequence as refused:
-            if not attempt.sent:
-                raise VersionConflict(refused.failure.description) from None
-            attempt.refused = True  # by our own first try, perhaps: look before the next
-        except NoAnswer:
-            attempt.sent = True
-        except (Disconnected, Incomplete, NotServing) as failure:
-            attempt.failure = failure
+            return _position_in((await self._send(attempt.entries, attempt.msg_id))[0])
+        except (NoAnswer, Refused) as failure:
+            attempt.learn(failure)
         return None
 
     async def _look_first(self, attempt: _Attempt) -> int | None:
@@ -154,27 +185,18 @@ class Appender:
         if len(entries) > BATCH_MESSAGES_MAX:
             raise TooLarge(f"more than {BATCH_MESSAGES_MAX} messages at once")
 
-    async def _publish(self, attempt: _Attempt) -> int:
-        entries, before, last = attempt.entries, b"", attempt.entries[-1]
+    def _send(self, entries: Sequence[Entry], msg_id: str) -> asyncio.Future[list[Frame]]:
+        """No await between the look whether it may be sent, and this."""
+        last, before = entries[-1], b""
         if len(entries) == 1:
             lines = _expecting(last)
-            if attempt.msg_id:
-                lines += f"Nats-Msg-Id: {attempt.msg_id}\r\n".encode()
+            if msg_id:
+                lines += f"Nats-Msg-Id: {msg_id}\r\n".encode()
         else:
             before, lines = _batch(entries)
-        connection = self._js.connection
-        if not connection.is_up:
-            await connection.wait_up()
-        waiting = await connection.begin(
+        return self._js.connection.begin(
             last.subject, last.body, lines=lines, before=before, timeout_s=ACK_TIMEOUT_S
         )
-        frame = (await waiting.done)[0]
-        if frame.headers:
-            assert_served(frame)
-        answer = _ack.decode(frame.data)
-        if answer.error is not None:
-            raise refusal(answer.error)
-        return answer.seq
 
     async def _find(self, attempt: _Attempt) -> int | None:
         """Where ours is, from the leader; None if it is not there."""
@@ -189,6 +211,24 @@ class Appender:
                 return found.sequence + len(attempt.entries) - 1
             start = found.sequence + 1
         return None
+
+
+def _name_of(entries: Sequence[Entry]) -> str:
+    """What a single append without expectation is found by."""
+    first = entries[0]
+    if first.expect is not None or not first.deduplicate or len(entries) > 1:
+        return ""
+    return first.msg_id or os.urandom(16).hex()  # as random as a UUID, at a tenth of its cost
+
+
+def _position_in(frame: Frame) -> int:
+    """Where the log says that it has stored what was sent. Raises Refused."""
+    if frame.headers:
+        assert_served(frame)
+    answer = _ack.decode(frame.data)
+    if answer.error is not None:
+        raise refusal(answer.error)
+    return answer.seq
 
 
 def _batch(entries: Sequence[Entry]) -> tuple[bytes, bytes]:

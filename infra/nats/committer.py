@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
+from typing import Any
 
 import msgspec
 
@@ -75,10 +76,13 @@ class Committer:
     def stream(self) -> str:
         return self._appender.stream
 
-    async def append(self, entries: Sequence[Entry]) -> int:
+    def append(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, int]:
         """As Appender.append."""
         if len(entries) == 1 and not self._share_singles:
-            return await self._appender.append(entries)
+            return self._appender.append(entries)
+        return self._share(entries)
+
+    async def _share(self, entries: Sequence[Entry]) -> int:
         self._appender.assert_fits(entries)
         if len(self._waiting) >= WAITING_MAX:
             raise Unavailable("too many saves are waiting for the log")

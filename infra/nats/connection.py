@@ -13,7 +13,7 @@ import contextlib
 import secrets
 import ssl
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import nats.errors
@@ -59,32 +59,17 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     name: str = "msgxc"
 
 
-class Waiting:
-    """An answer to come: one frame, or several up to one with a status."""
+class _Waiting(NamedTuple):
+    """An answer to come: one frame, or several (kept in `frames`) up to one with a status."""
 
-    __slots__ = ("deadline", "done", "frames")
-
-    def __init__(self, deadline: float, done: asyncio.Future[list[Frame]], *, several: bool = False) -> None:
-        self.deadline, self.done = deadline, done
-        self.frames: list[Frame] | None = [] if several else None
-
-    def take(self, frame: Frame) -> bool:
-        """Whether the answer is complete."""
-        frames = self.frames
-        if frames is None:
-            frames = [frame]
-        else:
-            frames.append(frame)
-            if not status_of(frame.headers):
-                return False
-        if not self.done.done():
-            self.done.set_result(frames)
-        return True
+    answer: asyncio.Future[list[Frame]]
+    deadline: float
+    frames: list[Frame] | None
 
     def fail(self, error: Exception) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
-            self.done.exception()  # whoever gave up waiting need not fetch it
+        if not self.answer.done():
+            self.answer.set_exception(error)
+            self.answer.exception()  # whoever gave up waiting need not fetch it
 
 
 class Connection(Client):
@@ -99,7 +84,7 @@ class Connection(Client):
         self._routes: dict[bytes, Route] = {}
         self._links = LinkTransport(self._routes)
         self._transport = self._links
-        self._waiting: dict[bytes, Waiting] = {}
+        self._waiting: dict[bytes, _Waiting] = {}
         self._inbox = f"_INBOX.{secrets.token_hex(11)}."
         self._tokens = 0
         self._sweeper: asyncio.TimerHandle | None = None
@@ -133,27 +118,32 @@ class Connection(Client):
         return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
 
     @property
-    def is_up(self) -> bool:
-        """Whether what is sent now goes out."""
-        return self._links.current.is_open
+    def is_ready(self) -> bool:
+        """Whether there is a connection, and room for what is to be sent."""
+        link = self._links.current
+        return link.is_open and not link.is_full
+
+    async def wait_ready(self, timeout_s: float = CONNECT_WAIT_S) -> None:
+        """Return once connected, with room to send; raises Disconnected after `timeout_s`."""
+        await self.wait_up(timeout_s)
+        await self._links.current.room(timeout_s)
 
     async def wait_up(self, timeout_s: float = CONNECT_WAIT_S) -> None:
         """Return once connected; raises Disconnected after `timeout_s`."""
-        if self.is_up:
+        if self._links.current.is_open:
             return
         try:
             async with asyncio.timeout(timeout_s):
-                while not self.is_up:
+                while not self._links.current.is_open:
                     self._up.clear()
                     await self._up.wait()
         except TimeoutError:
             raise Disconnected("the log cannot be reached") from None
 
-    async def send(self, frame: bytes, *, timeout_s: float = CONNECT_WAIT_S) -> None:
+    async def send(self, frame: bytes) -> None:
         """Hand one or more whole protocol frames to the socket, in one piece. Raises Disconnected (not sent)."""
+        await self._wait_room(CONNECT_WAIT_S)
         link = self._links.current
-        if link.is_full:
-            await link.room(timeout_s)
         if not link.is_open:
             raise Disconnected("the log cannot be reached")
         link.write(frame)
@@ -171,17 +161,17 @@ class Connection(Client):
         timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> Frame:
         """The answer to a request. Raises Disconnected (not sent) or NoAnswer."""
-        waiting = await self.begin(subject, payload, lines=lines, timeout_s=timeout_s)
-        return (await waiting.done)[0]
+        await self._wait_room(timeout_s)
+        return (await self.begin(subject, payload, lines=lines, timeout_s=timeout_s))[0]
 
     async def ask_many(
         self, subject: str, payload: bytes = b"", *, timeout_s: float = ANSWER_TIMEOUT_S
     ) -> list[Frame]:
         """All frames of an answer; the last one carries its status."""
-        waiting = await self.begin(subject, payload, timeout_s=timeout_s, several=True)
-        return await waiting.done
+        await self._wait_room(timeout_s)
+        return await self.begin(subject, payload, timeout_s=timeout_s, several=True)
 
-    async def begin(
+    def begin(
         self,
         subject: str,
         payload: bytes = b"",
@@ -190,23 +180,24 @@ class Connection(Client):
         timeout_s: float = ANSWER_TIMEOUT_S,
         before: bytes = b"",
         several: bool = False,
-    ) -> Waiting:
-        """Send a request (after the frames in `before`, in the same write) and return what will be its answer."""
+    ) -> asyncio.Future[list[Frame]]:
+        """Send a request (after the frames in `before`, in the same write) and return what will be its answer.
+
+        It does not wait for room: look at `is_ready` before. Raises Disconnected (not sent).
+        """
         link = self._links.current
-        if link.is_full:
-            await link.room(timeout_s)
         if not link.is_open:
             raise Disconnected("the log cannot be reached")
         loop = asyncio.get_running_loop()
         self._tokens += 1
         token = b"%x" % self._tokens
-        waiting = Waiting(loop.time() + timeout_s, loop.create_future(), several=several)
+        answer = loop.create_future()  # a plain one: a task waits for a subclass at twice the cost
         frame = publish_frame(subject, payload, reply=self._inbox + token.decode(), lines=lines)
-        self._waiting[token] = waiting
+        self._waiting[token] = _Waiting(answer, loop.time() + timeout_s, [] if several else None)
         if self._sweeper is None:
             self._sweeper = loop.call_later(SWEEP_S, self._sweep)
         link.write(before + frame if before else frame)
-        return waiting
+        return answer
 
     async def route(self, subject: str, route: Route, *, group: str = "") -> Subscription:
         """Subscribe; `route` gets each frame as it is read and must neither block nor raise.
@@ -232,11 +223,25 @@ class Connection(Client):
         with contextlib.suppress(nats.errors.Error):
             await subscription.unsubscribe()
 
+    async def _wait_room(self, timeout_s: float) -> None:
+        if self._links.current.is_full:
+            await self._links.current.room(timeout_s)
+
     def _on_answer(self, frame: Frame) -> None:
         token = frame.subject[len(self._inbox) :]
         waiting = self._waiting.get(token)
-        if waiting is not None and waiting.take(frame):
-            del self._waiting[token]
+        if waiting is None:
+            return
+        answer, _, frames = waiting
+        if frames is None:
+            frames = [frame]
+        else:
+            frames.append(frame)
+            if not status_of(frame.headers):
+                return
+        del self._waiting[token]
+        if not answer.done():
+            answer.set_result(frames)
 
     def _sweep(self) -> None:
         """Fail what has waited too long. Called by one timer for all requests."""

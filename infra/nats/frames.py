@@ -41,13 +41,8 @@ def publish_frame(subject: str, payload: bytes, *, reply: str = "", lines: bytes
     if not lines:
         return b"PUB %b %d\r\n%b\r\n" % (to.encode(), len(payload), payload)
     size = len(lines) + 12  # NATS/1.0, its line end and the empty line
-    return b"HPUB %b %d %d\r\nNATS/1.0\r\n%b\r\n%b\r\n" % (
-        to.encode(),
-        size,
-        size + len(payload),
-        lines,
-        payload,
-    )
+    head = f"HPUB {to} {size} {size + len(payload)}\r\nNATS/1.0\r\n".encode()
+    return b"".join((head, lines, _END, payload, _END))
 
 
 def parse_headers(block: bytes) -> dict[str, str]:

@@ -156,6 +156,22 @@ async def test_a_lost_answer_to_a_batch_is_settled_for_all_its_saves(
             assert found.subject.endswith(thread.id.hex)
 
 
+@pytest.mark.parametrize("passed_bytes", [100, 900, 1500])
+async def test_a_batch_cut_in_the_middle_is_stored_once_and_whole(
+    log: JetStreamLog, nats_server: NatsServer, passed_bytes: int
+) -> None:
+    """The server got a part of it: the save goes on after the reconnect, and succeeds."""
+    async with through_a_proxy(nats_server) as (proxy, proxied):
+        thread = a_thread()
+        for n in range(5):
+            thread.change(at=AT, settings=Settings(name=f"{n}"))
+        generation = proxied.js.connection.generation
+        proxy.cut_after(passed_bytes)
+        assert await proxied.events.save(thread, context=CONTEXT) == 6
+        assert proxied.js.connection.generation > generation
+        assert await log.end(EVENTS) == 6
+
+
 async def test_an_append_with_any_expectation_is_stored_once_though_its_answer_is_lost(
     log: JetStreamLog, nats_server: NatsServer
 ) -> None:

@@ -14,13 +14,14 @@ from infra.log.log import JetStreamLog
 from infra.log.opened import open_log
 from infra.nats.connection import Connection
 from infra.nats.frames import Stored
-from infra.nats.guard import Guard
+from infra.nats.guard import Guard, OtherLog
 from infra.nats.jetstream import JetStream, StreamInfo
 from infra.nats.server import NatsServer
 from infra.nats.streams import open_epoch
 from processes.port import Append, LogMismatch
 from tests.fixtures.nats import MASTER_KEY, log_config
-from tests.integration.log.scenes import CONTEXT, a_thread, an_attempt, everything
+from tests.fixtures.proxy import proxy_to
+from tests.integration.log.scenes import AT, CONTEXT, a_thread, an_attempt, everything
 
 Damage = Callable[[NatsServer], Awaitable[None]]
 
@@ -84,6 +85,28 @@ async def test_a_running_process_notices_and_writes_nothing(own_server: NatsServ
         with pytest.raises(Unavailable):
             await log.append(Append("attempt.apns.d9", an_attempt("d9"), 0))
         assert await log.end(EVENTS) == end
+
+
+async def test_what_waits_for_the_connection_is_not_sent_to_another_log(own_server: NatsServer) -> None:
+    """A save and a save of two events begun while there is no connection: the one that comes is checked first."""
+    await with_earlier_state(own_server)
+    async with (
+        proxy_to(own_server.port) as proxy,
+        open_log(log_config(own_server, url=proxy.url), master_key=MASTER_KEY) as log,
+    ):
+        await write(log, 1)
+        proxy.cut(refuse=True)
+        await become_another(own_server)
+        closed = a_thread()
+        closed.close(at=AT)
+        saving = [
+            asyncio.create_task(log.events.save(each, context=CONTEXT)) for each in (a_thread(), closed)
+        ]
+        await asyncio.sleep(0)
+        proxy.admit()
+        failures = await asyncio.gather(*saving, return_exceptions=True)
+        assert [type(failure) for failure in failures] == [OtherLog, OtherLog]
+        assert await log.end(EVENTS) == 0
 
 
 @pytest.mark.parametrize("damage", [lose_the_tail, become_another])
