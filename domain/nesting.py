@@ -13,18 +13,20 @@ from domain.errors import Invalid
 DEPTH_MAX = 64
 """Objects and lists inside one another; the deepest notification of any provider has less than ten."""
 
+_NESTS = (dict, list, tuple)
+
 
 def assert_shallow(value: Any, *, field: str) -> None:
     """Raises Invalid for lists and objects nested deeper than DEPTH_MAX."""
-    level = [value]
-    for _ in range(DEPTH_MAX + 1):
-        level = [inner for each in level for inner in _parts(each)]
+    level = [value] if isinstance(value, _NESTS) else []
+    for _ in range(DEPTH_MAX):
         if not level:
             return
-    raise Invalid(f"at most {DEPTH_MAX} lists and objects inside one another", field=field)
-
-
-def _parts(value: Any) -> Any:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list | tuple) else ()
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, _NESTS)
+        ]
+    if level:
+        raise Invalid(f"at most {DEPTH_MAX} lists and objects inside one another", field=field)
