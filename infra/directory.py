@@ -35,9 +35,10 @@ class FollowedThreads:
     async def thread(self, id: UUID) -> Thread | None:
         if not self._following:
             return await self._store.load(Thread, id)
-        if id in self._threads:
+        known = self._threads.get(id)
+        if known is not None:
             self._threads.move_to_end(id)
-            return self._threads[id]
+            return known
         changes = self._changes
         thread = await self._store.load(Thread, id, fresh=True)
         # What changed meanwhile may be newer than what was read; and absence is asked for again each time.

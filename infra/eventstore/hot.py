@@ -50,10 +50,15 @@ class Memory:
         return self._heads.get(id)
 
     def saved(self, aggregate: Aggregate, head: Head) -> None:
-        """An aggregate's events were appended; it is kept up to date if it is in use here."""
-        self._set_head(aggregate.id, head)
-        if aggregate.id in self._hot:
-            self._hot[aggregate.id] = _Hot(copy_of(aggregate), head, time.monotonic())
+        """An aggregate's events were appended; what is known of it here is kept up to date.
+
+        Of one that has just begun nothing is: who begins an aggregate seldom goes on with it, and loads it first.
+        """
+        id = aggregate.id
+        if id in self._heads:
+            self._set_head(id, head)
+        if id in self._hot:
+            self._hot[id] = _Hot(copy_of(aggregate), head, time.monotonic())
 
     def loaded(self, aggregate: Aggregate, head: Head) -> None:
         self._set_head(aggregate.id, head)

@@ -28,10 +28,10 @@ def key_name(event: Event) -> str:
 
     A key that nothing needs is not made: a device that registers without a push token has none yet.
     """
-    if all(getattr(event, name) is None for name in event.SEALED):
+    owner = event.key_owner() if event.SEALED else None
+    if owner is None or all(getattr(event, name) is None for name in event.SEALED):
         return ""
-    owner = event.key_owner()
-    return "" if owner is None else f"{owner.kind}.{owner.id.hex}"
+    return f"{owner.kind}.{owner.id.hex}"
 
 
 def seal(value: Any, key: bytes, place: str) -> bytes:

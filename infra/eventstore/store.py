@@ -7,8 +7,7 @@ stream's leader says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 from uuid import UUID
 
 from commands.port import VersionConflict
@@ -36,13 +35,8 @@ class BrokenChain(MsgxcError):
     code, title = "broken-chain", "The log is damaged"
 
 
-class _End(NamedTuple):
-    """Where an aggregate's events end in what is appended: its version then, their number, the last digest."""
-
-    aggregate: Aggregate
-    version: int
-    number: int
-    digest: str
+_End = tuple[Aggregate, int, int, str]
+"""Where an aggregate's events end in what is appended: its version then, their number, the last digest."""
 
 
 class JetStreamEventStore:
@@ -74,20 +68,19 @@ class JetStreamEventStore:
         return aggregate
 
     async def save(self, *aggregates: Aggregate, context: Context, claim: str | None = None) -> int:
-        changed = [aggregate for aggregate in aggregates if aggregate.pending_events]
-        if not changed:
-            return 0
-        keys = await self._sealing_keys(changed)
         entries: list[Entry] = []
         ends: list[_End] = []
-        for aggregate in changed:
-            digest = await self._pack(entries, aggregate, context, keys, claim)
-            ends.append(_End(aggregate, aggregate.version, len(entries), digest))
-            claim = None
+        for aggregate in aggregates:
+            if aggregate.pending_events:
+                digest = await self._pack(entries, aggregate, context, claim)
+                ends.append((aggregate, aggregate.version, len(entries), digest))
+                claim = None
+        if not entries:
+            return 0
         try:
             position = await self._committer.append(entries)
         except MsgxcError:
-            for aggregate in changed:
+            for aggregate, *_ in ends:
                 self._memory.forget(aggregate.id)
             raise
         before = position - len(entries)
@@ -112,16 +105,17 @@ class JetStreamEventStore:
         entries: list[Entry],
         aggregate: Aggregate,
         context: Context,
-        keys: Mapping[str, bytes],
         claim: str | None,
     ) -> str:
         """Add the aggregate's pending events to `entries`; the digest of the last."""
         events: Sequence[Event] = aggregate.pending_events  # type: ignore[assignment]
-        head = await self._head_before(aggregate, events[0].originator_version)
+        version = events[0].originator_version
+        head = NOTHING if version == 1 else await self._head_before(aggregate, version)
         prev = head.digest
         expect: int | None = head.sequence
         for event in events:
-            key = keys.get(key_name(event)) if keys else None
+            name = key_name(event)
+            key = await self._sealing_key(name) if name else None
             packed = pack_event(event, context, prev=prev, key=key, claim=claim)
             entries.append(Entry(packed.subject, packed.lines, packed.body, expect))
             prev, expect, claim = packed.digest, None, None
@@ -129,8 +123,6 @@ class JetStreamEventStore:
 
     async def _head_before(self, aggregate: Aggregate, version: int) -> Head:
         """Where the aggregate's events end, if they end just before `version`; else VersionConflict."""
-        if version == 1:
-            return NOTHING
         head = self._memory.head(aggregate.id)
         if head is None or head.version < version - 1:
             subject = event_subject(type(aggregate).TOPIC, aggregate.id)
@@ -141,18 +133,11 @@ class JetStreamEventStore:
             raise VersionConflict(f"version {head.version} is there, {version} cannot follow it")
         return head
 
-    async def _sealing_keys(self, aggregates: Sequence[Aggregate]) -> dict[str, bytes]:
-        keys: dict[str, bytes] = {}
-        for aggregate in aggregates:
-            for event in aggregate.pending_events:
-                name = key_name(event)  # type: ignore[arg-type]
-                if not name or name in keys:
-                    continue
-                key = await self._keys.key(name, create=True)
-                if key is None:
-                    raise Conflict("whom this belongs to was erased, and nothing can be sealed for them")
-                keys[name] = key
-        return keys
+    async def _sealing_key(self, name: str) -> bytes:
+        key = await self._keys.key(name, create=True)
+        if key is None:
+            raise Conflict("whom this belongs to was erased, and nothing can be sealed for them")
+        return key
 
     async def _read(self, subject: str, *, after: int, fresh: bool) -> list[Stored]:
         """Events after a position: with `fresh`, all of them; else what a replica may have."""

@@ -18,14 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote, unquote
 from uuid import UUID
 
 import msgspec
 
-from domain.aggregate import ENVELOPE_FIELDS, Event
+from domain.aggregate import ENVELOPE_FIELDS, Event, restored
 from domain.context import Context
 from domain.errors import Invalid
 from domain.ids import partition
@@ -87,7 +86,9 @@ def pack_event(
     """key: of the name that `sealing.key_name` gives; None seals nothing."""
     topic = event.TOPIC
     subject = event_subject(topic.partition(".")[0], event.originator_id)
-    body = {name: value for name, value in vars(event).items() if name not in ENVELOPE_FIELDS}
+    body = vars(event).copy()
+    for name in ENVELOPE_FIELDS:
+        body.pop(name, None)
     sealed_by = ""
     if key is not None:
         sealed_by = key_name(event)
@@ -97,12 +98,12 @@ def pack_event(
         str(event.originator_version),
         _safe(context.realm),
         _safe(context.actor),
-        _safe(context.causation),
+        _safe(context.causation) if context.causation else "",
         _safe(context.correlation),
         time_text(event.timestamp),
         prev,
         sealed_by,
-        _safe(claim or ""),
+        _safe(claim) if claim else "",
     )
     return _pack(subject, values, _encode_json(body))
 
@@ -208,9 +209,7 @@ def unpack_event(stored: Stored, catalogue: Catalogue, keys: Mapping[str, bytes 
     fields["timestamp"] = at
     if known.originator_topic is not None:
         fields["originator_topic"] = known.originator_topic
-    event = object.__new__(known.event)
-    vars(event).update(fields)
-    return event
+    return restored(known.event, fields)
 
 
 def _unpack_delivery(stored: Stored) -> DeliveryRecord:
@@ -235,6 +234,9 @@ def time_text(at: datetime) -> str:
         raise ValueError("a time without a zone")
     if at.tzinfo is not UTC:
         at = at.astimezone(UTC)
+    if at.microsecond:
+        # Hot path: the same digits as below, in a sixth of the time; but it leaves out a fraction of nothing.
+        return _encode_json(at)[1:-1].decode()
     return at.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
@@ -247,10 +249,22 @@ def _pack(subject: str, values: tuple[str, ...], body: bytes, further: str = "")
 
 
 def _lines(values: tuple[str, ...]) -> str:
-    return "".join([f"{name}: {value}\r\n" for name, value in zip(HEADERS, values, strict=True) if value])
+    """Hot path: written out, since going through HEADERS takes nearly twice as long."""
+    topic, version, realm, actor, cause, corr, time, prev, key, claim = values
+    return (
+        f"Topic: {topic}\r\n"
+        + (f"Version: {version}\r\n" if version else "")
+        + (f"Realm: {realm}\r\n" if realm else "")
+        + (f"Actor: {actor}\r\n" if actor else "")
+        + (f"Cause: {cause}\r\n" if cause else "")
+        + (f"Corr: {corr}\r\n" if corr else "")
+        + (f"Time: {time}\r\n" if time else "")
+        + (f"Prev: {prev}\r\n" if prev else "")
+        + (f"Key: {key}\r\n" if key else "")
+        + (f"Claim: {claim}\r\n" if claim else "")
+    )
 
 
-@lru_cache(maxsize=8192)  # realms and actors come again and again
 def _safe(value: str) -> str:
     """As it may stand in a header: what is not printable ASCII, and %, percent-encoded."""
     if len(value) > HEADER_VALUE_CHARS_MAX:

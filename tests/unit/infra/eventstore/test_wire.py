@@ -1,12 +1,12 @@
 """Whatever is written reads back as what it was, and nothing can be changed or moved unnoticed."""
 
 import dataclasses
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from domain.aggregate import Aggregate, Event
@@ -18,7 +18,7 @@ from domain.recorded import EVENTS
 from domain.thread import Settings, Thread
 from infra.eventstore.catalogue import domain_catalogue
 from infra.eventstore.sealing import Unsealable, key_name
-from infra.eventstore.wire import Packed, digest_of, pack_event, unpack, unpack_event
+from infra.eventstore.wire import Packed, digest_of, pack_event, time_text, unpack, unpack_event
 from infra.nats.frames import Stored, parse_headers
 from tests.unit.infra.eventstore.strategies import events, texts
 
@@ -164,6 +164,13 @@ def test_equal_times_are_equal_bytes() -> None:
     two = pack_event(dataclasses.replace(an_event(), timestamp=elsewhere), Context(), prev="")
     assert one == two
     assert b"Time: 2026-01-02T00:00:00.000000Z\r\n" in one.lines
+
+
+@given(st.datetimes(timezones=st.timezones() | st.just(UTC)))
+def test_a_time_has_six_digits_whatever_they_are(at: datetime) -> None:
+    """Fractions of nothing and of a millisecond are written out; the year 1 and the year 9999 may be left."""
+    assume(MINYEAR < at.year < MAXYEAR)
+    assert time_text(at) == at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27)
 
 
 def an_event() -> Event:
