@@ -15,6 +15,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -132,32 +133,36 @@ class ResService:
     async def run(self) -> None:
         unwatch = await self._bus.watch(CALLS, self.handle, group=GROUP)
         try:
-            while await self._stand_by():
-                self.is_serving = True
-                try:
-                    if await self._serve():
-                        return
-                finally:
-                    self.is_serving = False
-                    await self._lease.give_back()
+            while await self._take_part():
+                pass
         finally:
             await unwatch()
 
-    async def _stand_by(self) -> bool:
-        """Until the lease is ours; False once we are to stop."""
-        async with self._standby.watching(WATCHES, group=GROUP):
-            return await self._lease.take()
+    async def _take_part(self) -> bool:
+        """Stand by until the lease is ours, and serve until it is lost; False once we are to stop."""
+        async with AsyncExitStack() as standing_by:
+            await standing_by.enter_async_context(self._standby.watching(WATCHES, group=GROUP))
+            if not await self._lease.take():
+                return False
+            try:
+                return not await self._serve(standing_by)
+            finally:
+                self.is_serving = False
+                await self._lease.give_back()
 
-    async def _serve(self) -> bool:
+    async def _serve(self, standing_by: AsyncExitStack) -> bool:
         """As the one that holds the lease. True when the log is drained, False when the lease is lost."""
+        end = await self._log.end(SHOPS)
         self._rings.clear()
         self._ends_s.clear()
-        self.position = await self._log.end(SHOPS)
+        self.position, self.is_serving = end, True
         forget = self._bus.on_reconnect(self._reset.set)
         unwatches: list[Unwatch] = []
         try:
-            for subject in (*WATCHES, HOLDER):
+            # HOLDER first, so that while we do both, who stands by keeps silent. At no moment nobody answers.
+            for subject in (HOLDER, *WATCHES):
                 unwatches += [await self._bus.watch(subject, self._handle_as_holder)]
+            await standing_by.aclose()
             # Whatever the holder before us did not tell is in what gateways now ask for.
             self._reset.set()
             async with asyncio.TaskGroup() as group:
@@ -309,9 +314,9 @@ class ResService:
         caller = (await self._admit(request.token.jwt if request.token else None)).caller
         assert_may_write(caller, shop)
         assert_addressed_to(shop, message)
-        context = Context(realm=caller.realm, actor=caller.uid)
         key = msgspec.json.decode(request.params, type=_Keyed).idempotency_key or ""
         claim = claim_of(caller.uid, message, key)
+        context = Context(realm=caller.realm, actor=caller.uid)
         await self._publish(shop, encode(message), topic_of(message), context, claim)
         return _encode({"result": {"status": f"Message sent to shop ID {shop}"}})
 
@@ -322,11 +327,9 @@ class ResService:
         if not _CID.fullmatch(request.cid):
             raise Refusal("system.invalidParams", "cid is missing")
         given = (msgspec.json.decode(request.params, type=_Login | None) or _Login()).token
-        headers = request.header.get("Authorization", [])
-        bearer = _BEARER.fullmatch(headers[0]) if headers else None
+        bearer = _BEARER.fullmatch("".join(request.header.get("Authorization", [])[:1]))
         jwt = given or (bearer[1] if bearer else "")
-        known = await self._admit(jwt)
-        await self._note_end(request.cid, known)
+        await self._note_end(request.cid, await self._admit(jwt))
         await self._bus.send(f"conn.{request.cid}.token", _encode({"token": {"jwt": jwt}}))
         return _encode({"result": None})
 
@@ -358,9 +361,8 @@ class ResService:
             self._reset.clear()
             if not self._lease.is_held:
                 continue
-            every = [EVERY]
             try:
-                await self._bus.send("system.reset", _encode({"resources": every, "access": every}))
+                await self._bus.send("system.reset", _encode({"resources": [EVERY], "access": [EVERY]}))
             except Unavailable:
                 log.info("res_reset_waits")  # sent when the connection is back
 
