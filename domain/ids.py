@@ -19,10 +19,8 @@ KNOWN_MAX = 20_000
 """Derived ids kept in memory, about 5 MB."""
 
 _BLOCK_BYTES = 64
-_MARKED, _MARKS = 0xF << 76 | 0x3 << 62, 0x8 << 76 | 0x2 << 62
-"""Where an id says what it is (version 8, RFC 9562's variant), and what it says there."""
+_VERSION_8, _VARIANT = 0x80, 0x80
 _BITS_AFTER_FIRST_BYTE = 120
-_AFTER_FIRST_BYTE = (1 << _BITS_AFTER_FIRST_BYTE) - 1
 _PARTITION_OF_BYTE = tuple(f"{first % PARTITIONS:02x}" for first in range(256))
 
 
@@ -52,10 +50,12 @@ class Ids:
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(f"{realm}|{kind}|{outside}".encode())
         outer.update(inner.digest())
-        number = int.from_bytes(outer.digest()[:16]) & ~_MARKED | _MARKS
+        raw = bytearray(outer.digest()[:16])
         if like is not None:
-            number = number & _AFTER_FIRST_BYTE | like.int & ~_AFTER_FIRST_BYTE
-        return msgspec.convert(number.to_bytes(16), UUID)  # a third of the time that UUID takes for it
+            raw[0] = like.bytes[0]
+        raw[6] = raw[6] & 0x0F | _VERSION_8
+        raw[8] = raw[8] & 0x3F | _VARIANT
+        return msgspec.convert(bytes(raw), UUID)  # a third of the time that UUID takes for it
 
     def contact(self, realm: str, uid: str) -> UUID:
         return self._known(realm, "contact", uid)
