@@ -52,13 +52,13 @@ class App(Aggregate):
 
     @dataclass(frozen=True, kw_only=True)
     class Registered(Event, Created):
-        TOPIC = "app.registered.v1"
+        TOPIC = "app.registered.v2"
         code: str
         settings: AppSettings
 
     @dataclass(frozen=True, kw_only=True)
     class Changed(Event):
-        TOPIC = "app.changed.v1"
+        TOPIC = "app.changed.v2"
         code: str
         settings: AppSettings
 

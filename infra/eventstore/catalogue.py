@@ -127,6 +127,15 @@ def _of_no_app(topic: str) -> Upcast:
     return upcast
 
 
+def _without_issuer(topic: str) -> Upcast:
+    """To `topic`, whose settings may name an issuer of id tokens: those from before name none."""
+
+    def upcast(body: Body) -> tuple[str, Body]:
+        return topic, body
+
+    return upcast
+
+
 def _of_no_answer(body: Body) -> tuple[str, Body]:
     """From when a repeated call was answered without it."""
     return "request.made.v2", {**body, "answer": None}
@@ -134,6 +143,8 @@ def _of_no_answer(body: Body) -> tuple[str, Body]:
 
 UPCASTS: Mapping[str, Upcast] = {
     "request.made.v1": _of_no_answer,
+    "app.registered.v1": _without_issuer("app.registered.v2"),
+    "app.changed.v1": _without_issuer("app.changed.v2"),
     "message.accepted.v1": _of_no_app("message.accepted.v2"),
     "client.address-set.v1": _of_no_app("client.address-set.v2"),
     "client.address-retired.v1": _of_no_app("client.address-retired.v2"),

@@ -159,13 +159,14 @@ class JetStreamSignals:
         # Hot path: each first call of a device is a message here (a seventh of a registration's processor time when
         # each waited for its own acknowledgement; see bench/registrations.py).
         self._appender.assert_fits(entries)
-        await self._guard.assert_same(SIGNALS)
         connection, last = self._js.connection, entries[-1]
+        if not connection.is_ready:
+            await connection.wait_ready()
+        await self._guard.assert_same(SIGNALS)
         before = b"".join([publish_frame(each.subject, each.body, lines=each.lines) for each in entries[:-1]])
-        waiting = await connection.begin(
+        [frame] = await connection.begin(
             last.subject, last.body, lines=last.lines, before=before, timeout_s=ACK_S_MAX
         )
-        frame = (await waiting.done)[0]
         assert_served(frame)
         if (failure := _ack(frame.data).error) is not None:
             raise refusal(failure)

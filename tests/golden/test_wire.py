@@ -29,7 +29,14 @@ from tests.golden.golden import FOLDER, KEY, packed, stored_from, text_of
 
 CATALOGUE = domain_catalogue()
 TOPICS = [*CATALOGUE.types, *DELIVERY_TOPICS]
+NO_ISSUER = {
+    "settings": msgspec.structs.replace(
+        vars(example_event(CATALOGUE.types["app.changed.v2"]))["settings"], openid=None
+    )
+}
 FORMER: dict[str, tuple[str, dict[str, Any]]] = {
+    "app.changed.v1": ("app.changed.v2", NO_ISSUER),
+    "app.registered.v1": ("app.registered.v2", NO_ISSUER),
     "audience.v1": ("audience.v2", {"entries": (AudienceEntry(ID, ("apns",), "suppressed"),)}),
     "client.address-retired.v1": ("client.address-retired.v2", {"app": ""}),
     "client.address-set.v1": ("client.address-set.v2", {"app": ""}),

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from domain.errors import Unavailable
-from infra.firebase import JwksKeys, FirebaseRevocations, max_age_s
+from infra.firebase import FirebaseRevocations, JwksKeys, max_age_s
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

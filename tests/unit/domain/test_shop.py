@@ -244,7 +244,7 @@ def test_a_token_reaches_the_shops_it_names_and_no_other(caller: Caller, reads: 
 def test_no_two_callers_claim_the_same() -> None:
     """Whatever stands in names and keys: a key of one is no key of another, of another shop or another kind."""
     shop, other = UUID(int=1), UUID(int=2)
-    messages = [
+    messages: list[Addressed | Update] = [
         Addressed(shop_id=shop, data=1),
         Addressed(shop_id=other, data=1),
         msgspec.json.decode(json.dumps(BODY), type=Update),
