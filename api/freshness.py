@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from api.port import EventReader
 from domain.recorded import EVENTS
-from processes.watermark import Watermark
+from processes.models.watermark import Watermark
 
 RECENT_S = 10.0
 """How long after its last write a realm's readers are kept waiting; by then a projector has long passed it."""

@@ -24,7 +24,7 @@ from commands.bus import Bus
 from domain.ids import Ids
 from gateways.port import VapidKeys
 from processes.directories import AppDirectory, Merchants
-from processes.watermark import Watermark
+from processes.models.watermark import Watermark
 from projections.port import ReadModels
 
 if TYPE_CHECKING:

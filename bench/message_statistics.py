@@ -26,7 +26,7 @@ from domain.recorded import DELIVERY, Recorded
 from infra.cassandra_node.node import CassandraNode
 from infra.readstore.config import CassandraConfig, read_store
 from infra.readstore.store import ReadStore
-from processes.blocks import OpenBlock
+from processes.models.blocks import OpenBlock
 from projections.port import Generation, Write
 from projections.statistics import Statistics, hours_of, total
 

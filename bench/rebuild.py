@@ -26,7 +26,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from cli.lifetime import settle_memory
+from cli.serve.lifetime import settle_memory
 from domain.aggregate import Aggregate
 from domain.contact import Contact
 from domain.context import Context
@@ -40,7 +40,7 @@ from infra.log.ordered import OrderedReader
 from infra.nats.connection import Endpoint
 from infra.nats.server import NatsServer, ServerConfig
 from infra.readstore.store import ReadStore
-from processes.rebuild import Progress, build
+from processes.models.rebuild import Progress, build
 from projections.catalogue import ALL
 
 BATCH = 300

@@ -24,8 +24,8 @@ import nats
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cli.bootstrap import Exchange, open_exchange
-from cli.projecting import projecting
-from cli.resolving import following_resolutions, resolving
+from cli.serve.projecting import projecting
+from cli.serve.resolving import following_resolutions, resolving
 from cli.session import Session
 from commands.sdk_clients import Device
 from commands.sdk_contacts import IdentifyContact

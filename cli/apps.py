@@ -177,7 +177,7 @@ async def _refresh(code: str) -> None:
 @contextlib.asynccontextmanager
 async def _exchange() -> AsyncIterator[Exchange]:
     from cli.bootstrap import open_exchange
-    from cli.endpoints import any_endpoint
+    from cli.wiring.endpoints import any_endpoint
 
     session = begun_session()
     async with (

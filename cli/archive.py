@@ -56,7 +56,7 @@ def tail(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
     """The newest updates and messages of a shop, in the order of publishing."""
-    from cli.shopreading import Wanted, tail_shop
+    from cli.reading.shopreading import Wanted, tail_shop
 
     wanted = Wanted(shop, tuple(action or ()))
     run_async(tail_shop(begun_session(), wanted, lines, follow=follow, as_json=as_json))
@@ -87,7 +87,7 @@ def export(
 
     With --out an export that was interrupted, or a later one of the same kind, goes on where the last stopped.
     """
-    from cli.shopreading import Wanted, export_shop
+    from cli.reading.shopreading import Wanted, export_shop
 
     wanted = Wanted(shop, tuple(action or ()), after, before)
     run_async(export_shop(begun_session(), wanted, str(form), out))

@@ -35,7 +35,7 @@ def backup(
     for target in filter(None, (folder, keys)):
         if target.exists() and any(target.iterdir()):
             raise Failure(f"{target} is not empty: name a new folder")
-    from cli.copies import backup as copy
+    from cli.upkeep.copies import backup as copy
 
     run_async(copy(begun_session(), folder, keys))
 
@@ -50,8 +50,8 @@ def restore(
 
     Into an empty data folder or a cluster without streams; begins a new epoch.
     """
-    from cli.copies import read_manifest, restore_key_files
-    from cli.copies import restore as bring_back
+    from cli.upkeep.copies import read_manifest, restore_key_files
+    from cli.upkeep.copies import restore as bring_back
     from infra.datafolder import DataFolder
     from infra.secrets import key_id
 

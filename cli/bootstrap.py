@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from prometheus_client.registry import Collector
 
-from cli.channels import Config, GatewayChecks
-from cli.directories import directories
 from cli.session import Session, now
-from cli.stores import make_missing, open_store
+from cli.wiring.channels import Config, GatewayChecks
+from cli.wiring.directories import directories
+from cli.wiring.stores import make_missing, open_store
 from commands.bus import Bus
 from commands.port import ThreadDirectory
 from domain.ids import Ids
@@ -42,7 +42,7 @@ from infra.secrets import SecretsError, key_id
 from infra.sending import DirectorySending
 from infra.vapid import DerivedVapidKeys
 from processes.directories import ContactData, Merchants
-from processes.watermark import Watermark
+from processes.models.watermark import Watermark
 
 NONCE_BYTES = 16
 """128 bits: two processes never make the same id."""

@@ -9,8 +9,8 @@ import typer
 
 from cli.console import FAILURE, print_json
 from cli.examples import examples
-from cli.findings import Finding
 from cli.session import is_begun, open_session, read_settings, run_async
+from cli.upkeep.findings import Finding
 from infra.settings import Settings
 
 EXAMPLES = examples(
@@ -26,7 +26,7 @@ def doctor(
 
     Settings, keys, disk, log, read models, work and schedules. Exit code 1 when something must be done.
     """
-    from cli.checkup import checkup
+    from cli.upkeep.checkup import checkup
 
     settings = read_settings()
     findings = run_async(checkup(open_session(), mend=mend)) if is_begun(settings) else [_nothing(settings)]

@@ -15,7 +15,7 @@ from cli.session import Session, begun_session, run_async
 from domain.context import DEFAULT_REALM
 
 if TYPE_CHECKING:
-    from cli.logreading import Fact
+    from cli.reading.logreading import Fact
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the log.")
 
@@ -113,7 +113,7 @@ def export(
 
     With --out an export that was interrupted, or a later one, goes on where the last stopped.
     """
-    from cli.export import Wanted, export_facts
+    from cli.reading.export import Wanted, export_facts
 
     wanted = Wanted(str(stream), after, until, tuple(topic or ()), show_personal)
     run_async(export_facts(begun_session(), wanted, str(form), out))
@@ -127,7 +127,7 @@ async def _tail(
     stream: Stream | None,
     show: Callable[[Fact], None],
 ) -> None:
-    from cli.logreading import STREAMS, follow_all, last_facts, matching, moment, reading
+    from cli.reading.logreading import STREAMS, follow_all, last_facts, matching, moment, reading
 
     streams = (str(stream),) if stream else STREAMS
     matches = matching(topics)
@@ -146,7 +146,7 @@ async def _tail(
 
 async def _show(session: Session, what: str, realm: str, show: Callable[[Fact], None]) -> None:
     from cli.console import fail
-    from cli.logreading import reading, story
+    from cli.reading.logreading import reading, story
     from domain.ids import Ids
 
     async with reading(session) as log:
@@ -158,7 +158,7 @@ async def _show(session: Session, what: str, realm: str, show: Callable[[Fact], 
 
 
 def _printer(as_json: bool, personal: bool, *, whole: bool = False) -> Callable[[Fact], None]:
-    from cli.facts import block, line, shown
+    from cli.reading.facts import block, line, shown
 
     def show(fact: Fact) -> None:
         told = shown(fact, personal=personal)

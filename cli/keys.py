@@ -13,7 +13,7 @@ import typer
 from cli.console import Failure, note, print_rows
 from cli.examples import examples
 from cli.session import Session, begun_session, now, open_session, run_async
-from cli.signing import describe_signing, rotate_signing
+from cli.wiring.signing import describe_signing, rotate_signing
 from domain.context import DEFAULT_REALM, Context
 from infra.secrets import add_signing_key, describe, rotate_master_key
 
@@ -96,7 +96,7 @@ def erase(
 
 async def _rotate_master(session: Session) -> None:
     from cli.bootstrap import opened_log
-    from cli.endpoints import configured_endpoint, embedded_server, local_endpoint
+    from cli.wiring.endpoints import configured_endpoint, embedded_server, local_endpoint
 
     async with contextlib.AsyncExitStack() as opened:
         endpoint = configured_endpoint(session, name=NAME)
@@ -114,7 +114,7 @@ async def _erase(session: Session, uid: str, realm: str) -> None:
     import asyncio
 
     from cli.bootstrap import open_exchange
-    from cli.endpoints import any_endpoint
+    from cli.wiring.endpoints import any_endpoint
     from commands.contacts import EraseContact
 
     async with (

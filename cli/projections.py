@@ -22,7 +22,7 @@ Names = Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Proj
 @app.command(name="list", epilog=examples("msgxc projections list --json"))
 def list_(as_json: Json = False) -> None:
     """Each projection's generations, and what is live."""
-    from cli.rebuilding import generations
+    from cli.upkeep.rebuilding import generations
 
     print_rows(run_async(generations(begun_session())), as_json=as_json)
 
@@ -30,7 +30,7 @@ def list_(as_json: Json = False) -> None:
 @app.command(epilog=examples("msgxc projections lag"))
 def lag(as_json: Json = False) -> None:
     """How many facts each read model is behind the log."""
-    from cli.rebuilding import lags
+    from cli.upkeep.rebuilding import lags
 
     print_rows(run_async(lags(begun_session())), as_json=as_json)
 
@@ -43,7 +43,7 @@ def rebuild(names: Names = None) -> None:
 
     A rebuild that was interrupted, or killed, goes on where it stopped.
     """
-    from cli.rebuilding import rebuild as run
+    from cli.upkeep.rebuilding import rebuild as run
 
     run_async(run(begun_session(), names or []))
 
@@ -56,7 +56,7 @@ def verify(names: Names = None, as_json: Json = False) -> None:
 
     Each is built anew up to the position of the live one. Projecting pauses while the rows are compared.
     """
-    from cli.rebuilding import verify as run
+    from cli.upkeep.rebuilding import verify as run
 
     verdicts = run_async(run(begun_session(), names or []))
     rows = [
@@ -81,7 +81,7 @@ def rollback(name: Name) -> None:
 
     It catches up with the log before it is switched in.
     """
-    from cli.rebuilding import rollback as run
+    from cli.upkeep.rebuilding import rollback as run
 
     run_async(run(begun_session(), name))
 

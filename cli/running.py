@@ -29,15 +29,15 @@ def serve(
     A channel without credentials goes to the sandbox, which sends nothing to anybody and shows what arrived.
     """
     session = _begin()
-    from cli.serving import serve as run_all
+    from cli.serve.everything import serve as run_all
 
     run_async(run_all(session, processes=processes))
 
 
 def project(with_parent: WithParent = 0) -> None:
     """Keep the read models up to date."""
-    from cli.projecting import projecting
-    from cli.shops import res_service
+    from cli.serve.projecting import projecting
+    from cli.wiring.shops import res_service
 
     _run_alone(
         "project",
@@ -52,7 +52,7 @@ def dispatch(with_parent: WithParent = 0) -> None:
 
     Also retries, settles messages, and cleans up afterwards.
     """
-    from cli import roles
+    from cli.serve import roles
 
     _run_alone("dispatch", roles.dispatching, with_parent)
 
@@ -62,7 +62,7 @@ def resolve(with_parent: WithParent = 0) -> None:
 
     Asks the contact data who was named, and keeps clients true to their contacts.
     """
-    from cli.resolving import resolving
+    from cli.serve.resolving import resolving
 
     _run_alone("resolve", resolving, with_parent)
 
@@ -72,7 +72,7 @@ def gateway(
     with_parent: WithParent = 0,
 ) -> None:
     """Send what is dispatched to one channel."""
-    from cli import roles
+    from cli.serve import roles
     from gateways.registry import channels
 
     if channel not in channels():
@@ -92,7 +92,7 @@ def gateway(
 def api() -> None:
     """Answer HTTP and web sockets."""
     session = _begin()
-    from cli.alone import run_api
+    from cli.serve.alone import run_api
 
     run_async(run_api(session))
 
@@ -114,6 +114,6 @@ def _run_alone(
     only: str | None = None,
 ) -> None:
     session = _begin()
-    from cli.alone import run_alone
+    from cli.serve.alone import run_alone
 
     run_async(run_alone(session, name, make, parent=parent, projecting=projecting, only=only))

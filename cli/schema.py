@@ -105,7 +105,7 @@ def _openapi() -> bytes:
 
 async def _make_tables() -> None:
     from cli.session import open_session
-    from cli.stores import make_missing, open_store
+    from cli.wiring.stores import make_missing, open_store
 
     async with open_store(open_session()) as store:
         await make_missing(store)

@@ -12,14 +12,14 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from processes.resolution import End
+from processes.devices.resolution import End
 
 BOUNDS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3600.0)
 """From one that is embedded and idle to one that waited for a service for an hour."""
 
 
 class ResolutionFigures(Collector):
-    """`note` is processes.resolution.Noted."""
+    """`note` is processes.devices.resolution.Noted."""
 
     def __init__(self) -> None:
         self._ends = dict.fromkeys(End, 0)

@@ -11,7 +11,7 @@ PATIENCE_S = 10.0
 
 
 class VisitorsByHttp:
-    """processes.visitors.VisitorRegister. patience_s: for a whole call."""
+    """processes.devices.visitors.VisitorRegister. patience_s: for a whole call."""
 
     def __init__(self, url: str, token: str, *, patience_s: float = PATIENCE_S) -> None:
         self._url, self._token = url.rstrip("/") + PATH, token

@@ -34,10 +34,10 @@ from domain.routing import Address, Decision, route
 from processes.ahead import ahead
 from processes.audience import AudienceSlice, slices_of
 from processes.feed import show
+from processes.models.watermark import Watermark
 from processes.port import Append, Log, Task
 from processes.sealing import day_key, seal
 from processes.turns import Turn, Turns
-from processes.watermark import Watermark
 from processes.worker import Post, work
 from projections.catalogue import AUDIENCE
 from projections.port import ReadModels

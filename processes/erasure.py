@@ -13,8 +13,8 @@ from commands.port import KeyStore
 from domain.contact import Contact
 from domain.context import Context
 from domain.recorded import EVENTS
+from processes.models.watermark import Watermark
 from processes.port import Log, Task
-from processes.watermark import Watermark
 from processes.worker import Post, work
 from projections import clients, threads
 from projections.port import ReadModels

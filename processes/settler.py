@@ -11,8 +11,8 @@ from domain.context import Context
 from domain.delivery import message_of_outcome
 from domain.message import Message
 from domain.recorded import DELIVERY, EVENTS
+from processes.models.watermark import Watermark
 from processes.port import Log, Task
-from processes.watermark import Watermark
 from processes.worker import Post, work
 from projections import deliveries, messages
 from projections.port import ReadModels

@@ -45,8 +45,8 @@ FieldNumber = Annotated[int, Meta(ge=1, le=FIELD_MAX, description="The number of
 class AppBody(msgspec.Struct, frozen=True, kw_only=True):
     """All of an app's settings: what is left out gets its default.
 
-    openid: whose id tokens are verified. default_contact_field: names a v4 client's contacts. contact_field_*: fields of
-    the suite that are kept up to date. The last three are of web domains.
+    openid: whose id tokens are verified. default_contact_field: names a v4 client's contacts. contact_field_*: fields
+    of the suite that are kept up to date. The last three are of web domains.
     """
 
     name: Annotated[str, Meta(max_length=NAME_MAX)] = ""

@@ -1,4 +1,4 @@
-"""Contact updates to a RabbitMQ queue. Implements processes.suite_updates.ContactUpdates.
+"""Contact updates to a RabbitMQ queue. Implements processes.devices.suite_updates.ContactUpdates.
 
 Owns one connection, opened when the first update needs it, and again after it broke. Publishes persistent messages to
 a durable queue and waits for the broker's confirm; never consumes, and never keeps an update that was not confirmed.
@@ -18,7 +18,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity
 
 from domain.errors import Unavailable
-from processes.suite_updates import ContactUpdate
+from processes.devices.suite_updates import ContactUpdate
 
 CONNECT_S_MAX: Final = 5.0
 CONFIRM_S_MAX: Final = 5.0

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from api.port import EventReader, FeedReader, ReceiptSink, RightsWatch
-from cli.ports import EventsByPosition, ReceiptsToLog, RightsFromLog
+from cli.wiring.ports import EventsByPosition, ReceiptsToLog, RightsFromLog
 from domain.context import Context
 from domain.delivery import Receipt
 from domain.ids import Ids

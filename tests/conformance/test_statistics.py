@@ -13,7 +13,7 @@ from domain.delivery import OutcomeSlice, Receipt, ReceiptKind, Result
 from domain.outcome import Accepted, Gone, Rejected
 from domain.recorded import DELIVERY, Checkpoint, Recorded
 from infra.readstore.store import ReadStore
-from processes.blocks import OpenBlock
+from processes.models.blocks import OpenBlock
 from projections.port import Write
 from projections.statistics import BLOCK, Statistics, hours_of, total
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from domain.errors import Unavailable
-from processes.suite_updates import ContactUpdate
+from processes.devices.suite_updates import ContactUpdate
 from tests.memory.lifeline import Lifeline
 
 
@@ -27,7 +27,7 @@ class SuiteQueue:
 
 
 class ScriptedUpdates:
-    """processes.suite_updates.ContactUpdates."""
+    """processes.devices.suite_updates.ContactUpdates."""
 
     def __init__(self, queue: SuiteQueue, *, life: Lifeline | None = None) -> None:
         self._queue, self._life = queue, life or Lifeline()

@@ -24,20 +24,20 @@ from domain.thread import Thread
 from infra.own_directories import OwnApps
 from infra.resolution_figures import ResolutionFigures
 from processes.channel import ChannelProcess
-from processes.clicks import Clicks
-from processes.client_states import ClientStates
-from processes.contact_ids import ClientsMaintainer, ContactIdWriter
+from processes.devices.clicks import Clicks
+from processes.devices.client_states import ClientStates
+from processes.devices.contact_ids import ClientsMaintainer, ContactIdWriter
+from processes.devices.resolution import ContactResolver, ExpiredWriter, Resolver
+from processes.devices.suite_activity import SuiteActivity
+from processes.devices.suite_updates import SuiteUpdater
+from processes.devices.triggers import Triggers
 from processes.dispatcher import Dispatcher
 from processes.erasure import Erasure
 from processes.feedback import Feedback, Retrier
-from processes.projector import Projector
-from processes.resolution import ContactResolver, ExpiredWriter, Resolver
+from processes.models.projector import Projector
+from processes.models.watermark import Watermark
 from processes.scheduler import DueMessages, OverdueMessages, Scheduler
 from processes.settler import Settler
-from processes.suite_activity import SuiteActivity
-from processes.suite_updates import SuiteUpdater
-from processes.triggers import Triggers
-from processes.watermark import Watermark
 from projections.catalogue import ALL
 from tests.memory.apps import StoredApps
 from tests.memory.clock import ManualClock

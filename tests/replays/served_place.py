@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from cli.facts import shown
-from cli.logreading import last_facts, matching, reading, story
+from cli.reading.facts import shown
+from cli.reading.logreading import last_facts, matching, reading, story
 from cli.session import Session, now
 from domain.ids import Ids
 from domain.recorded import EVENTS

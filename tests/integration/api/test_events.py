@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.ports import EventsByPosition
+from cli.wiring.ports import EventsByPosition
 from infra.log.log import JetStreamLog
 from tests.integration.log.scenes import CONTEXT, a_thread
 

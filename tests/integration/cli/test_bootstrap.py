@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cli.bootstrap import open_exchange, opened_log
-from cli.endpoints import configured_endpoint
 from cli.session import Session
+from cli.wiring.endpoints import configured_endpoint
 from domain.errors import Unavailable
 from infra.datafolder import DataFolder
 from infra.nats.connection import Endpoint, connected

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from cli.findings import Finding
-from cli.numbers import NEW, numbers
+from cli.upkeep.findings import Finding
+from cli.upkeep.numbers import NEW, numbers
 from commands.contacts import EraseContact
 from commands.resolution import ResolveContact
 from domain.client import Client

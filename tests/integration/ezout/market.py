@@ -27,8 +27,8 @@ from domain.recorded import SHOPS
 from infra.log.log import JetStreamLog, utc_now
 from infra.log.shops import JetStreamShops, open_shops
 from infra.readstore.store import ReadStore
-from processes.projector import Projector
-from processes.watermark import Watermark
+from processes.models.projector import Projector
+from processes.models.watermark import Watermark
 from projections.port import Generation
 from projections.shops import NAME
 from projections.shops import Shops as Projection

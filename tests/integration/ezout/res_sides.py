@@ -21,7 +21,7 @@ from infra.nats.frames import Frame
 from infra.nats.leases import Lease
 from infra.nats.requests import request_bus
 from infra.nats.server import NatsServer
-from processes.res import ResService
+from processes.res.service import ResService
 from tests.fixtures.nats import log_config
 from tests.integration.ezout.market import Market
 from tests.memory.site import PATIENCE_S

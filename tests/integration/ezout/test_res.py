@@ -19,8 +19,8 @@ import pytest_asyncio
 from infra.log.opened import open_log
 from infra.nats.frames import Frame, publish_frame
 from infra.nats.server import NatsServer
-from processes.res import ResService
-from processes.res_rings import LAST
+from processes.res.rings import LAST
+from processes.res.service import ResService
 from tests.fixtures.nats import MASTER_KEY, log_config, wipe
 from tests.integration.ezout.market import Market, market, merchant, some_shop, update
 from tests.integration.ezout.res_sides import Gateway, gateway, serving

@@ -12,9 +12,9 @@ from domain.recorded import DELIVERY, Recorded
 from infra.log.log import JetStreamLog, utc_now
 from infra.log.opened import open_log
 from infra.nats.server import NatsServer
+from processes.models.projector import Projector
+from processes.models.watermark import Watermark
 from processes.port import Append
-from processes.projector import Projector
-from processes.watermark import Watermark
 from projections.port import Put, Write
 from tests.fixtures.nats import MASTER_KEY, log_config, wipe
 from tests.memory.read_models import MemoryReadModels

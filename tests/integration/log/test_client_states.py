@@ -24,7 +24,7 @@ from domain.ids import Ids
 from domain.recorded import EVENTS, STATES
 from infra.log.log import JetStreamLog
 from infra.log.states import open_states
-from processes.client_states import ClientStates
+from processes.devices.client_states import ClientStates
 from tests.memory.world import carries_anything
 
 PATIENCE_S = 15.0

@@ -19,8 +19,8 @@ from domain.thread import Thread
 from infra.log.log import JetStreamLog
 from infra.log.opened import LogConfig, open_log
 from infra.nats.connection import Endpoint
+from processes.devices.resolution import CHANGES, ContactResolver, Resolver
 from processes.directories import ContactKey
-from processes.resolution import CHANGES, ContactResolver, Resolver
 from processes.worker import Post, work
 from tests.fixtures.nats import MASTER_KEY
 

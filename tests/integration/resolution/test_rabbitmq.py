@@ -14,7 +14,7 @@ import pytest
 
 from domain.errors import Unavailable
 from infra.rabbitmq.updates import CONFIRM_S_MAX, CONNECT_S_MAX, RabbitUpdates
-from processes.suite_updates import ContactUpdate
+from processes.devices.suite_updates import ContactUpdate
 from tests.fixtures.proxy import proxy_to
 from tests.fixtures.rabbitmq import RabbitServer
 

@@ -23,8 +23,8 @@ from infra.log.log import JetStreamLog
 from infra.nats.server import NatsServer
 from infra.own_directories import OwnContacts
 from infra.resolutions import FollowedResolutions
+from processes.devices.resolution import ContactResolver, ExpiredWriter, Resolver
 from processes.directories import ContactData
-from processes.resolution import ContactResolver, ExpiredWriter, Resolver
 from processes.worker import work
 from tests.integration.resolution.resolving_child import IDS, QUICK, bus_on
 

@@ -12,7 +12,7 @@ import pytest
 
 from cli.console import Failure
 from cli.session import Session
-from cli.signing import check_signing, describe_signing, rotate_signing, signing_keys
+from cli.wiring.signing import check_signing, describe_signing, rotate_signing, signing_keys
 from domain.errors import Unavailable
 from infra.datafolder import DataFolder
 from infra.secrets import open_keyring

@@ -69,7 +69,7 @@ async def test_a_verified_token_names_the_contact(it: Site, base: str) -> None:
         {"nbf": 9_999_999_999},
         {"algorithm": "HS256", "key": b"a secret of thirty-two bytes, or more"},
         {"algorithm": "none"},
-        {"key": KEYS["k2"]},
+        pytest.param({"key": KEYS["k2"]}, id="another key"),
     ],
     ids=str,
 )

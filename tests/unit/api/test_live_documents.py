@@ -18,7 +18,7 @@ from api.msgxc import stream
 from domain.shop import Addressed, Update, encode
 from infra.eventstore.asyncapi import asyncapi
 from infra.eventstore.catalogue import domain_catalogue
-from processes import res
+from processes.res import service as res
 from tests.integration.ezout.market import update
 from tests.memory.site import site
 

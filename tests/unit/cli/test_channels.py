@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.channels import gateway_configs, sandboxed_channels
+from cli.wiring.channels import gateway_configs, sandboxed_channels
 from domain.channel import APNS, EMAIL, FCM, SMS, WEBPUSH
 from gateways.registry import build, channels
 from infra.datafolder import DataFolder

@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from cli.console import Failure
-from cli.export import JsonLines, Output, ParquetParts
+from cli.reading.export import JsonLines, Output, ParquetParts
 
 
 def _rows(first: int, last: int) -> list[dict[str, object]]:

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from cli.facts import cloud_event, line, shown
+from cli.reading.facts import cloud_event, line, shown
 from domain.client import Client
 from domain.contact import Contact
 from domain.delivery import Dispatch

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.jwks import LOOK_AGAIN_S, FileKeys
+from cli.wiring.jwks import LOOK_AGAIN_S, FileKeys
 from infra.secrets import SecretsError, add_signing_key
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

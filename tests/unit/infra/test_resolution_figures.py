@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, generate_latest
 
 from infra.resolution_figures import ResolutionFigures
-from processes.resolution import End
+from processes.devices.resolution import End
 
 
 def test_ends_are_counted_and_resolutions_are_timed() -> None:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from commands.contacts import PutContact
 from domain.contact import Contact
 from domain.recorded import EVENTS, Recorded
-from processes import blocks
-from processes.blocks import open_block
-from processes.projector import Projector
-from processes.watermark import Watermark
+from processes.models import blocks
+from processes.models.blocks import open_block
+from processes.models.projector import Projector
+from processes.models.watermark import Watermark
 from projections.port import Generation, Put, Summing, Table, Write
 from tests.memory.read_models import MemoryReadModels
 from tests.memory.world import World

@@ -15,7 +15,7 @@ from commands.sdk_contacts import IdentifyContact, MakeAnonymous
 from domain.client_state import StateChange, state_subject
 from domain.contact import Identity
 from domain.recorded import Recorded
-from processes.client_states import NEXT_MAX, ClientStates
+from processes.devices.client_states import NEXT_MAX, ClientStates
 from tests.memory.lifeline import Fault, Lifeline
 from tests.memory.log import MemoryLog
 from tests.memory.states import MemoryStates

@@ -20,9 +20,9 @@ from domain.subscription import Subscription
 from projections import clients, contacts, reach, threads
 from tests.memory.ledger import Ledger
 from tests.memory.people import enlist, open_thread, publish, subscribe
+from tests.memory.projecting import project
 from tests.memory.read_models import MemoryReadModels
 from tests.memory.world import IDS, REALM, ROLES, World, world
-from tests.unit.processes.test_projector import project
 
 ANN = IDS.contact(REALM, "ann")
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import pytest
 import stamina
@@ -15,53 +14,17 @@ from commands.contacts import PutContact
 from domain.contact import Contact
 from domain.recorded import EVENTS, Checkpoint, Recorded
 from infra.eventstore.wire import event_subject
-from infra.pausing import Gate, gated
-from processes import projector as projecting
+from processes.models.watermark import Watermark
 from processes.port import LogMismatch
-from processes.projector import Projector
-from processes.watermark import Watermark
 from projections import contacts
 from projections.catalogue import ALL
 from projections.contacts import CONTACTS, Contacts
-from projections.port import Projection, Put, Write
-from projections.threads import Threads
+from projections.port import Put, Write
 from tests.memory.people import open_thread, subscribe
+from tests.memory.projecting import end_of, name_of, poison, project, projector, three
 from tests.memory.read_models import MemoryReadModels
-from tests.memory.streams import Entry, Streams
+from tests.memory.streams import Entry
 from tests.memory.world import IDS, REALM, World
-
-
-def projector(made: World, models: MemoryReadModels, projections: Sequence[Projection] = ALL) -> Projector:
-    generations = [(each, models.generation(each.name)) for each in projections]
-    return Projector(made.own.log, EVENTS, generations, Watermark(models, local=True))
-
-
-async def project(
-    made: World,
-    models: MemoryReadModels,
-    projections: Sequence[Projection] = ALL,
-    *,
-    until: int | None = None,
-) -> None:
-    """Up to the end of the log, or to a position."""
-    async with asyncio.timeout(5):
-        await projector(made, models, projections).run(until=until or _end(made.streams))
-
-
-def _end(streams: Streams) -> int:
-    return len(streams.messages[EVENTS])
-
-
-def poison(made: World, uid: str) -> None:
-    """Something on a contact's subject that is no event of ours."""
-    subject = event_subject("contact", IDS.contact(REALM, uid))
-    lines = b"Topic: contact.never-heard-of.v9\r\nVersion: 9\r\nTime: 2027-01-01T12:00:00.000000Z\r\n"
-    made.streams.append(EVENTS, [Entry(subject, lines, b"{}")])
-
-
-async def name_of(models: MemoryReadModels, uid: str) -> str | None:
-    row = await contacts.find(models, REALM, IDS.contact(REALM, uid))
-    return row["locale"] if row else None
 
 
 class Picky(Contacts):
@@ -76,17 +39,12 @@ class Picky(Contacts):
             raise self._error
 
 
-async def three(made: World) -> None:
-    for uid in ("ann", "bob", "cem"):
-        await made.do(PutContact(uid=uid, locale="de"))
-
-
 async def test_a_fact_that_is_none_holds_only_its_own_aggregate() -> None:
     """It is put aside with the reason; later facts of its aggregate wait behind it, all others are shown."""
     made, models = World(), MemoryReadModels()
     await three(made)
     poison(made, "bob")
-    position = _end(made.streams)
+    position = end_of(made.streams)
     subject = event_subject("contact", IDS.contact(REALM, "bob"))
     made.streams.append(EVENTS, [Entry(subject, b"Topic: contact.erased.v1\r\n", b"{}")])
     await made.do(PutContact(uid="ann", locale="fr"))
@@ -135,7 +93,7 @@ async def test_rows_that_can_not_be_stored_are_put_aside_like_poison() -> None:
     await three(made)
     await project(made, models, [Unstorable()])
     assert [await name_of(models, uid) for uid in ("ann", "bob", "cem")] == ["de", None, "de"]
-    assert models.checkpoints["contacts", EVENTS].position == _end(made.streams)
+    assert models.checkpoints["contacts", EVENTS].position == end_of(made.streams)
     assert {each.subject for each in made.streams.aside.values()} == {
         event_subject("contact", IDS.contact(REALM, "bob"))
     }
@@ -147,7 +105,7 @@ async def test_what_came_before_a_poison_is_shown_after_a_restart_too() -> None:
     await three(made)
     poison(made, "bob")
     subject = event_subject("contact", IDS.contact(REALM, "bob"))
-    position = _end(made.streams)
+    position = end_of(made.streams)
     await made.own.log.triage("projection-contacts", subject, reason="first try", body=b"", position=position)
     await project(made, models)
     assert await name_of(models, "bob") == "de"
@@ -173,15 +131,15 @@ async def test_a_store_that_is_down_is_waited_for() -> None:
     await three(made)
     with stamina.set_testing(True, attempts=1000):
         running = projector(made, models)
-        task = asyncio.create_task(running.run(until=_end(made.streams) + 2))
+        task = asyncio.create_task(running.run(until=end_of(made.streams) + 2))
         async with asyncio.timeout(5):
-            while running.position < _end(made.streams):
+            while running.position < end_of(made.streams):
                 await asyncio.sleep(0)
             models.down = True
             await made.do(PutContact(uid="dan", locale="it"))
             for _ in range(20):
                 await asyncio.sleep(0)
-            assert running.position < _end(made.streams)
+            assert running.position < end_of(made.streams)
             models.down = False
             await task
     assert await name_of(models, "dan") == "it"
@@ -216,7 +174,7 @@ async def test_projections_catch_up_from_different_places() -> None:
     await project(made, models)
     assert await name_of(models, "dan") == "it"
     assert {each.position for (_, stream), each in models.checkpoints.items() if stream == EVENTS} == {
-        _end(made.streams)
+        end_of(made.streams)
     }
 
 
@@ -227,7 +185,7 @@ async def test_a_rebuild_equals_what_grew_bit_by_bit(stops: list[int]) -> None:
     made, grown, rebuilt = World(), MemoryReadModels(), MemoryReadModels()
     await open_thread(made)
     await subscribe(made, "ann", "bob", phone=True, mail=True)
-    end = _end(made.streams)
+    end = end_of(made.streams)
     for stop in sorted(min(end, end * each // 9) for each in stops):
         if stop:
             await project(made, grown, until=stop)
@@ -260,7 +218,7 @@ async def test_without_a_projector_beside_it_the_checkpoints_tell() -> None:
     await three(made)
     mark = Watermark(models, local=False)
     await project(made, models)
-    await mark.passed(("contacts", "reach"), EVENTS, _end(made.streams), timeout_s=5)
+    await mark.passed(("contacts", "reach"), EVENTS, end_of(made.streams), timeout_s=5)
 
 
 async def test_a_log_without_facts_is_followed() -> None:
@@ -271,146 +229,3 @@ async def test_a_log_without_facts_is_followed() -> None:
     await made.do(PutContact(uid="ann"))
     await task
     assert await contacts.find(models, REALM, IDS.contact(REALM, "ann")) is not None
-
-
-class Followed:
-    """A log that notes what of it was read, and counts the batches."""
-
-    def __init__(self, made: World) -> None:
-        self._log = made.own.log
-        self.subjects: list[tuple[str, ...]] = []
-        self.positions: list[int] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)
-
-    async def follow(self, *place: Any, subjects: Sequence[str] = (), **options: Any) -> AsyncIterator[Any]:
-        self.subjects.append(tuple(subjects))
-        async for facts in self._log.follow(*place, subjects=subjects, **options):
-            self.positions += [fact.position for fact in facts]
-            yield facts
-
-
-def fed(log: Any, models: Any, *projections: Projection) -> Projector:
-    given_ = [(each, models.generation(each.name)) for each in projections]
-    return Projector(log, EVENTS, given_, Watermark(models, local=True))
-
-
-async def test_up_to_a_position_only_wanted_facts_are_read() -> None:
-    """A rebuild stands where the log was, with the digest of what is there, whatever it has not read."""
-    made, models, whole = World(), MemoryReadModels(), MemoryReadModels()
-    await open_thread(made)
-    await subscribe(made, "ann", "bob", phone=True, mail=True)
-    await three(made)
-    end = _end(made.streams)
-    log = Followed(made)
-    async with asyncio.timeout(5):
-        await fed(log, models, Threads()).run(until=end)
-        await fed(made.own.log, whole, *ALL).run(until=end)
-    assert log.subjects == [Threads.subjects[EVENTS]]
-    assert 0 < len(log.positions) < end
-    assert models.checkpoints["threads", EVENTS] == whole.checkpoints["threads", EVENTS]
-    assert models.checkpoints["threads", EVENTS].position == end
-    assert models.tables == {table.name: whole.tables[table.name] for table in Threads.tables}
-
-
-async def test_what_nobody_wants_at_the_end_is_passed_unread() -> None:
-    """Nothing to read is no reason to wait; a poison there is passed too, without a digest."""
-    made, models = World(), MemoryReadModels()
-    await three(made)
-    for _ in range(2):
-        log = Followed(made)
-        async with asyncio.timeout(5):
-            await fed(log, models, Threads()).run(until=_end(made.streams))
-        assert log.positions == []
-        assert models.checkpoints["threads", EVENTS].position == _end(made.streams)
-        poison(made, "bob")
-    assert models.checkpoints["threads", EVENTS].digest == ""
-    assert made.streams.aside == {}
-
-
-async def test_a_poison_among_what_is_wanted_is_put_aside_by_a_rebuild_too() -> None:
-    """The newest wanted fact can't be read: it does not hide where reading has to end."""
-    made, models = World(), MemoryReadModels()
-    await three(made)
-    poison(made, "bob")
-    await project(made, models, [Contacts()])
-    assert models.checkpoints["contacts", EVENTS].position == _end(made.streams)
-    assert [each.source for each in made.streams.aside.values()] == ["projection-contacts"]
-
-
-class Counted:
-    """Read models that count what is stored, page by page."""
-
-    def __init__(self) -> None:
-        self.models, self.stored = MemoryReadModels(), 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.models, name)
-
-    def generation(self, projection: str) -> Any:
-        return self
-
-    async def apply(self, writes: Sequence[Write], checkpoints: Sequence[Checkpoint]) -> None:
-        self.stored += 1
-        await self.models.generation("threads").apply(writes, checkpoints)
-
-
-async def test_a_checkpoint_without_rows_is_not_stored_for_every_page(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """It is known here at once, and stored after a moment of silence at the latest."""
-    monkeypatch.setattr(projecting, "BATCH", 1)
-    made, models = World(), Counted()
-    for number in range(100):
-        await made.do(PutContact(uid=f"uid-{number}"))
-    end = _end(made.streams)
-    running = fed(made.own.log, models, Threads())
-    task = asyncio.create_task(running.run())
-    async with asyncio.timeout(5):
-        while running.position < end:
-            await asyncio.sleep(0)
-        assert models.stored < end // 2
-        await Watermark(models.models, local=False).passed(("threads",), EVENTS, end)
-    task.cancel()
-    await asyncio.wait((task,))
-    assert models.models.checkpoints["threads", EVENTS].digest
-
-
-class Slow:
-    """A generation that stores a page when it may."""
-
-    def __init__(self, models: MemoryReadModels) -> None:
-        self._models = models.generation("contacts")
-        self.may, self.is_asked = asyncio.Event(), asyncio.Event()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._models, name)
-
-    async def apply(self, writes: Sequence[Write], checkpoints: Sequence[Checkpoint]) -> None:
-        self.is_asked.set()
-        await self.may.wait()
-        await self._models.apply(writes, checkpoints)
-
-
-async def test_held_still_nothing_is_being_stored() -> None:
-    """Who asks for a standstill is told of it once the page in hand is stored, not while it is."""
-    made, models, gate = World(), MemoryReadModels(), Gate()
-    await three(made)
-    slow: Any = Slow(models)
-    running = Projector(
-        gated(made.own.log, gate), EVENTS, [(Contacts(), slow)], Watermark(models, local=True)
-    )
-    task = asyncio.create_task(running.run())
-    async with asyncio.timeout(5):
-        await slow.is_asked.wait()
-        closing = asyncio.create_task(gate.close())
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert not closing.done()
-        slow.may.set()
-        await closing
-    assert await name_of(models, "cem") == "de"
-    gate.open()
-    task.cancel()
-    await asyncio.wait((task,))

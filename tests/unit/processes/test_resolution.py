@@ -18,8 +18,8 @@ from domain.contact import Contact
 from domain.errors import Invalid, MsgxcError, Unavailable
 from domain.recorded import EVENTS, SCHEDULES
 from domain.resolution import anonymous_client, anonymous_uid, field_uid, next_asking
+from processes.devices.resolution import ANSWER_S_MAX, CHANGES, DUE
 from processes.directories import Anonymous, ContactKey, Identified
-from processes.resolution import ANSWER_S_MAX, CHANGES, DUE
 from tests.memory.contact_data import FIRST
 from tests.memory.devices import CONTEXT, DEVICE, FIELD, anonymous, client_of, device, identify, linked
 from tests.memory.lifeline import Fault, Lifeline

@@ -29,9 +29,9 @@ from domain.thread import Settings
 from gateways.port import Target
 from tests.memory.ledger import Ledger
 from tests.memory.lifeline import Fault, Lifeline
+from tests.memory.projecting import project
 from tests.memory.read_models import MemoryReadModels
 from tests.memory.world import World
-from tests.unit.processes.test_projector import project
 
 UIDS = tuple(f"u{number}" for number in range(6))
 TIDS = ("news", "jobs")

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-import processes.suite_activity
+import processes.devices.suite_activity
 from commands.apps import RegisterApp
 from domain.app_settings import AppSettings
 from domain.recorded import SIGNALS
@@ -96,7 +96,7 @@ async def test_without_a_confirm_it_comes_again() -> None:
 
 async def test_memory_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who was forgotten is passed on once more: too much is told, never too little."""
-    monkeypatch.setattr(processes.suite_activity, "CLIENTS_MAX", 1)
+    monkeypatch.setattr(processes.devices.suite_activity, "CLIENTS_MAX", 1)
     second = device("device-2")
     async with world(roles=ROLES) as made:
         await make_app(made)

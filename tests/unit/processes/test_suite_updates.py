@@ -12,7 +12,7 @@ from commands.apps import RegisterApp
 from domain.app_settings import AppSettings
 from domain.client import Client
 from domain.suite import accepts_push, suite_fields
-from processes.suite_updates import ContactUpdate
+from processes.devices.suite_updates import ContactUpdate
 from tests.memory.contact_data import FIRST
 from tests.memory.devices import APP, CONTEXT, DEVICE, client_of, device, identify
 from tests.memory.lifeline import Fault, Lifeline

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from commands.push_contacts import PushAddress, RegisterPushContact, SetPushEmail, SetPushVisitor
 from domain.channel import FCM
 from domain.errors import Unavailable
-from processes.visitors import Visitors
+from processes.devices.visitors import Visitors
 from tests.memory.lifeline import Fault, Lifeline
 from tests.memory.world import World, world
 

@@ -14,7 +14,7 @@ import pytest
 from domain.delivery import OutcomeSlice, Receipt, Result
 from domain.outcome import Accepted
 from domain.recorded import DELIVERY, Checkpoint, Recorded
-from processes.blocks import OpenBlock
+from processes.models.blocks import OpenBlock
 from projections.port import Put, Write
 from projections.statistics import BLOCK, BLOCKS, HOURS, UNSUMMED, Statistics, hours_of, total
 from tests.memory.read_models import MemoryReadModels

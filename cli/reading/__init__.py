@@ -1,0 +1,1 @@
+"""How commands read the log, show facts and write them into files."""

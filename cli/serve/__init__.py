@@ -1,0 +1,1 @@
+"""What `msgxc serve` and each role alone run: roles, their processes, the web server."""

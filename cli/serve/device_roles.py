@@ -1,0 +1,19 @@
+"""What follows devices' signals, as roles: clicks become receipts, events become messages."""
+
+from __future__ import annotations
+
+from cli.bootstrap import Exchange
+from cli.serve.roles import Made, role
+from domain.sid import sid_key
+from infra.supervisor import Role
+from processes.devices.clicks import Clicks
+from processes.devices.triggers import Triggers
+
+
+def following_signals(exchange: Exchange) -> list[Role]:
+    e = exchange
+    made: dict[str, Made] = {
+        "clicks": lambda log: Clicks(log=log, sid_key=sid_key(e.session.keyring.id_key)).run,
+        "triggers": lambda log: Triggers(log=log, store=e.log.events, bus=e.bus, apps=e.apps).run,
+    }
+    return [role(name, exchange, make) for name, make in made.items()]

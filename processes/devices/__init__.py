@@ -1,0 +1,1 @@
+"""What follows from devices: contacts resolved, states told, clicks and triggers, news for suites."""

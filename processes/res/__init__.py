@@ -1,0 +1,1 @@
+"""Shops for RES gateways."""
