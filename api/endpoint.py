@@ -160,25 +160,21 @@ def _decoder(route: Route) -> Callable[[bytes], Any] | None:
         return None
     if route.dialect is not None:
         return partial(route.dialect.body, route.body)
-    return partial(decode_body, msgspec.json.Decoder(route.body).decode)
+    return partial(decode_body, msgspec.json.Decoder(route.body))
 
 
 def context_of(scope: Scope, caller: Caller) -> Context:
     return Context(realm=caller.realm, actor=caller.uid, correlation=scope.get(REQUEST_ID, ""))
 
 
-def decode_body(decode: Any, content: bytes) -> Any:
+def decode_body(decoder: msgspec.json.Decoder[Any], content: bytes) -> Any:
     """Raises Invalid, naming the field."""
     try:
-        return decode(content or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _as_invalid(error) from None
-
-
-def _as_invalid(error: Exception) -> MsgxcError:
-    if isinstance(error, msgspec.DecodeError):
-        return decoding_error(error)
-    return Invalid("the body is not JSON in UTF-8 of a sensible depth", field="body")
+        return decoder.decode(content or b"{}")
+    except msgspec.DecodeError as error:
+        raise decoding_error(error, kind=decoder.type) from None
+    except (UnicodeDecodeError, RecursionError):
+        raise Invalid("the body is not JSON in UTF-8 of a sensible depth", field="body") from None
 
 
 def decode_query[Q: msgspec.Struct](type: type[Q], query: bytes) -> Q:
@@ -187,7 +183,7 @@ def decode_query[Q: msgspec.Struct](type: type[Q], query: bytes) -> Q:
         given = dict(parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=50))
         return msgspec.convert(given, type, strict=False)
     except msgspec.ValidationError as error:
-        raise decoding_error(error, of="query") from None
+        raise decoding_error(error, of="query", kind=type) from None
     except ValueError:
         raise Invalid("the query cannot be read; percent-encode it", field="query") from None
 

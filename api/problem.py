@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
+from api.choices import choices_at
 from domain.errors import Invalid, MsgxcError, TooMany, Unauthenticated
 
 MEDIA_TYPE = b"application/problem+json"
@@ -97,8 +99,10 @@ _MISSING = re.compile(r"Object missing required field `(?P<field>.*)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`", re.DOTALL)
 
 
-def decoding_error(error: msgspec.DecodeError | msgspec.ValidationError, *, of: str = "body") -> Invalid:
-    """What msgspec says, as a sentence that names the field and what would be right."""
+def decoding_error(
+    error: msgspec.DecodeError | msgspec.ValidationError, *, of: str = "body", kind: Any = None
+) -> Invalid:
+    """What msgspec says, as a sentence that names the field and what would be right. kind: the type that it is not."""
     text = str(error)
     if not isinstance(error, msgspec.ValidationError):
         return Invalid(f"the {of} is not JSON: {text}", field=of)
@@ -111,6 +115,8 @@ def decoding_error(error: msgspec.DecodeError | msgspec.ValidationError, *, of: 
     elif unknown := _UNKNOWN.fullmatch(sentence):
         path = f"{path}.{unknown['field'][:NAME_SHOWN_MAX]}".removeprefix(".")
         sentence = "there is no such field"
+    elif sentence.startswith("Invalid enum value") and (choices := choices_at(kind, path)):
+        sentence = f"expected one of {', '.join(choices)}"
     return Invalid(_plain(sentence), field=path or of)
 
 

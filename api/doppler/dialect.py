@@ -51,7 +51,7 @@ class DopplerDialect:
         try:
             return msgspec.convert(_spelled(msgspec.json.decode(content)), kind)
         except msgspec.DecodeError as error:
-            raise decoding_error(error) from None
+            raise decoding_error(error, kind=kind) from None
         except (UnicodeDecodeError, RecursionError):
             raise Invalid("the body is not JSON in UTF-8 of a sensible depth", field="body") from None
 
@@ -70,7 +70,7 @@ class DopplerDialect:
                     given[name] = value
             return msgspec.convert(given, kind, strict=False)
         except msgspec.ValidationError as error:
-            raise decoding_error(error, of="query") from None
+            raise decoding_error(error, of="query", kind=kind) from None
         except ValueError:
             raise Invalid("the query cannot be read; percent-encode it", field="query") from None
 

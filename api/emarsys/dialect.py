@@ -137,6 +137,6 @@ def decode_lax(kind: Any, content: bytes) -> Any:
         # Hot path: a decoder that is made once takes half the time.
         return _decoder(kind).decode(content or b"{}")
     except msgspec.DecodeError as error:
-        raise decoding_error(error) from None
+        raise decoding_error(error, kind=kind) from None
     except (UnicodeDecodeError, RecursionError):
         raise Invalid("the body is not JSON in UTF-8 of a sensible depth", field="body") from None

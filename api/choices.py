@@ -1,0 +1,49 @@
+"""Which values a field takes, for whoever sent another one: read out of the type that refused it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from msgspec import inspect
+
+_STEP = re.compile(r"(?P<name>[^.\[\]]+)|\[(?P<index>\d+|\.\.\.)\]")
+
+
+def choices_at(kind: Any, path: str) -> tuple[str, ...]:
+    """The values of an enumeration at a path such as `actions[0].type`; none where there is no such thing."""
+    found = [inspect.type_info(kind)]
+    for step in _STEP.finditer(path):
+        found = [below for each in found for below in _below(each, step["name"])]
+    return tuple(dict.fromkeys(str(value) for each in found for value in _values(each)))
+
+
+def _below(kind: inspect.Type, name: str | None) -> list[inspect.Type]:
+    """What lies under a field's name, or, without one, in a list."""
+    match kind:
+        case inspect.Metadata():
+            return _below(kind.type, name)
+        case inspect.UnionType():
+            return [below for each in kind.types for below in _below(each, name)]
+        case inspect.StructType() if name is not None:
+            return [field.type for field in kind.fields if field.encode_name == name]
+        case inspect.DictType():  # msgspec writes every key of one as [...]
+            return [kind.value_type]
+        case inspect.ListType() | inspect.VarTupleType() | inspect.SetType() | inspect.FrozenSetType():
+            return [kind.item_type] if name is None else []
+        case _:
+            return []
+
+
+def _values(kind: inspect.Type) -> tuple[Any, ...]:
+    match kind:
+        case inspect.Metadata():
+            return _values(kind.type)
+        case inspect.UnionType():
+            return tuple(value for each in kind.types for value in _values(each))
+        case inspect.LiteralType():
+            return kind.values
+        case inspect.EnumType():
+            return tuple(member.value for member in kind.cls)
+        case _:
+            return ()
