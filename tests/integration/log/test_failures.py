@@ -92,11 +92,18 @@ async def through_a_proxy(server: NatsServer) -> AsyncIterator[tuple[Proxy, JetS
         yield proxy, log
 
 
+async def saved(log: JetStreamLog, thread: Thread) -> Thread:
+    """As it is read back, so that the next save asks for nothing first."""
+    await log.events.save(thread, context=CONTEXT)
+    found = await log.events.load(Thread, thread.id, fresh=True)
+    assert found is not None
+    return found
+
+
 async def test_a_lost_answer_is_settled_by_reading_back(log: JetStreamLog, nats_server: NatsServer) -> None:
     """The event is stored, its acknowledgement never arrives: the save succeeds with the event's position, once."""
     async with through_a_proxy(nats_server) as (proxy, proxied):
-        thread = a_thread()
-        await proxied.events.save(thread, context=CONTEXT)
+        thread = await saved(proxied, a_thread())
         thread.close(at=AT)
         proxy.hold_answers()
         saving = asyncio.create_task(proxied.events.save(thread, context=CONTEXT))
@@ -120,8 +127,7 @@ async def test_an_event_that_never_arrived_is_sent_again(log: JetStreamLog, nats
 async def test_a_lost_answer_to_a_conflict_is_a_conflict(log: JetStreamLog, nats_server: NatsServer) -> None:
     """Another event followed first; that the refusal got lost must not make it look like ours."""
     async with through_a_proxy(nats_server) as (proxy, proxied):
-        thread = a_thread()
-        await proxied.events.save(thread, context=CONTEXT)
+        thread = await saved(proxied, a_thread())
         other = await log.events.load(Thread, thread.id, fresh=True)
         assert other is not None
         other.change(at=AT, settings=Settings(name="first"))
