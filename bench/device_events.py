@@ -41,7 +41,7 @@ WITHOUT_LIMITS = {f"{whose}_per_minute": 100_000_000 for whose in ("client", "ap
 
 
 async def main() -> None:
-    arguments = parse()
+    count = min(parser_of(__doc__).parse_args().count, COUNT_MAX)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with (
@@ -54,8 +54,8 @@ async def main() -> None:
                 f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
             )
             for size in (1, 10):
-                await measured(api, bare, [with_batch(head, size) for head in heads], size, arguments.count)
-            await pressed(api, [with_batch(head, 1) for head in heads], arguments.count)
+                await measured(api, bare, [with_batch(head, size) for head in heads], size, count)
+            await pressed(api, [with_batch(head, 1) for head in heads], count)
 
 
 async def measured(api: Running, bare: Running, requests: list[bytes], size: int, count: int) -> None:
@@ -152,14 +152,12 @@ def body_of(size: int) -> bytes:
     return json.dumps({"clicks": [], "viewedMessages": [], "events": [event] * size}).encode()
 
 
-def parse(description: str | None = __doc__) -> argparse.Namespace:
+def parser_of(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=20_000, help="requests a round, at most 100,000")
-    arguments = parser.parse_args()
-    arguments.count = min(arguments.count, COUNT_MAX)
-    return arguments
+    return parser
 
 
 if __name__ == "__main__":

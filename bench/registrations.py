@@ -1,8 +1,9 @@
 """First registrations taken by one API process, beside the same server's bare Starlette route.
 
-    make bench-registrations        or: .venv/bin/python bench/registrations.py [--count 20000]
+    make bench-registrations        or: .venv/bin/python bench/registrations.py [--count 20000] [devices] [browsers]
 
-Each is a device that we have not seen: one event, answered with a signed client state once the stream has it. The
+A device that we have not seen is one event, answered with a signed client state once the stream has it. A browser at a
+web domain is a push contact that we have not seen, with its subscription, mail address and visitor guid. The
 reference answers the same body without doing anything, under the same uvicorn settings, in the same run, in turn.
 """
 
@@ -22,23 +23,32 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.device_events import APP, WITHOUT_LIMITS, parse
+from bench.device_events import APP, COUNT_MAX, WITHOUT_LIMITS, parser_of
 from bench.http_load import load, post
 from bench.publish import Round, running_nats
 from bench.serving import Running, api_alone, bare_route, free_port, token_for
 
 ROUNDS = 3
 CONNECTIONS = 128
-BODY = (
+DEVICE = (
     b'{"platform":"android","applicationVersion":"1.2.3","deviceModel":"Pixel 8","osVersion":"14",'
     b'"sdkVersion":"3.11.0","language":"en-GB","timezone":"+0200","pushSettings":{"areNotificationsEnabled":true,'
     b'"importance":3,"channelSettings":[{"channelId":"news","importance":3,"canShowBadge":true,"canBypassDnd":false,'
     b'"shouldVibrate":true,"shouldShowLights":false}]}}'
 )
+BROWSER = (
+    b'{"domain":"example.org","deviceToken":"browser-%(n)010d","email":"visitor-%(n)d@example.org","visitorGuid":'
+    b'"2f1e4fc0-81fd-4a6b-8b5c-%(n)012d","subscription":{"endPoint":"https://fcm.googleapis.com/fcm/send/%(n)d:APA91b",'
+    b'"keys":{"p256DH":"BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4YfYCA_0QTpQtUbVlUls0VJXg7A8u-Ts1XbjhazAkj7I99e8QcYP7DkM",'
+    b'"auth":"tBHItJI5svbpez7KI4CCXg"}}}'
+)
 
 
 async def main() -> None:
-    arguments = parse(__doc__)
+    parser = parser_of(__doc__)
+    parser.add_argument("kinds", nargs="*", default=["devices"], help="devices, browsers")
+    arguments = parser.parse_args()
+    count = min(arguments.count, COUNT_MAX)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with (
@@ -47,20 +57,33 @@ async def main() -> None:
             bare_route(free_port()) as bare,
         ):
             await open_app(api, await token_for(folder, "bench", "admin"))
-            numbers, plain = counted(), post("/bare", BODY)
             print(
                 f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
             )
-            ours, reference = [], []
-            for _ in range(ROUNDS + 1):  # the first one warms up
-                ours.append(await one_round(api, lambda _: first_of(next(numbers)), arguments.count, 204))
-                reference.append(await one_round(bare, lambda _: plain, arguments.count, 200))
-    report(ours[1:], reference[1:])
+            for kind in arguments.kinds:
+                await measured(kind, api, bare, count)
 
 
-def first_of(number: int) -> bytes:
-    request = post(f"/v3/apps/{APP}/client", BODY)
+async def measured(kind: str, api: Running, bare: Running, count: int) -> None:
+    request, body, expected = {
+        "devices": (first_of_device, DEVICE, 204),
+        "browsers": (first_of_browser, BROWSER % {b"n": 0}, 200),
+    }[kind]
+    numbers, plain = counted(), post("/bare", body)
+    ours, reference = [], []
+    for _ in range(ROUNDS + 1):  # the first one warms up
+        ours.append(await one_round(api, lambda _: request(next(numbers)), count, expected))
+        reference.append(await one_round(bare, lambda _: plain, count, 200))
+    report(kind, ours[1:], reference[1:])
+
+
+def first_of_device(number: int) -> bytes:
+    request = post(f"/v3/apps/{APP}/client", DEVICE)
     return request.replace(b"\r\n", b"\r\nX-Client-Id: device-%010d\r\nX-Request-Order: 1\r\n" % number, 1)
+
+
+def first_of_browser(number: int) -> bytes:
+    return post("/push-contacts", BROWSER % {b"n": number})
 
 
 async def one_round(server: Running, request: Callable[[int], bytes], count: int, expected: int) -> Round:
@@ -71,8 +94,8 @@ async def one_round(server: Running, request: Callable[[int], bytes], count: int
     return Round(done.per_second, cpu_us, done.percentile_ms(0.5), done.percentile_ms(0.99))
 
 
-def report(ours: list[Round], reference: list[Round]) -> None:
-    for name, rounds in (("registrations", ours), ("bare Starlette route", reference)):
+def report(kind: str, ours: list[Round], reference: list[Round]) -> None:
+    for name, rounds in ((f"registrations of {kind}", ours), ("bare Starlette route", reference)):
         rate, cpu_us, p50_ms, p99_ms = (statistics.median(column) for column in zip(*rounds, strict=True))
         print(f"{name}: {rate:,.0f}/s, {cpu_us:.0f} us CPU each, p50 {p50_ms:.1f} p99 {p99_ms:.1f} ms")
     for what, pairs in (
