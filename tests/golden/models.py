@@ -1,7 +1,7 @@
 """Golden tables: what each version of a read model keeps.
 
-A version's file is written once, when the version is new: `python -m tests.golden.models`. A file that is there is never
-written again: stores out there hold rows of that version, and are rebuilt only when the version changes.
+A version's file is written once, when the version is new: `python -m tests.golden.models`. A file that is there is
+never written again: stores out there hold rows of that version, and are rebuilt only when the version changes.
 """
 
 from pathlib import Path
