@@ -11,7 +11,7 @@ import msgspec
 from infra.readstore.shape import declaration
 from projections.port import Projection
 
-FOLDER = Path(__file__).with_name("models")
+FOLDER = Path(__file__).with_name("tables")
 
 
 def path_of(projection: Projection) -> Path:
