@@ -157,14 +157,22 @@ class Projector:
             return
         await self._started.wait()
         track, checkpoint = await self._open(projection, generation)
+        # Most of the way beside the others, who would keep readers waiting while they stand still.
+        checkpoint = await self._catch_up(track, checkpoint)
         async with self._applying:
-            if track.position < self.position:
-                async for facts in self._log.follow(self.stream, checkpoint, batch=BATCH):
-                    await self._apply_to(track, facts)
-                    if track.position >= self.position:
-                        break
-                await self._settle_one(track)
+            await self._catch_up(track, checkpoint)
             self._tracks.append(track)
+
+    async def _catch_up(self, track: Track, checkpoint: Checkpoint | None) -> Checkpoint | None:
+        """Bring a track to where the others are by now; the checkpoint it stands at then."""
+        if track.position >= self.position:
+            return checkpoint
+        async for facts in self._log.follow(self.stream, checkpoint, batch=BATCH):
+            await self._apply_to(track, facts)
+            if track.position >= self.position:
+                break
+        await self._settle_one(track)
+        return await track.generation.checkpoint(track.projection.name, self.stream)
 
     def release(self, projection: Projection, generation: Generation) -> None:
         """Feed a generation no longer: another one has taken its place."""
