@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import inspect
 
-_STEP = re.compile(r"(?P<name>[^.\[\]]+)|\[(?P<index>\d+|\.\.\.)\]")
+_STEP = re.compile(r"(?P<name>[^.\[\]]+)|\[[^\]]*\]")
 
 
 def choices_at(kind: Any, path: str) -> tuple[str, ...]:

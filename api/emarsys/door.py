@@ -10,7 +10,6 @@ import enum
 import math
 import re
 from collections.abc import Mapping
-from uuid import UUID
 
 import msgspec
 from starlette.types import Scope
@@ -21,7 +20,7 @@ from api.emarsys.dialect import BadClientId, UnknownApp
 from api.emarsys.jws import TokenExpired, TokenForeign
 from api.emarsys.limits import DeviceLimitExceeded
 from api.emarsys.proofs import Proof, Said
-from api.emarsys.tokens import STATE_HEADER, ClientState, ContactToken, Tokens
+from api.emarsys.tokens import STATE_HEADER, ClientState, Tokens
 from api.endpoint import ADDED, HEADERS
 from api.parts import Parts
 from commands.sdk_clients import Device
@@ -61,28 +60,12 @@ class Checks(enum.Enum):
     NOTHING = enum.auto()
 
 
-class Visitor(msgspec.Struct, frozen=True, kw_only=True):
-    """A device at the door. state: this app's and this client's, verified; state_text: as it came. former: the same of
-    another app.
-
-    contact: its contact token, verified and of this merchant, where the route looks at it.
-    """
+class Visitor(Proof, frozen=True, kw_only=True):
+    """A device at the door: its app, and what its headers have proved."""
 
     app: AppFacts
-    client_id: str
     contract: Contract
     headers: Mapping[bytes, bytes]
-    state: ClientState | None = None
-    state_text: str = ""
-    former: ClientState | None = None
-    contact: ContactToken | None = None
-
-    @property
-    def client(self) -> UUID | None:
-        """The client that it has proved to be."""
-        if self.state is not None:
-            return self.state.client
-        return self.contact.client if self.contact is not None else None
 
     @property
     def device(self) -> Device:
@@ -156,7 +139,7 @@ class Door:
             return known
         _, id, state, contact = said
         proof = self._verified(parts.tokens, app, _client_id(id, self._id_header), state, contact)
-        if proof.caller and proof.former is None:
+        if proof.client is not None and proof.former is None:
             parts.proofs.keep(parts.tokens, said, proof)
         return proof
 
@@ -195,7 +178,7 @@ def count(parts: Parts, scope: Scope, app: AppFacts, proof: Proof) -> None:
     """Raises DeviceLimitExceeded. Either way the answer says what is left."""
     address = address_of(scope)
     # A client id alone is anybody's word: calls that prove nothing use up nothing of the client that has it.
-    caller = proof.caller or f"?{address}|{proof.client_id}"
+    caller = proof.client.hex if proof.client is not None else f"?{address}|{proof.client_id}"
     try:
         fields = limits.take(parts.counter, parts.now_s(), app, caller, address)
     except DeviceLimitExceeded as error:

@@ -6,6 +6,8 @@ ends. Verifies nothing itself.
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import msgspec
 
 from api.emarsys.port import SigningKeySet
@@ -19,8 +21,10 @@ Said = tuple[str, bytes, bytes | None, bytes | None]
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """See api.emarsys.door.Visitor. held: the state under the newest key, for every answer, since native SDKs store it
-    from any. caller: the proven client, for counters; "" where nothing is proved.
+    """state: this app's and this client's, verified; state_text: as it came; held: under the newest key, for every
+    answer, since native SDKs store it from any. former: a state of another app.
+
+    contact: its contact token, verified and of this merchant, where the route looks at it.
     """
 
     client_id: str
@@ -31,12 +35,11 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     held: bytes = b""
 
     @property
-    def caller(self) -> str:
+    def client(self) -> UUID | None:
+        """The client that it has proved to be."""
         if self.state is not None:
-            return self.state.client.hex
-        if self.contact is not None and self.contact.client is not None:
-            return self.contact.client.hex
-        return ""
+            return self.state.client
+        return self.contact.client if self.contact is not None else None
 
 
 class Proofs:
