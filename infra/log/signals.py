@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import UUID
@@ -24,10 +24,8 @@ from domain.recorded import SIGNALS
 from domain.signal import INTERACTION_KIND, DeviceEvents, Interaction, Interactions, SignalKind
 from infra.eventstore.wire import Packed, pack_signal
 from infra.nats.appends import Appender, Entry
-from infra.nats.errors import ApiFailure, refusal
-from infra.nats.frames import publish_frame
 from infra.nats.guard import Guard
-from infra.nats.jetstream import JetStream, assert_served
+from infra.nats.jetstream import JetStream
 
 log = structlog.get_logger(__name__)
 
@@ -52,13 +50,6 @@ DRAIN_S_MAX = 2.0
 """How long the stop of a process waits for what is still in memory."""
 
 
-class _Ack(msgspec.Struct):
-    error: ApiFailure | None = None
-
-
-_ack = msgspec.json.Decoder(_Ack).decode
-
-
 class _Burst(msgspec.Struct):
     entries: list[Entry] = []
     calls: int = 0
@@ -69,7 +60,6 @@ class JetStreamSignals:
 
     def __init__(self, js: JetStream, guard: Guard, clock: Clock) -> None:
         self._clock = clock
-        self._js, self._guard = js, guard
         self._appender = Appender(js, guard, SIGNALS)
         self._waiting: dict[tuple[str, UUID], list[Interaction]] = {}
         self._apps: dict[tuple[str, UUID], str] = {}
@@ -143,33 +133,15 @@ class JetStreamSignals:
 
     async def _write(self, burst: _Burst) -> None:
         try:
-            await self._send(burst.entries)
+            # Hot path: each first call of a device is a message here (a seventh of a registration's processor time when
+            # each waited for its own acknowledgement; see bench/registrations.py).
+            await self._appender.burst(burst.entries, timeout_s=ACK_S_MAX)
         except (Unavailable, TooLarge):
             self.dropped += burst.calls
         else:
             self.written += burst.calls
         finally:
             self.waiting -= burst.calls
-
-    async def _send(self, entries: Sequence[Entry]) -> None:
-        """One write; the stream acknowledges the last message alone, having taken the others before it.
-
-        Nobody's answer depends on these, so none is looked for or sent again. Raises Unavailable or TooLarge.
-        """
-        # Hot path: each first call of a device is a message here (a seventh of a registration's processor time when
-        # each waited for its own acknowledgement; see bench/registrations.py).
-        self._appender.assert_fits(entries)
-        connection, last = self._js.connection, entries[-1]
-        if not connection.is_ready:
-            await connection.wait_ready()
-        await self._guard.assert_same(SIGNALS)
-        before = b"".join([publish_frame(each.subject, each.body, lines=each.lines) for each in entries[:-1]])
-        [frame] = await connection.begin(
-            last.subject, last.body, lines=last.lines, before=before, timeout_s=ACK_S_MAX
-        )
-        assert_served(frame)
-        if (failure := _ack(frame.data).error) is not None:
-            raise refusal(failure)
 
 
 class SignalFigures(Collector):

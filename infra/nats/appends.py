@@ -134,6 +134,22 @@ class Appender:
         guard.saw(self.stream, position, entries[-1].body)
         return position
 
+    async def burst(self, entries: Sequence[Entry], *, timeout_s: float) -> None:
+        """All of them in one write, not atomic; the log acknowledges the last alone, having taken the others before it.
+
+        For what nobody's answer depends on: none is looked for or sent again. Raises Unavailable or TooLarge.
+        """
+        self.assert_fits(entries)
+        connection, last = self._js.connection, entries[-1]
+        if not connection.is_ready:
+            await connection.wait_ready()
+        await self._guard.assert_same(self.stream)
+        before = b"".join([publish_frame(each.subject, each.body, lines=each.lines) for each in entries[:-1]])
+        [frame] = await connection.begin(
+            last.subject, last.body, lines=last.lines, before=before, timeout_s=timeout_s
+        )
+        _position_in(frame)
+
     def _may_send(self) -> bool:
         """Whether the log is there, and the one that it was."""
         return self._js.connection.is_ready and self._guard.is_checked(self.stream)

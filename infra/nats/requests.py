@@ -1,4 +1,4 @@
-"""Requests over core NATS, answered: a bounded number at a time. Implements processes.res.service.Bus.
+"""Requests over core NATS, answered: a bounded number at a time. Implements processes.res.port.Bus.
 
 Nothing here is stored; what is sent while the connection is lost is lost, and who sends hears of it.
 """
