@@ -38,7 +38,7 @@ from domain.shop import (
     topic_of,
 )
 from processes.models.watermark import Watermark
-from processes.port import Log, Poison
+from processes.port import Log
 from processes.res.port import Admit, Bus, Known, Lease, Publish, Reply, Unwatch
 from processes.res.rings import LAST, Item, Ring
 from processes.res.standby import EVERY, HOLDER, Standby
@@ -127,7 +127,6 @@ class ResService:
         self._ends_s: OrderedDict[str, float] = OrderedDict()
         self._reset = asyncio.Event()
         self._standby = Standby(bus, self.handle)
-        self.position = 0
         self.is_serving = False
 
     async def run(self) -> None:
@@ -155,7 +154,7 @@ class ResService:
         end = await self._log.end(SHOPS)
         self._rings.clear()
         self._ends_s.clear()
-        self.position, self.is_serving = end, True
+        self.is_serving = True
         forget = self._bus.on_reconnect(self._reset.set)
         unwatches: list[Unwatch] = []
         try:
@@ -167,7 +166,7 @@ class ResService:
             self._reset.set()
             async with asyncio.TaskGroup() as group:
                 beside = [group.create_task(self._send_resets()), group.create_task(self._end_tokens())]
-                following = group.create_task(self._follow())
+                following = group.create_task(self._follow(end))
                 keeping = group.create_task(self._lease.keep())
                 await asyncio.wait((following, keeping), return_when=asyncio.FIRST_COMPLETED)
                 is_drained = following.done()
@@ -179,11 +178,12 @@ class ResService:
                 await unwatch()
         return is_drained
 
-    async def _follow(self) -> None:
-        start = Checkpoint(SHOPS, self.position, await self._log.epoch(SHOPS))
+    async def _follow(self, position: int) -> None:
+        start = Checkpoint(SHOPS, position, await self._log.epoch(SHOPS))
         async for facts in self._log.follow(SHOPS, start):
             for fact in facts:
-                await self._take(fact)
+                if isinstance(fact, Recorded) and isinstance(fact.body, Update | Addressed):
+                    await self._show(fact, fact.body)
 
     async def _handle_as_holder(self, subject: str, payload: bytes, reply: Reply) -> None:
         async def reply_if_held(answer: bytes) -> None:
@@ -227,14 +227,14 @@ class ResService:
         if request.query:
             raise Refusal("system.invalidQuery", "Invalid query")
         if not self.is_serving:
-            passing = await self._loaded(shop, Ring(), await self._log.end(SHOPS))
+            passing = await self._loaded(shop, Ring())
             if not self.is_serving:  # still
                 await reply(passing.result())
                 return
         ring = await self._ring(shop)
         async with ring.lock:
             if not ring.is_loaded:
-                await self._loaded(shop, ring, self.position)
+                await self._loaded(shop, ring)
             if self._rings.get(shop) is not ring:
                 raise Unavailable("ask again")  # given up meanwhile: no event would follow this answer
             # Within the lock: an event must not overtake the answer that it builds on.
@@ -248,10 +248,11 @@ class ResService:
             await self._bus.send("system.reset", _encode({"resources": [_resource(given_up)]}))
         return ring
 
-    async def _loaded(self, shop: UUID, ring: Ring, position: int) -> Ring:
-        """With what there was at a position; what comes meanwhile is put into the ring by `_take`."""
+    async def _loaded(self, shop: UUID, ring: Ring) -> Ring:
+        """With all that is published by now; what comes meanwhile is put into the ring by `_show`."""
+        end = await self._log.end(SHOPS)
         try:
-            await self._watermark.passed((shops.NAME,), SHOPS, position, timeout_s=LOAD_S_MAX)
+            await self._watermark.passed((shops.NAME,), SHOPS, end, timeout_s=LOAD_S_MAX)
         except TimeoutError:
             raise Unavailable("the read models are behind") from None
         newest = shop_queries.Window(newest_first=True)
@@ -261,13 +262,8 @@ class ResService:
         ring.is_loaded = True
         return ring
 
-    async def _take(self, fact: Recorded | Poison) -> None:
-        """A new message: into its ring, and to the gateways that mirror it."""
-        if isinstance(fact, Recorded) and isinstance(fact.body, Update | Addressed):
-            await self._show(fact, fact.body)
-        self.position = fact.position
-
     async def _show(self, fact: Recorded, message: ShopMessage) -> None:
+        """A new message: into its ring, and to the gateways that mirror it."""
         ring = self._rings.get(message.shop_id)
         if ring is None or not fact.subject.endswith(str(message.shop_id)):
             return

@@ -4,17 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID
 
+import pytest
+
+from infra.log.log import JetStreamLog
 from infra.log.opened import open_log
 from infra.nats.frames import Frame, publish_frame
 from infra.nats.server import NatsServer
 from infra.nats.streams import LEASE_S
+from processes.res.service import ResService
 from tests.fixtures.nats import MASTER_KEY, log_config
-from tests.fixtures.proxy import proxy_to
-from tests.integration.ezout.market import market, merchant, some_shop
+from tests.fixtures.proxy import Proxy, proxy_to
+from tests.integration.ezout.market import Market, market, merchant, some_shop
 from tests.integration.ezout.res_sides import Gateway, gateway, serving
 from tests.memory.site import PATIENCE_S, eventually
+
+Held = tuple[Proxy, JetStreamLog, Market, Gateway, ResService]
+
+
+@asynccontextmanager
+async def held_behind_a_proxy(server: NatsServer) -> AsyncIterator[Held]:
+    """A holder of the lease whose link to the log, through the proxy, can be cut."""
+    async with (
+        proxy_to(int(server.url.rpartition(":")[2])) as proxy,
+        open_log(log_config(server), master_key=MASTER_KEY) as log,
+        open_log(log_config(server, url=proxy.url), master_key=MASTER_KEY) as behind,
+        market(log) as fair,
+        gateway(server) as heard,
+        serving(fair, behind) as first,
+    ):
+        assert (await heard.event())[0] == "system.reset"
+        yield proxy, behind, fair, heard, first
 
 
 async def _mirror(heard: Gateway, shop: UUID, mirror: list[int], *, until: list[int]) -> int:
@@ -40,16 +64,7 @@ async def test_of_many_processes_one_answers_and_a_lost_one_is_replaced_within_s
 
     What a gateway mirrors has no gap and no repeat; the one that was cut off stands by when it is back.
     """
-    config = log_config(own_server)
-    async with (
-        proxy_to(int(own_server.url.rpartition(":")[2])) as proxy,
-        open_log(config, master_key=MASTER_KEY) as log,
-        open_log(log_config(own_server, url=proxy.url), master_key=MASTER_KEY) as behind,
-        market(log) as fair,
-        gateway(own_server) as heard,
-        serving(fair, behind) as first,
-    ):
-        assert (await heard.event())[0] == "system.reset"
+    async with held_behind_a_proxy(own_server) as (proxy, behind, fair, heard, first):
         async with serving(fair) as second:
             shop, mirror = some_shop(), list[int]()
             await fair.sent(2, shop=shop)
@@ -84,61 +99,47 @@ async def test_a_standby_answers_at_once_while_nobody_holds_the_lease(own_server
     What it answers then is taken back as soon as there is a holder, and the mirror has no gap and no repeat.
     """
     async with (
-        proxy_to(int(own_server.url.rpartition(":")[2])) as proxy,
-        open_log(log_config(own_server), master_key=MASTER_KEY) as log,
-        open_log(log_config(own_server, url=proxy.url), master_key=MASTER_KEY) as behind,
-        market(log) as fair,
-        gateway(own_server) as heard,
-        serving(fair, behind) as first,
+        held_behind_a_proxy(own_server) as (proxy, _, fair, heard, first),
+        serving(fair) as second,
+        serving(fair) as third,
     ):
-        assert (await heard.event())[0] == "system.reset"
-        async with serving(fair) as second, serving(fair) as third:
-            shop = some_shop()
-            await fair.sent(2, shop=shop)
-            proxy.cut(refuse=True)
-            began_s = time.monotonic()
-            mirror = await heard.collection(shop)
-            allowed = await heard.ask(f"access.updates.store.{shop}", token={"jwt": merchant(shop)})
-            signed_in = await heard.ask("auth.updates.login", cid="c9", params={"token": merchant(shop)})
-            took_s = time.monotonic() - began_s
-            assert (mirror, allowed["result"]["get"], signed_in) == ([0, 1], True, {"result": None})
-            assert took_s < 1
-            assert (second.is_serving, third.is_serving) == (False, False)
-            assert await _answers(heard, f"get.updates.store.{shop}") == 1
-            await fair.sent(2, shop=shop, start=2)
-            assert await _mirror(heard, shop, mirror, until=[0, 1, 2, 3]) >= 1
-            assert second.is_serving != third.is_serving
-            assert not first.is_serving
+        shop = some_shop()
+        await fair.sent(2, shop=shop)
+        proxy.cut(refuse=True)
+        began_s = time.monotonic()
+        mirror = await heard.collection(shop)
+        allowed = await heard.ask(f"access.updates.store.{shop}", token={"jwt": merchant(shop)})
+        signed_in = await heard.ask("auth.updates.login", cid="c9", params={"token": merchant(shop)})
+        took_s = time.monotonic() - began_s
+        assert (mirror, allowed["result"]["get"], signed_in) == ([0, 1], True, {"result": None})
+        assert took_s < 1
+        assert (second.is_serving, third.is_serving) == (False, False)
+        assert await _answers(heard, f"get.updates.store.{shop}") == 1
+        await fair.sent(2, shop=shop, start=2)
+        assert await _mirror(heard, shop, mirror, until=[0, 1, 2, 3]) >= 1
+        assert second.is_serving != third.is_serving
+        assert not first.is_serving
 
 
 async def test_a_holder_that_hangs_for_a_moment_is_asked_again(own_server: NatsServer) -> None:
     """A standby speaks for it meanwhile; then gateways are told to ask the holder, whose events go on."""
-    async with (
-        proxy_to(int(own_server.url.rpartition(":")[2])) as proxy,
-        open_log(log_config(own_server), master_key=MASTER_KEY) as log,
-        open_log(log_config(own_server, url=proxy.url), master_key=MASTER_KEY) as behind,
-        market(log) as fair,
-        gateway(own_server) as heard,
-        serving(fair, behind) as first,
-    ):
-        assert (await heard.event())[0] == "system.reset"
-        async with serving(fair):
-            shop = some_shop()
-            await fair.sent(2, shop=shop)
-            proxy.hold_answers()
-            mirror = await heard.collection(shop)
-            proxy.release_answers()
-            assert mirror == [0, 1]
-            async with asyncio.timeout(PATIENCE_S):
-                while await heard.event() != (
-                    "system.reset",
-                    {"resources": [f"updates.store.{shop}"], "access": [f"updates.store.{shop}"]},
-                ):
-                    pass
-            assert first.is_serving
-            mirror = await heard.collection(shop)
-            await fair.sent(2, shop=shop, start=2)
-            assert await _mirror(heard, shop, mirror, until=[0, 1, 2, 3]) == 0
+    async with held_behind_a_proxy(own_server) as (proxy, _, fair, heard, first), serving(fair):
+        shop = some_shop()
+        await fair.sent(2, shop=shop)
+        proxy.hold_answers()
+        mirror = await heard.collection(shop)
+        proxy.release_answers()
+        assert mirror == [0, 1]
+        async with asyncio.timeout(PATIENCE_S):
+            while await heard.event() != (
+                "system.reset",
+                {"resources": [f"updates.store.{shop}"], "access": [f"updates.store.{shop}"]},
+            ):
+                pass
+        assert first.is_serving
+        mirror = await heard.collection(shop)
+        await fair.sent(2, shop=shop, start=2)
+        assert await _mirror(heard, shop, mirror, until=[0, 1, 2, 3]) == 0
 
 
 async def _answers(heard: Gateway, subject: str) -> int:
@@ -176,3 +177,27 @@ async def test_a_lost_connection_resets_what_gateways_hold(own_server: NatsServe
         assert await heard.collection(shop) == [0]
         await fair.sent(1, shop=shop, start=1)
         await _mirror(heard, shop, mirror, until=[0, 1])
+
+
+async def test_a_get_has_all_that_was_published_before_it(
+    own_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the holder and the read models are behind."""
+    go_on = asyncio.Event()
+    async with open_log(log_config(own_server), master_key=MASTER_KEY) as log:
+        follow = log.follow
+
+        async def follow_later(*given: Any, **named: Any) -> AsyncIterator[Any]:
+            await go_on.wait()
+            async for facts in follow(*given, **named):
+                yield facts
+
+        monkeypatch.setattr(log, "follow", follow_later)
+        async with market(log) as fair, gateway(own_server) as heard, serving(fair):
+            assert (await heard.event())[0] == "system.reset"
+            shop = some_shop()
+            await fair.sent(2, shop=shop)
+            asked = asyncio.create_task(heard.collection(shop))
+            await heard.ask(f"access.updates.store.{shop}")
+            go_on.set()
+            assert await asked == [0, 1]
