@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -26,6 +24,7 @@ import httpx
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.http_load import Report, load, post
+from bench.machine import machine
 from bench.publish import Round, running_nats
 from bench.serving import Running, api_alone, bare_route, free_port, token_for
 
@@ -50,9 +49,7 @@ async def main() -> None:
             bare_route(free_port()) as bare,
         ):
             heads = await registered(api, await token_for(folder, "bench", "admin"))
-            print(
-                f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-            )
+            print(f"machine: {machine()}")
             for size in (1, 10):
                 await measured(api, bare, [with_batch(head, size) for head in heads], size, count)
             await pressed(api, [with_batch(head, 1) for head in heads], count)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -28,6 +27,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.machine import machine
 from bench.push_transport import Peer, fakes, sandbox
 from bench.serving import ROOT, Running, environment
 from cli.bootstrap import Exchange, open_exchange
@@ -228,8 +228,8 @@ async def outcomes_of(exchange: Exchange, channel: str, accepted: Accepted) -> S
 def report(
     sent: list[Sent], sampled: Sampled, accepted_at: datetime, settled_at: datetime, count: int
 ) -> None:
-    python, cores = platform.python_version(), os.cpu_count() or 1
-    print(f"machine: {platform.machine()}, {cores} cores, Python {python}; {count:,} addresses a channel")
+    cores = os.cpu_count() or 1
+    print(f"machine: {machine()}; {count:,} addresses a channel")
     for each in sent:
         print(f"{each.channel}: {count / each.seconds:,.0f}/s, {dict(each.outcomes)}")
     last = max(each.last for each in sent)

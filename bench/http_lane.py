@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import platform
 import sys
 import time
 from pathlib import Path
@@ -37,6 +36,7 @@ from api.parts import Parts, Settings
 from api.route import Answer, Call, Route, Who
 from api.sockets.protocol import OPTIONS
 from bench.http_load import load, post
+from bench.machine import machine
 from bench.publish import BODY
 from bench.serving import Running, bare_route, child, free_port
 
@@ -122,7 +122,7 @@ async def cpu_us(server: Running, request: bytes, count: int) -> float:
 
 
 def report(best: dict[str, float]) -> None:
-    print(f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(f"machine: {machine()}")
     words = {
         "lane": "answered, as the exchange is served",
         "plain": "answered, under uvicorn's own protocol",

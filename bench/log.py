@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -27,6 +25,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.machine import machine
 from domain.context import Context
 from domain.delivery import Attempt
 from domain.recorded import DELIVERY, EVENTS
@@ -154,9 +153,7 @@ async def work(log: JetStreamLog, client: Client) -> None:
 
 
 async def main(sync: str, times: int) -> None:
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; sync {sync}, {times} events"
-    )
+    print(f"machine: {machine()}; sync {sync}, {times} events")
     with tempfile.TemporaryDirectory() as folder:
         async with running_server(ServerConfig(folder=Path(folder) / "nats", sync=sync)) as server:
             endpoint = Endpoint(urls=server.url, token=server.token, name="bench")

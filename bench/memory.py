@@ -6,8 +6,6 @@ make bench-memory         or: .venv/bin/python bench/memory.py
 from __future__ import annotations
 
 import asyncio
-import os
-import platform
 import sys
 import tempfile
 import urllib.request
@@ -15,6 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.machine import machine
 from bench.serving import bare_route, child, environment, free_port
 
 IDLE_S = 5.0
@@ -46,7 +45,7 @@ async def main() -> None:
                     await asyncio.sleep(0.1)
             await asyncio.sleep(IDLE_S)
             ours, reference = resident_mib(pid), resident_mib(bare.pid)
-    print(f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(f"machine: {machine()}")
     print(f"msgxc serve, idle: {ours:.0f} MiB; a bare Starlette process: {reference:.0f} MiB")
     print(f"ratio: {ours / reference:.1f}")
 

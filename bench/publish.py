@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -26,6 +24,7 @@ import nats
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.http_load import load, post
+from bench.machine import machine
 from bench.serving import Running, api_alone, bare_route, free_port, token_for
 from infra.nats.server import NatsServer, ServerConfig
 
@@ -78,8 +77,7 @@ async def one_round(server: Running, request: Callable[[int], bytes], count: int
 
 def report(sync: str, ours: list[Round], reference: list[Round]) -> None:
     what = "bare JetStream publish" if sync == "always" else "bare Starlette route"
-    python = platform.python_version()
-    print(f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {python}; sync {sync}")
+    print(f"machine: {machine()}; sync {sync}")
     for name, rounds in (("publishes accepted", ours), (what, reference)):
         rate = statistics.median(each.per_second for each in rounds)
         cpu_us = statistics.median(each.cpu_us for each in rounds)

@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import socket
 import ssl
 import subprocess
@@ -39,7 +37,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from domain.message import Content  # noqa: E402  after the path is set
+from bench.machine import machine  # noqa: E402  after the path is set
+from domain.message import Content  # noqa: E402
 from domain.outcome import Accepted  # noqa: E402
 from gateways.port import Gateway, Notice, Target  # noqa: E402
 from gateways.registry import build  # noqa: E402
@@ -297,9 +296,7 @@ async def main(options: argparse.Namespace) -> None:
         async with chosen(options, Path(folder)) as peer:
             found = await measure(peer, min(options.count, SENDS_MAX), options.rounds)
     reference = found[-1]
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {options.count} each"
-    )
+    print(f"machine: {machine()}; {options.count} each")
     for figures in found:
         ratio = reference.cpu_us / figures.cpu_us
         print(

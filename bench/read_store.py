@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import platform
 import random
 import sqlite3
 import sys
@@ -27,6 +26,7 @@ from uuid import UUID, uuid4
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.machine import machine
 from domain.recorded import EVENTS, Checkpoint
 from infra.cassandra_node.node import CassandraNode
 from infra.readstore import sqlite_reader
@@ -247,7 +247,7 @@ async def main() -> None:
     parser.add_argument("--rows", type=int, default=120_000)
     parser.add_argument("--store", choices=["sqlite", "cassandra"])
     given = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {given.rows:,} rows")
+    print(f"machine: {machine()}; {given.rows:,} rows")
     for name, bench in (("sqlite", sqlite), ("cassandra", cassandra)):
         if given.store in (None, name):
             print(name)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import platform
 import resource
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.machine import machine
 from cli.serve.lifetime import settle_memory
 from domain.aggregate import Aggregate
 from domain.contact import Contact
@@ -161,9 +161,7 @@ async def main() -> None:
 
 
 async def measure(log: JetStreamLog, store: ReadStore, arguments: argparse.Namespace, count: int) -> None:
-    print(
-        f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; {count:,} events"
-    )
+    print(f"machine: {machine()}; {count:,} events")
     for name in arguments.projections:
         reference = await bare(log, count)
         rate = await rebuild(log, store, name, count)

@@ -10,8 +10,6 @@ reference answers the same body without doing anything, under the same uvicorn s
 from __future__ import annotations
 
 import asyncio
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -25,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.device_events import APP, COUNT_MAX, WITHOUT_LIMITS, parser_of
 from bench.http_load import load, post
+from bench.machine import machine
 from bench.publish import Round, running_nats
 from bench.serving import Running, api_alone, bare_route, free_port, token_for
 
@@ -57,9 +56,7 @@ async def main() -> None:
             bare_route(free_port()) as bare,
         ):
             await open_app(api, await token_for(folder, "bench", "admin"))
-            print(
-                f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-            )
+            print(f"machine: {machine()}")
             for kind in arguments.kinds:
                 await measured(kind, api, bare, count)
 

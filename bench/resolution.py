@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import platform
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -23,6 +21,7 @@ import nats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.machine import machine
 from cli.bootstrap import Exchange, open_exchange
 from cli.serve.projecting import projecting
 from cli.serve.resolving import following_resolutions, resolving
@@ -133,9 +132,7 @@ async def timed(
 def report(
     arguments: argparse.Namespace, ours: list[float], writing: list[float], reference: list[float]
 ) -> None:
-    python = platform.python_version()
-    load_1 = os.getloadavg()[0]
-    print(f"machine: {platform.machine()}, {os.cpu_count()} cores, load {load_1:.1f}, Python {python}")
+    print(f"machine: {machine()}")
     print(f"{len(ours):,} contacts, {arguments.callers} callers, sync {arguments.sync}")
     for name, took in (
         ("set contact to number there", ours),

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import platform
 import re
 import statistics
 import sys
@@ -24,6 +22,7 @@ from uuid import UUID, uuid4
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.http_load import load, post
+from bench.machine import machine
 from bench.publish import Round, one_round, running_nats
 from bench.serving import Running, api_alone, bare_route, free_port, token_for
 
@@ -113,9 +112,7 @@ async def publish(api: Running, shop: UUID, token: str) -> None:
 
 async def main() -> None:
     asked = parse()
-    print(
-        f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; sync 2m"
-    )
+    print(f"machine: {machine()}; sync 2m")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with (

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.http_load import load, post
+from bench.machine import machine
 from bench.serving import ROOT, Running, child, environment, free_port, token_for
 from bench.socket_load import Listener, Seen, listeners, mark, tally
 
@@ -50,8 +50,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ours = await of_ours(Path(folder), arguments)
     naive = await of_naive(arguments)
-    python = platform.python_version()
-    print(f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {python}")
+    print(f"machine: {machine()}")
     print(f"{arguments.sockets:,} sockets on one thread, {arguments.rate} messages a second")
     for name, run in (("msgxc serve, from publish to frame", ours), ("naive server", naive)):
         seen = run.seen
