@@ -53,7 +53,8 @@ class Raw:
 class Call[Body, Query](msgspec.Struct):
     """One verified, decoded request. caller is nobody ("") for ANYONE. visitor: what `admit` learnt beside.
 
-    route: its method and path, as declared. client: whom it turned out to be about, if the handler says so.
+    route: its method and path, as declared. client: whom it turned out to be about, if the handler says so. remark:
+    what else the handler has to say to whoever is told of the call (`Route.noted`).
     """
 
     parts: Parts
@@ -67,6 +68,7 @@ class Call[Body, Query](msgspec.Struct):
     visitor: Any = None
     route: str = ""
     client: UUID | None = None
+    remark: Any = None
 
 
 class Answer(msgspec.Struct):

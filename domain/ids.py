@@ -67,6 +67,10 @@ class Ids:
         """The same in all realms, since a path names the code alone; letters' case is nothing."""
         return self._known("", "app", code.casefold())
 
+    def merchant(self, realm: str) -> UUID:
+        """What signals are about where there is no app."""
+        return self._known("", "merchant", realm)
+
     def client(self, realm: str, app: str, client_id: str) -> UUID:
         return self.derive(realm, "client", f"{app}|{client_id}")
 

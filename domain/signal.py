@@ -2,7 +2,8 @@
 
     signal.events.<partition>.<client>        a batch of device events, kept
     signal.effects.<partition>.<client>       the same, with something in it that a process acts upon
-    signal.interaction.<partition>.<client>   the calls that a client has made of late
+    signal.interaction.<partition>.<client>   the calls that a client has made of late; where there is no app, the
+                                              calls of a merchant's pages, under the merchant's id
 
 Owns their form on the log. Ids on subjects are 32 hex digits. Signals are kept for a time, and what is read from
 them ends with it.
@@ -83,17 +84,24 @@ class DeviceEvents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class Interaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One call and how it ended. call: method and route, never the path as it came. took_ms: until the answer."""
+    """One call and how it ended. call: method and route, never the path as it came. took_ms: until the answer.
+
+    dropped: why nothing of what it told was kept, though the answer is a success; "" for all other calls. items: how
+    many device events and the like that were. contact: whose call it was, where there is no app.
+    """
 
     at: datetime
     call: str
     status: int
     took_ms: int = 0
     correlation: str = ""
+    dropped: str = ""
+    items: int = 0
+    contact: UUID | None = None
 
 
 class Interactions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Calls of one client, in the order they ended."""
+    """Calls of one client, or of a merchant's where there is no app (app ""), in the order they ended."""
 
     client: UUID
     app: str = ""

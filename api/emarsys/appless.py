@@ -12,7 +12,7 @@ import msgspec
 from starlette.types import Scope
 
 from api.auth import REALM, Identity
-from api.emarsys import limits
+from api.emarsys import interactions, limits
 from api.emarsys.answers import merchant_of, resolved
 from api.emarsys.bodies import ContactBody, ContactTokenAnswer, Tokens, identity_of
 from api.emarsys.contacts import patiently
@@ -83,6 +83,7 @@ async def sign_out(call: Call[None, None]) -> Answer:
     except Unauthenticated:
         return Answer(b"", 204)
     if token.family is not None and token.realm == visitor.realm:
+        interactions.own(call, token.contact)
         await call.parts.bus.execute(EndFamily(family=token.family, reason=SIGNED_OUT), call.context)
     return Answer(b"", 204)
 
@@ -90,6 +91,7 @@ async def sign_out(call: Call[None, None]) -> Answer:
 async def _answer(call: Call[ApplessBody, None], command: IdentifyAppless | RefreshAppless) -> Answer:
     visitor: ApplessVisitor = call.visitor
     standing: Appless = await call.parts.bus.execute(command, call.context, caller=call.caller)
+    interactions.own(call, standing.contact)
     number, applied = standing.contact_id, tuple[Header, ...]()
     if number is None:
         number, applied = await resolved(call, visitor.realm, standing.contact, visitor.headers)

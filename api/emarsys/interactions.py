@@ -1,8 +1,15 @@
-"""The log of interactions: which calls a client has made, and how each ended. Never slows a call down."""
+"""The log of interactions: which calls a client has made, and how each ended. Never slows a call down.
+
+Whoever is refused before they have proved anything is in the metrics alone: such calls are anybody's noise, and under
+a client that somebody else only named they would tell lies.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
 
 from api.route import Call
 from domain.signal import Interaction
@@ -10,10 +17,36 @@ from domain.signal import Interaction
 FAILURE = 400
 """The first status that is one."""
 
+Reason = Literal["contact-erased", "contact-disabled", "anonymous-unwanted"]
+"""Why nobody wants what a device tells."""
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """A call that was answered as a success, though nothing that it told was kept."""
+
+    reason: Reason
+    items: int
+
+
+class OfContact(msgspec.Struct, frozen=True):
+    """Whose call it was, where there is no app and no client."""
+
+    contact: UUID
+
+
+def drop(call: Call[Any, Any], reason: Reason, *, items: int) -> None:
+    """Say that `items` of the call are not kept, so that somebody can tell where they went."""
+    call.remark = Dropped(reason, items)
+
+
+def own(call: Call[Any, Any], contact: UUID) -> None:
+    """Say whose call it is, where there is no app."""
+    call.remark = OfContact(contact)
+
 
 def note_failure(call: Call[Any, Any], status: int, took_s: float) -> None:
-    """api.route.Noted, for calls that are a signal themselves when they succeed."""
-    if status >= FAILURE:
+    """api.route.Noted, for calls that are a signal themselves when they succeed, unless that was dropped."""
+    if status >= FAILURE or isinstance(call.remark, Dropped):
         note(call, status, took_s)
 
 
@@ -24,14 +57,30 @@ def note(call: Call[Any, Any], status: int, took_s: float) -> None:
     if client is None:
         return
     call.parts.signals.note(
-        visitor.app.realm,
-        client,
-        visitor.app.code,
-        Interaction(
-            at=call.parts.clock(),
-            call=call.route,
-            status=status,
-            took_ms=round(took_s * 1000),
-            correlation=call.context.correlation,
-        ),
+        visitor.app.realm, client, visitor.app.code, _interaction(call, status, took_s, call.remark)
+    )
+
+
+def note_appless(call: Call[Any, Any], status: int, took_s: float) -> None:
+    """api.route.Noted, where there is no app: under the merchant's id, once it is known whose call it is."""
+    if not isinstance(call.remark, OfContact):
+        return
+    realm: str = call.visitor.realm
+    call.parts.signals.note(
+        realm, call.parts.ids.merchant(realm), "", _interaction(call, status, took_s, call.remark)
+    )
+
+
+def _interaction(
+    call: Call[Any, Any], status: int, took_s: float, remark: Dropped | OfContact | None
+) -> Interaction:
+    return Interaction(
+        at=call.parts.clock(),
+        call=call.route,
+        status=status,
+        took_ms=round(took_s * 1000),
+        correlation=call.context.correlation,
+        dropped=remark.reason if isinstance(remark, Dropped) else "",
+        items=remark.items if isinstance(remark, Dropped) else 0,
+        contact=remark.contact if isinstance(remark, OfContact) else None,
     )

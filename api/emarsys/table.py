@@ -17,7 +17,7 @@ from api.emarsys.bodies import (
 )
 from api.emarsys.dialect import V3, V4, BadClientId, BadMerchant, UnknownApp
 from api.emarsys.door import Checks, Contract, Door
-from api.emarsys.interactions import note
+from api.emarsys.interactions import note, note_appless
 from api.route import Dialect, Handler, Route, Who
 from domain.errors import Conflict, MsgxcError, NotFound, TooMany, Unauthenticated
 from domain.geofence import Geofences
@@ -150,6 +150,7 @@ _APPLESS: dict[str, Any] = {
     "group": GROUP,
     "admit": appless.admit,
     "dialect": V3(),
+    "noted": note_appless,
 }
 APPLESS_ROUTES = (
     Route(

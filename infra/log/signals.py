@@ -30,9 +30,14 @@ from infra.nats.jetstream import JetStream
 log = structlog.get_logger(__name__)
 
 Clock = Callable[[], datetime]
+Whose = tuple[str, UUID]
+"""The realm, and the client or the merchant."""
 
 WAITING_MAX = 20_000
 """Calls in memory: some seconds of a busy process, about 10 MB."""
+
+CALLS_MAX = 500
+"""Of one message, about 100 kB. No device makes so many in a quarter of a second; a merchant's pages together may."""
 
 GATHER_S = 0.25
 """A device that starts makes its calls in a row; they go out as one message."""
@@ -61,8 +66,8 @@ class JetStreamSignals:
     def __init__(self, js: JetStream, guard: Guard, clock: Clock) -> None:
         self._clock = clock
         self._appender = Appender(js, guard, SIGNALS)
-        self._waiting: dict[tuple[str, UUID], list[Interaction]] = {}
-        self._apps: dict[tuple[str, UUID], str] = {}
+        self._waiting: dict[Whose, list[Interaction]] = {}
+        self._apps: dict[Whose, str] = {}
         self._some = asyncio.Event()
         self.waiting = self.written = self.dropped = self.in_flight = 0
 
@@ -118,8 +123,8 @@ class JetStreamSignals:
         self._waiting, self._apps = {}, {}
         self._some.clear()
         burst, at, size = _Burst(), self._clock(), 0
-        for (realm, client), calls in taken.items():
-            signal = Interactions(client=client, app=apps[realm, client], calls=tuple(calls))
+        for (realm, client), calls in _messages(taken):
+            signal = Interactions(client=client, app=apps[realm, client], calls=calls)
             burst.entries.append(
                 _entry(pack_signal(signal, INTERACTION_KIND, realm=realm, at=at, correlation=""))
             )
@@ -161,6 +166,13 @@ class SignalFigures(Collector):
         waiting = GaugeMetricFamily("msgxc_interactions_waiting", "Calls that are not on the stream yet.")
         waiting.add_metric((), signals.waiting)
         yield waiting
+
+
+def _messages(waiting: dict[Whose, list[Interaction]]) -> Iterator[tuple[Whose, tuple[Interaction, ...]]]:
+    """Each one's calls, in order, as many as a message takes."""
+    for whose, calls in waiting.items():
+        for first in range(0, len(calls), CALLS_MAX):
+            yield whose, tuple(calls[first : first + CALLS_MAX])
 
 
 def _entry(packed: Packed) -> Entry:

@@ -9,7 +9,7 @@ from domain.ids import partition
 from domain.recorded import SIGNALS, Recorded
 from domain.signal import DeviceEvent, DeviceEvents, Interaction, Interactions, Refused
 from infra.log.log import JetStreamLog
-from infra.log.signals import WAITING_MAX, JetStreamSignals, SignalFigures, open_signals
+from infra.log.signals import CALLS_MAX, WAITING_MAX, JetStreamSignals, SignalFigures, open_signals
 from tests.integration.log.scenes import AT, until
 
 
@@ -80,6 +80,18 @@ async def test_a_clients_calls_go_out_together(log: JetStreamLog) -> None:
     )
     assert len(await stored(log, "interaction", second)) == 1
     assert figures(signals) == {"written": 4, "dropped": 0, "waiting": 0}
+
+
+async def test_many_calls_of_one_are_several_messages(log: JetStreamLog) -> None:
+    """A merchant's pages make more than a message holds; none is lost, and their order stays."""
+    signals, merchant = await open_signals(log.js, lambda: AT), uuid4()
+    async with signals.writing():
+        for number in range(CALLS_MAX + 1):
+            signals.note("main", merchant, "", a_call(number))
+    first, second = [fact.body for fact in await stored(log, "interaction", merchant)]
+    assert isinstance(first, Interactions)
+    assert isinstance(second, Interactions)
+    assert (len(first.calls), second.calls) == (CALLS_MAX, (a_call(CALLS_MAX),))
 
 
 async def test_what_there_is_no_room_for_is_dropped_and_counted(log: JetStreamLog) -> None:

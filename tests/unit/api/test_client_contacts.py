@@ -21,7 +21,7 @@ from domain.recorded import EVENTS
 from processes.directories import MerchantSettings
 from tests.memory.phone import ANN, OTHER, Phone, phones, started
 from tests.memory.site import Site
-from tests.memory.world import REALM
+from tests.memory.world import IDS, REALM
 
 
 @pytest.fixture
@@ -60,6 +60,33 @@ async def test_a_contact_without_an_app(it: Site) -> None:
     assert (await it.call("POST", path, refresh, by=None, headers=merchant)).status_code == 400
     assert (await it.call("DELETE", path, by=None, headers=merchant)).status_code == 204
     assert (await it.call("POST", path, ANN, by=None)).status_code == 400
+
+
+async def test_calls_without_an_app_are_noted_by_merchant(it: Site) -> None:
+    """Each says whose it was. Refusals, and sign-outs of nobody, are in the metrics alone: they prove nothing."""
+    merchant, path = {"x-merchant-id": REALM}, "/v3/contact-token"
+    got = await it.call("POST", path, ANN, by=None, headers=merchant)
+    refresh = {"refreshToken": got.json()["refreshToken"]}
+    await it.call("POST", path, refresh, by=None, headers=merchant)
+    held = merchant | {"x-contact-token": got.json()["contactToken"]}
+    await it.call("DELETE", path, by=None, headers=held)
+    await it.call("POST", path, refresh, by=None, headers=merchant)
+    await it.call("DELETE", path, by=None, headers=merchant | {"x-contact-token": "forged"})
+    await it.call("POST", path, ANN, by=None, headers={"x-merchant-id": "invented"})
+    noted = it.signals.noted
+    assert [(each.call.call, each.call.status) for each in noted] == [
+        (f"POST {path}", 200),
+        (f"POST {path}", 200),
+        (f"DELETE {path}", 204),
+    ]
+    [contact] = [
+        fact.body.originator_id
+        for fact in it.world.facts(EVENTS, "evt.contact.>")
+        if isinstance(fact.body, Contact.Created)
+    ]
+    assert {(each.realm, each.client, each.app, each.call.contact) for each in noted} == {
+        (REALM, IDS.merchant(REALM), "", contact)
+    }
 
 
 async def test_v4_names_contacts_by_the_usual_field_and_signs_out_by_delete(it: Site) -> None:

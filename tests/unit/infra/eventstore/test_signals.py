@@ -58,11 +58,16 @@ EVENTS_BODY = (
 CALLS = Interactions(
     client=CLIENT,
     app="EMS1",
-    calls=(Interaction(at=AT, call="GET /x", status=200, took_ms=3, correlation="r"),),
+    calls=(
+        Interaction(at=AT, call="GET /x", status=200, took_ms=3, correlation="r"),
+        Interaction(at=AT, call="POST /y", status=204, dropped="contact-disabled", items=2, contact=CONTACT),
+    ),
 )
 CALLS_BODY = (
     '{"client":"481efe13-f2ad-8120-971a-9444be3dd9ef","app":"EMS1","calls":[{"at":"2026-01-02T03:04:05.678000Z",'
-    '"call":"GET /x","status":200,"took_ms":3,"correlation":"r"}]}'
+    '"call":"GET /x","status":200,"took_ms":3,"correlation":"r"},{"at":"2026-01-02T03:04:05.678000Z",'
+    '"call":"POST /y","status":204,"dropped":"contact-disabled","items":2,'
+    '"contact":"2795157f-e25d-8ab1-8f89-c2dccf551082"}]}'
 )
 
 
