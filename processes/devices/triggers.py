@@ -2,13 +2,15 @@
 
 Geofences come this way too: a fence's trigger has an action of type MECustomEvent, which makes the device report an
 event of that name, and the app's `event_actions` say which message follows. Follows the signals that have an effect; a
-message is made once for each place in the log, however often the signal is dealt with.
+message is made once for an event of a device, however often its signal is dealt with, and however often the device
+tells it: one whose answer was lost sends the whole request again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -18,13 +20,13 @@ from commands.bus import Bus
 from commands.messaging import Draft, SendToApp
 from commands.port import EventStore
 from commands.scope import Claim
-from domain.app_settings import EventAction
+from domain.app_settings import AppSettings, EventAction
 from domain.client import Client
 from domain.context import Context
 from domain.device_actions import actions_for
 from domain.errors import Invalid
-from domain.recorded import SIGNALS, Recorded
-from domain.signal import DeviceEvents
+from domain.recorded import SIGNALS
+from domain.signal import DeviceEvent, DeviceEvents
 from processes.directories import AppDirectory
 from processes.port import Log, Task
 from processes.worker import Post, work
@@ -68,10 +70,10 @@ class Triggers:
         app = await self._apps.app(signal.app)
         if app is None or app.realm != fact.realm:
             return  # retired since
-        matching = [action for _, action in actions_for(app.settings, signal.events) if action.message]
-        if matching and not await self._is_theirs(signal.client, signal.contact):
+        occasions = _occasions(app.settings, signal.events)
+        if occasions and not await self._is_theirs(signal.client, signal.contact):
             return
-        for number, action in enumerate(_once(matching)[:MESSAGES_MAX]):
+        for action, occasion in occasions[:MESSAGES_MAX]:
             command = SendToApp(
                 app=app.code,
                 draft=_content(action).draft(),
@@ -79,7 +81,7 @@ class Triggers:
                 style=app.settings.push_style,
             )
             context = Context(fact.realm, TRIGGERED.durable, f"{SIGNALS}:{fact.position}", fact.correlation)
-            await self._bus.execute(command, context, claim=_claim(fact, number))
+            await self._bus.execute(command, context, claim=_claim(fact.realm, signal.client, occasion))
 
     async def _is_theirs(self, client: UUID, contact: UUID) -> bool:
         """Whether the client is still the contact's: what a device held before somebody signed out is good for ever,
@@ -89,9 +91,31 @@ class Triggers:
         return found is not None and found.contact == contact
 
 
-def _once(matching: Iterable[EventAction]) -> list[EventAction]:
-    """Each action once for a signal, in the order they first came up: joined repeats of an event are one occasion."""
-    return list({id(action): action for action in matching}.values())
+class Occasion(msgspec.Struct, frozen=True):
+    """What a message is for. number: of the settings that name the same campaign for the event."""
+
+    campaign: str
+    number: int
+    event: DeviceEvent
+
+
+def _occasions(settings: AppSettings, events: Sequence[DeviceEvent]) -> list[tuple[EventAction, Occasion]]:
+    """Each action once for a signal, in the order they first came up: joined repeats of an event are one occasion, the
+    last of them.
+
+    A request that is sent again has the same events, and then perhaps newer ones: its last is another only if there was
+    another one since.
+    """
+    found: dict[int, tuple[EventAction, DeviceEvent]] = {}
+    for index, action in actions_for(settings, events):
+        if action.message:
+            found[id(action)] = action, events[index]
+    numbers: Counter[str] = Counter()
+    made = []
+    for action, event in found.values():
+        made.append((action, Occasion(action.campaign_id, numbers[action.campaign_id], event)))
+        numbers[action.campaign_id] += 1
+    return made
 
 
 def _content(action: EventAction) -> TriggeredContent:
@@ -101,11 +125,11 @@ def _content(action: EventAction) -> TriggeredContent:
         raise Invalid(f"event_actions {action.campaign_id}: {error}", field="event_actions") from None
 
 
-def _claim(fact: Recorded, number: int) -> Claim:
-    """Of this place in this log: what the settings say by the time of a repeat changes nothing any more."""
-    place = f"{SIGNALS}:{fact.position}:{fact.digest}:{number}"
-    return Claim(
-        f"{fact.realm}|{TRIGGERED.durable}|event||{place}",
-        hashlib.sha256(place.encode()).hexdigest(),
-        route="event",
-    )
+def _claim(realm: str, client: UUID, occasion: Occasion) -> Claim:
+    """Of the client's own event: what the settings say by the time of a repeat changes nothing any more.
+
+    Two events of one device differ in their times, sessions or attributes; the same one again differs in nothing.
+    """
+    told = msgspec.json.encode((client, occasion), order="sorted")
+    digest = hashlib.sha256(told).hexdigest()
+    return Claim(f"{realm}|{TRIGGERED.durable}|event||{digest}", digest, route="event")

@@ -242,7 +242,7 @@ async def test_who_had_the_device_before_is_not_written_to(it: Site) -> None:
 
 
 async def test_a_signal_that_is_dealt_with_again_sends_nothing_again(it: Site) -> None:
-    """Its place in the log is the claim."""
+    """The device's own event is the claim."""
     await lead_to(it, EventAction(event="near shop", campaign_id="c1", message={"msg": "Come in!"}))
     phone = await started(it)
     await tell(phone, event("near shop"))
@@ -253,6 +253,39 @@ async def test_a_signal_that_is_dealt_with_again_sends_nothing_again(it: Site) -
     it.world.start("triggers")
     await it.world.quiet()
     assert len([fact for fact in it.world.facts(EVENTS) if fact.topic.startswith("message.accepted")]) == 1
+
+
+async def test_a_request_that_is_sent_again_sends_no_message_again(it: Site) -> None:
+    """Its answer was lost, so the SDK sends it unchanged, or joined with what happened since: a new event is one,
+    though, and so is the same at another time, in another session, or with other attributes.
+    """
+    await lead_to(
+        it,
+        EventAction(event="near shop", campaign_id="c1", message={"msg": "Come in!"}),
+        EventAction(event="near shop", campaign_id="c1", message={"msg": "Bring a friend!"}),
+    )
+    phone = await started(it)
+    first = {**event("near shop", shop="1"), "sessionId": "s1"}
+
+    async def messages_after(*events: dict[str, Any]) -> int:
+        assert (await tell(phone, *events)).status_code == 204
+        await it.world.quiet()
+        accepted = [fact for fact in it.world.facts(EVENTS) if fact.topic.startswith("message.accepted")]
+        assert len({fact.body.content.text for fact in accepted}) == 2  # type: ignore[union-attr]
+        return len(accepted)
+
+    assert await messages_after(first) == 2
+    assert await messages_after(first) == 2
+    assert await messages_after(first, event("elsewhere")) == 2
+    later = {**first, "timestamp": "2026-01-02T03:04:05.679Z"}
+    assert await messages_after(first, later) == 4
+    assert await messages_after(first, later) == 4
+    assert await messages_after({**first, "sessionId": "s2"}) == 6
+    assert await messages_after({**first, "attributes": {"shop": "2"}}) == 8
+    other = await started(it, client_id="device-2")
+    assert (await tell(other, first)).status_code == 204
+    await it.world.quiet()
+    assert len({fact.subject for fact in it.world.facts(EVENTS, "evt.message.>")}) == 10
 
 
 async def test_calls_are_noted_with_their_client(it: Site) -> None:
