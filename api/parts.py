@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from api.auth import Verifier
 from api.emarsys.id_tokens import IdTokens
-from api.emarsys.port import Resolutions, SignalSink
+from api.emarsys.port import Removals, Resolutions, SignalSink
 from api.emarsys.proofs import Proofs
 from api.emarsys.tokens import Tokens
 from api.ezout.parts import Shops
@@ -70,6 +70,7 @@ class Parts:
     vapid: VapidKeys
     merchants: Merchants
     resolutions: Resolutions
+    removals: Removals
     id_tokens: IdTokens
     signals: SignalSink
     clock: Callable[[], datetime]

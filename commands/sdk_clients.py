@@ -173,19 +173,24 @@ async def signed_in(
 ) -> Standing:
     """Link the client with `contact` (None: the one it has, else an anonymous one), and issue its next token.
 
-    An erased contact is never linked again; where that is the anonymous one, the client is nobody's.
+    Where that is the anonymous one and erased, the client is nobody's.
     """
     if contact is None:
         contact = await _own_contact(client, scope)
-    gone = contact.erased
-    client.link(at=scope.now, contact=None if gone else contact.id, uid=None if gone else contact.uid)
-    if contact.contact_id is not None and not gone:
+    link(client, contact, scope)
+    if contact.contact_id is not None and not contact.erased:
         client.note_contact_id(
             at=scope.now, contact=contact.id, contact_id=contact.contact_id, of=contact.resolved_of
         )
     issued = await next_token(scope, client=client, contact=contact.id)
     await scope.save(client, contact, *issued.changed, *changed)
     return standing_of(client, contact, refresh_token=issued.token.text)
+
+
+def link(client: Client, contact: Contact, scope: Scope) -> None:
+    """The client is the contact's from now on; nobody's, if that one was erased: it is never linked again."""
+    gone = contact.erased
+    client.link(at=scope.now, contact=None if gone else contact.id, uid=None if gone else contact.uid)
 
 
 async def standing(device: Device, client: Client, scope: Scope) -> Standing:

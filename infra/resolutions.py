@@ -1,7 +1,8 @@
 """Who waits for a contact's number is woken by the event that brings it. Implements api.emarsys.port.Resolutions.
 
-Owns the waiters. Never decides anything, keeps no copy of a contact, and asks the log once before a wait, and once
-after one that nobody ended.
+Owns the waiters, and the one reading of the contacts' events that a process of the API has for itself: what it says of
+erasures goes to `removals`. Never decides anything, keeps no copy of a contact, and asks the log once before a wait,
+and once after one that nobody ended.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from uuid import UUID
 from commands.port import EventStore
 from domain.contact import Contact
 from domain.recorded import EVENTS, Checkpoint, Recorded
+from infra.removals import RememberedRemovals
 from processes.port import Log
 
 WAITERS_MAX: Final = 10_000
@@ -26,6 +28,7 @@ class FollowedResolutions:
 
     def __init__(self, events: Log, store: EventStore) -> None:
         self._log, self._store = events, store
+        self.removals = RememberedRemovals(store)
         self._waiters: dict[UUID, set[Waiter]] = {}
         self._waiting = 0
 
@@ -49,10 +52,23 @@ class FollowedResolutions:
     async def run(self) -> None:
         """Follow the contacts' events, for ever."""
         start = Checkpoint(EVENTS, await self._log.end(EVENTS), await self._log.epoch(EVENTS))
-        async for facts in self._log.follow(EVENTS, start, subjects=("evt.contact.>",)):
-            for fact in facts:
-                if isinstance(fact, Recorded) and isinstance(fact.body, Contact.Resolved):
-                    self._wake(fact.body)
+        self.removals.begin()
+        try:
+            async for facts in self._log.follow(EVENTS, start, subjects=("evt.contact.>",)):
+                for fact in facts:
+                    if isinstance(fact, Recorded):
+                        self._hear(fact.body)
+        finally:
+            self.removals.end()
+
+    def _hear(self, event: object) -> None:
+        match event:
+            case Contact.Resolved():
+                self._wake(event)
+            case Contact.Erased():
+                self.removals.note(event.originator_id)
+            case _:
+                pass
 
     def _wake(self, event: Contact.Resolved) -> None:
         for waiter in self._waiters.get(event.originator_id, ()):

@@ -109,6 +109,10 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     def is_empty(self) -> bool:
         return not (self.events or self.clicks or self.viewed or self.refused or self.state is not None)
 
+    @property
+    def items(self) -> int:
+        return len(self.events) + len(self.clicks) + len(self.viewed) + len(self.refused)
+
 
 class _Loose(msgspec.Struct):
     dnd: Any = None

@@ -20,6 +20,7 @@ from api.emarsys.belonging import has_tags, without_foreign_tags
 from api.emarsys.dialect import V3, V4
 from api.emarsys.door import Contract, Door, Visitor
 from api.emarsys.tokens import STATE_HEADER
+from api.emarsys.wanted import contact_of, dropped, unwanted
 from api.endpoint import STATUS
 from api.hanging_up import HUNG_UP, hang_up
 from api.parts import Parts
@@ -104,9 +105,9 @@ async def take(call: Call[Batch, None]) -> Answer:
     """204 when there is nothing to tell the device."""
     visitor, batch = call.visitor, call.body
     client, contact = client_of(visitor), contact_of(visitor)
-    if visitor.contact is not None and visitor.contact.disabled:
-        # Nobody wants them; the device is not to send them again either.
-        return Answer(b"", 204)
+    reason = await unwanted(call)
+    if reason is not None:
+        return dropped(call, reason, items=batch.items)
     if not batch.is_empty:
         await _append(call, client, contact)
     value = await _answer(call, client)
@@ -173,13 +174,6 @@ def client_of(visitor: Visitor) -> UUID:
     if client is not None:
         return client
     raise Unauthenticated("send the client state or a contact token", field=STATE_HEADER)
-
-
-def contact_of(visitor: Visitor) -> UUID | None:
-    """The token is newer than the state or says the same; None: nobody in particular."""
-    if visitor.contact is not None:
-        return visitor.contact.contact
-    return visitor.state.contact if visitor.state is not None else None
 
 
 __all__ = ["BODY_BYTES_MAX", "CampaignsAnswer", "EventsAnswer", "EventsBody", "EventsV3", "EventsV5", "take"]

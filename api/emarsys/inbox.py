@@ -16,7 +16,9 @@ from msgspec import Meta
 from api.emarsys.batches import REFUSED_MAX, ClickItem
 from api.emarsys.belonging import FOREIGN, belongs
 from api.emarsys.door import Visitor
-from api.emarsys.events import client_of, contact_of
+from api.emarsys.events import client_of
+from api.emarsys.interactions import drop
+from api.emarsys.wanted import contact_of, unwanted
 from api.route import Answer, Call
 from domain.device_actions import MESSAGE_ID, TAG, TAG_ADD, TAG_REMOVE, tagged
 from domain.errors import Invalid
@@ -280,8 +282,7 @@ async def _items(
     """Raises Unauthenticated."""
     visitor: Visitor = call.visitor
     client, contact = client_of(visitor), contact_of(visitor)
-    is_disabled = visitor.contact is not None and visitor.contact.disabled
-    if contact is None or is_disabled or not await belongs(call, client, contact):
+    if contact is None or await unwanted(call) or not await belongs(call, client, contact):
         return []
     return await inbox.newest(
         call.parts.models,
@@ -303,9 +304,15 @@ async def _append(
     clicks: tuple[CampaignView, ...] = (),
     refused: tuple[Refused, ...] = (),
 ) -> None:
+    """Unless nobody wants it. Raises Unavailable, Unauthenticated."""
     visitor: Visitor = call.visitor
+    client = client_of(visitor)
+    reason = await unwanted(call)
+    if reason is not None:
+        drop(call, reason, items=len(events) + len(clicks) + len(refused))
+        return
     signal = DeviceEvents(
-        client=client_of(visitor),
+        client=client,
         contact=contact_of(visitor),
         app=visitor.app.code,
         events=events,

@@ -67,6 +67,17 @@ class Resolutions(Protocol):
         ...
 
 
+class Removals(Protocol):
+    """Which contacts were erased."""
+
+    async def is_removed(self, contact: UUID) -> bool:
+        """Whether the contact was erased, at most a second ago or any time before.
+
+        Quick: nearly always from memory, else a bounded look. Raises Unavailable when nobody can say.
+        """
+        ...
+
+
 class SignalSink(Protocol):
     """SIGNALS, as the API writes it."""
 

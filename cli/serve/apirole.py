@@ -98,6 +98,7 @@ class Api:
             vapid=exchange.vapid,
             merchants=exchange.merchants,
             resolutions=exchange.resolutions,
+            removals=exchange.resolutions.removals,
             id_tokens=self._id_tokens(),
             signals=exchange.signals,
             clock=now,

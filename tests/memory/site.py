@@ -138,6 +138,7 @@ class Site:
             vapid=DerivedVapidKeys(made.own.keys),
             merchants=OwnMerchants(ModelledMerchants(made.models)),
             resolutions=self.resolutions,
+            removals=self.resolutions.removals,
             signals=self.signals,
             id_tokens=IdTokens(lambda url: self.issuers[url], now_s=lambda: made.clock().timestamp()),
             tokens=Tokens(self.signing, now_s=lambda: made.clock().timestamp()),

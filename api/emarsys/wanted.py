@@ -1,0 +1,80 @@
+"""What nobody wants to be told: by the device of somebody who was erased, or of nobody known where strangers are not
+wanted.
+
+Decided early, of what the device has proved, the settings of its app and its merchant as they are now, and what is
+remembered of erasures: no contact token says it, or has to be there to say it. Never reads a read model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from api.emarsys.answers import merchant_of
+from api.emarsys.door import Visitor
+from api.emarsys.interactions import Reason, drop
+from api.emarsys.tokens import ContactField
+from api.route import Answer, Call, Header
+from domain.errors import Unavailable
+
+
+def contact_of(visitor: Visitor) -> UUID | None:
+    """The token is newer than the state or says the same; None: nobody in particular."""
+    if visitor.contact is not None:
+        return visitor.contact.contact
+    return visitor.state.contact if visitor.state is not None else None
+
+
+async def unwanted(call: Call[Any, Any]) -> Reason | None:
+    """Why nobody wants what the call tells; None: it is to be taken."""
+    # Hot path: asked of every batch of device events.
+    visitor: Visitor = call.visitor
+    contact = contact_of(visitor)
+    if contact is not None and await _is_removed(call, contact):
+        return "contact-erased"
+    if visitor.contact is not None and visitor.contact.disabled:
+        return "contact-disabled"
+    if _is_of_nobody_known(visitor) and not await are_anonymous_wanted(call):
+        return "anonymous-unwanted"
+    return None
+
+
+def dropped(call: Call[Any, Any], reason: Reason, *, items: int) -> Answer:
+    """204, since the device is not to send it again; whose contact is gone is told so by a state without one."""
+    drop(call, reason, items=items)
+    return Answer(b"", 204, headers=_state_of_nobody(call) if reason == "contact-erased" else ())
+
+
+async def are_anonymous_wanted(call: Call[Any, Any]) -> bool:
+    app = call.visitor.app
+    if not app.settings.anonymous_allowed:
+        return False
+    return (await merchant_of(call, app.realm)).anonymous_contacts
+
+
+async def _is_removed(call: Call[Any, Any], contact: UUID) -> bool:
+    """False while nobody can say: what happened would be lost, and in vain for nearly everybody."""
+    try:
+        return await call.parts.removals.is_removed(contact)
+    except Unavailable:
+        return False
+
+
+def _is_of_nobody_known(visitor: Visitor) -> bool:
+    """As the state says; where a contact token names another contact, that is news, and says it by `disabled`."""
+    state, token = visitor.state, visitor.contact
+    if state is None or (token is not None and token.contact != state.contact):
+        return False
+    return not isinstance(state.contact_field, ContactField)
+
+
+def _state_of_nobody(call: Call[Any, Any]) -> tuple[Header, ...]:
+    visitor: Visitor = call.visitor
+    if visitor.state is None:
+        return ()
+    state = replace(visitor.state, contact_field=UNSET, contact=None, contact_id=None)
+    signed = call.parts.tokens.sign_state(state, held=visitor.state_text)
+    return ((visitor.contract.state_header, signed.encode()),)

@@ -1,0 +1,66 @@
+"""Which contacts were erased, from memory: asked with every batch of device events.
+
+Implements api.emarsys.port.Removals. Owns what this process remembers of that, and hears of each erasure from whoever follows the contacts' events (see
+infra.resolutions). An erasure is for good, so nothing that was remembered or read before takes one back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+from uuid import UUID
+
+from commands.port import EventStore
+from domain.contact import Contact
+from domain.errors import Unavailable
+
+CONTACTS_MAX: Final = 50_000
+"""Contacts remembered, some 200 bytes each; the one first asked for is forgotten first."""
+LOOK_S_MAX: Final = 0.5
+"""A device waits for it whose events are taken in any case when nobody can say."""
+
+
+class RememberedRemovals:
+    """While nobody follows, nothing is remembered but erasures, and every question is a look at the log."""
+
+    def __init__(self, store: EventStore, *, contacts_max: int = CONTACTS_MAX) -> None:
+        self._store, self._max = store, contacts_max
+        self._known: dict[UUID, bool] = {}
+        self._reading: object | None = None
+
+    async def is_removed(self, contact: UUID) -> bool:
+        # Hot path: a device's contact is nearly always one that was asked for before.
+        known = self._known.get(contact)
+        return await self._look(contact) if known is None else known
+
+    def begin(self) -> None:
+        """Every erasure from now on will be noted."""
+        self._reading = object()
+
+    def note(self, contact: UUID) -> None:
+        """It was erased."""
+        self._keep(contact, removed=True)
+
+    def end(self) -> None:
+        """Erasures may go unseen from now on."""
+        self._reading = None
+        self._known = {contact: True for contact, removed in self._known.items() if removed}
+
+    async def _look(self, contact: UUID) -> bool:
+        reading = self._reading
+        try:
+            async with asyncio.timeout(LOOK_S_MAX):
+                found = await self._store.load(Contact, contact, fresh=True)
+        except TimeoutError:
+            raise Unavailable("the log does not answer") from None
+        if found is not None and found.erased:
+            self._keep(contact, removed=True)
+        elif reading is not None and reading is self._reading:
+            # An erasure since the look is noted already, and stays.
+            self._keep(contact, removed=self._known.get(contact, False))
+        return self._known.get(contact, False)
+
+    def _keep(self, contact: UUID, *, removed: bool) -> None:
+        self._known[contact] = removed
+        if len(self._known) > self._max:
+            del self._known[next(iter(self._known))]
