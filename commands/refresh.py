@@ -15,9 +15,11 @@ from commands.scope import Scope
 from domain.aggregate import Aggregate, Created
 from domain.client import Client
 from domain.errors import NotFound
-from domain.refresh_family import FULL, SECRET_BYTES, RefreshFamily, RefreshRefused, RefreshToken
+from domain.refresh_family import FULL, MOVED, SECRET_BYTES, RefreshFamily, RefreshRefused, RefreshToken
 
 NOT_GOOD = "this refresh token is not good any more; sign in anew"
+MOVES_MAX = 16
+"""From app to app, that a refresh token follows its device; each costs a look."""
 
 
 class OpenFamily(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +69,7 @@ async def next_token(scope: Scope, *, client: Client, contact: UUID) -> Next:
 
     `client` may get an event by it: save it, too.
     """
-    first = scope.ids.derive(scope.realm, "refresh", client.id.hex, like=client.id)
+    first = _first_family(scope, client)
     # The family of a client that is made just now can't be there yet.
     family = None
     if not any(isinstance(event, Created) for event in client.pending_events):
@@ -87,8 +89,7 @@ async def next_token(scope: Scope, *, client: Client, contact: UUID) -> Next:
 
 async def end_tokens(scope: Scope, *, client: Client, reason: str) -> tuple[Aggregate, ...]:
     """End the client's refresh tokens; what must be saved for it."""
-    first = scope.ids.derive(scope.realm, "refresh", client.id.hex, like=client.id)
-    family = await scope.load(RefreshFamily, client.refresh_family or first)
+    family = await scope.load(RefreshFamily, client.refresh_family or _first_family(scope, client))
     if family is None:
         return ()
     family.end(at=scope.now, reason=reason)
@@ -106,6 +107,36 @@ async def use_token(scope: Scope, *, text: str, app: str) -> RefreshFamily:
     if not is_good:
         raise RefreshRefused(NOT_GOOD, field="refreshToken")
     return family
+
+
+async def use_moved_token(scope: Scope, *, text: str, app: str) -> Client | None:
+    """The client of `app` that the device of a former app's token is now, if the token still stands for it."""
+    token = RefreshToken.parse(text)
+    family = await scope.load_from_leader(RefreshFamily, token.family)
+    if family is None or family.client is None or family.ended != MOVED:
+        return None
+    client = await _gone_on(scope, family.client)
+    if client is None or client.id == family.client or client.app.casefold() != app.casefold():
+        return None
+    if not await scope.is_of_realm(client):
+        return None
+    own = await scope.load_from_leader(RefreshFamily, client.refresh_family or _first_family(scope, client))
+    superseded_at = own.issues[0].at if own is not None else None
+    return client if family.leads_on(at=scope.now, token=token, superseded_at=superseded_at) else None
+
+
+async def _gone_on(scope: Scope, id: UUID) -> Client | None:
+    """Where the device of a client is now."""
+    for _ in range(MOVES_MAX):
+        client = await scope.load_from_leader(Client, id)
+        if client is None or client.moved_to is None:
+            return client
+        id = client.moved_to
+    return None
+
+
+def _first_family(scope: Scope, client: Client) -> UUID:
+    return scope.ids.derive(scope.realm, "refresh", client.id.hex, like=client.id)
 
 
 def appless_family(scope: Scope, contact: UUID) -> tuple[RefreshFamily, RefreshToken]:

@@ -18,9 +18,8 @@ from domain.client import Client
 from domain.contact import Contact, Identity
 from domain.errors import Unauthenticated
 from domain.push_token import push_address
+from domain.refresh_family import MOVED
 from domain.resolution import anonymous_uid
-
-MOVED = "moved"
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,15 +59,16 @@ class MoveIn(msgspec.Struct, frozen=True, kw_only=True):
     """The device, which was the client `source` elsewhere, is a client of this app from now on. The same again is the
     same client.
 
-    resets: put `source` back to the beginning in the same step; it must be of the same realm. properties None: those
-    of `source`. Its push token goes along either way: the SDK (v4) does not tell it again.
+    Within a merchant `source` is put back to the beginning in the same step, and keeps_contact: who uses the device is
+    the same as before. from_abroad: it may come from another merchant, where MoveOut does the rest. Its properties and
+    its push token go along either way: the SDK (v4) does not tell them again.
     """
 
     device: Device
     source: UUID
-    properties: dict[str, Any] | None = None
     with_contact: bool = False
-    resets: bool = False
+    keeps_contact: bool = False
+    from_abroad: bool = False
 
 
 class MoveOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,16 +129,17 @@ async def move_in(command: MoveIn, scope: Scope) -> Standing:
     # Named by where it comes from: a repeat finds it, and nobody else comes to it.
     id = scope.ids.client(scope.realm, device.app, f"{device.client_id}#{command.source.hex}")
     source = await scope.load(Client, command.source)
-    properties = command.properties
-    if properties is None:
-        properties = source.properties if source is not None else {}
+    is_within = source is None or await scope.is_of_realm(source)
+    if not is_within and not command.from_abroad:
+        raise Unauthenticated("this client state is another merchant's")
+    properties = source.properties if source is not None else {}
     client = await scope.load(Client, id) or _registered(device, id, scope, properties)
+    if source is not None and is_within and command.keeps_contact:
+        await _take_contact(client, source, scope)
     if source is not None:
         _take_address(client, source, scope)
-    if source is not None and command.resets:
+    if source is not None and is_within:
         changed = await _reset(source, device.app, id, scope)
-    if command.properties is not None:
-        client.change_properties(at=scope.now, properties=properties)
     if command.with_contact:
         return await signed_in(client, scope, *changed)
     await scope.save(client, *changed)
@@ -221,6 +222,18 @@ async def _own_contact(client: Client, scope: Scope) -> Contact:
     if found is not None and found.erased:
         found = None
     return found or await anonymous(client, scope)
+
+
+async def _take_contact(client: Client, source: Client, scope: Scope) -> None:
+    """Whoever used it. Once it was taken `source` has none, so that a repeat takes nobody's place."""
+    contact = await scope.load(Contact, source.contact) if source.contact is not None else None
+    if contact is None or contact.erased:
+        return
+    client.link(at=scope.now, contact=contact.id, uid=contact.uid)
+    if contact.contact_id is not None:
+        client.note_contact_id(
+            at=scope.now, contact=contact.id, contact_id=contact.contact_id, of=contact.resolved_of
+        )
 
 
 def _take_address(client: Client, source: Client, scope: Scope) -> None:

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import msgspec
 
-from commands.refresh import NOT_GOOD, appless_family, use_token
+from commands.refresh import NOT_GOOD, appless_family, use_moved_token, use_token
 from commands.scope import Scope
-from commands.sdk_clients import Device, Standing, anonymous, link, own_client, signed_in, standing_of
+from commands.sdk_clients import Device, Standing, anonymous, own_client, signed_in, standing_of
 from domain.client import Client
 from domain.contact import Contact, Identity
 from domain.errors import Conflict, Invalid
@@ -77,17 +77,26 @@ async def make_anonymous(command: MakeAnonymous, scope: Scope) -> Standing:
 
 async def refresh_contact(command: RefreshContact, scope: Scope) -> Standing:
     """Raises RefreshRefused."""
-    family = await use_token(scope, text=command.token, app=command.app)
-    client = await scope.load_from_leader(Client, family.client) if family.client else None
+    client, contact = await _holder(command, scope)
     if client is None or client.client_id != command.client_id:
         raise RefreshRefused("this refresh token is another client's", field="refreshToken")
-    contact = await scope.load_from_leader(Contact, client.contact or family.contact)
     if contact is None or contact.erased:
         # Nobody in particular uses the client any more; why, is not said.
         contact = await anonymous(client, scope)
-        link(client, contact, scope)
+        client.link(at=scope.now, contact=contact.id, uid=contact.uid)
         await scope.save(client, contact)
     return standing_of(client, contact)
+
+
+async def _holder(command: RefreshContact, scope: Scope) -> tuple[Client | None, Contact | None]:
+    """Whose device the token is for, and whom it is for. Raises RefreshRefused."""
+    client = await use_moved_token(scope, text=command.token, app=command.app)
+    known = client.contact if client is not None else None
+    if client is None:
+        family = await use_token(scope, text=command.token, app=command.app)
+        client = await scope.load_from_leader(Client, family.client) if family.client else None
+        known = (client.contact if client is not None else None) or family.contact
+    return client, await scope.load_from_leader(Contact, known) if known is not None else None
 
 
 async def identify_appless(command: IdentifyAppless, scope: Scope) -> Appless:

@@ -30,7 +30,8 @@ _ID_BYTES, _GENERATION_BYTES = 16, 4
 _TOKEN_CHARACTERS = 70
 """52 bytes in base64url without padding."""
 
-REUSED, FULL = "reused", "full"
+REUSED, FULL, MOVED = "reused", "full", "moved"
+"""MOVED: its device went on to another app, where its last token stands for it until it gets one there."""
 
 
 class RefreshRefused(Conflict):
@@ -195,6 +196,14 @@ class RefreshFamily(Aggregate):
         if not self.ended:
             self.trigger_event(self.Reused, timestamp=at, generation=token.generation)
         return False
+
+    def leads_on(self, *, at: datetime, token: RefreshToken, superseded_at: datetime | None) -> bool:
+        """Whether the token is good where the device moved to. superseded_at: when it got the first one there."""
+        if self.ended != MOVED or not self._has_issued(token):
+            return False
+        is_last = token.generation == self.generation
+        ends = superseded_at if is_last else self.issues[token.generation].at
+        return ends is None or at - ends <= GRACE
 
     def end(self, *, at: datetime, reason: str) -> None:
         if not self.ended:

@@ -11,12 +11,12 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from api.emarsys.bodies import ContactTokenAnswer
 from api.emarsys.bodies import Tokens as BothTokens
 from api.emarsys.door import Visitor
-from api.emarsys.tokens import ClientState, ContactField, ContactToken
+from api.emarsys.states import state_of
+from api.emarsys.tokens import ContactToken
 from api.route import Answer, Call, Header
 from commands.sdk_clients import Standing
 from domain.errors import Unavailable
@@ -109,26 +109,3 @@ def _state(call: Call[Any, Any], standing: Standing) -> Header:
     visitor: Visitor = call.visitor
     signed = call.parts.tokens.sign_state(state_of(standing), held=visitor.state_text)
     return visitor.contract.state_header, signed.encode()
-
-
-def state_of(standing: Standing) -> ClientState:
-    return ClientState(
-        client=standing.client,
-        client_id=standing.client_id,
-        app=standing.app,
-        properties=standing.properties,
-        contact_field=_field(standing),
-        has_push_token=standing.has_push_token,
-        contact=standing.contact if standing.is_linked else None,
-        contact_id=standing.contact_id if standing.is_linked else None,
-    )
-
-
-def _field(standing: Standing) -> ContactField | None | UnsetType:
-    if not standing.is_linked:
-        return UNSET
-    if standing.identity is None:
-        return None
-    return ContactField(
-        id=standing.identity.field, value=standing.identity.value, encrypted=standing.identity.encrypted
-    )

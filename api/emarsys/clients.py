@@ -9,30 +9,20 @@ import msgspec
 from api.emarsys import answers
 from api.emarsys.bodies import Properties, PushTokenBody, SwitchBody, properties_of
 from api.emarsys.door import Contract, Visitor, app_of
-from api.emarsys.tokens import ClientState
+from api.emarsys.moving import arrive
 from api.route import Answer, Call
-from commands.sdk_clients import (
-    ClearPushToken,
-    Device,
-    MoveIn,
-    MoveOut,
-    RegisterClient,
-    SetPushToken,
-    Standing,
-)
+from commands.sdk_clients import ClearPushToken, RegisterClient, SetPushToken, Standing
 from domain.errors import Invalid
 
 
 async def register(call: Call[Properties, None]) -> Answer:
-    """v4 gives tokens, and so a contact, to who comes without."""
+    """v4 gives tokens, and so a contact, to who comes without, or with one of an app that it was in before."""
     visitor: Visitor = call.visitor
     properties = properties_of(call.body)
-    signs_in = visitor.contract is Contract.V4 and not visitor.headers.get(b"ec-contact")
-    if visitor.former is not None:
-        standing = await _arrive(call, visitor.former, properties, with_contact=signs_in)
-    else:
-        command = RegisterClient(device=visitor.device, properties=properties, with_contact=signs_in)
-        standing = await execute(call, command)
+    has_token = bool(visitor.headers.get(b"ec-contact")) and visitor.former is None
+    signs_in = visitor.contract is Contract.V4 and not has_token
+    command = RegisterClient(device=visitor.device, properties=properties, with_contact=signs_in)
+    standing = await execute(call, command)
     return await (answers.with_tokens(call, standing) if signs_in else answers.with_state(call, standing))
 
 
@@ -53,36 +43,15 @@ async def switch(call: Call[SwitchBody, None]) -> Answer:
         raise Invalid("the device is this app's already", field="to")
     if visitor.state is None:
         raise Invalid("send the client state, so that we know which client moves", field="ec-client-state")
+    standing = await arrive(
+        call.parts, call.context, target, visitor.state, with_contact=True, from_abroad=True
+    )
     there = msgspec.structs.replace(
         call,
         visitor=msgspec.structs.replace(visitor, app=target, state=None, state_text=""),
         context=msgspec.structs.replace(call.context, realm=target.realm),
     )
-    return await answers.with_tokens(there, await _arrive(there, visitor.state, None, with_contact=True))
-
-
-async def _arrive(
-    call: Call[Any, Any], former: ClientState, properties: Properties | None, *, with_contact: bool
-) -> Standing:
-    """The device of `former` is of the call's app from now on. One step within a merchant; else the new client first,
-    whose id follows from the old one's, so that a device that asks again after a fault finds it, and the rest is done.
-    """
-    visitor: Visitor = call.visitor
-    app, source = visitor.app, await call.parts.apps.app(former.app)
-    is_within = source is not None and source.realm == app.realm
-    command = MoveIn(
-        device=Device(app=app.code, client_id=visitor.client_id),
-        source=former.client,
-        properties=properties,
-        with_contact=with_contact,
-        resets=is_within,
-    )
-    standing = await execute(call, command)
-    if source is not None and not is_within:
-        device = Device(app=source.code, client_id=former.client_id, client=former.client)
-        context = msgspec.structs.replace(call.context, realm=source.realm)
-        await call.parts.bus.execute(MoveOut(device=device, to=app.code, client=standing.client), context)
-    return standing
+    return await answers.with_tokens(there, standing)
 
 
 async def execute(call: Call[Any, Any], command: msgspec.Struct) -> Standing:

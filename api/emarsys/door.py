@@ -1,7 +1,8 @@
 """Who comes in: the app of the path, the client id, the client state, the contact token, the rates, in this order.
 
 A client id is a word that anybody can say. What makes a caller somebody is the client state that we signed for it, or,
-where it has none, a contact token of ours. Without either it is a device that we have not seen before.
+where it has none, a contact token of ours. Without either it is a device that we have not seen before. A good state of
+another app of the merchant is the device's that has another application code now: it moves before the call goes on.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from api.emarsys import limits
 from api.emarsys.dialect import BadClientId, UnknownApp
 from api.emarsys.jws import TokenExpired, TokenForeign
 from api.emarsys.limits import DeviceLimitExceeded
+from api.emarsys.moving import arrive
 from api.emarsys.proofs import Proof, Said
+from api.emarsys.states import state_of
 from api.emarsys.tokens import STATE_HEADER, ClientState, Tokens
-from api.endpoint import ADDED, HEADERS
+from api.endpoint import ADDED, HEADERS, context_of
 from api.parts import Parts
 from commands.sdk_clients import Device
 from domain.app import AppFacts
@@ -50,7 +53,7 @@ class Checks(enum.Enum):
 
     STATE: the state must be this client's; the contact token, if there is one, no forgery.
     STATE_ALONE: a contact token is not looked at, since a stale one rides along.
-    REGISTRATION: as STATE_ALONE, and the state may be of another app, which the device comes from.
+    REGISTRATION: as STATE_ALONE, and the state may be of another merchant's app, which the device comes from.
     NOTHING: the call brings a proof of its own.
     """
 
@@ -108,6 +111,8 @@ class Door:
             if proof.held:
                 scope[ADDED].append((self._state_header, proof.held))
             count(parts, scope, app, proof)
+            if proof.former is not None:
+                proof = await self._moved(parts, scope, app, proof, proof.former)
         visitor = Visitor(
             app=app,
             client_id=proof.client_id,
@@ -119,6 +124,21 @@ class Door:
             contact=proof.contact,
         )
         return Identity(Caller(uid=proof.client_id, realm=app.realm), math.inf, "", visitor)
+
+    async def _moved(
+        self, parts: Parts, scope: Scope, app: AppFacts, proof: Proof, former: ClientState
+    ) -> Proof:
+        """As the client of this app that the device is from now on. Raises TokenForeign for one of another merchant."""
+        context = context_of(scope, Caller(uid=proof.client_id, realm=app.realm))
+        from_abroad = self._checks is Checks.REGISTRATION
+        try:
+            standing = await arrive(parts, context, app, former, keeps_contact=True, from_abroad=from_abroad)
+        except Unauthenticated:
+            raise TokenForeign("this client state is of another merchant's app", field=STATE_HEADER) from None
+        state = state_of(standing)
+        text = parts.tokens.sign_state(state)
+        scope[ADDED].append((self._state_header, text.encode()))
+        return msgspec.structs.replace(proof, state=state, state_text=text)
 
     def _take_back(self, tokens: Tokens, scope: Scope, state: bytes | None) -> None:
         """A state that is good for nothing is not to stay with a device whose refresh token is no better: native SDKs
@@ -152,13 +172,11 @@ class Door:
             found = tokens.read_state(text)
             if found.client_id != client_id:
                 raise TokenForeign("this client state is another client's", field=STATE_HEADER)
-            if found.app.casefold() == app.code.casefold():
-                held = tokens.renewed(found, text).encode()
-                proof = Proof(client_id=client_id, state=found, state_text=text, held=held)
-            elif self._checks is Checks.REGISTRATION:
+            if found.app.casefold() != app.code.casefold():
+                # A contact token beside it is the former app's, too.
                 return Proof(client_id=client_id, former=found)
-            else:
-                raise TokenForeign("this client state is another app's", field=STATE_HEADER)
+            held = tokens.renewed(found, text).encode()
+            proof = Proof(client_id=client_id, state=found, state_text=text, held=held)
         return self._with_contact(proof, app, tokens, contact.decode("latin-1")) if contact else proof
 
     def _with_contact(self, proof: Proof, app: AppFacts, tokens: Tokens, text: str) -> Proof:
@@ -170,6 +188,11 @@ class Door:
             if client is None:
                 raise
             return proof
+        token.assert_of(realm=app.realm)
+        if token.client is None or (client is not None and not token.is_of(app.code)):
+            # Without an app it is given to whoever says a name; of another app the device has it from there, and the
+            # state says what it is here.
+            return proof
         token.assert_of(realm=app.realm, app=app.code, client=client)
         return msgspec.structs.replace(proof, contact=token)
 
@@ -178,7 +201,8 @@ def count(parts: Parts, scope: Scope, app: AppFacts, proof: Proof) -> None:
     """Raises DeviceLimitExceeded. Either way the answer says what is left."""
     address = address_of(scope)
     # A client id alone is anybody's word: calls that prove nothing use up nothing of the client that has it.
-    caller = proof.client.hex if proof.client is not None else f"?{address}|{proof.client_id}"
+    client = proof.former.client if proof.former is not None else proof.client
+    caller = client.hex if client is not None else f"?{address}|{proof.client_id}"
     try:
         fields = limits.take(parts.counter, parts.now_s(), app, caller, address)
     except DeviceLimitExceeded as error:

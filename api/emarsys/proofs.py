@@ -22,9 +22,9 @@ Said = tuple[str, bytes, bytes | None, bytes | None]
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """state: this app's and this client's, verified; state_text: as it came; held: under the newest key, for every
-    answer, since native SDKs store it from any. former: a state of another app.
+    answer, since native SDKs store it from any. former: a state of another app, which the device comes from.
 
-    contact: its contact token, verified and of this merchant, where the route looks at it.
+    contact: the client's own contact token, verified, where the route looks at it.
     """
 
     client_id: str

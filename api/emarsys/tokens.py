@@ -86,11 +86,14 @@ class ContactToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     disabled: bool = False
     expires_at_s: int = field(name="exp", default=0)
 
+    def is_of(self, app: str) -> bool:
+        return not self.app or self.app.casefold() == app.casefold()
+
     def assert_of(self, *, realm: str, app: str = "", client: UUID | None = None) -> None:
         """Raises TokenForeign when it is of another merchant, or of another app or client than the given one."""
         if self.realm != realm:
             raise TokenForeign("this contact token is another merchant's", field=CONTACT_HEADER)
-        if app and self.app and self.app.casefold() != app.casefold():
+        if app and not self.is_of(app):
             raise TokenForeign("this contact token is another app's", field=CONTACT_HEADER)
         if client is not None and self.client is not None and self.client != client:
             raise TokenForeign("this contact token is another client's", field=CONTACT_HEADER)

@@ -57,7 +57,7 @@ async def life(bus: Bus, name: str) -> Device:
     await bus.execute(SetPushToken(device=here, token=f"token-of-{name}"), context)
     await bus.execute(IdentifyContact(device=here, identity=Identity(3, "ann@example.org")), context)
     there = device(name, OTHER)
-    move = MoveIn(device=there, source=stood.client, with_contact=True, resets=True)
+    move = MoveIn(device=there, source=stood.client, with_contact=True)
     first: Standing = await bus.execute(move, context)
     again: Standing = await bus.execute(move, context)
     assert first.client == again.client

@@ -10,6 +10,7 @@ import pytest
 from api.emarsys.table import APPLESS_ROUTES, ROUTES
 from commands.apps import RegisterApp
 from domain.app_settings import AppSettings, RateLimits
+from domain.context import Context
 from tests.memory.phone import ANN, APP, OTHER, PROPERTIES, Phone, count, phones, started
 from tests.memory.site import Site
 from tests.memory.world import REALM
@@ -56,7 +57,9 @@ async def test_a_contact_token_proves_its_client_where_there_is_no_state(it: Sit
 async def test_foreign_and_forged_tokens_are_refused(it: Site) -> None:
     """401 with JSON in the generation's own form; and nothing is written."""
     mine, other = await started(it), await started(it, client_id="device-2")
-    elsewhere = await started(it, app=OTHER)
+    command = RegisterApp(code="abroad", settings=AppSettings(merchant="abroad", default_contact_field=3))
+    await it.parts.bus.execute(command, Context("abroad"))
+    elsewhere = await started(it, app="abroad")
     v4 = await started(it, client_id="device-4", base="/v4/apps")
     before = count(it)
     forged = mine.state[:-8] + ("AAAA" if mine.state[-8:-4] != "AAAA" else "BBBB") + mine.state[-4:]

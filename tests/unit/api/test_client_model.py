@@ -83,6 +83,12 @@ class Life(RuleBasedStateMachine):
             self.call(1, "POST", "/client/app", {"to": there}, lost=lost, twice=twice and lost)
 
     @rule(which=NUMBERS)
+    def update_the_app(self, which: int) -> None:
+        """It has another application code from now on, and what it stored before."""
+        device = self.devices[which]
+        device.app = OTHER if device.app == APP else APP
+
+    @rule(which=NUMBERS)
     def refresh(self, which: int) -> None:
         if self.devices[which].refresh_token:
             self.runner.run(self.refreshed(self.devices[which]))
@@ -113,8 +119,10 @@ class Life(RuleBasedStateMachine):
     async def called(self, device: Phone, method: str, path: str, body: Any, *, lost: bool) -> None:
         """As an SDK does it: after a 401, refresh and send it again; without any state, as a new device."""
         held = device.state, device.contact_token, device.refresh_token
+        contact = self.contact_before_an_update(device)
         got = await device.call(method, path, body)
         if got.status_code == 401:
+            contact = None
             await self.refreshed(device)
             held = device.state, device.contact_token, device.refresh_token
             got = await device.call(method, path, body)
@@ -124,8 +132,16 @@ class Life(RuleBasedStateMachine):
         elif got.status_code < 300:
             self.assert_folded(device)
             self.assert_done(device, method, path, body)
+            if contact is not None and path in ("/client", "/client/push-token"):
+                assert device.says["contactReference"] == contact.hex
             if path == "/client/app":
                 device.app = str(body["to"])
+
+    def contact_before_an_update(self, device: Phone) -> UUID | None:
+        """Who uses a device whose state is of the app that it was before; None: it has moved already, or has not."""
+        if not device.state or device.says["applicationCode"] == device.app:
+            return None
+        return self.fold(Client, UUID(device.says["client"])).contact
 
     def assert_done(self, device: Phone, method: str, path: str, body: Any) -> None:
         """The call had its effect."""
@@ -157,9 +173,13 @@ class Life(RuleBasedStateMachine):
         client = self.fold(Client, UUID(says["client"]))
         contact = self.fold(Contact, client.contact) if client.contact is not None else None
         assert (says["clientId"], says["applicationCode"]) == (client.client_id, client.app)
+        assert (says["applicationCode"], says["clientId"]) == (client.app, client.client_id)
         assert says.get("properties", {}) == client.properties
         assert says.get("pushToken", False) == (client.token is not None)
         assert says.get("contactReference") == (client.contact.hex if client.contact else None)
+        if client.contact_id is not None:
+            assert says["contactId"] == client.contact_id
+        assert says.get("contactId") in (None, contact.contact_id if contact else None)
         named = says.get("contactField", "nobody")
         if contact is None:
             assert named == "nobody"

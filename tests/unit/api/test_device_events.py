@@ -316,8 +316,11 @@ async def test_a_crowd_is_turned_away_unheard() -> None:
         assert len(signals(it)) == 1
 
 
-async def test_another_apps_state_is_foreign(it: Site) -> None:
-    """401: its device has another state for this app."""
+async def test_another_apps_state_is_of_a_device_that_came_from_there(it: Site) -> None:
+    """Its events are the new client's, of the same contact."""
     phone = await started(it)
     got = await call(phone, "POST", "/v4/apps/{app}/client/events", {"events": [event("a")]}, app=OTHER)
-    assert got.status_code == 401
+    assert got.status_code == 204
+    [told] = signals(it)
+    assert (told.app, told.contact and told.contact.hex) == (OTHER, phone.says["contactReference"])
+    assert told.client.hex != phone.says["client"]

@@ -1,0 +1,31 @@
+"""A client's state, of how it stands after a command. Signs nothing: see tokens."""
+
+from __future__ import annotations
+
+from msgspec import UNSET, UnsetType
+
+from api.emarsys.tokens import ClientState, ContactField
+from commands.sdk_clients import Standing
+
+
+def state_of(standing: Standing) -> ClientState:
+    return ClientState(
+        client=standing.client,
+        client_id=standing.client_id,
+        app=standing.app,
+        properties=standing.properties,
+        contact_field=_field(standing),
+        has_push_token=standing.has_push_token,
+        contact=standing.contact if standing.is_linked else None,
+        contact_id=standing.contact_id if standing.is_linked else None,
+    )
+
+
+def _field(standing: Standing) -> ContactField | None | UnsetType:
+    if not standing.is_linked:
+        return UNSET
+    if standing.identity is None:
+        return None
+    return ContactField(
+        id=standing.identity.field, value=standing.identity.value, encrypted=standing.identity.encrypted
+    )
