@@ -11,7 +11,7 @@ import msgspec
 
 from commands.refresh import NOT_GOOD, appless_family, use_moved_token, use_token
 from commands.scope import Scope
-from commands.sdk_clients import Device, Standing, anonymous, own_client, signed_in, standing_of
+from commands.sdk_clients import Device, Standing, anonymous, link, own_client, signed_in, standing_of
 from domain.client import Client
 from domain.contact import Contact, Identity
 from domain.errors import Conflict, Invalid
@@ -83,7 +83,7 @@ async def refresh_contact(command: RefreshContact, scope: Scope) -> Standing:
     if contact is None or contact.erased:
         # Nobody in particular uses the client any more; why, is not said.
         contact = await anonymous(client, scope)
-        client.link(at=scope.now, contact=contact.id, uid=contact.uid)
+        link(client, contact, scope)
         await scope.save(client, contact)
     return standing_of(client, contact)
 
