@@ -19,7 +19,7 @@ from uuid import UUID
 import msgspec
 
 from domain.message import Content
-from domain.outcome import Outcome
+from domain.outcome import FOUND, Accepted, Outcome, Unknown
 
 PAGE_SIZE = 500
 """Addresses in one dispatch: the gateways' unit of work. Bounded so that a page fits in one NATS message."""
@@ -160,9 +160,10 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
 class OutcomeSlice(msgspec.Struct, frozen=True):
     """What the slice's sends came to, in order. attempt: the position of its Attempt record.
 
-    source: the subject of the dispatch. repeated: an attempt before it had no outcome, so some of it may have been
-    sent twice. late: another gateway's outcome of the slice was there first, and counts; this one is kept for the
-    record. No results: `attempt` has no outcome so far, and is about to be repeated.
+    source: the subject of the dispatch. repeated: an attempt before it had no outcome. late: another gateway's outcome
+    of the slice was there first, and counts; this one is kept for the record. No results: `attempt` has no outcome so
+    far, and is about to be repeated. started_at: when the attempt began. perhaps_sent: the places in `results` to which
+    an earlier try, or another gateway's, may have been sent. Both are None in outcomes from before they were told.
     """
 
     realm: str
@@ -176,6 +177,23 @@ class OutcomeSlice(msgspec.Struct, frozen=True):
     ended_at: datetime
     repeated: bool = False
     late: bool = False
+    started_at: datetime | None = None
+    perhaps_sent: tuple[int, ...] | None = None
+
+    def perhaps_twice(self) -> frozenset[int]:
+        """The places in `results` that may have been sent twice: an earlier try and this one."""
+        if self.perhaps_sent is None:
+            return frozenset(range(len(self.results))) if self.repeated or self.late else frozenset()
+        return frozenset(place for place in self.perhaps_sent if _perhaps_sent(self.results[place].outcome))
+
+
+def _perhaps_sent(outcome: Outcome) -> bool:
+    """Whether the try that came to it may have reached the recipient: what was refused did not."""
+    match outcome:
+        case Accepted():
+            return outcome.detail != FOUND
+        case _:
+            return isinstance(outcome, Unknown)
 
 
 def message_of_outcome(subject: str) -> UUID:

@@ -6,6 +6,9 @@ from datetime import datetime
 
 import msgspec
 
+FOUND = "found at Twilio"
+"""Detail of an Accepted that was not sent again: the provider was asked, and has the earlier try."""
+
 
 class Accepted(msgspec.Struct, frozen=True, tag=True):
     """The provider took it. Not yet delivered: that is a receipt."""

@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit
 from domain import channel
 from domain.errors import Invalid, TooLarge
 from domain.message import Content
-from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Suppressed, Unknown
+from domain.outcome import FOUND, Accepted, Gone, Outcome, Rejected, Retry, Suppressed, Unknown
 from gateways.port import Channel, Gateway, GatewayConfig, Notice, Target
 from gateways.transport import Answer, Request, Result, Transport
 from gateways.verdict import (
@@ -188,7 +188,7 @@ def found_in(result: Result, text: str, since: datetime, now: datetime) -> Verdi
     recent = [message for message in messages if _created(message) >= since - CLOCK_SKEW]
     for message in recent:
         if at(message, "body") == text:
-            return Accepted(provider_id=str(at(message, "sid") or ""), detail="found at Twilio")
+            return Accepted(provider_id=str(at(message, "sid") or ""), detail=FOUND)
     return Unknown("asked: too many to tell") if len(recent) >= LISTED_MAX else None
 
 

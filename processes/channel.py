@@ -2,8 +2,8 @@
 
 Before each slice an attempt is appended with the expected last sequence: the record, and the fence against a second
 gateway. After it one outcome for the slice: the first that is written counts, one of a gateway that was fenced off
-meanwhile is kept as late. What was attempted without an outcome may have been sent: it is repeated under the same
-collapse id, and marked.
+meanwhile is kept as late. What was attempted without an outcome, or without an answer, may have been sent: it is
+repeated under the same collapse id, and marked.
 """
 
 from __future__ import annotations
@@ -175,9 +175,17 @@ class ChannelProcess:
         except VersionConflict as conflict:
             log.info("dispatch_taken_over", channel=self.channel, dispatch=dispatch.id)
             raise TakenOver from conflict
-        repeated = progress.repeats is not None
-        outcomes = await self._send(dispatch, hidden, sender, first, last, now, progress)
-        ended = self._ended(dispatch, attempt, first, outcomes, repeated=repeated)
+        perhaps_sent = progress.perhaps_sent_to(dispatch, first, last)
+        outcomes = await self._send(dispatch, hidden, sender, first, now, perhaps_sent)
+        ended = self._ended(
+            dispatch,
+            attempt,
+            first,
+            outcomes,
+            repeated=progress.repeats is not None,
+            started_at=now,
+            perhaps_sent=tuple(place for place, since in enumerate(perhaps_sent) if since),
+        )
         await self._record(dispatch, ended, progress)
         progress.last_attempt, progress.first = attempt, last
         if last >= progress.repeats_before:
@@ -219,10 +227,10 @@ class ChannelProcess:
         hidden: Sealed | None,
         sender: AppSender | None,
         first: int,
-        last: int,
         now: datetime,
-        progress: Progress,
+        perhaps_sent: Sequence[datetime | None],
     ) -> Sequence[Outcome]:
+        last = first + len(perhaps_sent)
         if hidden is None:
             return [Expired("key-destroyed")] * (last - first)
         if dispatch.app and sender is None:
@@ -242,7 +250,6 @@ class ChannelProcess:
             app=sender,
         )
         addresses = hidden.addresses[first:last]
-        perhaps_sent = progress.perhaps_sent_to(dispatch, first, last)
         targets = [
             Target(address, recipient.contact, recipient.client, sent_at)
             for address, recipient, sent_at in zip(
@@ -282,6 +289,8 @@ class ChannelProcess:
         outcomes: Sequence[Outcome],
         *,
         repeated: bool,
+        started_at: datetime | None = None,
+        perhaps_sent: tuple[int, ...] = (),
     ) -> OutcomeSlice:
         results = tuple(
             Result(recipient.contact, recipient.client, outcome)
@@ -298,6 +307,8 @@ class ChannelProcess:
             results=results,
             ended_at=self._clock(),
             repeated=repeated,
+            started_at=started_at,
+            perhaps_sent=perhaps_sent,
         )
 
     async def _record(self, dispatch: Dispatch, ended: OutcomeSlice, progress: Progress) -> None:
@@ -316,7 +327,8 @@ class ChannelProcess:
                 there = await self._log.read(DELIVERY, subject, limit=SLICES_MAX)
                 progress.last_outcome = there[-1].position
                 late = any(_covers(fact.body, ended) for fact in there)
-                ended = msgspec.structs.replace(ended, late=late, repeated=True)
+                all_of_it = tuple(range(len(ended.results)))
+                ended = msgspec.structs.replace(ended, late=late, repeated=True, perhaps_sent=all_of_it)
             else:
                 return
         raise TakenOver

@@ -155,10 +155,14 @@ class Feedback:
     ) -> tuple[datetime | None, ...]:
         """For each open recipient: since when a try whose answer was lost may have been sent. A Retry was not sent."""
         known = [dispatch.perhaps_sent_to(index) for index, _ in open]
-        lost = [isinstance(outcome, Unknown) or ended.repeated for _, outcome in open]
+        earlier = _perhaps_sent_before(ended)
+        lost = [
+            at is None and (isinstance(outcome, Unknown) or index - ended.first in earlier)
+            for at, (index, outcome) in zip(known, open, strict=True)
+        ]
         if any(lost):
             since = await began(self._log, dispatch, ended.attempt)
-            known = [min(at or since, since) if now else at for at, now in zip(known, lost, strict=True)]
+            known = [since if now else at for at, now in zip(known, lost, strict=True)]
         return tuple(known) if any(known) else ()
 
     async def _end(
@@ -177,6 +181,7 @@ class Feedback:
                 for i, was in open
             ),
             ended_at=self._clock(),
+            perhaps_sent=(),
         )
         subject = f"outcome.{dispatch.channel}.{last.dispatch}"
         try:
@@ -260,6 +265,13 @@ def _is_halted(open: Iterable[Outcome]) -> bool:
 def _jitter(dispatch: Dispatch, ended: OutcomeSlice) -> float:
     """Spreads load, and is the same each time the outcome is looked at: either there is a next try, or an end."""
     return random.Random(f"{dispatch.id}-{ended.first}").random()  # noqa: S311  hides nothing
+
+
+def _perhaps_sent_before(ended: OutcomeSlice) -> frozenset[int]:
+    """The places in the slice to which a try before its own may have been sent."""
+    if ended.perhaps_sent is None:
+        return frozenset(range(len(ended.results)) if ended.repeated else ())
+    return frozenset(ended.perhaps_sent)
 
 
 def _final(outcome: Expired | Rejected, last: Outcome) -> Outcome:

@@ -148,17 +148,19 @@ def _of_dispatch(fact: Recorded, dispatch: Dispatch) -> Iterable[Write]:
 
 
 def _of_outcomes(fact: Recorded, ended: OutcomeSlice) -> Iterable[Write]:
+    twice = ended.perhaps_twice()
     if ended.late:
-        for result in ended.results:
-            yield _result_row(fact, ended, result, {"repeated": True, "updated_at": fact.position})
+        for place in twice:
+            values = {"repeated": True, "updated_at": fact.position}
+            yield _result_row(fact, ended, ended.results[place], values)
         return
     counts: Counter[str] = Counter()
     shared = {"attempted": ended.ended_at, "dispatch": ended.dispatch, "updated_at": fact.position}
-    if ended.repeated:
-        shared["repeated"] = True
-    for result in ended.results:
+    for place, result in enumerate(ended.results):
         state, values = _outcome_values(result.outcome)
         counts[state] += 1
+        if place in twice:
+            values["repeated"] = True
         yield _result_row(fact, ended, result, {**values, state: fact.at, **shared})
     part = f"outcome-{ended.channel}-{ended.dispatch}-{ended.first}"
     yield _total(fact, ended.message, part, counts)

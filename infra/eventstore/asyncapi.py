@@ -18,7 +18,7 @@ _DELIVERY_ADDRESSES: Mapping[str, str] = {
     "audience.v2": "audience.{message}.{page}",
     "dispatch.v3": "dispatch.{channel}.{lane}.{message}.{page}.{try}",
     "attempt.v1": "attempt.{channel}.{dispatch}",
-    "outcome.v1": "outcome.{channel}.{dispatch}",
+    "outcome.v2": "outcome.{channel}.{dispatch}",
     "receipt.v1": "receipt.{channel}.{message}",
 }
 

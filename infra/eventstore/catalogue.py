@@ -31,7 +31,7 @@ DELIVERY_TOPICS: Mapping[str, type[DeliveryRecord]] = {
     "audience.v2": AudiencePage,
     "dispatch.v3": Dispatch,
     "attempt.v1": Attempt,
-    "outcome.v1": OutcomeSlice,
+    "outcome.v2": OutcomeSlice,
     "receipt.v1": Receipt,
 }
 
@@ -39,6 +39,7 @@ FORMER_DELIVERY_TOPICS: Mapping[str, type[DeliveryRecord]] = {
     "audience.v1": AudiencePage,
     "dispatch.v1": Dispatch,
     "dispatch.v2": Dispatch,
+    "outcome.v1": OutcomeSlice,
 }
 """Topics that are no longer written. They lack fields that have a default, and read as what is written today."""
 

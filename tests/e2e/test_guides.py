@@ -19,7 +19,7 @@ STEPS = {
     "audience.v2",
     "dispatch.v3",
     "attempt.v1",
-    "outcome.v1",
+    "outcome.v2",
     "message.dispatched.v1",
 }
 CHANNELS = {"apns", "fcm", "webpush", "sms", "email"}
@@ -94,7 +94,7 @@ def test_the_log_tells_a_messages_whole_story(exchange: Served, tmp_path: Path) 
     said = run(exchange, tmp_path, f".venv/bin/msgxc events show {mid} --json")
     facts = [json.loads(line) for line in said.splitlines()]
     assert {fact["topic"] for fact in facts} >= STEPS
-    outcomes = {fact["subject"].split(".")[1] for fact in facts if fact["topic"] == "outcome.v1"}
+    outcomes = {fact["subject"].split(".")[1] for fact in facts if fact["topic"] == "outcome.v2"}
     assert outcomes == CHANNELS
     tail = run(exchange, tmp_path, ".venv/bin/msgxc events tail -n 200")
     for personal in ("A story to tell", "demo@example.org", "+15005550009"):

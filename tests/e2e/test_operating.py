@@ -40,7 +40,7 @@ def test_every_step_of_a_message_can_be_seen(served: RunningExchange) -> None:
         "audience.v2",
         "dispatch.v3",
         "attempt.v1",
-        "outcome.v1",
+        "outcome.v2",
     } <= set(topics)
     assert "for your eyes only" not in story
     assert "for your eyes only" in served.command("events", "show", message, "--show-personal").stdout

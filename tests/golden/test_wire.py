@@ -43,6 +43,7 @@ FORMER: dict[str, tuple[str, dict[str, Any]]] = {
     "client.contact-linked.v1": ("client.contact-linked.v2", {"app": ""}),
     "dispatch.v1": ("dispatch.v3", {"app": "", "perhaps_sent": None}),
     "dispatch.v2": ("dispatch.v3", {"perhaps_sent": None}),
+    "outcome.v1": ("outcome.v2", {"started_at": None, "perhaps_sent": None}),
     "request.made.v1": ("request.made.v2", {"answer": None}),
     "message.accepted.v1": ("message.accepted.v2", {"app": ""}),
 }

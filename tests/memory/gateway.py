@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from domain.message import Content
-from domain.outcome import Accepted, Outcome, Retry
+from domain.outcome import FOUND, Accepted, Outcome, Retry, Unknown
 from gateways.port import ChannelHalted, Notice, Target
 from tests.memory.lifeline import Lifeline
 
@@ -26,9 +27,10 @@ def first(*outcomes: Outcome) -> Script:
 
 @dataclass(slots=True)
 class Provider:
-    """What arrived, by send id; it outlives the gateway processes."""
+    """What arrived, by send id, and what of it perhaps went on to the person; it outlives the gateway processes."""
 
     arrived: dict[str, list[str]] = field(default_factory=dict)
+    taken: Counter[str] = field(default_factory=Counter)
     script: Script = lambda target, times: Accepted("provider-id")
     halts_s: list[float] = field(default_factory=list)
     """The next sends are refused for our credentials, each with that time to wait."""
@@ -36,7 +38,10 @@ class Provider:
     def take(self, message: UUID, target: Target) -> Outcome:
         addresses = self.arrived.setdefault(target.send_id(message), [])
         addresses.append(target.address)
-        return self.script(target, len(addresses) - 1)
+        outcome = self.script(target, len(addresses) - 1)
+        if isinstance(outcome, Unknown) or (isinstance(outcome, Accepted) and outcome.detail != FOUND):
+            self.taken[target.send_id(message)] += 1
+        return outcome
 
     def sends(self) -> dict[str, int]:
         return {send_id: len(addresses) for send_id, addresses in self.arrived.items()}

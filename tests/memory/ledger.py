@@ -27,6 +27,10 @@ class Delivery(NamedTuple):
     def send_id(self) -> str:
         return f"{self.message.hex}:{(self.client or self.contact or self.message).hex}"
 
+    @property
+    def client_hex(self) -> str:
+        return self.client.hex if self.client else ""
+
 
 class Ledger:
     """planned: deliveries of first dispatches. ended: what each came to, in order. repeated: marked so."""
@@ -83,6 +87,18 @@ class Ledger:
             if not self.repeated[delivery]:
                 assert got == recorded, delivery
 
+    async def assert_twice_is_marked(self) -> None:
+        """What a provider took twice says so."""
+        for message in {delivery.message for delivery in self.planned}:
+            rows, _ = await deliveries.of_message(
+                self.world.models, REALM, message, cursor=None, limit=100_000
+            )
+            marked = {(row["channel"], row["contact"], row["client"]) for row in rows if row["repeated"]}
+            for each in self.planned:
+                taken = self.world.provider(each.channel).taken[each.send_id]
+                if each.message == message and taken > 1:
+                    assert (each.channel, each.contact or deliveries.NOBODY, each.client_hex) in marked, each
+
     async def assert_settled(self) -> None:
         """Each message was settled once, with the totals that one gets by counting."""
         messages = {
@@ -124,6 +140,7 @@ class Ledger:
         await self.assert_read_models_hold()
         self.assert_each_ended_once()
         self.assert_sent_as_recorded()
+        await self.assert_twice_is_marked()
         await self.assert_settled()
 
 

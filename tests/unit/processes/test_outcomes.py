@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from domain.delivery import Attempt, Dispatch, OutcomeSlice
 from domain.outcome import (
+    FOUND,
     Accepted,
     Expired,
     Outcome,
@@ -18,11 +19,12 @@ from domain.recorded import DELIVERY
 from domain.retry import TRIES_MAX
 from gateways.port import Target
 from processes.feedback import EXHAUSTED, PERHAPS_SENT, Feedback
+from projections import deliveries
 from tests.memory.gateway import first
 from tests.memory.ledger import Ledger
 from tests.memory.lifeline import Fault, Lifeline
 from tests.memory.people import open_thread, publish, subscribe, take_token
-from tests.memory.world import ROLES, World, world
+from tests.memory.world import IDS, REALM, ROLES, World, world
 
 
 def results(made: World) -> list[Outcome]:
@@ -104,6 +106,27 @@ async def test_only_after_a_lost_answer_is_the_provider_asked() -> None:
         await made.rest()
         [began, *_] = [f.body.started_at for f in made.facts(DELIVERY) if isinstance(f.body, Attempt)]
         assert said == {"t-ann": [None] * 3, "t-bob": [None, began, began]}
+
+
+async def test_what_was_perhaps_sent_twice_is_marked_and_nothing_else() -> None:
+    """One dispatch, four people: a lost answer and a second send; one found, one refused, one sent once."""
+    async with world("apns", slice_size=10) as made:
+        outcomes: dict[str, list[Outcome]] = {
+            "t-ann": [Unknown("timeout"), Retry("busy"), Accepted("ok")],
+            "t-bob": [Unknown("timeout"), Accepted("ok", FOUND)],
+            "t-cem": [Unknown("timeout"), Rejected("payload")],
+            "t-dan": [Retry("busy"), Accepted("ok")],
+        }
+        made.provider("apns").script = lambda target, times: outcomes[target.address][times]
+        await open_thread(made)
+        await subscribe(made, "ann", "bob", "cem", "dan", phone=True)
+        accepted = await publish(made)
+        await made.rest()
+        assert accepted.message is not None
+        rows, _ = await deliveries.of_message(made.models, REALM, accepted.message, cursor=None, limit=10)
+        twice = [IDS.contact(REALM, "ann")]
+        assert [row["contact"] for row in rows if row["repeated"]] == twice
+        await Ledger(made).assert_balanced()
 
 
 async def test_what_was_perhaps_sent_says_so_at_its_end() -> None:
