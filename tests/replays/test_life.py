@@ -246,6 +246,36 @@ async def test_a_lost_answer_to_a_switch_of_apps_is_made_good_by_the_repeat(exch
 
 
 @kinds
+async def test_an_update_with_another_application_code_takes_the_device_along(
+    exchange: Served, kind: str
+) -> None:
+    """The new version comes with all that the former one stored: nobody is signed out, and no call is lost, the first
+    after the contact token has run out included.
+    """
+    async with at(exchange, STYLES[kind]) as place:
+        devices = Devices(place)
+        device = await signed_in(devices.new(kind))
+        await device.sdk.set_push_token("the-token")
+        former, device.app = device.state(), place.other
+        if not device.is_native:
+            device.storage.app = None  # type: ignore[union-attr]
+        device.restart("2.0")
+        await device.sdk.start()
+        await device.sdk.track("bought")
+        assert device.state()["applicationCode"] == place.other
+        assert device.state()["contactReference"] == former["contactReference"]
+        assert await place.push_token_of(device) == "the-token"
+        device.spoil_contact_token()
+        await device.sdk.track("later")
+        assert claims(device.storage.contact_token or "")["client"] == device.state()["client"]
+        assert [name for name in await place.events_of(device) if name in {"bought", "later"}] == [
+            "bought",
+            "later",
+        ]
+        devices.assert_unsurprised()
+
+
+@kinds
 async def test_a_reinstalled_app_is_a_stranger_with_the_same_client_id(exchange: Served, kind: str) -> None:
     """A client id is anybody's word: whose the device was is not told, and pushes go to whoever lives there now."""
     async with at(exchange, STYLES[kind]) as place:
