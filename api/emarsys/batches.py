@@ -6,8 +6,6 @@ is refused as a whole. Pure: knows no app, no client and no HTTP.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any
@@ -15,6 +13,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from api.emarsys.cutting import TOO_DEEP, beginning_of, without_depths
+from api.emarsys.mending import mended
 from domain.errors import Invalid
 from domain.nesting import assert_shallow
 from domain.signal import CampaignView, DeviceEvent, Part, Refused
@@ -28,8 +28,6 @@ STATE_BYTES_MAX = 16_384
 """Of a deviceEventState: it comes with every request, and is kept for every client."""
 KEPT_CHARS = 1_024
 """Of a refused item: enough to see what is wrong with it."""
-INTEGER_CHARS_MAX = 300
-"""Python reads no integer of more than some thousand digits; a float has at most 309."""
 REFUSED_MAX = 100
 """Of one request; a device that sends only rubbish shall not fill the stream with it."""
 
@@ -151,7 +149,7 @@ def _all_good(body: EventsBody) -> Batch:
 
 def _item_by_item(content: bytes) -> Batch:
     try:
-        loose = _decode_loose(_mended(content))
+        loose = _read_loosely(content)
     except (ValueError, RecursionError):
         raise Invalid("the body is not a JSON object of a sensible depth", field="body") from None
     refused: list[Refused] = []
@@ -160,6 +158,8 @@ def _item_by_item(content: bytes) -> Batch:
     viewed = tuple(_read("viewedMessages", loose.viewed_messages, _decode_view, refused))
     state = None
     try:
+        if beginning_of(bytes(loose.device_event_state)) is not None:
+            raise ValueError(TOO_DEEP)
         state = _state(msgspec.json.decode(loose.device_event_state))
     except ValueError as error:
         refused.append(_refused("deviceEventState", 0, error, loose.device_event_state))
@@ -173,28 +173,13 @@ def _item_by_item(content: bytes) -> Batch:
     )
 
 
-def _mended(content: bytes) -> bytes:
-    """The same JSON, with a question mark for what is no character.
-
-    Apps cut texts in the middle of an emoji; browsers write the half that is left as an escape, which no decoder of
-    ours takes. Raises ValueError, RecursionError.
-    """
+def _read_loosely(content: bytes) -> _Loose:
+    """Raises ValueError, RecursionError."""
     try:
-        msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        text = content.decode("utf-8", "replace")
-        # A number that none of ours takes stays as its text, in the one item that has it.
-        value = json.loads(text, parse_float=_finite, parse_int=_short, parse_constant=str)
-        return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
-    return content
-
-
-def _finite(text: str) -> float | str:
-    return number if math.isfinite(number := float(text)) else text
-
-
-def _short(text: str) -> int | str:
-    return int(text) if len(text) <= INTEGER_CHARS_MAX else text
+        return _decode_loose(mended(content))
+    except RecursionError:
+        # Of one item, perhaps, among good ones.
+        return _decode_loose(mended(without_depths(content)))
 
 
 def _read(part: Part, raw: msgspec.Raw, decode: Any, refused: list[Refused]) -> Iterator[Any]:
@@ -214,8 +199,11 @@ def _read(part: Part, raw: msgspec.Raw, decode: Any, refused: list[Refused]) -> 
 
 
 def _refused(part: Part, index: int, error: Exception, item: msgspec.Raw) -> Refused:
+    cut = beginning_of(bytes(item))
+    if cut is not None:
+        return Refused(part=part, index=index, reason=TOO_DEEP, item=cut)
     text = bytes(item)[: KEPT_CHARS * 4].decode("utf-8", "replace")[:KEPT_CHARS]
-    return Refused(part=part, index=index, reason=str(error) or "nested too deep", item=text)
+    return Refused(part=part, index=index, reason=str(error) or TOO_DEEP, item=text)
 
 
 def _state(value: Any) -> Any:

@@ -6,11 +6,13 @@ would send again in vain is always a 4xx, since it keeps what a 5xx answers at t
 
 from __future__ import annotations
 
+import contextlib
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+from api.emarsys.mending import mended
 from api.endpoint import decode_body, decode_query
 from api.problem import problem_of
 from api.route import Answer, Header
@@ -132,6 +134,15 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 
 def decode_lax(kind: Any, content: bytes) -> Any:
-    """Numbers may come as texts, and no body is an empty one. Raises Invalid, naming the field."""
+    """Numbers may come as texts, half a character is a question mark, and no body is an empty one.
+
+    Raises Invalid, naming the field.
+    """
     # Hot path: a decoder that is made once takes half the time.
-    return decode_body(_decoder(kind), content)
+    decoder = _decoder(kind)
+    try:
+        return decode_body(decoder, content)
+    except Invalid:
+        with contextlib.suppress(ValueError, RecursionError):
+            content = mended(content)
+        return decode_body(decoder, content)

@@ -119,12 +119,39 @@ def test_half_a_character_costs_no_event(word: bytes) -> None:
     batch.events[1].attributes["word"].encode()
 
 
-def test_a_deep_item_is_refused_alone() -> None:
-    """Its neighbours are kept."""
-    deep = json.loads("[" * 900 + "]" * 900)
-    batch = read_batch(json.dumps({"events": [event("a"), deep, event("b")]}).encode())
-    assert [each.name for each in batch.events] == ["a", "b"]
-    assert [each.index for each in batch.refused] == [1]
+@pytest.mark.parametrize("depth", [70, 900, 3_000, 50_000])
+@pytest.mark.parametrize(("opened", "closed"), [("[", "]"), ('{"[\\"{":', "}")])
+@pytest.mark.parametrize("spoilt", [b"", b"\\ud83d"])
+def test_a_deep_item_is_refused_alone(depth: int, opened: str, closed: str, spoilt: bytes) -> None:
+    """Its neighbours are kept, and its beginning, however deep it is, and whatever else is wrong with the request."""
+    a, b = json.dumps(event("a")), json.dumps(event("b", attributes={"]}": '"[{\\'}))
+    deep = f'{{"type":"custom","name":"SPOILT","more":{opened * depth}1{closed * depth}}}'
+    content = f'{{"clicks":[],"events":[{a},{deep},{b}],"more":[[]]}}'.encode().replace(b"SPOILT", spoilt)
+    batch = read_batch(content)
+    assert [(each.name, each.attributes) for each in batch.events] == [("a", {}), ("b", {"]}": '"[{\\'})]
+    [refused] = batch.refused
+    assert (refused.part, refused.index) == ("events", 1)
+    assert refused.item.startswith('{"type":')
+    if depth >= 3_000:
+        assert refused.reason == "nested too deep"
+
+
+@pytest.mark.parametrize("part", ["clicks", "deviceEventState", "more"])
+def test_a_deep_part_spoils_no_other(part: str) -> None:
+    """One that is no list is refused as a whole, one that nobody knows is passed over, and no state is made of it."""
+    deep = '{"a":' * 3_000 + "1" + "}" * 3_000
+    batch = read_batch(f'{{"{part}":{deep},"events":[{json.dumps(event("a"))}]}}'.encode())
+    assert [each.name for each in batch.events] == ["a"]
+    assert [each.part for each in batch.refused] == [each for each in (part,) if each != "more"]
+    assert (batch.state, batch.clicks) == (None, ())
+
+
+def test_brackets_without_end_take_no_time() -> None:
+    """One deep item, and then more brackets and texts than any request has: nothing of it is looked at twice."""
+    deep = b"[" * 3_000 + b"]" * 3_000
+    for rest in (b"[],{}," * 300_000, b'"\\"' * 600_000, b'"\\"' * 600_000 + b"\\", b'"",' * 600_000):
+        with pytest.raises(Invalid):
+            read_batch(b'{"events":[' + deep + b"," + rest)
 
 
 def test_a_state_that_is_too_large_is_refused_alone() -> None:
