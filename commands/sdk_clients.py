@@ -17,7 +17,7 @@ from domain.aggregate import Aggregate, Created
 from domain.client import Client
 from domain.contact import Contact, Identity
 from domain.errors import Unauthenticated
-from domain.push_token import push_address
+from domain.push_token import PushAddress, push_address
 from domain.refresh_family import MOVED
 from domain.resolution import anonymous_uid
 
@@ -102,6 +102,7 @@ async def register_client(command: RegisterClient, scope: Scope) -> Standing:
     """Without a proof and a contact this is one event, and nothing is read for it."""
     client = await own_client(command.device, scope, command.properties)
     client.change_properties(at=scope.now, properties=command.properties)
+    _address_anew(client, scope)
     if command.with_contact:
         return await signed_in(client, scope)
     await scope.save(client)
@@ -110,9 +111,7 @@ async def register_client(command: RegisterClient, scope: Scope) -> Standing:
 
 async def set_push_token(command: SetPushToken, scope: Scope) -> Standing:
     client = await own_client(command.device, scope)
-    to = push_address(command.token, str(client.properties.get("platform", "")))
-    token = scope.ids.token(scope.realm, to.channel, to.identity)
-    client.set_address(at=scope.now, channel=to.channel, address=to.address, token=token)
+    _set_address(client, push_address(command.token, _platform(client)), scope)
     await scope.save(client)
     return await standing(command.device, client, scope)
 
@@ -240,11 +239,26 @@ def _take_address(client: Client, source: Client, scope: Scope) -> None:
     """It is the same device, and its SDK (v4) does not tell its push token again after a move."""
     if source.token is None or source.address is None:
         return
-    to = push_address(source.address, str(source.properties.get("platform", "")))
-    channel = source.channel or to.channel
+    to = push_address(source.address, _platform(source))
     # A digest of its realm's own: that of another merchant would be one that no other client here can have.
-    token = scope.ids.token(scope.realm, channel, to.identity)
-    client.set_address(at=scope.now, channel=channel, address=source.address, token=token)
+    _set_address(client, to._replace(channel=source.channel or to.channel), scope)
+
+
+def _address_anew(client: Client, scope: Scope) -> None:
+    """The platform says who carries the pushes; the token may have come before it, or it may have been another."""
+    if client.address is not None and (platform := _platform(client)):
+        _set_address(client, push_address(client.address, platform), scope)
+
+
+def _set_address(client: Client, to: PushAddress, scope: Scope) -> None:
+    token = scope.ids.token(scope.realm, to.channel, to.identity)
+    client.set_address(at=scope.now, channel=to.channel, address=to.address, token=token)
+
+
+def _platform(client: Client) -> str:
+    """As the device registered it; "" when it has not yet."""
+    platform = client.properties.get("platform")
+    return platform if isinstance(platform, str) else ""
 
 
 async def _reset(source: Client, to: str, client: UUID, scope: Scope) -> list[Aggregate]:

@@ -14,6 +14,8 @@ TOKEN_MAX = 4_096
 """Characters; the longest subscription seen in the wild is about 1 kB."""
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+_APNS_TOKEN = re.compile(r"[0-9A-Fa-f]{64}")
+"""What iOS has handed out so far; tokens of FCM are longer, and have a colon."""
 _ENDPOINT = re.compile(r"https://[\x21-\x7e]{3,2000}")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]{1,256}={0,2}")
 _CHANNELS = {"ios": APNS, "android": FCM, "android-huawei": HMS}
@@ -44,7 +46,8 @@ read_subscription = msgspec.json.Decoder(WebSubscription).decode
 
 
 def push_address(token: str, platform: str) -> PushAddress:
-    """platform: as the device registered it; "" when it did not. A browser's token is its PushSubscription as JSON.
+    """platform: as the device registered it; "" when it has not yet, and then the token's looks decide. A browser's
+    token is its PushSubscription as JSON.
 
     Raises Invalid.
     """
@@ -54,7 +57,13 @@ def push_address(token: str, platform: str) -> PushAddress:
         return _of_browser(token)
     if not _TOKEN.fullmatch(token):
         raise Invalid("a push token has visible ASCII characters alone", field="pushToken")
-    return PushAddress(_CHANNELS.get(platform.casefold(), FCM), token, token)
+    return PushAddress(_channel(token, platform), token, token)
+
+
+def _channel(token: str, platform: str) -> str:
+    if not platform and _APNS_TOKEN.fullmatch(token):
+        return APNS
+    return _CHANNELS.get(platform.casefold(), FCM)
 
 
 def _of_browser(token: str) -> PushAddress:

@@ -9,11 +9,12 @@ import pytest
 
 from commands.apps import RegisterApp
 from domain.app_settings import AppSettings
+from domain.client import Client
 from domain.context import Context
 from domain.recorded import EVENTS
 from tests.memory.phone import ANN, APP, OTHER, PROPERTIES, Phone, count, phones, started, topics
 from tests.memory.site import Site
-from tests.memory.world import REALM
+from tests.memory.world import IDS, REALM
 
 
 @pytest.fixture
@@ -98,6 +99,52 @@ async def test_the_platform_says_who_carries_the_push(it: Site, platform: str, c
     await phone.call("POST", "/client", {"platform": platform})
     await phone.call("PUT", "/client/push-token", {"pushToken": "token:1"})
     assert it.world.facts(EVENTS, "evt.client.>")[-1].body.channel == channel  # type: ignore[union-attr]
+
+
+HEX = "0a" * 32
+
+
+async def test_a_token_that_comes_before_the_platform_is_carried_by_whom_the_platform_names(it: Site) -> None:
+    """As soon as the device says what it is; a registration that says the same again is no event."""
+    phone = Phone(it)
+    token = "dRXQ:APA91b"  # an iOS device's need not look like one
+    await phone.call("PUT", "/client/push-token", {"pushToken": token})
+    assert channels(it) == ["fcm"]
+    for _ in range(2):
+        await phone.call("POST", "/client", {"platform": "ios"})
+    assert channels(it) == ["fcm", "apns"]
+    first, second = addresses(it)
+    assert (second.address, second.previous_token) == (token, first.token)
+    assert second.token == IDS.token(REALM, "apns", token)
+    assert phone.says["pushToken"] is True
+
+
+async def test_a_token_that_looks_like_apples_is_so_until_the_platform_says_otherwise(it: Site) -> None:
+    """A device without properties; and one whose properties name another platform later."""
+    phone = Phone(it)
+    await phone.call("PUT", "/client/push-token", {"pushToken": HEX})
+    await phone.call("POST", "/client", {"language": "en"})
+    assert channels(it) == ["apns"]
+    await phone.call("POST", "/client", {"platform": "android"})
+    assert channels(it) == ["apns", "fcm"]
+
+
+async def test_a_browser_is_reached_by_its_subscription_whatever_it_is_called(it: Site) -> None:
+    """No registration turns a subscription into something else."""
+    page = await started(it)
+    keys = {"p256dh": "BKey", "auth": "secret"}
+    subscription = json.dumps({"endpoint": "https://push.example.org/1", "keys": keys})
+    await page.call("PUT", "/client/push-token", {"pushToken": subscription})
+    await page.call("POST", "/client", {"platform": "ios", "applicationVersion": "2"})
+    assert channels(it) == ["webpush"]
+
+
+def addresses(it: Site) -> list[Client.AddressSet]:
+    return it.world.bodies(EVENTS, Client.AddressSet)
+
+
+def channels(it: Site) -> list[str]:
+    return [event.channel for event in addresses(it)]
 
 
 async def test_switching_apps_resets_the_one_and_registers_with_the_other(it: Site) -> None:
