@@ -253,7 +253,7 @@ async def _thread_to_publish(tid: str, scope: Scope) -> Thread:
         return thread
     contact = scope.ids.contact(scope.realm, caller.uid)
     subscription = await scope.load(Subscription, scope.ids.subscription(scope.realm, thread.id, contact))
-    if thread.may_see(caller, subscribed=bool(subscription and subscription.active)):
+    if thread.may_see(caller, subscribed=bool(subscription and subscription.holds(thread.settings))):
         raise Forbidden("you may read this thread, but not publish to it")
     raise NotFound(f"no thread has the tid {tid!r}", field="tid")
 

@@ -51,6 +51,13 @@ class Opened(msgspec.Struct, frozen=True):
     thread: UUID
 
 
+class Joined(msgspec.Struct, frozen=True):
+    """granted: whatever becomes of the thread's settings."""
+
+    thread: UUID
+    granted: bool
+
+
 async def open_thread(command: OpenThread, scope: Scope) -> Opened:
     tid = command.tid or scope.nonce
     if not 1 <= len(tid) <= TID_MAX or not tid.isprintable():
@@ -85,7 +92,8 @@ async def close_thread(command: CloseThread, scope: Scope) -> None:
     await scope.save(thread)
 
 
-async def subscribe(command: Subscribe, scope: Scope) -> None:
+async def subscribe(command: Subscribe, scope: Scope) -> Joined:
+    granted = scope.caller is None or scope.caller.is_admin
     thread = await _thread(command.tid, scope)
     contact = scope.ids.contact(scope.realm, command.uid)
     id = scope.ids.subscription(scope.realm, thread.id, contact)
@@ -98,13 +106,20 @@ async def subscribe(command: Subscribe, scope: Scope) -> None:
         raise Conflict("this contact was erased for good; use another uid", field="uid")
     if subscription is None:
         subscription = Subscription.start(
-            id=id, at=scope.now, thread=thread.id, contact=contact, tid=thread.tid, uid=command.uid
+            id=id,
+            at=scope.now,
+            thread=thread.id,
+            contact=contact,
+            tid=thread.tid,
+            uid=command.uid,
+            granted=granted,
         )
     else:
-        subscription.resume(at=scope.now)
+        subscription.resume(at=scope.now, granted=granted)
     if command.channels is not msgspec.UNSET:
         subscription.prefer(at=scope.now, channels=command.channels)
     await scope.save(person, subscription)
+    return Joined(thread.id, granted=bool(subscription.granted))
 
 
 async def unsubscribe(command: Unsubscribe, scope: Scope) -> None:
@@ -121,10 +136,10 @@ async def unsubscribe(command: Unsubscribe, scope: Scope) -> None:
 
 def _assert_may_subscribe(thread: Thread, subscription: Subscription | None, uid: str, scope: Scope) -> None:
     caller = scope.caller
-    active = bool(subscription and subscription.active)
-    if caller is None or thread.may_subscribe(caller) or (active and uid == caller.uid):
+    subscribed = bool(subscription and subscription.holds(thread.settings))
+    if caller is None or thread.may_subscribe(caller) or (subscribed and uid == caller.uid):
         return
-    if thread.may_see(caller, subscribed=active):
+    if thread.may_see(caller, subscribed=subscribed):
         raise Forbidden("this thread is not open for subscription")
     raise NotFound(f"no thread has the tid {thread.tid!r}", field="tid")
 
@@ -142,6 +157,6 @@ async def _thread_run_by_caller(tid: str, scope: Scope) -> Thread:
         return thread
     contact = scope.ids.contact(scope.realm, scope.caller.uid)
     own = await scope.load(Subscription, scope.ids.subscription(scope.realm, thread.id, contact))
-    if thread.may_see(scope.caller, subscribed=bool(own and own.active)):
+    if thread.may_see(scope.caller, subscribed=bool(own and own.holds(thread.settings))):
         raise Forbidden("only the thread's owner and admins may change it")
     raise NotFound(f"no thread has the tid {tid!r}", field="tid")

@@ -8,12 +8,15 @@ from uuid import UUID
 
 from domain.aggregate import Aggregate, Created
 from domain.aggregate import Event as BaseEvent
+from domain.thread import Settings
 
 
 class Subscription(Aggregate):
     """Its id is derived from (thread, contact), so there is one for each pair, for ever.
 
-    number counts the intervals of membership: leaving and coming back starts another.
+    number counts the intervals of membership: leaving and coming back starts another. granted: an admin made them a
+    member, so they are one whatever the thread's settings say; others are as long as these let them in. None: from
+    before this was written down.
     """
 
     TOPIC = "subscription"
@@ -22,24 +25,38 @@ class Subscription(Aggregate):
 
     @dataclass(frozen=True, kw_only=True)
     class Started(Event, Created):
-        TOPIC = "subscription.started.v1"
+        TOPIC = "subscription.started.v2"
         thread: UUID
         contact: UUID
         tid: str
         uid: str
         number: int = 1
+        granted: bool | None
 
     @dataclass(frozen=True, kw_only=True)
     class Resumed(Event):
-        TOPIC = "subscription.resumed.v1"
+        TOPIC = "subscription.resumed.v2"
         thread: UUID
         contact: UUID
         tid: str
         uid: str
         number: int
+        granted: bool | None
 
         def apply(self, aggregate: Subscription) -> None:
-            aggregate.active, aggregate.number = True, self.number
+            aggregate.active, aggregate.number, aggregate.granted = True, self.number, self.granted
+
+    @dataclass(frozen=True, kw_only=True)
+    class Granted(Event):
+        """An admin confirms somebody who came by the thread's settings."""
+
+        TOPIC = "subscription.granted.v1"
+        thread: UUID
+        contact: UUID
+        number: int
+
+        def apply(self, aggregate: Subscription) -> None:
+            aggregate.granted = True
 
     @dataclass(frozen=True, kw_only=True)
     class Ended(Event):
@@ -64,21 +81,40 @@ class Subscription(Aggregate):
         def apply(self, aggregate: Subscription) -> None:
             aggregate.preferences = self.channels
 
-    def __init__(self, thread: UUID, contact: UUID, tid: str, uid: str, number: int) -> None:
+    def __init__(
+        self, thread: UUID, contact: UUID, tid: str, uid: str, number: int, granted: bool | None
+    ) -> None:
         self.thread, self.contact, self.tid, self.uid = thread, contact, tid, uid
-        self.number, self.active = number, True
+        self.number, self.active, self.granted = number, True, granted
         self.preferences: tuple[str, ...] | None = None
 
     @classmethod
     def start(
-        cls, *, id: UUID, at: datetime, thread: UUID, contact: UUID, tid: str, uid: str
+        cls,
+        *,
+        id: UUID,
+        at: datetime,
+        thread: UUID,
+        contact: UUID,
+        tid: str,
+        uid: str,
+        granted: bool = False,
     ) -> Subscription:
         subscription: Subscription = cls._open(
-            cls.Started, id=id, at=at, thread=thread, contact=contact, tid=tid, uid=uid
+            cls.Started, id=id, at=at, thread=thread, contact=contact, tid=tid, uid=uid, granted=granted
         )
         return subscription
 
-    def resume(self, *, at: datetime) -> None:
+    def holds(self, settings: Settings) -> bool:
+        """Whether they are a member now, the thread being as it is."""
+        return self.active and (bool(self.granted) or settings.lets_in(self.uid))
+
+    def resume(self, *, at: datetime, granted: bool = False) -> None:
+        """Be a member again; who is one already may still be granted it."""
+        if self.active and granted and not self.granted:
+            self.trigger_event(
+                self.Granted, timestamp=at, thread=self.thread, contact=self.contact, number=self.number
+            )
         if not self.active:
             self.trigger_event(
                 self.Resumed,
@@ -88,6 +124,7 @@ class Subscription(Aggregate):
                 tid=self.tid,
                 uid=self.uid,
                 number=self.number + 1,
+                granted=granted,
             )
 
     def end(self, *, at: datetime) -> None:

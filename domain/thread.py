@@ -43,7 +43,15 @@ class Settings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         )
 
     def may_subscribe(self, caller: Caller) -> bool:
-        return self.is_run_by(caller) or self.open_subscribe or self.open_publish
+        return caller.is_admin or self.lets_in(caller.uid)
+
+    def lets_in(self, uid: str) -> bool:
+        """Whether somebody may be in the thread by its settings alone."""
+        return self.lets_everybody_in or uid == self.owner or uid in self.admins
+
+    @property
+    def lets_everybody_in(self) -> bool:
+        return self.open_subscribe or self.open_publish
 
     def may_see(self, caller: Caller, *, subscribed: bool = False) -> bool:
         """Whether the thread exists, as far as this caller can tell."""

@@ -35,7 +35,8 @@ async def slices_of(
     match audience:
         case ToThread(thread=thread):
             members = threads.all_members(models, realm, thread, cursor=cursor, chunk=PAGE_CONTACTS)
-            pages = _pages(members, lambda row: threads.is_member(row, as_of), threads.member_cursor)
+            door = await threads.door_at(models, realm, thread, as_of)
+            pages = _pages(members, door.holds, threads.member_cursor)
             async for rows, after in pages:
                 prefer = {row["contact"]: threads.member_channels(row) for row in rows}
                 people = await reach.people(models, realm, list(prefer), thread_channels=prefer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 import msgspec
@@ -18,6 +18,8 @@ from projections.paging import cursor_after, stream, walk
 from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
 
 THREAD_BUCKETS = tuple(f"{number:02x}" for number in range(PARTITIONS))
+CONTACT_THREADS_MAX = 10_000
+"""Threads of one contact that are listed, and followed by one socket."""
 MEMBER_BUCKETS = 16
 """Buckets of one thread's members, so that a thread of millions has no partition over 100,000 rows or so."""
 
@@ -44,13 +46,16 @@ MEMBERS = Table(
         "uid": "text",
         "from_at": "bigint",
         "until_at": "bigint",
+        "granted_at": "bigint",
         "channels": "json",
         "since": "timestamp",
     },
 )
-"""One row per interval of membership: from_at <= position < until_at."""
+"""One row per interval of membership: from_at <= position < until_at. granted_at: from then on whatever the thread's
+settings say; before, and without it, as long as they let its uid in.
+"""
 
-MEMBERSHIPS = narrow(MEMBERS, "from_at", "until_at", "channels")
+MEMBERSHIPS = narrow(MEMBERS, "uid", "from_at", "until_at", "granted_at", "channels")
 """Hot path: what decides on an audience; a dispatcher reads it for each contact."""
 
 CONTACT_THREADS = Table(
@@ -58,22 +63,54 @@ CONTACT_THREADS = Table(
     name="contact_threads",
     partition={"realm": "text", "contact": "uuid"},
     clustering={"thread": "uuid"},
-    columns={"tid": "text", "active": "boolean", "channels": "json"},
+    columns={"tid": "text", "uid": "text", "active": "boolean", "granted": "boolean", "channels": "json"},
 )
+
+DOORS = Table(
+    projection="threads",
+    name="doors",
+    partition={"realm": "text", "thread": "uuid"},
+    clustering={"from_at": "bigint"},
+    columns={"open": "boolean", "uids": "json"},
+)
+"""Whom a thread's settings let in, from a position on."""
+
+
+class Door(msgspec.Struct, frozen=True):
+    """Whom a thread's settings let in at a position (None: now). open: everybody."""
+
+    as_of: int | None
+    open: bool
+    uids: frozenset[str]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Door:
+        return cls(None, settings.lets_everybody_in, frozenset(_let_in(settings)))
+
+    def holds(self, row: Row) -> bool:
+        """Whether an interval of membership is one at the position, the settings being what they were."""
+        if row["from_at"] is None:
+            return False
+        if self.as_of is None:
+            active, granted = row["until_at"] is None, row["granted_at"] is not None
+        else:
+            active = row["from_at"] <= self.as_of and (row["until_at"] or self.as_of + 1) > self.as_of
+            granted = (row["granted_at"] or self.as_of + 1) <= self.as_of
+        return active and (granted or self.open or row["uid"] in self.uids)
 
 
 class Threads:
     """The projection."""
 
-    name, version = "threads", 1
+    name, version = "threads", 2
     streams = (EVENTS,)
     subjects = {EVENTS: ("evt.thread.>", "evt.subscription.>")}
-    tables = (THREADS, MEMBERS, CONTACT_THREADS)
+    tables = (THREADS, MEMBERS, CONTACT_THREADS, DOORS)
 
     def project(self, fact: Recorded) -> Iterable[Write]:
         match fact.body:
             case Thread.Event() as event:
-                yield _thread_write(fact, event)
+                yield from _thread_writes(fact, event)
             case Subscription.Event() as event:
                 yield from _member_writes(fact, event)
             case _:
@@ -88,8 +125,11 @@ class Threads:
         return [f"{wrong} memberships end without a beginning, or before it"] if wrong else []
 
 
-def _thread_write(fact: Recorded, event: Thread.Event) -> Put:
+def _thread_writes(fact: Recorded, event: Thread.Event) -> Iterable[Write]:
     key = thread_key(fact.realm, event.originator_id)
+    if isinstance(event, Thread.Opened | Thread.Changed):
+        door = {"open": event.settings.lets_everybody_in, "uids": _let_in(event.settings)}
+        yield Put(DOORS, (fact.realm, event.originator_id, fact.position), door, fact.position)
     match event:
         case Thread.Opened():
             settings = msgspec.to_builtins(event.settings)
@@ -100,17 +140,39 @@ def _thread_write(fact: Recorded, event: Thread.Event) -> Put:
             values = {"closed": fact.at}
         case _:
             raise ValueError(f"no rule for {type(event).__qualname__}")
-    return Put(THREADS, key, values, fact.position)
+    yield Put(THREADS, key, values, fact.position)
+
+
+def _let_in(settings: Settings) -> list[str]:
+    """By name."""
+    return [uid for uid in (settings.owner, *settings.admins) if uid]
+
+
+def _is_granted(fact: Recorded, event: Subscription.Started | Subscription.Resumed) -> bool:
+    """Before it was written down, who made somebody else a member was an admin, or one of our own processes."""
+    return fact.actor != event.uid if event.granted is None else event.granted
 
 
 def _member_writes(fact: Recorded, event: Subscription.Event) -> Iterable[Write]:
     match event:
         case Subscription.Started() | Subscription.Resumed():
+            granted = _is_granted(fact, event)
             member = {"uid": event.uid, "from_at": fact.position, "since": fact.at}
+            if granted:
+                member["granted_at"] = fact.position
             yield _member(fact, event.thread, event.contact, event.number, member)
-            yield _of_contact(
-                fact, event.thread, event.contact, {"tid": event.tid, "active": True, "channels": None}
-            )
+            joined = {
+                "tid": event.tid,
+                "uid": event.uid,
+                "active": True,
+                "granted": granted,
+                "channels": None,
+            }
+            yield _of_contact(fact, event.thread, event.contact, joined)
+        case Subscription.Granted():
+            since = {"granted_at": fact.position}
+            yield _member(fact, event.thread, event.contact, event.number, since)
+            yield _of_contact(fact, event.thread, event.contact, {"granted": True})
         case Subscription.Ended():
             until = {"until_at": fact.position}
             yield _member(fact, event.thread, event.contact, event.number, until)
@@ -157,14 +219,23 @@ async def members(
     models: ReadModels, realm: str, thread: UUID, *, as_of: int | None, cursor: str | None, limit: int
 ) -> tuple[list[Row], str | None]:
     """Who was subscribed at a position (None: now), a page at a time."""
+    door = await door_at(models, realm, thread, as_of)
     rows, cursor = await walk(models, MEMBERS, _member_partitions(realm, thread), cursor=cursor, limit=limit)
-    return [row for row in rows if is_member(row, as_of)], cursor
+    return [row for row in rows if door.holds(row)], cursor
+
+
+async def door_at(models: ReadModels, realm: str, thread: UUID, as_of: int | None) -> Door:
+    before = None if as_of is None else (as_of + 1,)
+    rows = await models.range(DOORS, (realm, thread), after=before, limit=1, backwards=True)
+    if not rows:
+        return Door(as_of, open=False, uids=frozenset())
+    return Door(as_of, rows[0]["open"], frozenset(rows[0]["uids"]))
 
 
 def all_members(
     models: ReadModels, realm: str, thread: UUID, *, cursor: str | None, chunk: int
 ) -> AsyncGenerator[Row]:
-    """Every interval of membership there ever was, in a fixed order: what `is_member` and `member_channels` need."""
+    """Every interval of membership there ever was, in a fixed order: what `Door.holds` and `member_channels` need."""
     return stream(models, MEMBERSHIPS, _member_partitions(realm, thread), cursor=cursor, chunk=chunk)
 
 
@@ -177,28 +248,36 @@ def _member_partitions(realm: str, thread: UUID) -> list[Key]:
     return [(realm, thread, bucket) for bucket in range(MEMBER_BUCKETS)]
 
 
-def is_member(row: Row, as_of: int | None) -> bool:
-    if row["from_at"] is None:
-        return False
-    if as_of is None:
-        return row["until_at"] is None
-    return bool(row["from_at"] <= as_of and (row["until_at"] is None or row["until_at"] > as_of))
-
-
 def member_channels(row: Row) -> Channels:
     return None if row["channels"] is None else tuple(row["channels"])
 
 
 async def of_contact(models: ReadModels, realm: str, contact: UUID) -> list[Row]:
-    """The threads a contact is subscribed to now."""
-    rows = await models.range(CONTACT_THREADS, (realm, contact), limit=10_000)
-    return [row for row in rows if row["active"]]
+    """The open threads that a contact is subscribed to now."""
+    rows = await models.range(CONTACT_THREADS, (realm, contact), limit=CONTACT_THREADS_MAX)
+    own = [row for row in rows if row["active"]]
+    found = await models.get_many(THREADS, [thread_key(realm, row["thread"]) for row in own]) if own else []
+    return [
+        row
+        for row, thread in zip(own, found, strict=True)
+        if is_open(thread) and membership_holds(row, settings_of(thread))
+    ]
+
+
+def is_open(row: Row | None) -> TypeGuard[Row]:
+    """Whether the thread is there, and not closed."""
+    return row is not None and row["tid"] is not None and row["closed"] is None
+
+
+def membership_holds(row: Row, settings: Settings) -> bool:
+    """Whether a contact's row of a thread is a membership now, the thread being as it is."""
+    return bool(row["active"]) and (bool(row["granted"]) or settings.lets_in(row["uid"]))
 
 
 async def all_of_contact(
     models: ReadModels, realm: str, contact: UUID, *, chunk: int = 500
 ) -> AsyncGenerator[Row]:
-    """The same without an end: for what must leave none out."""
+    """Memberships that have not ended, those that don't hold for now included, and however many: leaves none out."""
     after: tuple[UUID] | None = None
     while True:
         rows = await models.range(CONTACT_THREADS, (realm, contact), after=after, limit=chunk)
@@ -210,6 +289,6 @@ async def all_of_contact(
         after = (rows[-1]["thread"],)
 
 
-async def is_subscribed(models: ReadModels, realm: str, thread: UUID, contact: UUID) -> bool:
-    row = await models.get(CONTACT_THREADS, (realm, contact, thread))
-    return bool(row and row["active"])
+async def membership(models: ReadModels, realm: str, thread: UUID, contact: UUID) -> Row | None:
+    """What `membership_holds` needs; None for who has never been subscribed."""
+    return await models.get(CONTACT_THREADS, (realm, contact, thread))

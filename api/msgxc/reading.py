@@ -48,11 +48,12 @@ def place_of[T, P: Paging](call: Call[Any, P], query: str, type: type[T]) -> Pla
 
 @dataclass(frozen=True, slots=True)
 class SeenThread:
-    """A thread as the read models have it, and whether the caller is subscribed."""
+    """A thread as the read models have it, whether the caller is subscribed, and whether an admin granted that."""
 
     settings: Settings
     row: Row
     subscribed: bool
+    granted: bool = False
 
 
 async def thread_for(call: Call[Any, Any], tid: str) -> SeenThread:
@@ -60,12 +61,14 @@ async def thread_for(call: Call[Any, Any], tid: str) -> SeenThread:
     parts, caller = call.parts, call.caller
     id = parts.ids.thread(caller.realm, tid)
     row = await threads.find(parts.models, caller.realm, id)
-    if row is None or row["tid"] is None or row["closed"] is not None:
+    if not threads.is_open(row):
         raise NotFound(f"no thread has the tid {tid!r}", field="tid")
     contact = parts.ids.contact(caller.realm, caller.uid)
-    subscribed = await threads.is_subscribed(parts.models, caller.realm, id, contact)
-    seen = SeenThread(threads.settings_of(row), row, subscribed)
-    if not seen.settings.may_see(caller, subscribed=subscribed):
+    own = await threads.membership(parts.models, caller.realm, id, contact)
+    settings = threads.settings_of(row)
+    subscribed = own is not None and threads.membership_holds(own, settings)
+    seen = SeenThread(settings, row, subscribed, granted=bool(own and own["granted"]))
+    if not settings.may_see(caller, subscribed=subscribed):
         raise NotFound(f"no thread has the tid {tid!r}", field="tid")
     return seen
 

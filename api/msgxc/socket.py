@@ -20,12 +20,11 @@ from api.route import Answer, Call, Route, Who
 from api.sockets.hub import Closed
 from api.sockets.live import Live
 from api.sockets.protocol import EXTENSION, SocketConnection
-from api.sockets.session import Session
+from api.sockets.session import Session, Wanted
 from api.sockets.wire import Encoding, reply
-from commands.threads import Subscribe
+from commands.threads import Joined, Subscribe
 from domain.context import Context
 from domain.errors import Forbidden, Invalid, MsgxcError, NotFound, Unauthenticated, Unavailable
-from projections import threads as query
 
 PATH = "/api/v2/connect/{vid}/{sid}"
 SESSION_AGE_S_MAX = 48 * 3600
@@ -167,7 +166,7 @@ class Conversation:
             raise Invalid("tid is missing", field="tid")
         after = None if frame.position is None else await self._position(frame.position)
         caller = identity.caller
-        await self._parts.bus.execute(
+        joined: Joined = await self._parts.bus.execute(
             Subscribe(tid=tid, uid=caller.uid), self._context(identity), caller=caller
         )
         self._recent.note(caller.realm)
@@ -177,8 +176,7 @@ class Conversation:
             data = {"slug": f"/thread/{tid}", "action": "subscribed", "ok": True}
             self._say({"slug": frame.slug, "data": data, "ok": True, "position": positions.give(head)})
 
-        thread = self._parts.ids.thread(caller.realm, tid)
-        await self.session.follow([(tid, thread)], after=after, greet=greet)
+        await self.session.follow(Wanted(tid, joined.thread, joined.granted), after=after, greet=greet)
 
     async def _resume(self, frame: Inbound) -> None:
         """What was missed comes first, then the answer. A socket that follows no thread yet follows all one's own."""
@@ -186,11 +184,7 @@ class Conversation:
         after = await self._position(frame.position)
         if not self.session.threads:
             await self._recent.seen(identity.caller.realm, ("threads",))
-            contact = self._parts.ids.contact(identity.caller.realm, identity.caller.uid)
-            rows = await query.of_contact(self._parts.models, identity.caller.realm, contact)
-            tids = [(row["tid"], row["thread"]) for row in rows]
-            await self.session.follow(tids)
-            await self.session.confirm(tids)
+            await self.session.follow_own()
         complete = await self._hub.resume(self.session.follower, after)
         self._say({"slug": frame.slug, "data": {"complete": complete}, "ok": True})
 

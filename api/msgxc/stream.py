@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
-from uuid import UUID
 
 import msgspec
 from msgspec import Meta
@@ -22,10 +21,9 @@ from api.problem import MethodNotAllowed
 from api.route import Answer, Call, Header, Route, Who
 from api.sockets.hub import TRY_AGAIN, Closed
 from api.sockets.live import Live
-from api.sockets.session import Session
+from api.sockets.session import Session, Wanted, own_threads
 from api.sockets.wire import Encoding
 from domain.errors import Forbidden, Invalid, MsgxcError, NotFound, Unavailable
-from projections import threads
 
 PATH = "/api/v2/stream"
 BUFFER_BYTES_MAX = 256 * 1024
@@ -107,7 +105,7 @@ class Wish:
     """What a caller wants to follow, checked. after: the position of the last event it got, None: from now on."""
 
     token: str
-    tids: list[tuple[str, UUID]]
+    threads: list[Wanted]
     follows_all: bool
     after: int | None
 
@@ -141,11 +139,11 @@ class StreamEndpoint:
             self._parts, identity.caller, context_of(scope, identity.caller), {}, None, None
         )
         await self._recent.seen(identity.caller.realm, ("threads",))
-        tids = await _tids(call, query.tid)
+        wanted = await _wanted(call, query.tid)
         given = _last_event_id(scope["headers"]) or query.position
         after = (await self._live.hub.positions()).take(given) if given else None
         await self._live.hub.assert_reached(after)
-        return Wish(token, tids, not query.tid, after)
+        return Wish(token, wanted, not query.tid, after)
 
     async def _serve(self, wish: Wish, receive: Receive, send: Send) -> None:
         connection = StreamConnection()
@@ -178,8 +176,7 @@ class StreamEndpoint:
                 start = positions.give(head if wish.after is None else wish.after)
                 connection.write(f"retry: {RETRY_MS}\nid: {start}\nevent: open\ndata: {{}}\n\n".encode())
 
-            await session.begin(wish.token, wish.tids, after=wish.after, greet=greet)
-            await session.confirm(wish.tids)
+            await session.begin(wish.token, wish.threads, after=wish.after, greet=greet)
         except Closed:
             return
         except MsgxcError as error:
@@ -200,13 +197,10 @@ async def _pump(connection: StreamConnection, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _tids(call: Call[Any, Any], text: str) -> list[tuple[str, UUID]]:
+async def _wanted(call: Call[Any, Any], text: str) -> list[Wanted]:
     """The threads to follow. Raises NotFound or Forbidden for one that the caller is not subscribed to."""
-    parts, caller = call.parts, call.caller
     if not text:
-        contact = parts.ids.contact(caller.realm, caller.uid)
-        rows = await threads.of_contact(parts.models, caller.realm, contact)
-        return [(row["tid"], row["thread"]) for row in rows]
+        return await own_threads(call.parts, call.caller)
     tids = list(dict.fromkeys(text.split(",")))
     if len(tids) > TIDS_MAX:
         raise Invalid(f"name at most {TIDS_MAX} threads", field="tid")
@@ -215,7 +209,7 @@ async def _tids(call: Call[Any, Any], text: str) -> list[tuple[str, UUID]]:
         seen = await thread_for(call, tid)
         if not seen.subscribed:
             raise Forbidden(f"subscribe to {tid!r} first", field="tid")
-        found.append((tid, seen.row["thread"]))
+        found.append(Wanted(tid, seen.row["thread"], seen.granted))
     return found
 
 

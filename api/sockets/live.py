@@ -15,7 +15,7 @@ import structlog
 from api.auth import Verifier
 from api.parts import Parts
 from api.sockets.hub import TRY_AGAIN, Closed, Hub
-from api.sockets.session import REVOKED, TOKEN_ENDED, Session
+from api.sockets.session import REVOKED, TOKEN_ENDED, Session, Wanted
 from domain.contact import Contact
 from domain.errors import MsgxcError, Unauthenticated, Unavailable
 from domain.recorded import Recorded
@@ -108,6 +108,9 @@ class Live:
                 for session in self._on(subject):
                     if session.follower.contact == event.contact:
                         session.revoke(subject)
+            case Subscription.Granted():
+                for session in self._on(contact_subject(event.contact)):
+                    session.grant(thread_subject(event.thread))
             case Subscription.Started() | Subscription.Resumed():
                 for session in self._on(contact_subject(event.contact)):
                     if session.follows_all:
@@ -133,7 +136,7 @@ class Live:
     @staticmethod
     async def _follow_too(session: Session, begun: Subscription.Started | Subscription.Resumed) -> None:
         try:
-            await session.follow([(begun.tid, begun.thread)])
+            await session.follow(Wanted(begun.tid, begun.thread, bool(begun.granted)))
         except Closed:
             return
         except MsgxcError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from api.auth import Identity
@@ -11,9 +12,10 @@ from api.parts import Parts
 from api.sockets.follower import Connection, Follower
 from api.sockets.hub import Hub
 from api.sockets.wire import Encoding
+from domain.context import Caller
 from domain.errors import Forbidden, Unavailable
 from domain.recorded import EVENTS
-from domain.thread import Settings
+from domain.thread import Settings, Thread
 from processes.feed import contact_subject, system_thread, thread_subject
 from projections import threads
 
@@ -23,13 +25,12 @@ REVOKED = 4403
 """Close code: the contact was erased."""
 
 
-class Followed:
-    """A thread that the session follows. by_right: the thread lets the caller subscribe; else by membership alone."""
+class Wanted(NamedTuple):
+    """A thread that the caller is subscribed to. granted: by an admin, so that its settings don't matter."""
 
-    __slots__ = ("by_right", "tid")
-
-    def __init__(self, tid: str, *, by_right: bool) -> None:
-        self.tid, self.by_right = tid, by_right
+    tid: str
+    thread: UUID
+    granted: bool
 
 
 class Session:
@@ -52,7 +53,7 @@ class Session:
         self.follower = Follower(connection, encoding)
         self.identity: Identity | None = None
         self.token = ""
-        self.threads: dict[str, Followed] = {}
+        self.threads: dict[str, Wanted] = {}
         self.follows_all, self.on_revoked = follows_all, on_revoked
         self._expiry: asyncio.TimerHandle | None = None
 
@@ -80,55 +81,68 @@ class Session:
     async def begin(
         self,
         token: str,
-        tids: list[tuple[str, UUID]],
+        wanted: Sequence[Wanted],
         *,
         after: int | None,
         greet: Callable[[int], None],
     ) -> None:
         """Identify and follow in one step, so that what was missed comes in one order. Raises as both."""
         self._take(self._parts.verifier.verify(token), token)
-        subjects = await self._note(tids)
+        subjects = await self._note(wanted)
         await self._hub.follow(self.follower, [*self._own_subjects(), *subjects], after=after, greet=greet)
+        await self._confirm(wanted)
 
     async def follow(
-        self,
-        tids: list[tuple[str, UUID]],
-        *,
-        after: int | None = None,
-        greet: Callable[[int], None] | None = None,
+        self, one: Wanted, *, after: int | None = None, greet: Callable[[int], None] | None = None
     ) -> None:
-        """Follow threads that the caller is subscribed to. Raises as Hub.follow."""
-        await self._hub.follow(self.follower, await self._note(tids), after=after, greet=greet)
+        """Follow a thread, if it lets the caller be subscribed. Raises as Hub.follow."""
+        await self._hub.follow(self.follower, await self._note([one]), after=after, greet=greet)
+        # Whoever watches the log may have passed a change before we followed; what comes after this look, it tells.
+        thread = await self._parts.bus.store.load(Thread, one.thread, fresh=True)
+        if thread is not None:
+            self.reconsider(thread_subject(one.thread), thread.settings)
 
-    async def confirm(self, tids: list[tuple[str, UUID]]) -> None:
+    async def follow_own(self) -> None:
+        """Follow all that one is subscribed to. Raises as Hub.follow."""
+        wanted = await own_threads(self._parts, self._caller)
+        await self._hub.follow(self.follower, await self._note(wanted))
+        await self._confirm(wanted)
+
+    async def _confirm(self, wanted: Sequence[Wanted]) -> None:
         """Let go of threads, read from rows a moment ago, whose membership has ended since, or before.
 
         The rows may have been behind, and whoever watches the log may have passed the end before we followed. Raises
         Unavailable when the rows don't catch up: a right that can't be confirmed is none.
         """
-        assert self.identity is not None, "only the identified follow threads"
-        if not tids:
+        if not wanted:
             return
-        caller = self.identity.caller
         try:
             await self._parts.watermark.passed(("threads",), EVENTS, await self._parts.events.end())
         except TimeoutError:
             raise Unavailable("the read models are behind") from None
-        contact = self._parts.ids.contact(caller.realm, caller.uid)
-        rows = await threads.of_contact(self._parts.models, caller.realm, contact)
-        own = {row["thread"] for row in rows}
-        for _, id in tids:
-            if id not in own:
-                self.revoke(thread_subject(id))
+        own = {one.thread for one in await own_threads(self._parts, self._caller)}
+        for one in wanted:
+            if one.thread not in own:
+                self.revoke(thread_subject(one.thread))
 
-    async def _note(self, tids: list[tuple[str, UUID]]) -> list[str]:
-        """Remember by what right each thread is followed; their subjects."""
+    async def _note(self, wanted: Sequence[Wanted]) -> list[str]:
+        """Remember by what right each thread is followed; the subjects of those that may be."""
+        subjects = []
+        for one in wanted:
+            thread = await self._parts.bus.threads.thread(one.thread)
+            if thread is not None and not thread.closed and self._may(one, thread.settings):
+                subject = thread_subject(one.thread)
+                self.threads[subject] = one
+                subjects.append(subject)
+        return subjects
+
+    def _may(self, one: Wanted, settings: Settings) -> bool:
+        return one.granted or settings.may_subscribe(self._caller)
+
+    @property
+    def _caller(self) -> Caller:
         assert self.identity is not None, "only the identified follow threads"
-        for tid, id in tids:
-            thread = await self._parts.bus.threads.thread(id)
-            by_right = thread is not None and thread.may_subscribe(self.identity.caller)
-            self.threads.setdefault(thread_subject(id), Followed(tid, by_right=by_right))
-        return [thread_subject(id) for _, id in tids]
+        return self.identity.caller
 
     def revoke(self, subject: str) -> None:
         """Write nothing of this thread any more."""
@@ -140,12 +154,14 @@ class Session:
     def reconsider(self, subject: str, settings: Settings) -> None:
         """The thread's settings are others now: a right to subscribe that they took away ends."""
         followed = self.threads.get(subject)
-        if followed is None or self.identity is None:
-            return
-        may = settings.may_subscribe(self.identity.caller)
-        if followed.by_right and not may:
+        if followed is not None and not self._may(followed, settings):
             self.revoke(subject)
-        followed.by_right = may
+
+    def grant(self, subject: str) -> None:
+        """An admin confirmed the membership by which it is followed."""
+        followed = self.threads.get(subject)
+        if followed is not None:
+            self.threads[subject] = followed._replace(granted=True)
 
     def end(self, code: int, reason: str) -> None:
         """Close the connection, with the position to go on from."""
@@ -173,3 +189,10 @@ class Session:
         assert self.follower.contact is not None
         everyone = system_thread(self._parts.ids, self.follower.caller.realm)
         return [contact_subject(self.follower.contact), thread_subject(everyone)]
+
+
+async def own_threads(parts: Parts, caller: Caller) -> list[Wanted]:
+    """The threads that the caller is subscribed to, as the read models have it."""
+    contact = parts.ids.contact(caller.realm, caller.uid)
+    rows = await threads.of_contact(parts.models, caller.realm, contact)
+    return [Wanted(row["tid"], row["thread"], bool(row["granted"])) for row in rows]

@@ -142,6 +142,15 @@ def _of_no_answer(body: Body) -> tuple[str, Body]:
     return "request.made.v2", {**body, "answer": None}
 
 
+def _of_unknown_grant(topic: str) -> Upcast:
+    """To `topic`, which says whether an admin made somebody a member; the envelope's actor tells of those before."""
+
+    def upcast(body: Body) -> tuple[str, Body]:
+        return topic, {**body, "granted": None}
+
+    return upcast
+
+
 UPCASTS: Mapping[str, Upcast] = {
     "request.made.v1": _of_no_answer,
     "app.registered.v1": _without_issuer("app.registered.v2"),
@@ -150,6 +159,8 @@ UPCASTS: Mapping[str, Upcast] = {
     "client.address-set.v1": _of_no_app("client.address-set.v2"),
     "client.address-retired.v1": _of_no_app("client.address-retired.v2"),
     "client.contact-linked.v1": _of_no_app("client.contact-linked.v2"),
+    "subscription.started.v1": _of_unknown_grant("subscription.started.v2"),
+    "subscription.resumed.v1": _of_unknown_grant("subscription.resumed.v2"),
 }
 """Of the domain's own topics."""
 

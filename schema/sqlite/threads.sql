@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS "members" (
     "from_at__at" INTEGER NOT NULL DEFAULT 0,
     "until_at" INTEGER,
     "until_at__at" INTEGER NOT NULL DEFAULT 0,
+    "granted_at" INTEGER,
+    "granted_at__at" INTEGER NOT NULL DEFAULT 0,
     "channels" TEXT,
     "channels__at" INTEGER NOT NULL DEFAULT 0,
     "since" INTEGER,
@@ -47,13 +49,30 @@ CREATE TABLE IF NOT EXISTS "contact_threads" (
     "thread" BLOB NOT NULL,
     "tid" TEXT,
     "tid__at" INTEGER NOT NULL DEFAULT 0,
+    "uid" TEXT,
+    "uid__at" INTEGER NOT NULL DEFAULT 0,
     "active" INTEGER,
     "active__at" INTEGER NOT NULL DEFAULT 0,
+    "granted" INTEGER,
+    "granted__at" INTEGER NOT NULL DEFAULT 0,
     "channels" TEXT,
     "channels__at" INTEGER NOT NULL DEFAULT 0,
     row__at INTEGER NOT NULL DEFAULT 0,
     row__gone INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY ("realm", "contact", "thread")
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS "doors" (
+    "realm" TEXT NOT NULL,
+    "thread" BLOB NOT NULL,
+    "from_at" INTEGER NOT NULL,
+    "open" INTEGER,
+    "open__at" INTEGER NOT NULL DEFAULT 0,
+    "uids" TEXT,
+    "uids__at" INTEGER NOT NULL DEFAULT 0,
+    row__at INTEGER NOT NULL DEFAULT 0,
+    row__gone INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY ("realm", "thread", "from_at")
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS checkpoints (

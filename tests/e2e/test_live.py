@@ -82,22 +82,24 @@ async def subscribe(connection: ClientConnection, exchange: Served, tid: str, ui
 async def test_a_socket_that_comes_back_gets_what_it_missed(exchange: Served) -> None:
     """Subscribe, receive with a position, disconnect, miss messages, resume: in order, none twice, then live ones."""
     tid = thread(exchange)
-    async with caller(exchange, "ops", "admin") as ops:
+    async with caller(exchange, "ops", "admin") as ops, socket(exchange) as stays:
+        await subscribe(stays, exchange, tid, "bob")
         async with socket(exchange) as first:
             await subscribe(first, exchange, tid, "ann")
             await publish(ops, tid, "seen")
             frame = await said(first)
             assert (frame["msg"], frame["slug"]) == ("seen", f"/thread/{tid}")
-        for number in range(20):
-            mid = await publish(ops, tid, f"missed {number}")
-            await settled(exchange, mid)
+        missed_texts = [f"missed {number}" for number in range(20)]
+        for text in missed_texts:
+            await publish(ops, tid, text)
+        assert [(await said(stays))["msg"] for _ in range(21)] == ["seen", *missed_texts]
         async with socket(exchange) as second:
             await say(second, slug="/ping", jwt=exchange.token("ann"))
             await said(second)
             await say(second, slug="/api/v2/resume", position=frame["position"])
             *missed, answer = await until_said(second, "/api/v2/resume")
             assert answer["data"]["complete"] is True
-            assert [each["msg"] for each in missed] == [f"missed {number}" for number in range(20)]
+            assert [each["msg"] for each in missed] == missed_texts
             positions = [each["position"] for each in missed]
             assert sorted(set(positions)) == positions
             await publish(ops, tid, "live")
@@ -105,7 +107,7 @@ async def test_a_socket_that_comes_back_gets_what_it_missed(exchange: Served) ->
 
 
 async def settled(exchange: Served, mid: str) -> None:
-    """Until its frame is on the feed: two that are accepted at once may go out in either order."""
+    """Until it is decided who gets it."""
     async with asyncio.timeout(PATIENCE_S):
         while (await asyncio.to_thread(exchange.message, mid))["state"] not in {"dispatched", "settled"}:
             await asyncio.sleep(0.02)
@@ -146,7 +148,7 @@ async def test_server_sent_events_go_on_after_the_last_id(exchange: Served) -> N
         assert (await reader.post("/api/v2/subscribe", json={"tid": tid})).status_code == 200
         last, _ = await _read_events(reader, "", 0)
         for text in ("one", "two", "three"):
-            await settled(exchange, await publish(ops, tid, text))
+            await publish(ops, tid, text)
         last, texts = await _read_events(reader, last, 2)
         assert texts == ["one", "two"]
         _, texts = await _read_events(reader, last, 1)
@@ -192,6 +194,34 @@ async def test_a_revoked_subscriber_hears_nothing_more(exchange: Served) -> None
         assert (await said(stays))["msg"] == "the rest"
         await say(out, slug="/ping")
         assert (await said(out))["slug"] == "/ping"
+
+
+async def test_a_withdrawn_right_does_not_come_back_by_a_reconnect(exchange: Served) -> None:
+    """A second after the thread was shut, who came by its openness gets its messages on no channel, however it asks."""
+    tid = thread(exchange)
+    async with caller(exchange, "ops", "admin") as ops, caller(exchange, "dora") as dora:
+        opened = await ops.put(f"/api/v2/threads/{tid}", json={"opens": True})
+        assert opened.status_code in (200, 201), opened.text
+        mail = await ops.put("/api/v2/contacts/dora", json={"email": "dora@example.org"})
+        assert mail.status_code == 201, mail.text
+        async with socket(exchange) as out:
+            position = (await subscribe(out, exchange, tid, "dora"))["position"]
+            await publish(ops, tid, "open")
+            assert (await said(out))["msg"] == "open"
+            shut = await ops.put(f"/api/v2/threads/{tid}", json={})
+            assert shut.status_code == 200, shut.text
+            assert (await said(out))["data"]["action"] == "unsubscribed"
+        mid = await publish(ops, tid, "inside")
+        async with socket(exchange) as again:
+            jwt = exchange.token("dora")
+            await say(again, slug="/api/v2/resume", position=position, jwt=jwt)
+            assert (await said(again))["slug"] == "/api/v2/resume"
+            await say(again, slug="/api/v2/subscribe/thread", tid=tid, jwt=jwt)
+            assert (await said(again))["error"].startswith("404 ")
+        assert (await dora.get(f"/api/v2/stream?tid={tid}")).status_code == 404
+        await settled(exchange, mid)
+        listed = await ops.get(f"/api/v2/messages/{mid}/deliveries")
+        assert listed.json()["items"] == []
 
 
 async def test_who_subscribes_and_then_publishes_is_always_reached(exchange: Served) -> None:

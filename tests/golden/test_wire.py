@@ -46,6 +46,8 @@ FORMER: dict[str, tuple[str, dict[str, Any]]] = {
     "outcome.v1": ("outcome.v2", {"started_at": None, "perhaps_sent": None}),
     "request.made.v1": ("request.made.v2", {"answer": None}),
     "message.accepted.v1": ("message.accepted.v2", {"app": ""}),
+    "subscription.resumed.v1": ("subscription.resumed.v2", {"granted": None}),
+    "subscription.started.v1": ("subscription.started.v2", {"granted": None}),
 }
 """Topics that are no longer written: what they are read as today, and what they could not say."""
 

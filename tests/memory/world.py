@@ -61,13 +61,14 @@ QUIET_TURNS = 20
 
 
 class StoredThreads:
-    """commands.port.ThreadDirectory, always up to date."""
+    """commands.port.ThreadDirectory, always up to date, but for what it has not heard of (behind)."""
 
     def __init__(self, store: MemoryEventStore) -> None:
         self._store = store
+        self.behind: dict[UUID, Thread] = {}
 
     async def thread(self, id: UUID) -> Thread | None:
-        return await self._store.load(Thread, id, fresh=True)
+        return self.behind.get(id) or await self._store.load(Thread, id, fresh=True)
 
 
 def carries_anything(content: Content, channels: Sequence[str] | None, *, style: str = "") -> None:

@@ -12,7 +12,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from api.keys import Key, KeySet
 from api.parts import Settings
+from processes.feed import thread_subject
 from tests.memory.site import PATIENCE_S, Site, eventually, said, say, site, token
+from tests.memory.world import StoredThreads
 
 OPEN = {"tid": "news", "name": "News", "opens": True}
 
@@ -217,6 +219,52 @@ async def test_closing_a_thread_or_its_doors_silences_open_sockets() -> None:
             assert await texts(olga, 1) == ["inside"]
             await it.ok("DELETE", "/api/v2/threads/news", by="olga")
             assert (await said(olga))["data"]["action"] == "unsubscribed"
+
+
+async def test_a_reconnect_does_not_bring_back_a_withdrawn_right() -> None:
+    """A thread was shut: neither resume nor subscribe lets in who came by its openness; a granted member stays."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        async with it.socket() as ann:
+            position = (await subscribed(it, ann))["position"]
+            await it.admin("POST", "/api/v2/subscribe", {"tid": "news", "uid": "bob"})
+            await it.ok("PUT", "/api/v2/threads/news", {"name": "Private"}, by="olga")
+            assert (await said(ann))["data"]["action"] == "unsubscribed"
+        await publish(it, "inside")
+        await it.settled()
+        async with it.socket() as ann, it.socket() as bob:
+            await say(ann, slug="/api/v2/resume", position=position, jwt=token("ann"))
+            assert (await said(ann))["slug"] == "/api/v2/resume"
+            await say(ann, slug="/api/v2/subscribe/thread", tid="news", jwt=token("ann"))
+            assert (await said(ann))["error"].startswith("404 ")
+            await say(bob, slug="/api/v2/resume", position=position, jwt=token("bob"))
+            assert await texts(bob, 1) == ["inside"]
+            await publish(it, "more")
+            assert (await said(bob))["slug"] == "/api/v2/resume"
+            assert await texts(bob, 1) == ["more"]
+            await say(ann, slug="/ping")
+            assert (await said(ann))["data"] == "pong"
+
+
+async def test_a_thread_shut_before_a_socket_followed_it_is_let_go_of() -> None:
+    """The watch had passed the change, and what this process remembers of the thread had not heard of it."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        async with it.socket() as ann:
+            await subscribed(it, ann)
+            [session] = it.live._sessions.values()
+            [one] = session.threads.values()
+            session.revoke(thread_subject(one.thread))
+            assert (await said(ann))["data"]["action"] == "unsubscribed"
+            directory = it.parts.bus.threads
+            assert isinstance(directory, StoredThreads)
+            before = await directory.thread(one.thread)
+            assert before is not None
+            directory.behind[one.thread] = before
+            await it.ok("PUT", "/api/v2/threads/news", {"name": "Private"}, by="olga")
+            await session.follow(one)
+            assert (await said(ann))["data"]["action"] == "unsubscribed"
+            assert not session.threads
 
 
 async def test_a_socket_ends_with_its_token() -> None:

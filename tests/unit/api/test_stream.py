@@ -105,6 +105,27 @@ async def test_last_event_id_brings_what_was_missed() -> None:
             assert await stream.texts(1) == ["0"]
 
 
+async def test_a_stream_that_comes_back_does_not_bring_back_a_withdrawn_right() -> None:
+    """After the thread was shut, a stream shows nothing of it from any position on, and can't be asked for it."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        await it.admin("PUT", "/api/v2/contacts/ann", {})
+        await it.ok("POST", "/api/v2/subscribe", {"tid": "news"}, by="ann")
+        async with opened(it) as stream:
+            start = (await stream.next()).id
+            await it.ok("PUT", "/api/v2/threads/news", {"name": "Private"}, by="olga")
+            assert (await stream.next()).kind == "unsubscribed"
+        await publish(it, "inside")
+        async with opened(it, **{"Last-Event-ID": start}) as stream:
+            await stream.next()
+            await it.admin("POST", "/api/v2/send", {"uid": "ann", "msg": "to you"})
+            assert await stream.texts(1) == ["to you"]
+        assert (await it.call("GET", "/api/v2/stream?tid=news", by="ann")).status_code == 404
+        assert (await it.call("GET", "/api/v2/threads/news", by="ann")).status_code == 404
+        assert (await it.ok("GET", "/api/v2/threads", by="ann"))["items"] == []
+        assert (await it.ok("GET", "/api/v2/threads/news/subscribers", by="olga"))["items"] == []
+
+
 async def test_a_thread_left_before_is_let_go_of() -> None:
     """The rows that a stream began with knew nothing of the end yet, and the watch had passed it."""
     async with site(served=True) as it:

@@ -12,6 +12,7 @@ import pytest
 
 from commands.clients import ADDRESS_MAX, Enlist, ForgetClient, Unlink
 from commands.contacts import EndSubscription, EraseContact, PutContact, RestoreChannel, SuppressChannel
+from commands.messaging import Draft, Publish
 from commands.port import VersionConflict
 from commands.threads import ChangeThread, CloseThread, OpenThread, Subscribe, Unsubscribe
 from domain.client import Client
@@ -238,11 +239,29 @@ async def test_who_may_subscribe(uid: str, flags: dict[str, Any], error: type[Ex
             await made.do(command, caller=Caller(uid))
 
 
-async def test_a_member_may_set_preferences_after_the_thread_was_shut() -> None:
-    """Who is subscribed already may subscribe again, and choose channels."""
+async def test_a_shut_thread_has_no_members_by_its_settings() -> None:
+    """Who came by a right that was withdrawn may not come again, nor see the thread; opened again, it has them back."""
+    made = World()
+    await made.do(OpenThread(tid="news", settings=Settings(owner="boss", open_subscribe=True)))
+    again = Subscribe(tid="news", uid="ann")
+    await made.do(again, caller=Caller("ann"))
+    await made.do(ChangeThread(tid="news", settings=Settings(owner="boss")))
+    with pytest.raises(NotFound):
+        await made.do(again, caller=Caller("ann"))
+    with pytest.raises(NotFound):
+        await made.do(Publish(tid="news", draft=Draft(text="hello")), caller=Caller("ann"))
+    await made.do(ChangeThread(tid="news", settings=Settings(owner="boss", open_subscribe=True)))
+    assert await after(made, again, caller=Caller("ann")) == []
+
+
+async def test_a_granted_member_may_set_preferences_after_the_thread_was_shut() -> None:
+    """Whom an admin made a member, or confirmed, may subscribe again, and choose channels."""
     made = World()
     await made.do(OpenThread(tid="news", settings=Settings(owner="boss", open_subscribe=True)))
     await made.do(Subscribe(tid="news", uid="ann"), caller=Caller("ann"))
+    confirm = Subscribe(tid="news", uid="ann")
+    admin = Caller("root", roles=frozenset({"admin"}))
+    assert await after(made, confirm, caller=admin) == [Subscription.Granted]
     await made.do(ChangeThread(tid="news", settings=Settings(owner="boss")))
     quiet = Subscribe(tid="news", uid="ann", channels=("email",))
     assert await after(made, quiet, caller=Caller("ann")) == [Subscription.PreferencesSet]

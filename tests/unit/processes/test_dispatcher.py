@@ -12,7 +12,8 @@ import pytest
 
 from commands.contacts import EraseContact, PutContact, SuppressChannel
 from commands.messaging import Broadcast, Draft, Multicast, Publish, Send
-from commands.threads import OpenThread, Subscribe, Unsubscribe
+from commands.threads import ChangeThread, OpenThread, Subscribe, Unsubscribe
+from domain.context import Caller
 from domain.delivery import AudiencePage, Dispatch
 from domain.message import Message
 from domain.recorded import DELIVERY, EVENTS, FEED
@@ -110,6 +111,28 @@ async def test_who_is_subscribed_when_it_becomes_due_gets_it() -> None:
         made.start("dispatcher")
         await made.rest()
         assert reached(made) == {"ann": ("websocket",)}
+
+
+async def test_who_was_let_in_by_settings_that_changed_is_not_in_the_audience() -> None:
+    """By position: a message from before the thread was shut reaches its members, one from after it whom an admin
+    made a member, one from when it is open again all, however late the dispatcher looks.
+    """
+    async with world(roles=OTHERS) as made:
+        opened = Settings(owner="boss", open_subscribe=True)
+        await made.do(OpenThread(tid="news", settings=opened))
+        for uid in ("ann", "bob"):
+            await made.do(Subscribe(tid="news", uid=uid), caller=Caller(uid))
+        await subscribe(made, "bob", "cem")
+        await publish(made)
+        await made.do(ChangeThread(tid="news", settings=Settings(owner="boss")))
+        await publish(made)
+        await made.do(ChangeThread(tid="news", settings=Settings(owner="boss", admins=("ann",))))
+        await publish(made)
+        made.start("dispatcher")
+        await made.rest()
+        names = {IDS.contact(REALM, uid): uid for uid in ("ann", "bob", "cem")}
+        told = [sorted(names[entry.contact] for entry in page.entries) for page in pages(made)]
+        assert sorted(told) == [["ann", "bob", "cem"], ["ann", "bob", "cem"], ["bob", "cem"]]
 
 
 async def test_an_unsubscribe_race_has_one_answer() -> None:

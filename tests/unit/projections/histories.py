@@ -162,22 +162,35 @@ class History:
             thread.change(at=self._now(), settings=Settings(owner="boss", name=name))
         return thread
 
+    def _bar(self, tid: str, mode: str) -> Thread:
+        """Whom the thread lets in: the boss alone ("shut"), one more ("ann"), or everybody ("open")."""
+        thread = self._open(tid)
+        if not thread.closed:
+            admins = (mode,) if mode in UIDS else ()
+            thread.change(
+                at=self._now(), settings=Settings(owner="boss", admins=admins, open_subscribe=mode == "open")
+            )
+        return thread
+
     def _close(self, tid: str) -> Thread:
         thread = self._open(tid)
         thread.close(at=self._now())
         return thread
 
-    def _join(self, uid: str, tid: str) -> Subscription:
+    def _grant(self, uid: str, tid: str) -> Subscription:
+        return self._join(uid, tid, granted=True)
+
+    def _join(self, uid: str, tid: str, *, granted: bool = False) -> Subscription:
         thread, contact = thread_id(tid), contact_id(uid)
         id = IDS.subscription(REALM, thread, contact)
         subscription = self._get(
             Subscription,
             id,
             lambda: Subscription.start(
-                id=id, at=self._now(), thread=thread, contact=contact, tid=tid, uid=uid
+                id=id, at=self._now(), thread=thread, contact=contact, tid=tid, uid=uid, granted=granted
             ),
         )
-        subscription.resume(at=self._now())
+        subscription.resume(at=self._now(), granted=granted)
         return subscription
 
     def _leave(self, uid: str, tid: str) -> Subscription:
@@ -259,7 +272,8 @@ steps: st.SearchStrategy[Step] = st.one_of(
     st.tuples(st.just("tell"), devices, st.sampled_from(["1", "2"])),
     st.tuples(st.sampled_from(["open", "close"]), tids),
     st.tuples(st.just("rename"), tids, st.sampled_from(["x", "y"])),
-    st.tuples(st.sampled_from(["join", "leave"]), uids, tids),
+    st.tuples(st.just("bar"), tids, st.sampled_from(["shut", "open", UIDS[0]])),
+    st.tuples(st.sampled_from(["join", "grant", "leave"]), uids, tids),
     st.tuples(st.just("choose"), uids, tids, channels),
     st.tuples(st.just("publish"), st.sampled_from(["", *TIDS]), st.sampled_from(["", "60"])),
     st.tuples(st.sampled_from(["start", "cancel", "finish"])),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from domain.contact import Contact
 from domain.message import Message
 from domain.recorded import DELIVERY, Recorded
 from domain.subscription import Subscription
-from domain.thread import Thread
+from domain.thread import Settings, Thread
 from infra.eventstore.catalogue import DELIVERY_TOPICS, domain_catalogue
 from infra.eventstore.examples import example_event, example_record
 from projections import clients, contacts, messages, reach, threads
@@ -245,33 +246,55 @@ async def _members(models: Any, tid: str, as_of: int | None, limit: int) -> list
 
 
 def _fold(facts: Sequence[Recorded], thread: UUID) -> set[UUID]:
-    members: set[UUID] = set()
+    """Whoever has come and not left, and was granted it or is let in by the thread's settings."""
+    members: dict[UUID, tuple[str, bool]] = {}
+    settings = Settings()
     for fact in facts:
-        event = fact.body
-        if isinstance(event, Subscription.Started | Subscription.Resumed) and event.thread == thread:
-            members.add(event.contact)
-        if isinstance(event, Subscription.Ended) and event.thread == thread:
-            members.discard(event.contact)
-    return members
+        match fact.body:
+            case Thread.Opened() | Thread.Changed() as event if event.originator_id == thread:
+                settings = event.settings
+            case Subscription.Started() | Subscription.Resumed() as event if event.thread == thread:
+                members[event.contact] = (event.uid, bool(event.granted))
+            case Subscription.Granted() as event if event.thread == thread:
+                members[event.contact] = (members[event.contact][0], True)
+            case Subscription.Ended() as event if event.thread == thread:
+                del members[event.contact]
+    return {contact for contact, (uid, granted) in members.items() if granted or settings.lets_in(uid)}
 
 
 @given(histories)
 async def test_memberships_are_the_same_from_both_sides(history: History) -> None:
-    """A contact's threads, with preferences, are those it is an active member of."""
+    """A contact's threads, with preferences, are those that are open and that it is a member of, as they are now."""
     models = projected(ALL, history.facts)
+    opened = {each.id: each.settings for each in aggregates(history, Thread) if not each.closed}
     for uid in UIDS:
+        own = [each for each in aggregates(history, Subscription) if each.uid == uid]
         rows = await threads.of_contact(models, REALM, contact_id(uid))
-        active = {
+        assert {row["thread"]: threads.member_channels(row) for row in rows} == {
             each.thread: each.preferences
-            for each in aggregates(history, Subscription)
-            if each.active and each.contact == contact_id(uid)
+            for each in own
+            if each.thread in opened and each.holds(opened[each.thread])
         }
-        assert {row["thread"]: threads.member_channels(row) for row in rows} == active
         paged = [row async for row in threads.all_of_contact(models, REALM, contact_id(uid), chunk=1)]
-        assert {row["thread"] for row in paged} == set(active)
-        for tid in TIDS:
-            subscribed = await threads.is_subscribed(models, REALM, thread_id(tid), contact_id(uid))
-            assert subscribed == (thread_id(tid) in active)
+        assert {row["thread"] for row in paged} == {each.thread for each in own if each.active}
+        for each in own:
+            row = await threads.membership(models, REALM, each.thread, each.contact)
+            assert row is not None
+            for settings in (Settings(), Settings(open_publish=True), Settings(owner=uid)):
+                assert threads.membership_holds(row, settings) == each.holds(settings)
+
+
+async def test_memberships_of_before_grants_were_written_down() -> None:
+    """Who made somebody else a member was an admin: the envelope's actor says so."""
+    for actor, members in (("ann", set()), ("boss", {contact_id("ann")})):
+        history = History().run([("bar", TIDS[0], "open"), ("join", "ann", TIDS[0]), ("bar", TIDS[0], "shut")])
+        facts = [
+            structs.replace(fact, actor=actor, body=replace(fact.body, granted=None))
+            if isinstance(fact.body, Subscription.Started)
+            else fact
+            for fact in history.facts
+        ]
+        assert set(await _members(projected(ALL, facts), TIDS[0], None, 10)) == members
 
 
 @given(histories)
