@@ -20,14 +20,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import docs, health
 from api.doppler import table as web_domains
-from api.endpoint import STATUS, PathEndpoint, refuse
+from api.emarsys.dialect import V4
+from api.endpoint import STATUS, PathEndpoint, refuse_in
 from api.ezout import table as shops
 from api.frame import Frame
 from api.freshness import RecentWrites
 from api.msgxc import socket, stream
 from api.parts import Parts
 from api.problem import MethodNotAllowed
-from api.route import Route
+from api.route import Dialect, Route
 from api.sockets.live import Live
 from api.table import ROUTES
 from domain.errors import MsgxcError, NotFound
@@ -36,6 +37,11 @@ log = structlog.get_logger("msgxc.api")
 
 OPEN_TO_PAGES = ("/v3", "/v4", "/v5", "/embedded-messaging")
 """What SDKs call from the pages of whoever uses them."""
+
+DIALECTS: tuple[tuple[str, Dialect], ...] = tuple(
+    (prefix, V4()) for prefix in ("/v4/", "/v5/", "/embedded-messaging/")
+)
+"""How the contracts below these paths are refused what no route of theirs was asked for."""
 
 _APP = "{app}"
 
@@ -100,7 +106,7 @@ class Application(Starlette):
         except Exception:
             # As Starlette does beyond the short way: an answer, and the server logs the error.
             if STATUS not in scope:
-                await refuse(scope, send, _unexpected_error())
+                await refuse_in(_dialect_of(scope["path"]), scope, send, _unexpected_error())
             raise
 
     def _endpoint(self, scope: Scope) -> ASGIApp | None:
@@ -179,7 +185,7 @@ def _paths(
     for route in routes:
         by_path[route.path].append(route)
     endpoints: dict[str, ASGIApp] = {
-        path: PathEndpoint(group, parts, recent) for path, group in by_path.items()
+        path: PathEndpoint(group, parts, recent, dialect=_dialect_of(path)) for path, group in by_path.items()
     }
     patterns = [StarletteRoute(path, endpoint) for path, endpoint in endpoints.items() if "{" in path]
     return {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}, patterns
@@ -197,15 +203,19 @@ def _mounts(parts: Parts) -> list[BaseRoute]:
     return [StarletteRoute("/sandbox", parts.sandbox), Mount("/sandbox", parts.sandbox)]
 
 
+def _dialect_of(path: str) -> Dialect | None:
+    return next((dialect for prefix, dialect in DIALECTS if path.startswith(prefix)), None)
+
+
 class _Refusal(Response):
-    """A problem as the response of an exception handler."""
+    """A refusal as the response of an exception handler."""
 
     def __init__(self, error: MsgxcError) -> None:
         super().__init__()
         self._error = error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await refuse(scope, send, self._error)
+        await refuse_in(_dialect_of(scope["path"]), scope, send, self._error)
 
 
 def _refused(_request: Request, error: Exception) -> Response:

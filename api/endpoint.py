@@ -22,7 +22,7 @@ from api.lane import BY_NAME, cycle_of
 from api.limits import LimitExceeded
 from api.parts import Parts
 from api.problem import MEDIA_TYPE, MethodNotAllowed, decoding_error, headers_of, problem_of
-from api.route import Answer, Call, Header, Raw, Route, assert_may_call
+from api.route import Answer, Call, Dialect, Header, Raw, Route, assert_may_call
 from domain.context import Caller, Context
 from domain.errors import Invalid, MsgxcError
 
@@ -39,9 +39,17 @@ _encode = msgspec.json.Encoder().encode
 
 
 class PathEndpoint:
-    """All methods of one path."""
+    """All methods of one path. dialect: of the refusals of all others."""
 
-    def __init__(self, routes: Sequence[Route], parts: Parts, recent_writes: RecentWrites) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        parts: Parts,
+        recent_writes: RecentWrites,
+        *,
+        dialect: Dialect | None = None,
+    ) -> None:
+        self._dialect = dialect
         self._endpoints = {route.method: Endpoint(route, parts, recent_writes) for route in routes}
         if "GET" in self._endpoints:
             self._endpoints.setdefault("HEAD", self._endpoints["GET"])
@@ -52,7 +60,7 @@ class PathEndpoint:
             return endpoint(scope, receive, send)
         if scope["method"] == "OPTIONS":
             return respond(scope, send, 204, [(b"allow", ", ".join(self.allowed()).encode())], b"")
-        return refuse(scope, send, MethodNotAllowed(self.allowed()))
+        return refuse_in(self._dialect, scope, send, MethodNotAllowed(self.allowed()))
 
     def allowed(self) -> list[str]:
         return sorted({*self._endpoints, "OPTIONS"})
@@ -100,13 +108,9 @@ class Endpoint:
         except LimitExceeded as error:
             await refuse(scope, send, error, error.fields)
         except MsgxcError as error:
-            said = route.dialect.refusal(error) if route.dialect is not None else None
-            if said is None:
-                await refuse(scope, send, error, headers)
-            else:
-                await self._answer(scope, send, said, [*headers, *headers_of(error)])
+            await refuse_in(route.dialect, scope, send, error, headers)
         else:
-            await self._answer(scope, send, answer, headers)
+            await _respond_with(scope, send, answer, headers)
         if route.noted is not None and call is not None:
             route.noted(call, scope[STATUS], time.perf_counter() - began_s)
 
@@ -136,22 +140,6 @@ class Endpoint:
         content = await self._body.read(scope[HEADERS], receive, bytes_max=self._route.raw_bytes_max)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope[HEADERS].items()}
         return Raw(content, headers, scope["query_string"].decode("latin-1"))
-
-    async def _answer(self, scope: Scope, send: Send, answer: Answer, headers: list[Header]) -> None:
-        if answer.headers:
-            headers.extend(answer.headers)
-            scope[ADDED] = without(answer.headers, scope[ADDED])
-        if answer.status in BODILESS:
-            content = b""
-        elif isinstance(answer.value, bytes):
-            content = answer.value
-            headers.append((b"content-type", answer.media_type.encode()))
-        else:
-            content = _encode(answer.value)
-            headers.append(_JSON_TYPE)
-        if answer.location is not None:
-            headers.append((b"location", answer.location.encode()))
-        await respond(scope, send, answer.status, headers, content)
 
 
 def _decoder(route: Route) -> Callable[[bytes], Any] | None:
@@ -197,6 +185,34 @@ def idempotency_key(headers: Mapping[bytes, bytes]) -> str:
     if not _KEY.fullmatch(key):
         raise Invalid("use 1 to 255 visible ASCII characters", field="Idempotency-Key")
     return key
+
+
+async def refuse_in(
+    dialect: Dialect | None, scope: Scope, send: Send, error: MsgxcError, headers: Iterable[Header] = ()
+) -> None:
+    """Answer as the dialect words it; None, or one that does not: with a problem."""
+    said = dialect.refusal(error) if dialect is not None else None
+    if said is None:
+        await refuse(scope, send, error, headers)
+    else:
+        await _respond_with(scope, send, said, [*headers, *headers_of(error)])
+
+
+async def _respond_with(scope: Scope, send: Send, answer: Answer, headers: list[Header]) -> None:
+    if answer.headers:
+        headers.extend(answer.headers)
+        scope[ADDED] = without(answer.headers, scope[ADDED])
+    if answer.status in BODILESS:
+        content = b""
+    elif isinstance(answer.value, bytes):
+        content = answer.value
+        headers.append((b"content-type", answer.media_type.encode()))
+    else:
+        content = _encode(answer.value)
+        headers.append(_JSON_TYPE)
+    if answer.location is not None:
+        headers.append((b"location", answer.location.encode()))
+    await respond(scope, send, answer.status, headers, content)
 
 
 async def refuse(scope: Scope, send: Send, error: MsgxcError, headers: Iterable[Header] = ()) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from api.emarsys.mending import mended
 from api.endpoint import decode_body, decode_query
-from api.problem import problem_of
+from api.problem import MethodNotAllowed, problem_of
 from api.route import Answer, Header
 from domain.errors import Forbidden, Invalid, MsgxcError, NotFound, TooLarge, TooMany, Unauthenticated
 
@@ -95,6 +95,7 @@ CODES: tuple[tuple[type[MsgxcError], str], ...] = (
     (TooLarge, "1005"),
     (TooMany, "1006"),
     (NotFound, "1004"),
+    (MethodNotAllowed, "1004"),
     (Invalid, "1001"),
 )
 """K registers anew for 1100-1199 and reads its configuration again for 1200-1299: no other error may be in there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 
 from api.emarsys.table import APPLESS_ROUTES, ROUTES
@@ -181,3 +182,49 @@ WALKED: dict[tuple[str, str], Any] = {
     ("/geo-fences", "GET"): None,
 }
 """What each route is called with. A new one must be added here, and so be walked."""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", f"/v4/apps/{APP}/client", 405),
+        ("DELETE", f"/v5/apps/{APP}/client/events", 405),
+        ("PUT", f"/embedded-messaging/api/v1/{APP}/tags", 405),
+        ("GET", f"/v4/apps/{APP}/nothing", 404),
+        ("POST", "/v5/nothing", 404),
+        ("GET", "/embedded-messaging/api/v1/nothing", 404),
+    ],
+)
+async def test_v4_reads_its_own_errors_where_there_is_no_such_call(
+    it: Site, method: str, path: str, status: int
+) -> None:
+    """Its parser wants every field; what is allowed is said as HTTP wants it."""
+    got = await it.call(method, path, by=None)
+    assert (got.status_code, got.headers["content-type"]) == (status, "application/json")
+    error = got.json()["error"]
+    assert (error["code"], error["target"]) == ("1004", "request")
+    assert error["message"] == error["details"][0]["message"] != ""
+    assert ("allow" in got.headers) == (status == 405)
+
+
+async def test_an_unexpected_error_is_v4s_too(it: Site) -> None:
+    """500, and no more is told than that it is ours."""
+
+    async def broken(_code: str, **_: Any) -> None:
+        raise RuntimeError("secret detail")
+
+    it.parts.apps.app = broken  # type: ignore[assignment, method-assign]
+    path = f"/v4/apps/{APP}/client"
+    transport = httpx.ASGITransport(it.app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://msgxc") as client:
+        got = [await client.post(each, json={}) for each in (path, path.replace("v4", "v3"))]
+    assert [each.status_code for each in got] == [500, 500]
+    assert (got[0].json()["error"]["code"], got[1].json()["code"]) == ("1000", "internal")
+    assert "secret" not in got[0].text
+
+
+async def test_v3_is_told_with_a_problem_where_there_is_no_such_call(it: Site) -> None:
+    """W parses JSON on every failure."""
+    for method, path, status in (("GET", "client", 405), ("GET", "nothing", 404)):
+        got = await it.call(method, f"/v3/apps/{APP}/{path}", by=None)
+        assert (got.status_code, got.json()["status"]) == (status, status)
