@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from api.auth import Verifier
 from api.emarsys.id_tokens import IdTokens
+from api.emarsys.lines import Lines
 from api.emarsys.port import Removals, Resolutions, SignalSink
 from api.emarsys.proofs import Proofs
 from api.emarsys.tokens import Tokens
@@ -52,8 +53,8 @@ class Parts:
 
     shops, domains: the EzOut and the doppler contract are served where they are there. providers: whose reports are
     believed. leaving_key: what the links in mails are made with (domain.leaving). tokens: what devices carry. vapid:
-    who apps are to browsers. proofs: what devices' headers have proved. id_tokens: what
-    issuers say of people.
+    who apps are to browsers. proofs: what devices' headers have proved. lines: who waits for a look at
+    an app. id_tokens: what issuers say of people.
     """
 
     bus: Bus
@@ -77,6 +78,7 @@ class Parts:
     now_s: Callable[[], float] = time.time
     counter: RateCounter = field(default_factory=LocalCounter)
     proofs: Proofs = field(default_factory=Proofs)
+    lines: Lines = field(default_factory=Lines)
     probes: Sequence[Probe] = ()
     metrics: Metrics = field(default_factory=Metrics)
     settings: Settings = field(default_factory=Settings)

@@ -15,10 +15,10 @@ from api.auth import REALM, Identity
 from api.emarsys import interactions, limits
 from api.emarsys.answers import merchant_of, resolved
 from api.emarsys.bodies import ContactBody, ContactTokenAnswer, Tokens, identity_of
-from api.emarsys.contacts import patiently
 from api.emarsys.dialect import BadMerchant
-from api.emarsys.door import address_of
 from api.emarsys.limits import DeviceLimitExceeded
+from api.emarsys.lookups import address_of
+from api.emarsys.patience import patiently
 from api.emarsys.tokens import ContactToken
 from api.endpoint import ADDED, HEADERS
 from api.parts import Parts

@@ -8,7 +8,8 @@ import msgspec
 
 from api.emarsys import answers
 from api.emarsys.bodies import Properties, PushTokenBody, SwitchBody, properties_of
-from api.emarsys.door import Contract, Visitor, app_of
+from api.emarsys.door import Contract, Visitor
+from api.emarsys.lookups import app_of
 from api.emarsys.moving import arrive
 from api.route import Answer, Call
 from commands.sdk_clients import ClearPushToken, RegisterClient, SetPushToken, Standing

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -12,14 +10,10 @@ from api.emarsys import answers
 from api.emarsys.bodies import ContactBody, RefreshBody, identity_of
 from api.emarsys.clients import execute
 from api.emarsys.door import Contract, Visitor
+from api.emarsys.patience import patiently
 from api.route import Answer, Call
 from commands.sdk_clients import Standing
 from commands.sdk_contacts import IdentifyContact, MakeAnonymous, RefreshContact
-from domain.errors import Unavailable
-
-PATIENCE_S = 6.0
-"""A leader is elected in less; SDKs wait for an answer for 10 s and more."""
-PAUSE_S = 0.25
 
 
 class ContactQuery(msgspec.Struct, frozen=True):
@@ -59,22 +53,6 @@ async def refresh(call: Call[RefreshBody, None]) -> Answer:
     command = RefreshContact(token=call.body.refresh_token, app=visitor.app.code, client_id=visitor.client_id)
     standing: Standing = await patiently(lambda: execute(call, command))
     return await answers.with_contact_token(call, standing)
-
-
-async def patiently[T](attempt: Callable[[], Awaitable[T]], *, patience_s: float = PATIENCE_S) -> T:
-    """What the log does not answer is asked again for a while: an SDK whose refresh fails drops the call it was for.
-
-    Raises Unavailable when even that was too short.
-    """
-    loop = asyncio.get_running_loop()
-    until = loop.time() + patience_s
-    while True:
-        try:
-            return await attempt()
-        except Unavailable:
-            if loop.time() + PAUSE_S > until:
-                raise
-            await asyncio.sleep(PAUSE_S)
 
 
 async def _usual_field(call: Call[Any, Any]) -> int | None:

@@ -17,9 +17,10 @@ from starlette.types import Scope
 
 from api.auth import Identity
 from api.emarsys import limits
-from api.emarsys.dialect import BadClientId, UnknownApp
+from api.emarsys.dialect import BadClientId
 from api.emarsys.jws import TokenExpired, TokenForeign
 from api.emarsys.limits import DeviceLimitExceeded
+from api.emarsys.lookups import address_of, app_of_path, app_of_refresh
 from api.emarsys.moving import arrive
 from api.emarsys.proofs import Proof, Said
 from api.emarsys.states import state_of
@@ -31,7 +32,6 @@ from domain.app import AppFacts
 from domain.contact import Identity as Named
 from domain.context import Caller
 from domain.errors import Unauthenticated
-from processes.directories import Toll
 
 CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@{}|~-]{0,127}")
 """A UUID on mobile, `{app}_{uuid}` in browsers; in no log line, header or state does any of these need escaping."""
@@ -100,10 +100,11 @@ class Door:
 
     async def __call__(self, parts: Parts, scope: Scope) -> Identity:
         headers: Mapping[bytes, bytes] = scope[HEADERS]
-        app = await _app_of_path(parts, scope)
+        is_refresh = self._checks is Checks.NOTHING
+        app = await (app_of_refresh(parts, scope) if is_refresh else app_of_path(parts, scope))
         contact = headers.get(self._contact_header) if self._checks is Checks.STATE else None
         said = (app.code, headers.get(self._id_header, b""), headers.get(self._state_header), contact)
-        if self._checks is Checks.NOTHING:
+        if is_refresh:
             proof = Proof(client_id=_client_id(said[1], self._id_header))
             self._take_back(parts.tokens, scope, said[2])
         else:
@@ -209,32 +210,6 @@ def count(parts: Parts, scope: Scope, app: AppFacts, proof: Proof) -> None:
         scope[ADDED].extend(error.fields)
         raise
     scope[ADDED].extend(fields)
-
-
-def address_of(scope: Scope) -> str:
-    """The caller's, as the server in front of us tells it."""
-    return scope["client"][0] if scope.get("client") else ""
-
-
-async def _app_of_path(parts: Parts, scope: Scope) -> AppFacts:
-    """Raises UnknownApp, DeviceLimitExceeded or Unavailable."""
-
-    def count_look_up() -> None:
-        try:
-            limits.take_look_up(parts.counter, parts.now_s(), address_of(scope))
-        except DeviceLimitExceeded as error:
-            scope[ADDED].extend(error.fields)
-            raise
-
-    return await app_of(parts, scope["path_params"]["app"], toll=count_look_up)
-
-
-async def app_of(parts: Parts, code: str, *, toll: Toll | None = None) -> AppFacts:
-    """Raises UnknownApp or Unavailable, or what the toll for a look-up raises."""
-    app = await parts.apps.app(code, toll=toll)
-    if app is None:
-        raise UnknownApp("there is no app with this code", field="app")
-    return app
 
 
 def _client_id(value: bytes, name: bytes) -> str:

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from api.emarsys.contacts import patiently
+from api.emarsys.patience import patiently
 from commands.apps import RegisterApp
 from commands.contacts import EraseContact
 from domain.app_settings import AppSettings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,6 +12,7 @@ from commands.apps import RegisterApp, RetireApp
 from commands.bus import ATTEMPTS_MAX
 from commands.messaging import Draft, Send
 from commands.port import VersionConflict
+from domain.app import AppFacts
 from domain.app_settings import AppSettings, RateLimits
 from domain.client import Client
 from domain.context import Context
@@ -18,7 +20,7 @@ from domain.errors import Unavailable
 from domain.recorded import EVENTS
 from domain.resolution import field_uid
 from infra.own_directories import OwnMerchants
-from processes.directories import MerchantSettings
+from processes.directories import MerchantSettings, Toll
 from tests.memory.apps import Realms
 from tests.memory.phone import ANN, APP, OTHER, PROPERTIES, Phone, count, phones, started, topics
 from tests.memory.site import Site
@@ -106,6 +108,68 @@ async def test_codes_of_no_app_are_counted_before_anybody_is_asked(it: Site) -> 
     got = await Phone(it, app="one-more").call("POST", "/client", {})
     assert (got.status_code, got.headers["x-rate-limit-remaining"]) == (429, "0")
     assert (await phone.call("POST", "/client", PROPERTIES)).status_code == 204
+
+
+class Uncached:
+    """processes.directories.AppDirectory of a process that has just begun: it remembers nothing. most: looks that were
+    under way at once. away: looks that fail from now on.
+    """
+
+    def __init__(self, it: Site) -> None:
+        self._apps, self._under_way, self.most, self.away = it.apps, 0, 0, 0
+
+    async def app(self, code: str, *, toll: Toll | None = None) -> AppFacts | None:
+        if toll is not None:
+            toll()
+        if self.away:
+            self.away -= 1
+            raise Unavailable("no leader")
+        self._under_way += 1
+        self.most = max(self.most, self._under_way)
+        await asyncio.sleep(0)
+        self._under_way -= 1
+        return await self._apps.app(code)
+
+    async def refresh(self, code: str) -> None: ...
+
+
+async def refreshed(phone: Phone) -> int:
+    body = {"refreshToken": phone.refresh_token}
+    return (await phone.call("POST", "/client/contact-token", body)).status_code
+
+
+async def test_a_refresh_is_never_refused_for_what_others_of_its_address_look_for(it: Site) -> None:
+    """Behind one network address there are many: where one of them invents codes, by refreshes too, a real device
+    of an app that is not in memory refreshes on. The looks of such an address are made one by one, and whatever is no
+    refresh is refused as ever.
+    """
+    phone = await started(it)
+    apps = Uncached(it)
+    object.__setattr__(it.parts, "apps", apps)
+    for number in range(LOOK_UPS_MAX):
+        stranger = Phone(it, app=f"none-{number}")
+        stranger.refresh_token = "x" * 70
+        assert await refreshed(stranger) == 400
+    assert (await Phone(it, app="one-more").call("POST", "/client", {})).status_code == 429
+    apps.most = 0
+    strangers = [Phone(it, app=f"more-{number}") for number in range(20)]
+    for each in strangers:
+        each.refresh_token = "x" * 70
+    statuses = await asyncio.gather(*map(refreshed, strangers), refreshed(phone))
+    assert statuses == [400] * 20 + [200]
+    assert apps.most == 1
+    assert len(it.parts.lines) == 0
+    assert (await Phone(it, app="one-more").call("POST", "/client", {})).status_code == 429
+
+
+async def test_a_refresh_waits_for_a_look_at_its_app(it: Site) -> None:
+    """A leader that is away for a moment costs no call: any failure of a refresh would."""
+    phone = await started(it)
+    apps = Uncached(it)
+    object.__setattr__(it.parts, "apps", apps)
+    apps.away = 2
+    assert await refreshed(phone) == 200
+    assert apps.away == 0
 
 
 async def test_a_state_of_before_the_sign_out_opens_no_inbox(it: Site) -> None:
