@@ -14,6 +14,7 @@ from starlette.types import Receive
 from api.lane import cycle_of
 from api.limits import BODY_BYTES_MAX, assert_body_fits
 from domain.errors import Invalid
+from domain.number import whole_number
 
 BODY_WAIT_S_MAX = 20.0
 """Until the whole body is there: a caller that dribbles holds a connection no longer."""
@@ -37,9 +38,9 @@ class BodyReader:
         self, headers: Mapping[bytes, bytes], receive: Receive, *, bytes_max: int = BODY_BYTES_MAX
     ) -> bytes:
         """Raises TooLarge as soon as it is known to be, Invalid when it does not come in time, ClientGone."""
-        announced = headers.get(b"content-length", b"")
-        if announced.isdigit():
-            assert_body_fits(int(announced), bytes_max)
+        announced = whole_number(headers.get(b"content-length", b""))
+        if announced is not None:
+            assert_body_fits(announced, bytes_max)
         # Hot path: a body that is here already needs no watch on its time.
         cycle = cycle_of(receive)
         content = cycle.whole_body() if cycle is not None else None

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from domain import channel
 from domain.message import Content
+from domain.number import moment
 from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry
 from gateways.port import Channel, Gateway, GatewayConfig, Notice, Target
 from gateways.rendering import (
@@ -26,7 +27,7 @@ from gateways.rendering import (
 )
 from gateways.styles.letter import letter
 from gateways.transport import Answer, Header, Request, Result, Transport
-from gateways.verdict import Halt, Verdict, at, conclude, json_of, now_utc, unanswered
+from gateways.verdict import Halt, Verdict, at, conclude, json_of, judge_each, now_utc, said, unanswered
 
 URL = "https://api.push.apple.com"
 SOUND = "ping.aiff"
@@ -131,8 +132,12 @@ class ApnsGateway:
             headers=self._shared_headers(notice, now),
             deadline_s=deadline_s,
         )
-        for index, result in zip(sent, results, strict=True):
-            verdicts[index] = judge(result, ids[index], of_app=notice.app is not None)
+        of_app = notice.app is not None
+        judged = judge_each(
+            self.channel, results, lambda place, result: judge(result, ids[sent[place]], of_app=of_app)
+        )
+        for index, verdict in zip(sent, judged, strict=True):
+            verdicts[index] = verdict
         return conclude(self._after_expired_token([each for each in verdicts if each is not None]))
 
     def _shared_headers(self, notice: Notice, now: datetime) -> tuple[Header, ...]:
@@ -219,7 +224,7 @@ def judge(result: Result, id: str, *, of_app: bool = False) -> Verdict:
     if result.status == 200:
         return Accepted(provider_id=id)
     problem = json_of(result)
-    reason = str(at(problem, "reason") or result.status)
+    reason = said(problem, "reason") or str(result.status)
     if of_app and reason in _WRONG_TOPIC:
         return Retry(reason)
     return _judge_reason(result.status, reason, at(problem, "timestamp"))
@@ -229,9 +234,7 @@ def _judge_reason(status: int, reason: str, timestamp_ms: Any) -> Verdict:
     match status:
         case 410:
             # Final: Apple forgets the token for good. Without a time it could be older than the registration.
-            since = (
-                datetime.fromtimestamp(timestamp_ms / 1000, UTC) if isinstance(timestamp_ms, int) else None
-            )
+            since = moment(timestamp_ms, per_s=1_000)
             return Gone(reason, since, confirm=since is None)
         case 400 if reason in _WRONG_APP:
             return Rejected(reason, quarantine=True)

@@ -41,8 +41,11 @@ from gateways.verdict import (
     in_time,
     jittered,
     json_of,
+    judge_each,
+    listed,
     now_utc,
     retry_after_s,
+    said,
     seconds_left,
     unanswered,
 )
@@ -113,7 +116,7 @@ class FcmGateway:
             deadline_s=until - loop.time(),
         )
         now = self._clock()
-        verdicts = [judge(result, notice, now) for result in results]
+        verdicts = judge_each(self.channel, results, lambda _, result: judge(result, notice, now))
         if any(isinstance(verdict, Halt) for verdict in verdicts):
             self._token.forget()
         return conclude(verdicts, self._credit)
@@ -237,22 +240,19 @@ def judge(result: Result, notice: Notice, now: datetime) -> Verdict:
         return unanswered(result)
     body = json_of(result)
     if result.status == 200:
-        return Accepted(provider_id=str(at(body, "name") or ""))
+        return Accepted(provider_id=said(body, "name"))
     error = at(body, "error")
-    details = at(error, "details") or ()
-    code = next((str(at(d, "errorCode")) for d in details if at(d, "errorCode")), "") or str(
-        at(error, "status") or result.status
-    )
-    return _judge_error(result, code, str(at(error, "message") or ""), notice, now)
+    named = (said(detail, "errorCode") for detail in listed(error, "details"))
+    code = next(filter(None, named), "") or said(error, "status") or str(result.status)
+    return _judge_error(result, code, said(error, "message"), notice, now)
 
 
-def _judge_error(result: Answer, code: str, words: str, notice: Notice, now: datetime) -> Verdict:
-    detail = clipped(words)
+def _judge_error(result: Answer, code: str, detail: str, notice: Notice, now: datetime) -> Verdict:
     match result.status:
         case 404 if code == "UNREGISTERED":
             # Quarantine; FCM says so of living tokens too, for a while.
             return Gone(code, confirm=True, detail=detail)
-        case 400 if _NO_TOKEN in words.lower():
+        case 400 if _NO_TOKEN in detail.lower():
             return Gone(code, detail=detail)
         case 400 | 404 | 413:
             return Rejected(code, detail=detail)

@@ -16,8 +16,9 @@ import msgspec
 
 from domain import channel
 from domain.delivery import Receipt, ReceiptKind
+from domain.number import moment, whole_number
 from domain.outcome import Outcome, Rejected, Suppressed
-from gateways.verdict import at, clipped
+from gateways.verdict import at, said
 
 EVENTS_MAX = 5_000
 """In one post of SendGrid's; it batches up to about a thousand."""
@@ -146,7 +147,8 @@ def check_sendgrid(public_key: str, *, body: bytes, headers: Mapping[str, str], 
 
     signature = headers.get("x-twilio-email-event-webhook-signature", "")
     timestamp = headers.get("x-twilio-email-event-webhook-timestamp", "")
-    if not timestamp.isdigit() or abs(now.timestamp() - int(timestamp)) > WINDOW_S:
+    signed_at_s = whole_number(timestamp)
+    if signed_at_s is None or abs(now.timestamp() - signed_at_s) > WINDOW_S:
         raise NotBelieved("the signature's time is not now")
     try:
         fits = EventWebhook(public_key).verify_signature(body.decode(), signature, timestamp)
@@ -160,8 +162,8 @@ def sendgrid_events(body: bytes) -> list[Report]:
     """The events of one post, those that say nothing of interest left out. Raises ValueError when it is no list."""
     try:
         events = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
-        raise ValueError(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"no JSON of a sensible depth: {error}") from None
     if not isinstance(events, list) or len(events) > EVENTS_MAX:
         raise ValueError("no list of events")
     return [report for event in events if (report := _sendgrid_event(event)) is not None]
@@ -194,16 +196,16 @@ def _sendgrid_event(event: Any) -> Report | None:
     if name == "bounce" and event.get("type") == "blocked":
         standing = ""
     code, reason = (
-        str(event.get("status") or event.get("type") or name),
-        clipped(str(event.get("reason") or "")),
+        said(event, "status") or said(event, "type") or name,
+        said(event, "reason"),
     )
     return Report(
         channel=channel.EMAIL,
-        address=str(event.get("email") or ""),
-        dedupe=f"sendgrid:{event.get('sg_event_id') or ''}",
-        realm=str(event.get("realm") or ""),
+        address=said(event, "email"),
+        dedupe=f"sendgrid:{said(event, 'sg_event_id')}",
+        realm=said(event, "realm"),
         contact=_uuid(event.get("contact")),
-        provider_id=str(event.get("sg_message_id") or "").partition(".")[0],
+        provider_id=said(event, "sg_message_id").partition(".")[0],
         code=name,
         receipt=None if kind is None else _receipt(channel.EMAIL, event, kind, _time(event), reason or code),
         outcome=_failure(name, standing, reason) if kind == "bounced" else None,
@@ -216,8 +218,7 @@ def _failure(code: str, standing: Standing, detail: str = "") -> Outcome:
 
 
 def _time(event: Mapping[str, Any]) -> datetime:
-    seconds = event.get("timestamp")
-    return datetime.fromtimestamp(seconds if isinstance(seconds, int) and 0 < seconds < 2**40 else 0, UTC)
+    return moment(event.get("timestamp")) or datetime.fromtimestamp(0, UTC)
 
 
 def _receipt(

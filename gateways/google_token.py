@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import calendar
+import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 REFRESH_TIMEOUT_S = 10.0
@@ -18,6 +20,9 @@ RENEW_BEFORE_S = 600.0
 """A token of an hour is renewed in its last ten minutes, while the old one still serves."""
 MIN_LEFT_S = 30.0
 """A token with less left is not used: a slice may take that long."""
+
+_TOKEN = re.compile(r"[!-~]{1,8192}")
+"""What may stand in a header; Google's have some hundred characters."""
 
 
 class TokenRefused(Exception):
@@ -93,9 +98,16 @@ class GoogleToken:
             raise kind(str(error.args[0] if error.args else error)) from None
         except ValueError as error:
             raise TokenRefused(str(error)) from None
-        self._token = str(self._credentials.token)
-        # google-auth's time is naive and means UTC.
-        self._expires_at = float(calendar.timegm(self._credentials.expiry.utctimetuple()))
+        except (TypeError, AttributeError, OverflowError, RecursionError) as error:
+            # google-auth trusts an answer to have the right shape; what has another is no token, and no bug of ours.
+            raise TokenUnavailable(f"an answer that is no token: {type(error).__name__}") from None
+        self._keep(self._credentials.token, self._credentials.expiry)
+
+    def _keep(self, token: Any, expiry: Any) -> None:
+        """expiry: google-auth's times are naive and mean UTC."""
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token) or not isinstance(expiry, datetime):
+            raise TokenUnavailable("an answer that is no token")
+        self._token, self._expires_at = token, float(calendar.timegm(expiry.utctimetuple()))
 
 
 def _exchange_on(loop: asyncio.AbstractEventLoop, ca_file: str | None) -> Any:

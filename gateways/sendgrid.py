@@ -14,7 +14,8 @@ from typing import Any
 
 from domain import channel
 from domain.message import Content
-from domain.outcome import Accepted, Outcome, Rejected, Retry
+from domain.number import whole_number
+from domain.outcome import Accepted, Outcome, Rejected, Retry, Unknown
 from gateways.mail import check_mail, is_address, sender_parts, subject_of, unsubscribe_headers
 from gateways.port import Gateway, GatewayConfig, Notice, Target
 from gateways.rendering import encode_json
@@ -23,13 +24,15 @@ from gateways.verdict import (
     RETRY_AFTER_S_MAX,
     Halt,
     Verdict,
-    at,
     clipped,
     conclude,
     jittered,
     json_of,
+    judge_each,
+    listed,
     now_utc,
     retry_after_s,
+    said,
     unanswered,
 )
 
@@ -38,7 +41,7 @@ PATH = b"/v3/mail/send"
 PERSONALIZATIONS_MAX = 1_000
 """SendGrid's limit for one request."""
 
-_CULPRIT = re.compile(r"personalizations\.(\d+)\.")
+_CULPRIT = re.compile(r"personalizations\.([0-9]{1,4})\.")
 
 
 class SendGridConfig(GatewayConfig, frozen=True, kw_only=True):
@@ -75,8 +78,13 @@ class SendGridGateway:
             Request(PATH, self._body(notice, [targets[index] for index in group])) for group in groups
         ]
         results = await self._transport.post_many(requests, deadline_s=deadline_s)
-        for group, result in zip(groups, results, strict=True):
-            for index, verdict in zip(group, judge(result, len(group), self._clock()), strict=True):
+        now = self._clock()
+        judged = judge_each(
+            self.channel, results, lambda place, result: judge(result, len(groups[place]), now)
+        )
+        for group, of_group in zip(groups, judged, strict=True):
+            each = [of_group] * len(group) if isinstance(of_group, Unknown) else of_group
+            for index, verdict in zip(group, each, strict=True):
                 verdicts[index] = verdict
         return conclude(verdicts)
 
@@ -135,10 +143,9 @@ def judge(result: Result, count: int, now: datetime) -> list[Verdict]:
     if not isinstance(result, Answer):
         return [unanswered(result)] * count
     if result.status == 202:
-        return [Accepted(provider_id=result.headers.get("x-message-id", ""))] * count
-    errors = at(json_of(result), "errors")
-    problems = errors if isinstance(errors, list) else []
-    detail = clipped("; ".join(str(at(problem, "message")) for problem in problems))
+        return [Accepted(provider_id=clipped(result.headers.get("x-message-id", "")))] * count
+    problems = listed(json_of(result), "errors")
+    detail = clipped("; ".join(said(problem, "message") for problem in problems))
     code = str(result.status)
     match result.status:
         case 429:
@@ -159,9 +166,9 @@ def judge(result: Result, count: int, now: datetime) -> list[Verdict]:
 def _judge_refusal(problems: Sequence[Any], count: int, code: str, detail: str) -> list[Verdict]:
     """Refused whole. Where single recipients are to blame, the others may go again without them."""
     culprits = {
-        int(found[1]): clipped(str(at(problem, "message")))
+        int(found[1]): said(problem, "message")
         for problem in problems
-        if (found := _CULPRIT.match(f"{at(problem, 'field') or ''}.")) is not None
+        if (found := _CULPRIT.match(f"{said(problem, 'field')}.")) is not None
     }
     if not culprits:
         return [Rejected(code, detail=detail)] * count
@@ -175,9 +182,9 @@ def _judge_refusal(problems: Sequence[Any], count: int, code: str, detail: str) 
 
 def _until_reset_s(answer: Answer, now: datetime) -> float | None:
     """X-RateLimit-Reset is the time, in Unix seconds, when the limit is lifted."""
-    reset = answer.headers.get("x-ratelimit-reset", "")
-    if reset.isdigit():
-        return min(max(int(reset) - now.timestamp(), 1.0), RETRY_AFTER_S_MAX)
+    reset = whole_number(answer.headers.get("x-ratelimit-reset", ""))
+    if reset is not None:
+        return min(max(reset - now.timestamp(), 1.0), RETRY_AFTER_S_MAX)
     return retry_after_s(answer.headers, now)
 
 

@@ -11,13 +11,13 @@ import asyncio
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit
 
 from domain import channel
 from domain.errors import Invalid, TooLarge
 from domain.message import Content
+from domain.number import number
 from domain.outcome import FOUND, Accepted, Gone, Outcome, Rejected, Retry, Suppressed, Unknown
 from gateways.port import Channel, Gateway, GatewayConfig, Notice, Target
 from gateways.transport import Answer, Request, Result, Transport
@@ -29,8 +29,11 @@ from gateways.verdict import (
     conclude,
     jittered,
     json_of,
+    judge_each,
+    mail_date,
     now_utc,
     retry_after_s,
+    said,
     seconds_left,
     unanswered,
     untrusted,
@@ -92,8 +95,10 @@ class SmsGateway:
         unsent = [index for index, verdict in enumerate(verdicts) if verdict is None]
         requests = [Request(self._path.encode(), self._form(notice, targets[index], now)) for index in unsent]
         results = await self._transport.post_many(requests, deadline_s=until - loop.time())
-        for index, result in zip(unsent, results, strict=True):
-            verdicts[index] = judge(result, self._clock())
+        now = self._clock()
+        judged = judge_each(self.channel, results, lambda _, result: judge(result, now))
+        for index, verdict in zip(unsent, judged, strict=True):
+            verdicts[index] = verdict
         return conclude([verdict for verdict in verdicts if verdict is not None])
 
     async def _earlier(
@@ -105,8 +110,12 @@ class SmsGateway:
         if lost:
             paths = [self._query(target) for _, target, _ in lost]
             results = await self._transport.get_many(paths, deadline_s=deadline_s)
-            for (index, _, since), result in zip(lost, results, strict=True):
-                verdicts[index] = found_in(result, notice.content.text, since, self._clock())
+            text, now = notice.content.text, self._clock()
+            judged = judge_each(
+                self.channel, results, lambda place, result: found_in(result, text, lost[place][2], now)
+            )
+            for (index, _, _), verdict in zip(lost, judged, strict=True):
+                verdicts[index] = verdict
         return verdicts
 
     def check(self, content: Content) -> None:
@@ -152,10 +161,9 @@ def judge(result: Result, now: datetime) -> Verdict:
         return unanswered(result)
     body = json_of(result)
     if 200 <= result.status < 300:
-        return Accepted(provider_id=str(at(body, "sid") or ""))
-    code = at(body, "code")
-    number = code if isinstance(code, int) else result.status
-    return _judge_error(result, number, clipped(str(at(body, "message") or "")), now)
+        return Accepted(provider_id=said(body, "sid"))
+    code = number(at(body, "code"))
+    return _judge_error(result, result.status if code is None else int(code), said(body, "message"), now)
 
 
 def _judge_error(result: Answer, code: int, detail: str, now: datetime) -> Verdict:
@@ -180,7 +188,11 @@ def _judge_error(result: Answer, code: int, detail: str, now: datetime) -> Verdi
 def found_in(result: Result, text: str, since: datetime, now: datetime) -> Verdict | None:
     """What Twilio's list of messages to a number says of one of them. Where it cannot be asked, nothing is sent."""
     if not isinstance(result, Answer):
-        return Halt(result.code, result.detail) if untrusted(result) else Unknown(f"asked: {result.code}")
+        return (
+            Halt(result.code, clipped(result.detail))
+            if untrusted(result)
+            else Unknown(f"asked: {result.code}")
+        )
     messages = at(json_of(result), "messages")
     if result.status != 200 or not isinstance(messages, list):
         refusal = judge(result, now)
@@ -188,15 +200,12 @@ def found_in(result: Result, text: str, since: datetime, now: datetime) -> Verdi
     recent = [message for message in messages if _created(message) >= since - CLOCK_SKEW]
     for message in recent:
         if at(message, "body") == text:
-            return Accepted(provider_id=str(at(message, "sid") or ""), detail=FOUND)
+            return Accepted(provider_id=said(message, "sid"), detail=FOUND)
     return Unknown("asked: too many to tell") if len(recent) >= LISTED_MAX else None
 
 
 def _created(message: Any) -> datetime:
-    try:
-        return parsedate_to_datetime(str(at(message, "date_created")))
-    except ValueError:
-        return datetime.min.replace(tzinfo=UTC)
+    return mail_date(said(message, "date_created")) or datetime.min.replace(tzinfo=UTC)
 
 
 def build(config: TwilioConfig) -> Gateway:

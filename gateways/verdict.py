@@ -1,21 +1,26 @@
 """From results of a transport to outcomes: what all gateways judge alike.
 
-Pure, but for the jitter of waiting times. What a provider's own codes mean is each gateway's to say.
+Pure, but for the jitter of waiting times and the log of answers that nobody understands. What a provider's own codes
+mean is each gateway's to say. Whatever an answer holds, what is read of it here is a short text, a number or nothing.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
+import structlog
 
+from domain.number import whole_number
 from domain.outcome import Accepted, Expired, Outcome, Retry, Unknown
 from gateways.port import ChannelHalted, Notice
-from gateways.transport import Answer, NoAnswer, NotSent
+from gateways.transport import Answer, NoAnswer, NotSent, Result
+
+log = structlog.get_logger(__name__)
 
 HALT_S = 60.0
 """How long a halted channel rests before it is tried again; the alarm is louder than the retry."""
@@ -23,8 +28,12 @@ CREDIT_S = timedelta(minutes=5)
 """Credentials that are revoked are noticed after this; until then what is refused waits for its next try."""
 RETRY_AFTER_S_MAX = 86_400.0
 """A provider that says more is not believed."""
+DATE_CHARS_MAX = 100
+"""Three times the longest that anybody writes."""
 DETAIL_CHARS_MAX = 300
 """Of a provider's own words, kept in the outcome."""
+NOT_UNDERSTOOD = "not-understood"
+"""Code of an Unknown: there was an answer, and reading it failed, which is a fault of ours."""
 
 
 class Halt(msgspec.Struct, frozen=True):
@@ -61,6 +70,26 @@ class Credit:
         if any(isinstance(verdict, Accepted) for verdict in verdicts):
             self._accepted_at = now
         return now - self._accepted_at < CREDIT_S
+
+
+def judge_each[V](
+    channel: str, results: Sequence[Result], judge: Callable[[int, Result], V]
+) -> list[V | Unknown]:
+    """One verdict for each result. judge: gets the result and its place.
+
+    A result that cannot be judged is Unknown by itself: the others of its slice are not sent again for it.
+    """
+    verdicts: list[V | Unknown] = []
+    faults: list[Exception] = []
+    for place, result in enumerate(results):
+        try:
+            verdicts.append(judge(place, result))
+        except Exception as fault:  # noqa: BLE001  whatever it is, it is this answer's alone
+            faults.append(fault)
+            verdicts.append(Unknown(NOT_UNDERSTOOD, type(fault).__name__))
+    if faults:
+        log.error("answers_not_understood", channel=channel, answers=len(faults), exc_info=faults[0])
+    return verdicts
 
 
 def conclude(verdicts: Sequence[Verdict], credit: Credit | None = None) -> list[Outcome]:
@@ -111,16 +140,21 @@ def seconds_left(notice: Notice, now: datetime) -> int:
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     """Retry-After in seconds or as a date (RFC 9110, 10.2.3); None when absent or nonsense."""
     value = headers.get("retry-after", "").strip()
-    if not value:
+    seconds: float | None = whole_number(value)
+    if seconds is None and (date := mail_date(value)) is not None:
+        seconds = (date - now).total_seconds()
+    return None if seconds is None else min(max(seconds, 0.0), RETRY_AFTER_S_MAX)
+
+
+def mail_date(text: str) -> datetime | None:
+    """A date as in mails and HTTP (RFC 5322, 3.3), UTC where it names no zone; None for what is none."""
+    if len(text) > DATE_CHARS_MAX:
         return None
-    if value.isdigit():
-        seconds = float(value)
-    else:
-        try:
-            seconds = (parsedate_to_datetime(value) - now).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return min(max(seconds, 0.0), RETRY_AFTER_S_MAX)
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
 
 
 def jittered(seconds: float) -> float:
@@ -129,14 +163,16 @@ def jittered(seconds: float) -> float:
 
 
 def clipped(text: str) -> str:
-    return text if len(text) <= DETAIL_CHARS_MAX else text[: DETAIL_CHARS_MAX - 1] + "…"
+    """Short, and fit to be recorded: bytes that were no text have become halves of characters on their way here."""
+    short = text if len(text) <= DETAIL_CHARS_MAX else text[: DETAIL_CHARS_MAX - 1] + "…"
+    return short if short.isascii() else short.encode("utf-8", "replace").decode()
 
 
 def json_of(answer: Answer) -> Any:
-    """The body as JSON, None when it is none (or was cut off)."""
+    """The body as JSON, None when it is none (or was cut off, or is nested beyond reason)."""
     try:
         return msgspec.json.decode(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -152,5 +188,13 @@ def at(value: Any, *path: str | int) -> Any:
     return value
 
 
-def first(values: Iterable[Any], default: Any = None) -> Any:
-    return next((value for value in values if value), default)
+def said(value: Any, *path: str | int) -> str:
+    """The text or number there, short; "" for anything else."""
+    found = at(value, *path)
+    return clipped(str(found)) if isinstance(found, str | int | float) else ""
+
+
+def listed(value: Any, *path: str | int) -> list[Any]:
+    """The list there; an empty one when there is none."""
+    found = at(value, *path)
+    return found if isinstance(found, list) else []

@@ -18,6 +18,7 @@ import msgspec
 
 from domain import channel
 from domain.message import Content
+from domain.number import whole_number
 from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry
 from domain.push_token import read_subscription
 from gateways.endpoint import AllowedHosts, Endpoint, EndpointRefused
@@ -35,6 +36,7 @@ from gateways.verdict import (
     conclude,
     in_time,
     jittered,
+    judge_each,
     now_utc,
     retry_after_s,
     seconds_left,
@@ -108,8 +110,10 @@ class WebPushGateway:
             results = await self._transport(origin, of_app=vapid is not None).post_many(
                 [request for _, request in prepared], headers=shared + own, deadline_s=until - loop.time()
             )
-            for (index, _), result in zip(prepared, results, strict=True):
-                verdicts[index] = judge(result, notice, self._clock())
+            now = self._clock()
+            judged = judge_each(self.channel, results, lambda _, result: judge(result, notice, now))
+            for (index, _), verdict in zip(prepared, judged, strict=True):
+                verdicts[index] = verdict
 
         async with asyncio.TaskGroup() as group:  # one task per push service, of which there are a handful
             for origin, prepared in requests.items():
@@ -221,16 +225,18 @@ def _shared_headers(notice: Notice, now: datetime) -> tuple[Header, ...]:
 
 def judge(result: Result, notice: Notice, now: datetime) -> Verdict:
     if isinstance(result, NotSent) and result.code == "private-address":
-        return Rejected("EndpointRefused", quarantine=True, detail=result.detail)
+        return Rejected("EndpointRefused", quarantine=True, detail=clipped(result.detail))
     if isinstance(result, NotSent) and untrusted(result):
-        return Retry(result.code, None, result.detail)  # one push service's trouble, not the channel's
+        return Retry(
+            result.code, None, clipped(result.detail)
+        )  # one push service's trouble, not the channel's
     if not isinstance(result, Answer):
         return unanswered(result)
     detail = clipped(result.body.decode("utf-8", "replace").strip())
     code = str(result.status)
     match result.status:
         case 200 | 201 | 202 | 204:
-            return Accepted(result.headers.get("location", ""), _shortened(result, notice, now))
+            return Accepted(clipped(result.headers.get("location", "")), _shortened(result, notice, now))
         case 404 | 410:
             return Gone(code, detail=detail)
         case 401 | 403 if notice.app is not None and notice.app.vapid_key_pem:
@@ -253,9 +259,9 @@ def judge(result: Result, notice: Notice, now: datetime) -> Verdict:
 
 def _shortened(answer: Answer, notice: Notice, now: datetime) -> str:
     """A service may keep the message for less time than we asked."""
-    kept = answer.headers.get("ttl", "")
+    kept_s = whole_number(answer.headers.get("ttl", ""))
     asked_s = min(seconds_left(notice, now), TTL_S_MAX)
-    return f"ttl={kept}" if kept.isdigit() and int(kept) < asked_s - 1 else ""
+    return f"ttl={kept_s}" if kept_s is not None and kept_s < asked_s - 1 else ""
 
 
 def build(config: WebPushConfig) -> Gateway:

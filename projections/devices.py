@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.device_actions import DURATION, SESSION_END, SESSION_START
+from domain.number import whole_number
 from domain.recorded import SIGNALS, Recorded
 from domain.signal import KEPT, DeviceEvent, DeviceEvents
 from projections.port import Generation, Put, ReadModels, Row, Table, Write
@@ -67,8 +68,7 @@ def _session(event: DeviceEvent, at: datetime) -> dict[str, Any]:
 
 
 def _ms(said: str) -> int | None:
-    is_number = said.isascii() and said.isdigit() and len(said) <= MS_DIGITS_MAX
-    return int(said) if is_number else None
+    return whole_number(said, MS_DIGITS_MAX)
 
 
 async def find(models: ReadModels, realm: str, client: UUID) -> Row | None:

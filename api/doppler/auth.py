@@ -21,6 +21,7 @@ from api.auth import REALM, TOKEN_BYTES_MAX, Identity, token_of
 from api.endpoint import HEADERS
 from domain.context import DEFAULT_REALM, Caller
 from domain.errors import Forbidden, Unauthenticated
+from domain.number import number
 
 ALGORITHMS = ["RS256", "RS384", "RS512"]
 BITS_MIN = 2048
@@ -69,8 +70,11 @@ class Superusers:
         realm = claims.get("realm", DEFAULT_REALM)
         if not isinstance(realm, str) or not REALM.fullmatch(realm):
             raise Unauthenticated("the token's realm is none")
+        expires_at_s = number(claims["exp"])
+        if expires_at_s is None:
+            raise Unauthenticated("the token's exp must be a number")
         uid = claims.get("sub") or claims.get("unique_name") or "superuser"
-        return Identity(Caller(uid=str(uid)[:256], realm=realm), float(claims["exp"]), "")
+        return Identity(Caller(uid=str(uid)[:256], realm=realm), expires_at_s, "")
 
     def _claims(self, token: str) -> dict[str, Any]:
         if len(token) > TOKEN_BYTES_MAX:

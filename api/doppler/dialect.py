@@ -131,6 +131,6 @@ def whole(text: str | None, field: str, default: int, *, least: int, most: int) 
     """Raises Invalid."""
     if text is None or not text.strip():
         return default
-    if not re.fullmatch(r"-?\d{1,9}", text.strip()) or not least <= int(text) <= most:
+    if not re.fullmatch(r"-?[0-9]{1,9}", text.strip()) or not least <= int(text) <= most:
         raise Invalid(f"{field} is a whole number from {least} to {most}", field=field)
     return int(text)

@@ -17,6 +17,7 @@ from api.ezout.port import Revocations
 from api.issuers import CachedKeys, IssuerKeys
 from domain.context import Caller
 from domain.errors import Unauthenticated
+from domain.number import number
 
 SKEW_S = 60
 """By which the issuer's clock may be ahead of ours."""
@@ -65,15 +66,15 @@ class FirebaseVerifier:
 
     def _verify(self, token: str, key: Any, name: str) -> tuple[Identity, float]:
         claims = self._claims(token, key)
-        uid, auth_time_s = claims["sub"], claims["auth_time"]
+        uid, auth_time_s = claims["sub"], number(claims["auth_time"])
         if not isinstance(uid, str) or not 1 <= len(uid) <= SUB_MAX or not uid.isprintable():
             raise Unauthenticated(f"the token's sub must be 1 to {SUB_MAX} printable characters")
-        if not isinstance(auth_time_s, int | float) or auth_time_s > self._now_s() + SKEW_S:
+        if auth_time_s is None or auth_time_s > self._now_s() + SKEW_S:
             raise Unauthenticated("the token's auth_time must lie in the past")
         caller = Caller(
             uid=uid, roles=roles_of(claims.get("roles", ())), shops=shops_of(claims.get("shops", ()))
         )
-        return Identity(caller, float(claims["exp"]), name), float(auth_time_s)
+        return Identity(caller, float(claims["exp"]), name), auth_time_s
 
     def _claims(self, token: str, key: Any) -> dict[str, Any]:
         try:
@@ -91,9 +92,9 @@ class FirebaseVerifier:
             raise Unauthenticated(f"the token needs the claim {error.claim}") from None
         except (jwt.InvalidAudienceError, jwt.InvalidIssuerError):
             raise Unauthenticated("the token is of another Firebase project") from None
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, OverflowError, TypeError, ValueError, RecursionError):
             raise Unauthenticated("the token cannot be verified") from None
-        if not all(isinstance(claims[name], int | float) for name in ("exp", "iat")):
+        if any(number(claims[name]) is None for name in ("exp", "iat")):
             raise Unauthenticated("the token's exp and iat must be numbers")
         if claims["exp"] <= self._now_s():
             raise Unauthenticated("the token has expired; get a new one")

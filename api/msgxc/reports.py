@@ -14,6 +14,7 @@ from api.msgxc.messages import MessageView, view_of
 from api.route import Answer, Call, Route, Who
 from domain.aggregate import ENVELOPE_FIELDS, Event
 from domain.errors import Unavailable
+from domain.number import whole_number
 from domain.recorded import Recorded
 from projections import catalogue, messages
 
@@ -104,8 +105,9 @@ async def list_events(call: Call[None, AfterQuery]) -> Answer:
 
 def _after(call: Call[None, AfterQuery], query: str, epoch: str) -> int:
     after = call.query.after
-    if after.isdecimal() and len(after) <= 19:
-        return int(after)
+    position = whole_number(after)
+    if position is not None:
+        return position
     return cursor.take(call.parts.ids, after, query, int, epoch=epoch, field="after")
 
 

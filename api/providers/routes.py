@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl
+from urllib.parse import parse_qsl
 
 from api.providers.effects import take
 from api.route import Answer, Call, Raw, Route, Who
@@ -39,16 +39,15 @@ NOTHING_TO_SAY = Answer(b"<Response/>", media_type="text/xml")
 
 async def take_status(call: Call[None, None]) -> Answer:
     """What became of an SMS. Whose it is stands in the query, which Twilio signs."""
-    raw, form = _believed_form(call, STATUS_PATH)
-    query = dict(parse_qsl(raw.query, max_num_fields=FIELDS_MAX))
-    await _take(call, "twilio", twilio_status(query, form, received_at=call.parts.clock()))
+    query, form = _believed_form(call, STATUS_PATH)
+    await _take(call, "twilio", twilio_status(dict(query), form, received_at=call.parts.clock()))
     return NOTHING_TO_SAY
 
 
 async def take_reply(call: Call[None, None]) -> Answer:
     """A message from a phone. ?realm= (repeatable) says whose people write to this number; else the main realm's."""
-    raw, form = _believed_form(call, REPLIES_PATH)
-    realms = parse_qs(raw.query, max_num_fields=FIELDS_MAX).get("realm", [DEFAULT_REALM])[:REALMS_MAX]
+    query, form = _believed_form(call, REPLIES_PATH)
+    realms = [value for name, value in query if name == "realm"][:REALMS_MAX] or [DEFAULT_REALM]
     await _take(call, "twilio", twilio_reply(form), realms=realms)
     return NOTHING_TO_SAY
 
@@ -70,15 +69,16 @@ async def take_events(call: Call[None, None]) -> Answer:
     return Answer()
 
 
-def _believed_form(call: Call[Any, Any], path: str) -> tuple[Raw, dict[str, str]]:
-    """The request and its form. Raises Forbidden unless Twilio signed both address and form."""
+def _believed_form(call: Call[Any, Any], path: str) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """The request's query and its form. Raises Forbidden unless Twilio signed both address and form."""
     raw, providers = _raw(call), call.parts.providers
     if not providers.twilio_auth_token:
         raise NotFound("no Twilio account reports to this exchange")
     try:
         pairs = parse_qsl(raw.body.decode("ascii"), keep_blank_values=True, max_num_fields=FIELDS_MAX)
+        asked = parse_qsl(raw.query, max_num_fields=FIELDS_MAX)
     except ValueError:
-        raise Invalid("the body is no form", field="body") from None
+        raise Invalid(f"body and query are forms of at most {FIELDS_MAX} fields", field="body") from None
     form, query = dict(pairs), f"?{raw.query}" if raw.query else ""
     try:
         check_twilio(
@@ -89,7 +89,7 @@ def _believed_form(call: Call[Any, Any], path: str) -> tuple[Raw, dict[str, str]
         )
     except NotBelieved as error:
         raise Forbidden(f"{error}; it covers MSGXC_PUBLIC_URL") from None
-    return raw, form
+    return asked, form
 
 
 def _raw(call: Call[Any, Any]) -> Raw:

@@ -21,6 +21,7 @@ import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from domain.number import whole_number
 from infra.sandbox.books import Entry
 from infra.sandbox.desk import Answer, Request, Verdict
 from infra.sandbox.json_body import decoded, mapping
@@ -139,9 +140,10 @@ class Fcm:
     def _is_ours(self, token: str) -> bool:
         expires_at, _, rest = token.removeprefix("ya29.").partition(".")
         nonce, _, proof = rest.partition(".")
-        if not expires_at.isdigit() or int(expires_at) <= self._clock():
+        expires_at_s = whole_number(expires_at)
+        if expires_at_s is None or expires_at_s <= self._clock():
             return False
-        return hmac.compare_digest(proof, self._proof(f"{expires_at}.{nonce}"))
+        return hmac.compare_digest(proof.encode(), self._proof(f"{expires_at}.{nonce}").encode())
 
     def _proof(self, words: str) -> str:
         made = hmac.digest(self._secret, words.encode(), hashlib.sha256)
@@ -218,7 +220,7 @@ def _check_android(android: object) -> None:
             raise _invalid(
                 "message.android.ttl", f"Invalid value at 'message.android.ttl' (Duration), {ttl!r}"
             )
-        if int(seconds[1]) > TTL_S_MAX:
+        if (ttl_s := whole_number(seconds[1])) is None or ttl_s > TTL_S_MAX:
             raise _invalid("message.android.ttl", "Invalid ttl: must be at most 2419200 seconds")
     if str(android.get("priority", "NORMAL")).upper() not in {"NORMAL", "HIGH"}:
         raise _invalid("message.android.priority", "Invalid value at 'message.android.priority'")

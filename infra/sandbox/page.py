@@ -33,6 +33,7 @@ from starlette.routing import Route
 
 from domain import channel as channels
 from domain.errors import Invalid
+from domain.number import whole_number
 from infra.sandbox.books import Books, Item, spellings
 from infra.sandbox.guard import LoopbackOnly
 from infra.sandbox.receipts import CannotReport, Receipts
@@ -226,9 +227,10 @@ def _channel(asked: str) -> str:
 def _number(text: str | None, name: str) -> int | None:
     if text is None or text == "":
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    found = whole_number(text)
+    if found is None:
         raise Failure(422, f"{name} must be a whole number.")
-    return int(text)
+    return found
 
 
 async def _body(request: Request) -> bytes:

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec.structs import replace
 
+from domain.number import whole_number
 from infra.sandbox.books import Entry
 from infra.sandbox.desk import Answer, Request, Verdict
 
@@ -88,7 +89,7 @@ class WebPush:
                 self.refusal(refused.status, refused.reason), (Entry(address=endpoint),), (endpoint,)
             )
         provider_id = secrets.token_urlsafe(12)
-        ttl = min(int(request.headers["ttl"]), TTL_S_MAX)
+        ttl = min(whole_number(request.headers["ttl"]) or 0, TTL_S_MAX)
         headers = (("location", f"{self.origin}/message/{provider_id}"), ("ttl", str(ttl)))
         entry = _entry(endpoint, provider_id, request, subscription)
         return Verdict(Answer(201, b"", headers), (entry,), (endpoint,))
@@ -107,8 +108,7 @@ class WebPush:
             raise Refusal(405, "only POST")
         subscription = self.subscriptions.get(path[1])
         self._check_sender(request.headers.get("authorization", ""), subscription)
-        ttl = request.headers.get("ttl", "")
-        if not (ttl.isascii() and ttl.isdigit()):
+        if whole_number(request.headers.get("ttl", "")) is None:
             raise Refusal(400, "TTL header missing or not a number")
         if request.headers.get("urgency", "normal") not in URGENCIES:
             raise Refusal(400, "Urgency is very-low, low, normal or high")

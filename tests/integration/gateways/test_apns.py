@@ -44,6 +44,11 @@ async def test_accepted(providers: Providers, send: Send) -> None:
             Gone("ExpiredToken", DIED_AT),
         ),
         (Respond(410, body=""), Gone("410", confirm=True)),
+        (
+            Respond(410, body='{"reason":"Unregistered","timestamp":1800000000000000000}'),
+            Gone("Unregistered", confirm=True),
+        ),
+        (Respond(400, body="[" * 60_000), Retry("400")),
         (Respond(413, "PayloadTooLarge"), Rejected("PayloadTooLarge")),
         (Respond(400, "PayloadEmpty"), Rejected("PayloadEmpty")),
         (Respond(429, "TooManyRequests"), Retry("TooManyRequests")),

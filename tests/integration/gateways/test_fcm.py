@@ -61,6 +61,7 @@ async def test_accepted(providers: Providers, send: Send) -> None:
             Rejected("NOT_FOUND", detail="gone"),
         ),
         (Respond(413, body="too much"), Rejected("413")),
+        (Respond(400, body='{"error":{"details":5}}'), Rejected("400")),
     ],
 )
 async def test_refusals(action: Respond, expected: Outcome, providers: Providers, send: Send) -> None:

@@ -58,3 +58,10 @@ async def test_a_cancelled_request_stays_cancelled() -> None:
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
+
+
+@pytest.mark.parametrize("announced", ["\xb2".encode("latin-1"), b"9" * 5_000, b"-1", b""])
+async def test_a_size_that_is_none_counts_for_nothing(announced: bytes) -> None:
+    """What comes is counted anyway."""
+    body = {"type": "http.request", "body": b"{}", "more_body": False}
+    assert await BodyReader().read({b"content-length": announced}, arriving(body)) == b"{}"

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import httpx
 import msgspec
+import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -189,6 +190,25 @@ async def test_only_what_sendgrid_signed_now_is_believed() -> None:
         assert (await it.call("POST", EVENTS_PATH, b"[]", by=None)).status_code == 403
         assert receipts(it) == []
         assert (await sendgrid(it, event, age_s=299)).status_code == 200
+
+
+@pytest.mark.parametrize("said", ["\xb2", "9" * 5_000, "1" * 19, "", "-1", "1e9", "soon"])
+async def test_a_time_of_signing_that_is_none_is_not_believed(said: str) -> None:
+    """Whoever posts: refused, as any other signature that is not SendGrid's."""
+    async with site() as it:
+        names = ("x-twilio-email-event-webhook-timestamp", "x-twilio-email-event-webhook-signature")
+        headers = [
+            (name.encode(), text.encode("latin-1")) for name, text in zip(names, (said, "\xb2"), strict=True)
+        ]
+        answer = await it.client.request("POST", EVENTS_PATH, content=b"[]", headers=headers)
+        assert answer.status_code == 403
+
+
+async def test_an_address_with_more_parameters_than_anybody_needs_is_refused() -> None:
+    """Signed or not."""
+    async with site() as it:
+        query = {f"n{n}": "1" for n in range(300)}
+        assert (await twilio(it, STATUS_PATH, status("delivered"), query)).status_code == 422
 
 
 async def test_a_large_post_is_taken() -> None:

@@ -208,7 +208,17 @@ def test_any_json_is_survived(body: Any) -> None:
     assert all(isinstance(report, Report) for report in reports)
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[", b"\xff", json.dumps([event("open")] * 5_001).encode()])
+@pytest.mark.parametrize("said", [2**40, 10**400, -1, 0, "soon", None, True, 1.5e300])
+def test_an_event_at_no_time(said: Any) -> None:
+    """Is one all the same; its receipt says 1970."""
+    [report] = sendgrid_events(json.dumps([event("open", timestamp=said)]).encode())
+    assert report.receipt is not None
+    assert report.receipt.at == datetime.fromtimestamp(0, UTC)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[", b"\xff", b"[" * 60_000, json.dumps([event("open")] * 5_001).encode()]
+)
 def test_what_is_no_list_of_events(body: bytes) -> None:
     """Refused as a whole."""
     with pytest.raises(ValueError, match=r".+"):
