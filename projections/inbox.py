@@ -51,10 +51,11 @@ OPENED, READ, DELETED = "opened", "read", "deleted"
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """A message in somebody's inbox. row: the message's own."""
+    """A message in somebody's inbox. row: the message's own. updated: when its tags were last said, or received."""
 
     message: UUID
     received: datetime
+    updated: datetime
     row: Row
     tags: tuple[str, ...]
 
@@ -135,14 +136,21 @@ async def _items(
     partitions = [(realm, contact, row["message"]) for row in shown]
     said = await models.range_many(TAGS, partitions, limit_each=TAGS_MAX) if partitions else {}
     return [
-        Item(
-            message=row["message"],
-            received=row["due"] or row["accepted"],
-            row=row,
-            tags=tags_of(said.get(partition, ()), now),
-        )
-        for row, partition in zip(shown, partitions, strict=True)
+        _item(row, said.get(partition, ()), now) for row, partition in zip(shown, partitions, strict=True)
     ]
+
+
+def _item(row: Row, said: Sequence[Row], now: datetime) -> Item:
+    """A tag that was taken away is a change as well as one that was given."""
+    received: datetime = row["due"] or row["accepted"]
+    updated = max((each["said"] for each in said), default=received)
+    return Item(
+        message=row["message"],
+        received=received,
+        updated=max(received, updated),
+        row=row,
+        tags=tags_of(said, now),
+    )
 
 
 def _is_shown(row: Row, app: str, now: datetime) -> bool:

@@ -333,7 +333,7 @@ def _v3_item(item: Item) -> InboxItem:
         title=row["subject"] or "",
         body=row["text"],
         received_at=_seconds(item.received),
-        updated_at=_seconds(item.received),
+        updated_at=_seconds(item.updated),
         expires_at=_seconds(row["expires"]) if row["expires"] else None,
         image_url=push.image or None,
         tags=list(item.tags) or None,

@@ -122,6 +122,22 @@ async def test_tags_come_back_with_the_message(it: Site) -> None:
     assert [each["id"] for each in await inbox(phone)] == [one]
 
 
+async def test_a_message_is_updated_when_its_tags_are(it: Site) -> None:
+    """By a tag that is given and by one that is taken away; its neighbours, and what it was received at, stay."""
+    phone = await reachable(it)
+    one, two = await send(phone, "one"), await send(phone, "two")
+    received = int(it.world.clock().timestamp())
+    expected = received
+    for operation in ("add", "remove"):
+        it.world.clock.advance(60)
+        expected += 60
+        change = _change(one, "opened", operation)
+        assert (await call(phone, "PATCH", f"{EMBEDDED}/tags", [change])).status_code == 200
+        await it.settled()
+        found = {each["id"]: (each["receivedAt"], each["updatedAt"]) for each in await inbox(phone)}
+        assert found == {one: (received, expected), two: (received, received)}
+
+
 async def test_tags_end_with_the_signals_they_came_from(it: Site) -> None:
     """As a rebuild from the stream would show it."""
     phone = await reachable(it)
