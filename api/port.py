@@ -89,6 +89,10 @@ class ReceiptSink(Protocol):
         """Record what came back for a message. The same receipt twice is one. Errors: Unavailable."""
         ...
 
+    async def end(self) -> int:
+        """The last position of DELIVERY, asked of the stream's leader. Errors: Unavailable."""
+        ...
+
 
 class KeySource(Protocol):
     def current(self) -> KeySet:

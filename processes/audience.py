@@ -9,8 +9,8 @@ from uuid import UUID
 
 import msgspec
 
-from domain.message import Audience, ToApp, ToContacts, ToEveryone, ToThread
-from domain.routing import Person
+from domain.message import Audience, Message, ToApp, ToContacts, ToEveryone, ToThread
+from domain.routing import Channels, Person, route
 from projections import app_clients, contacts, reach, threads
 from projections.port import ReadModels, Row
 
@@ -60,6 +60,40 @@ async def slices_of(
                 yield AudienceSlice(people, after)
         case _:
             assert_never(audience)
+
+
+async def is_shown_to(models: ReadModels, realm: str, message: Message, contact: UUID, *, as_of: int) -> bool:
+    """Whether open sockets of this contact show the message: what its audience page says, or will say.
+
+    The frame may be there before the page. The read models must have passed `as_of`.
+    """
+    person = await _person(models, realm, message.audience, contact, as_of)
+    return person is not None and route(person, message.channels, message.app).websocket
+
+
+async def _person(
+    models: ReadModels, realm: str, audience: Audience, contact: UUID, as_of: int
+) -> Person | None:
+    prefer: dict[UUID, Channels] = {}
+    match audience:
+        case ToThread(thread=thread):
+            member = await threads.member_at(models, realm, thread, contact, as_of)
+            belongs = member is not None
+            if member is not None:
+                prefer[contact] = threads.member_channels(member)
+        case ToContacts(contacts=named):
+            belongs = contact in named
+        case ToEveryone():
+            row = await contacts.find(models, realm, contact)
+            belongs = row is not None and contacts.existed(row, as_of)
+        case ToApp():
+            belongs = False
+        case _:
+            assert_never(audience)
+    if not belongs:
+        return None
+    [person] = await reach.people(models, realm, [contact], thread_channels=prefer)
+    return person
 
 
 async def _pages(

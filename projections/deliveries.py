@@ -26,7 +26,7 @@ from domain.outcome import (
 from domain.recorded import DELIVERY, Recorded
 from projections.checks import narrow
 from projections.paging import walk
-from projections.port import Generation, Put, ReadModels, Row, Table, Write
+from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
 
 BUCKETS = 16
 """Buckets of one message's deliveries: a broadcast to millions has no partition over 100,000 rows or so."""
@@ -209,9 +209,13 @@ def _row(
     values: Mapping[str, Any],
 ) -> Put:
     """values: one mapping for many rows is stored faster than one for each."""
-    who = contact or NOBODY
-    key = (fact.realm, message, who.int % BUCKETS, who, channel, client.hex if client else "")
-    return Put(DELIVERIES, key, values, fact.position)
+    return Put(
+        DELIVERIES, _key(fact.realm, message, contact or NOBODY, channel, client), values, fact.position
+    )
+
+
+def _key(realm: str, message: UUID, contact: UUID, channel: str, client: UUID | None) -> Key:
+    return (realm, message, contact.int % BUCKETS, contact, channel, client.hex if client else "")
 
 
 def _total(fact: Recorded, message: UUID, part: str, counts: Counter[str]) -> Put:
@@ -221,6 +225,13 @@ def _total(fact: Recorded, message: UUID, part: str, counts: Counter[str]) -> Pu
 def status_of(row: Row) -> str:
     """A delivery's status: the highest state it has reached."""
     return next((state for state in STATES_BY_RANK if row[state] is not None), "planned")
+
+
+async def was_planned(
+    models: ReadModels, realm: str, message: UUID, contact: UUID, channel: str, client: UUID | None
+) -> bool:
+    row = await models.get(DELIVERIES, _key(realm, message, contact, channel, client))
+    return row is not None and row["planned"] is not None
 
 
 async def of_message(

@@ -20,6 +20,8 @@ from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
 THREAD_BUCKETS = tuple(f"{number:02x}" for number in range(PARTITIONS))
 CONTACT_THREADS_MAX = 10_000
 """Threads of one contact that are listed, and followed by one socket."""
+INTERVALS_READ = 20
+"""Of one membership, when it is asked for by itself: who has left and come back since that often is not found."""
 MEMBER_BUCKETS = 16
 """Buckets of one thread's members, so that a thread of millions has no partition over 100,000 rows or so."""
 
@@ -237,6 +239,15 @@ def all_members(
 ) -> AsyncGenerator[Row]:
     """Every interval of membership there ever was, in a fixed order: what `Door.holds` and `member_channels` need."""
     return stream(models, MEMBERSHIPS, _member_partitions(realm, thread), cursor=cursor, chunk=chunk)
+
+
+async def member_at(models: ReadModels, realm: str, thread: UUID, contact: UUID, as_of: int) -> Row | None:
+    """The interval in which somebody was subscribed at a position, if it is one of their last."""
+    door = await door_at(models, realm, thread, as_of)
+    partition = (realm, thread, contact.int % MEMBER_BUCKETS)
+    newest = (contact, 2**62)
+    rows = await models.range(MEMBERS, partition, after=newest, limit=INTERVALS_READ, backwards=True)
+    return next((row for row in rows if row["contact"] == contact and door.holds(row)), None)
 
 
 def member_cursor(row: Row) -> str:

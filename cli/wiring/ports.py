@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from domain.delivery import Receipt
-from domain.recorded import EVENTS, Checkpoint, Recorded
+from domain.recorded import DELIVERY, EVENTS, Checkpoint, Recorded
 from infra.eventstore.catalogue import domain_catalogue
 from infra.log.facts import FactReader
 from infra.log.log import JetStreamLog
@@ -65,3 +65,6 @@ class ReceiptsToLog:
     async def take(self, receipt: Receipt) -> None:
         subject = f"receipt.{receipt.channel}.{receipt.message.hex}"
         await self._log.append(Append(subject, receipt))
+
+    async def end(self) -> int:
+        return await self._log.end(DELIVERY)

@@ -142,6 +142,7 @@ async def test_a_receipt_is_on_the_log(edge: Edge) -> None:
     await edge.receipts.take(receipt)
     [fact] = await edge.doors.log.read(DELIVERY, f"receipt.websocket.{one.id.hex}")
     assert fact.body == receipt
+    assert await edge.receipts.end() == fact.position
 
 
 def opened(tid: str, edge: Edge) -> Thread:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from api.port import FeedCallback, FeedEntry, Unsubscribe
 from domain.delivery import Receipt
 from domain.errors import Unavailable
-from domain.recorded import EVENTS, FEED, Recorded
+from domain.recorded import DELIVERY, EVENTS, FEED, Recorded
 from infra.nats.frames import Stored
 from processes.port import Append
 from tests.memory.log import MemoryLog
@@ -143,3 +143,6 @@ class MemoryReceipts:
     async def take(self, receipt: Receipt) -> None:
         subject = f"receipt.{receipt.channel}.{receipt.message.hex}"
         await self._log.append(Append(subject, receipt))
+
+    async def end(self) -> int:
+        return await self._log.end(DELIVERY)
