@@ -76,11 +76,11 @@ class Sealed(msgspec.Struct, frozen=True):
 class Dispatch(msgspec.Struct, frozen=True):
     """One message on one channel to a page of recipients; the sealed addresses are in the same order.
 
-    page: the audience page's number; `x<n>` follows when a channel needs more than one dispatch for it,
-    `f<first>` when a slice of another dispatch is tried again. attempt: 1 for the first try. accepted_at: when the
-    message was accepted, or fell due. app: of the app that sends, "" when none does. perhaps_sent: for each recipient
-    since when an earlier try may have been sent, None: it was not; () for none of them; None in dispatches from before
-    this was told.
+    page: the audience page's number; `x<n>` follows when a channel needs more than one dispatch for it, `f<first>` when
+    another slice or group of a dispatch is tried again (`r<round>f<first>` when that dispatch was no first one).
+    attempt: 1 for the first try. accepted_at: when the message was accepted, or fell due. app: of the app that sends,
+    "" when none does. perhaps_sent: for each recipient since when an earlier try may have been sent, None: it was not;
+    () for none of them; None in dispatches from before this was told.
     """
 
     realm: str

@@ -39,7 +39,6 @@ from gateways.verdict import (
     clipped,
     conclude,
     in_time,
-    jittered,
     json_of,
     judge_each,
     listed,
@@ -260,9 +259,7 @@ def _judge_error(result: Answer, code: str, detail: str, notice: Notice, now: da
             return Halt(code, detail, doubtful=code in _OF_ANOTHER)
         case 429 | 500 | 502 | 503 | 504:
             asked_s = retry_after_s(result.headers, now)
-            after_s = jittered(
-                asked_s if asked_s is not None else QUOTA_S if result.status == 429 else TROUBLE_S
-            )
+            after_s = asked_s if asked_s is not None else QUOTA_S if result.status == 429 else TROUBLE_S
             return in_time(after_s, notice, now, Retry(code, after_s, detail))
         case _:
             return Rejected(code, detail=f"unexpected status {result.status}")

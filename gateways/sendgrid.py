@@ -26,7 +26,6 @@ from gateways.verdict import (
     Verdict,
     clipped,
     conclude,
-    jittered,
     json_of,
     judge_each,
     listed,
@@ -150,7 +149,7 @@ def judge(result: Result, count: int, now: datetime) -> list[Verdict]:
     match result.status:
         case 429:
             wait_s = _until_reset_s(result, now)
-            return [Retry(code, None if wait_s is None else jittered(wait_s), detail)] * count
+            return [Retry(code, wait_s, detail)] * count
         case 401 | 403:
             return [Halt(code, detail)] * count
         case 404 | 405:

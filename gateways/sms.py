@@ -27,7 +27,6 @@ from gateways.verdict import (
     at,
     clipped,
     conclude,
-    jittered,
     json_of,
     judge_each,
     mail_date,
@@ -170,7 +169,7 @@ def _judge_error(result: Answer, code: int, detail: str, now: datetime) -> Verdi
     name = str(code)
     if result.status == 429 or code in TOO_FAST:
         asked_s = retry_after_s(result.headers, now)
-        return Retry(name, None if asked_s is None else jittered(asked_s), detail)
+        return Retry(name, asked_s, detail)
     if code in OPTED_OUT:
         return Suppressed(name, detail)
     if code in NO_SUCH_NUMBER:

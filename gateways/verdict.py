@@ -1,12 +1,11 @@
 """From results of a transport to outcomes: what all gateways judge alike.
 
-Pure, but for the jitter of waiting times and the log of answers that nobody understands. What a provider's own codes
-mean is each gateway's to say. Whatever an answer holds, what is read of it here is a short text, a number or nothing.
+Pure, but for the log of answers that nobody understands. What a provider's own codes mean is each gateway's to say.
+Whatever an answer holds, what is read of it here is a short text, a number or nothing.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -155,11 +154,6 @@ def mail_date(text: str) -> datetime | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
-
-
-def jittered(seconds: float) -> float:
-    """Up to a fifth later, so that a slice refused together does not come back together."""
-    return seconds * random.uniform(1.0, 1.2)  # noqa: S311  spreads load, hides nothing
 
 
 def clipped(text: str) -> str:

@@ -35,7 +35,6 @@ from gateways.verdict import (
     clipped,
     conclude,
     in_time,
-    jittered,
     judge_each,
     now_utc,
     retry_after_s,
@@ -248,9 +247,7 @@ def judge(result: Result, notice: Notice, now: datetime) -> Verdict:
             )
         case 429 | 500 | 502 | 503 | 504:
             asked_s = retry_after_s(result.headers, now)
-            after_s = jittered(
-                asked_s if asked_s is not None else RETRY_S if result.status == 429 else TROUBLE_S
-            )
+            after_s = asked_s if asked_s is not None else RETRY_S if result.status == 429 else TROUBLE_S
             return in_time(after_s, notice, now, Retry(code, after_s, detail))
         case _:
             # 3xx included: whoever wants us elsewhere may give the browser another endpoint.

@@ -6,8 +6,7 @@ try is written once.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -18,13 +17,13 @@ from commands.contacts import DoubtContactAddress, FindContactAddressGone, Suppr
 from commands.port import KeyStore, VersionConflict
 from domain.context import Context
 from domain.delivery import Dispatch, OutcomeSlice, Recipient, Result, Sealed
-from domain.outcome import Accepted, Expired, Gone, Outcome, Rejected, Retry, Suppressed, Unknown
+from domain.outcome import Accepted, Expired, Gone, Outcome, Rejected, Suppressed, Unknown
 from domain.recorded import DELIVERY, SCHEDULES
-from domain.retry import HALTED, TRIES_MAX, next_try
 from domain.routing import MOVED
 from processes.channel import began
 from processes.port import Append, Log, Task
 from processes.sealing import day_key, seal, unseal
+from processes.tries import Again, Group, due_subject, next_dispatch, planned, retry_id
 from processes.worker import Post, work
 from projections import reach
 from projections.port import ReadModels
@@ -34,19 +33,6 @@ DUE = Post(SCHEDULES, "retrier", ("due.retry.>",), in_flight=16)
 
 EXHAUSTED = "tries-exhausted"
 PERHAPS_SENT = "the answer to the last try was lost: it may have been sent"
-
-
-class Again(msgspec.Struct, frozen=True):
-    """A scheduled try: the dispatch, which of its recipients, and where the outcome started (for the subject).
-
-    perhaps_sent: as in the dispatch that will be written.
-    """
-
-    source: str
-    first: int
-    which: tuple[int, ...]
-    counted: bool = True
-    perhaps_sent: tuple[datetime | None, ...] | None = None
 
 
 class Feedback:
@@ -122,43 +108,27 @@ class Feedback:
 
     async def plan(self, dispatch: Dispatch, ended: OutcomeSlice) -> None:
         """Schedule another try for what was not taken, or end it where no try is left."""
-        open = [
-            (ended.first + offset, result.outcome)
-            for offset, result in enumerate(ended.results)
-            if isinstance(result.outcome, Retry | Unknown)
-        ]
-        if not open:
-            return
-        halted = _is_halted(o for _, o in open)
-        asked = [o.after_s for _, o in open if isinstance(o, Retry) and o.after_s is not None]
-        due = next_try(
-            tries=dispatch.attempt,
-            asked_s=max(asked, default=None),
-            now=ended.ended_at,
-            expires_at=dispatch.expires_at,
-            jitter=_jitter(dispatch, ended),
-        )
-        which = tuple(index for index, _ in open)
-        if due is None:
-            await self._end(dispatch, ended, open, Expired())
-        elif dispatch.attempt >= TRIES_MAX and not halted:
-            await self._end(dispatch, ended, open, Rejected(EXHAUSTED))
-            await self._exhausted(dispatch, which)
-        else:
-            perhaps = await self._perhaps_sent(dispatch, ended, open)
-            again = Again(dispatch.subject, ended.first, which, counted=not halted, perhaps_sent=perhaps)
-            id = retry_id(dispatch, ended)
-            await self._log.schedule(id, due, target=due_subject(id), body=msgspec.json.encode(again))
+        plan = planned(dispatch, ended)
+        if plan.expired is not None:
+            await self._end(dispatch, ended, plan.expired, Expired())
+        if plan.exhausted is not None:
+            await self._end(dispatch, ended, plan.exhausted, Rejected(EXHAUSTED))
+            await self._exhausted(dispatch, plan.exhausted.which)
+        for each in plan.tries:
+            perhaps = await self._perhaps_sent(dispatch, ended, each.group.which)
+            again = Again(dispatch.subject, *each.group, counted=each.counted, perhaps_sent=perhaps)
+            id = retry_id(dispatch, each.group)
+            await self._log.schedule(id, each.due, target=due_subject(id), body=msgspec.json.encode(again))
 
     async def _perhaps_sent(
-        self, dispatch: Dispatch, ended: OutcomeSlice, open: Sequence[tuple[int, Outcome]]
+        self, dispatch: Dispatch, ended: OutcomeSlice, which: Sequence[int]
     ) -> tuple[datetime | None, ...]:
-        """For each open recipient: since when a try whose answer was lost may have been sent. A Retry was not sent."""
-        known = [dispatch.perhaps_sent_to(index) for index, _ in open]
+        """For each recipient: since when a try whose answer was lost may have been sent. A Retry was not sent."""
+        known = [dispatch.perhaps_sent_to(index) for index in which]
         earlier = _perhaps_sent_before(ended)
         lost = [
-            at is None and (isinstance(outcome, Unknown) or index - ended.first in earlier)
-            for at, (index, outcome) in zip(known, open, strict=True)
+            at is None and (isinstance(_outcome(ended, index), Unknown) or index - ended.first in earlier)
+            for at, index in zip(known, which, strict=True)
         ]
         if any(lost):
             since = await began(self._log, dispatch, ended.attempt)
@@ -166,19 +136,19 @@ class Feedback:
         return tuple(known) if any(known) else ()
 
     async def _end(
-        self,
-        dispatch: Dispatch,
-        ended: OutcomeSlice,
-        open: Sequence[tuple[int, Outcome]],
-        outcome: Expired | Rejected,
+        self, dispatch: Dispatch, ended: OutcomeSlice, group: Group, outcome: Expired | Rejected
     ) -> None:
         """Work ends by an outcome, never because a stream forgot it."""
         last = msgspec.structs.replace(
             ended,
-            dispatch=f"{dispatch.id}-end{ended.first}",
+            dispatch=f"{dispatch.id}-end{group.first}",
             results=tuple(
-                Result(dispatch.recipients[i].contact, dispatch.recipients[i].client, _final(outcome, was))
-                for i, was in open
+                Result(
+                    dispatch.recipients[i].contact,
+                    dispatch.recipients[i].client,
+                    _final(outcome, _outcome(ended, i)),
+                )
+                for i in group.which
             ),
             ended_at=self._clock(),
             perhaps_sent=(),
@@ -214,7 +184,7 @@ class Retrier:
             raise ValueError("a try without its dispatch")
         dispatch = source.body
         assert isinstance(dispatch, Dispatch)
-        following = await self._sealed(dispatch, _following(dispatch, again), again.which)
+        following = await self._sealed(dispatch, next_dispatch(dispatch, again), again.which)
         try:
             await self._log.append(Append(following.subject, following, 0, dispatch.correlation))
         except VersionConflict:
@@ -240,31 +210,9 @@ class Retrier:
         return [next(owned) if to.token and to.client else True for to in recipients]
 
 
-def retry_id(dispatch: Dispatch, ended: OutcomeSlice) -> str:
-    """Of the schedule of a slice's next try."""
-    return f"retry-{dispatch.channel}-{dispatch.id}-{ended.first}"
-
-
-def due_subject(id: str) -> str:
-    """Where a schedule of ours fires."""
-    return f"due.retry.{id}"
-
-
-def following_subject(dispatch: Dispatch, ended: OutcomeSlice) -> str:
-    """Where the dispatch of the slice's next try is, once it is written."""
-    open = [result.outcome for result in ended.results if isinstance(result.outcome, Retry | Unknown)]
-    again = Again(dispatch.subject, ended.first, (), counted=not _is_halted(open))
-    return _following(dispatch, again).subject
-
-
-def _is_halted(open: Iterable[Outcome]) -> bool:
-    """Whether nothing was tried, since the channel was halted."""
-    return all(isinstance(outcome, Retry) and outcome.code == HALTED for outcome in open)
-
-
-def _jitter(dispatch: Dispatch, ended: OutcomeSlice) -> float:
-    """Spreads load, and is the same each time the outcome is looked at: either there is a next try, or an end."""
-    return random.Random(f"{dispatch.id}-{ended.first}").random()  # noqa: S311  hides nothing
+def _outcome(ended: OutcomeSlice, index: int) -> Outcome:
+    """Of a recipient, by its place in the dispatch."""
+    return ended.results[index - ended.first].outcome
 
 
 def _perhaps_sent_before(ended: OutcomeSlice) -> frozenset[int]:
@@ -277,18 +225,6 @@ def _perhaps_sent_before(ended: OutcomeSlice) -> frozenset[int]:
 def _final(outcome: Expired | Rejected, last: Outcome) -> Outcome:
     """How it ends, and whether the last try was perhaps successful."""
     return msgspec.structs.replace(outcome, detail=PERHAPS_SENT) if isinstance(last, Unknown) else outcome
-
-
-def _following(dispatch: Dispatch, again: Again) -> Dispatch:
-    """The dispatch of the next try, to those recipients that are not done, sealed as before."""
-    return msgspec.structs.replace(
-        dispatch,
-        page=dispatch.page if again.first == 0 else f"{dispatch.page}f{again.first}",
-        attempt=dispatch.attempt + (1 if again.counted else 0),
-        halts=dispatch.halts + (0 if again.counted else 1),
-        recipients=tuple(dispatch.recipients[i] for i in again.which),
-        perhaps_sent=again.perhaps_sent,
-    )
 
 
 def _is_final_and_quiet(outcome: Outcome) -> bool:

@@ -12,12 +12,11 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from domain.delivery import Dispatch, OutcomeSlice
-from domain.outcome import Retry, Unknown
 from domain.recorded import DELIVERY
 from processes.channel import SLICES_MAX
-from processes.feedback import following_subject, retry_id
 from processes.port import Log
 from processes.scheduler import Scans
+from processes.tries import is_open, planned, retry_id
 from projections import deliveries
 from projections.messages import MESSAGES
 from projections.port import ReadModels
@@ -74,14 +73,23 @@ async def _lost(
     for fact in await log.read(DELIVERY, f"outcome.{channel}.{dispatch}", limit=SLICES_MAX):
         ended = fact.body
         assert isinstance(ended, OutcomeSlice)
-        open = any(isinstance(result.outcome, Retry | Unknown) for result in ended.results)
+        open = any(is_open(result.outcome) for result in ended.results)
         if not open or ended.late or ended.ended_at > ended_before:
             continue
         source = await log.last(DELIVERY, ended.source)
         if source is None:
             continue
         assert isinstance(source.body, Dispatch)
-        if await log.last(DELIVERY, following_subject(source.body, ended)) is not None:
-            continue  # it is in the gateways' hands
-        if not await is_planned(retry_id(source.body, ended)):
+        if await _misses_a_try(log, is_planned, source.body, ended):
             yield LostTry(source.body, ended)
+
+
+async def _misses_a_try(
+    log: Log, is_planned: Callable[[str], Awaitable[bool]], dispatch: Dispatch, ended: OutcomeSlice
+) -> bool:
+    for each in planned(dispatch, ended).tries:
+        if await log.last(DELIVERY, each.following(dispatch).subject) is not None:
+            continue  # it is in the gateways' hands
+        if not await is_planned(retry_id(dispatch, each.group)):
+            return True
+    return False

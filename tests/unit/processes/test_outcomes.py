@@ -60,6 +60,54 @@ async def test_a_wish_of_the_provider_is_the_least_that_is_waited() -> None:
         assert made.clock.now - began >= timedelta(seconds=600)
 
 
+async def test_nobody_waits_for_a_wish_about_somebody_else() -> None:
+    """One message, one slice: whoever may come back in a second does, while another waits and a third expires."""
+    async with world("apns", slice_size=10) as made:
+        asked_s = {"t-ann": 83.0, "t-bob": 1.0, "t-cem": 3600.0}
+        sent_at: dict[str, list[datetime]] = {address: [] for address in asked_s}
+
+        def says(target: Target, times: int) -> Outcome:
+            sent_at[target.address].append(made.clock.now)
+            return Accepted("ok") if times else Retry("quota", after_s=asked_s[target.address])
+
+        made.provider("apns").script = says
+        await open_thread(made)
+        await subscribe(made, "ann", "bob", "cem", phone=True)
+        accepted = await publish(made, ttl_s=100, channels=("apns",))
+        began = made.clock.now
+        await made.rest()
+        waited_s = {
+            address: [(at - began).total_seconds() for at in sends[1:]] for address, sends in sent_at.items()
+        }
+        assert [83 <= s < 100 for s in waited_s["t-ann"]] == [True]
+        assert [1 <= s < 2 for s in waited_s["t-bob"]] == [True]
+        assert waited_s["t-cem"] == []
+        assert accepted.message is not None
+        totals = await deliveries.totals(made.models, REALM, accepted.message)
+        assert (totals["accepted"], totals["expired"]) == (2, 1)
+        await Ledger(made).assert_balanced()
+
+
+async def test_groups_of_groups_are_each_sent_once() -> None:
+    """Every try splits the slice anew: all names differ, so each address gets as many tries as it needs, no more."""
+    async with world("apns", slice_size=4) as made:
+        people = [f"p{number}" for number in range(12)]
+
+        def says(target: Target, times: int) -> Outcome:
+            number = int(target.address.removeprefix("t-p"))
+            return (
+                Retry("busy", after_s=10.0 ** (number // 3**times % 3 + 1)) if times < 3 else Accepted("ok")
+            )
+
+        made.provider("apns").script = says
+        await open_thread(made)
+        await subscribe(made, *people, phone=True)
+        await publish(made)
+        await made.rest()
+        assert list(made.provider("apns").sends().values()) == [4] * len(people)
+        await Ledger(made).assert_balanced()
+
+
 async def test_what_never_succeeds_ends_rejected_and_is_put_aside() -> None:
     """After the last try the delivery is rejected as exhausted, and the work is in TRIAGE with its reason."""
     async with world("apns") as made:
