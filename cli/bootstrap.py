@@ -18,7 +18,7 @@ from cli.wiring.channels import Config, GatewayChecks
 from cli.wiring.directories import directories
 from cli.wiring.stores import make_missing, open_store
 from commands.bus import Bus
-from commands.port import ThreadDirectory
+from commands.port import ThreadDirectory, TokenOwners
 from domain.ids import Ids
 from domain.recorded import EVENTS
 from domain.sid import sid_key
@@ -40,6 +40,7 @@ from infra.resolution_figures import ResolutionFigures
 from infra.resolutions import FollowedResolutions
 from infra.secrets import SecretsError, key_id
 from infra.sending import DirectorySending
+from infra.token_owners import CaughtUpOwners
 from infra.vapid import DerivedVapidKeys
 from processes.directories import ContactData, Merchants
 from processes.models.watermark import Watermark
@@ -119,8 +120,14 @@ async def _assert_same_ids(log: JetStreamLog, ours: str) -> None:
         )
 
 
-def bus_on(log: JetStreamLog, ids: Ids, threads: ThreadDirectory, gateways: Sequence[Gateway] = ()) -> Bus:
-    """gateways: those that say what a message may be."""
+def bus_on(
+    log: JetStreamLog,
+    ids: Ids,
+    threads: ThreadDirectory,
+    gateways: Sequence[Gateway] = (),
+    owners: TokenOwners | None = None,
+) -> Bus:
+    """gateways: those that say what a message may be. owners: as Bus has it."""
     return Bus(
         store=log.events,
         threads=threads,
@@ -128,6 +135,7 @@ def bus_on(log: JetStreamLog, ids: Ids, threads: ThreadDirectory, gateways: Sequ
         ids=ids,
         clock=now,
         nonce=lambda: secrets.token_hex(NONCE_BYTES),
+        owners=owners,
     )
 
 
@@ -146,7 +154,9 @@ async def open_exchange(
             opened.push_async_callback(gateway.aclose)
         ids = Ids(session.keyring.id_key)
         threads = FollowedThreads(log, log.events, on_reconnect=log.js.connection.on_reconnect)
-        bus = bus_on(log, ids, threads, tuple(gateways.values()))
+        watermark = Watermark(store, local=projecting)
+        owners = CaughtUpOwners(log, store, watermark)
+        bus = bus_on(log, ids, threads, tuple(gateways.values()), owners)
         known = directories(session.settings, log, ids, bus, store, opened)
         vapid, figures, resolved = DerivedVapidKeys(log.keys), GatewayFigures(), ResolutionFigures()
         yield Exchange(
@@ -174,5 +184,5 @@ async def open_exchange(
                 links=PushLinks(log.keys, public_url=public_url(session), clock=now),
             ),
             bus=bus,
-            watermark=Watermark(store, local=projecting),
+            watermark=watermark,
         )

@@ -29,7 +29,7 @@ from commands import (
     threads,
     web_domains,
 )
-from commands.port import ContentCheck, EventStore, ThreadDirectory, VersionConflict
+from commands.port import ContentCheck, EventStore, ThreadDirectory, TokenOwners, VersionConflict
 from commands.scope import Claim, Scope
 from domain.context import Caller, Context
 from domain.errors import Conflict, Forbidden, NotFound
@@ -67,6 +67,7 @@ HANDLERS: dict[type[msgspec.Struct], Handler] = {
     clients.ForgetClient: clients.forget_client,
     clients.FindAddressGone: clients.find_address_gone,
     clients.QuarantineAddress: clients.quarantine_address,
+    clients.LoseAddress: clients.lose_address,
     clients.Unlink: clients.unlink,
     push_contacts.RegisterPushContact: push_contacts.register_push_contact,
     push_contacts.SetPushAddress: push_contacts.set_push_address,
@@ -109,7 +110,7 @@ ANSWERS: dict[type[msgspec.Struct], type] = {threads.OpenThread: threads.Opened,
 
 @dataclass(frozen=True, slots=True)
 class Bus:
-    """clock: now, in UTC. nonce: fresh randomness, at least 128 bits of it."""
+    """clock: now, in UTC. nonce: fresh randomness, at least 128 bits of it. owners None: nobody says who they are."""
 
     store: EventStore
     threads: ThreadDirectory
@@ -117,6 +118,7 @@ class Bus:
     ids: Ids
     clock: Callable[[], datetime]
     nonce: Callable[[], str]
+    owners: TokenOwners | None = None
 
     async def execute(
         self,
@@ -158,6 +160,7 @@ class Bus:
             context=context,
             now=self.clock(),
             nonce=self.nonce(),
+            owners=self.owners,
             caller=caller,
             claim=claim,
             fresh=fresh,

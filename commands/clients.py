@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from commands.addresses import tell_address
 from commands.contacts import assert_uid
 from commands.scope import Scope
 from domain.channel import APNS, FCM, WEBPUSH
@@ -62,6 +63,14 @@ class QuarantineAddress(msgspec.Struct, frozen=True, kw_only=True):
     code: str
 
 
+class LoseAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Another client has set the token that this one had set in its event with `version`."""
+
+    client: UUID
+    token: UUID
+    version: int
+
+
 class Unlink(msgspec.Struct, frozen=True, kw_only=True):
     """Take a client from the contact it belongs to; for the erasure of a contact."""
 
@@ -96,7 +105,9 @@ async def enlist(command: Enlist, scope: Scope) -> UUID:
         )
     else:
         client.link(at=scope.now, contact=contact_id, uid=command.uid)
-        client.set_address(at=scope.now, channel=command.channel, address=command.address, token=token)
+        await tell_address(
+            client, scope, channel=command.channel, identity=command.identity, address=command.address
+        )
     await scope.save(contact, client, answer=id)
     return id
 
@@ -128,6 +139,14 @@ async def quarantine_address(command: QuarantineAddress, scope: Scope) -> None:
     if client is None:
         raise NotFound("no such client")
     client.quarantine(at=scope.now, token=command.token, code=command.code)
+    await scope.save(client)
+
+
+async def lose_address(command: LoseAddress, scope: Scope) -> None:
+    client = await scope.load(Client, command.client)
+    if client is None:
+        raise NotFound("no such client")
+    client.lose_address(at=scope.now, token=command.token, version=command.version)
     await scope.save(client)
 
 

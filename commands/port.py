@@ -76,6 +76,16 @@ class ThreadDirectory(Protocol):
     async def thread(self, id: UUID) -> Thread | None: ...
 
 
+class TokenOwners(Protocol):
+    """Who has a push token, after all that is on the log by now."""
+
+    async def has_lost(self, realm: str, client: UUID, token: UUID) -> bool:
+        """Whether another client has set the token since this one did. False also when nobody can say in time: a device
+        that tells again what is so must be answered, and cost no event, when the read models are behind.
+        """
+        ...
+
+
 class ContentCheck(Protocol):
     """Whether the channels can carry a message."""
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from commands.addresses import tell_address
 from commands.scope import Scope
 from domain.client import Client
 from domain.contact import Contact
@@ -98,7 +99,7 @@ async def register_push_contact(command: RegisterPushContact, scope: Scope) -> b
         client = _enrolled(command, scope, id, contact)
     else:
         client.link(at=scope.now, contact=contact.id, uid=contact.uid)
-        _set_address(client, command.address, scope)
+        await _set_address(client, command.address, scope)
         client.introduce(
             at=scope.now, device_token=command.device_token, email=command.email, visitor=command.visitor
         )
@@ -108,7 +109,7 @@ async def register_push_contact(command: RegisterPushContact, scope: Scope) -> b
 
 async def set_push_address(command: SetPushAddress, scope: Scope) -> None:
     client = await _living(command.device_token, scope)
-    _set_address(client, command.address, scope)
+    await _set_address(client, command.address, scope)
     await scope.save(client)
 
 
@@ -164,9 +165,8 @@ def _enrolled(command: RegisterPushContact, scope: Scope, id: UUID, contact: Con
     )
 
 
-def _set_address(client: Client, to: PushAddress, scope: Scope) -> None:
-    token = scope.ids.token(scope.realm, to.channel, to.identity)
-    client.set_address(at=scope.now, channel=to.channel, address=to.address, token=token)
+async def _set_address(client: Client, to: PushAddress, scope: Scope) -> None:
+    await tell_address(client, scope, channel=to.channel, identity=to.identity, address=to.address)
 
 
 async def _contact(scope: Scope, client: UUID, visitor: str | None) -> Contact | None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.port import ContentCheck, EventStore, ThreadDirectory
+from commands.port import ContentCheck, EventStore, ThreadDirectory, TokenOwners
 from domain.aggregate import Aggregate
 from domain.context import Caller, Context
 from domain.errors import ClaimMismatch
@@ -62,6 +62,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     context: Context
     now: datetime
     nonce: str
+    owners: TokenOwners | None = None
     caller: Caller | None = None
     claim: Claim | None = None
     fresh: bool = False

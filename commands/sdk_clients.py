@@ -11,10 +11,11 @@ from uuid import UUID
 
 import msgspec
 
+from commands.addresses import tell_address
 from commands.refresh import end_tokens, next_token
 from commands.scope import Scope
 from domain.aggregate import Aggregate, Created
-from domain.client import Client
+from domain.client import CLEARED, Client
 from domain.contact import Contact, Identity
 from domain.errors import Unauthenticated
 from domain.push_token import PushAddress, push_address
@@ -111,14 +112,15 @@ async def register_client(command: RegisterClient, scope: Scope) -> Standing:
 
 async def set_push_token(command: SetPushToken, scope: Scope) -> Standing:
     client = await own_client(command.device, scope)
-    _set_address(client, push_address(command.token, _platform(client)), scope)
+    to = push_address(command.token, _platform(client))
+    await tell_address(client, scope, channel=to.channel, identity=to.identity, address=to.address)
     await scope.save(client)
     return await standing(command.device, client, scope)
 
 
 async def clear_push_token(command: ClearPushToken, scope: Scope) -> Standing:
     client = await own_client(command.device, scope)
-    client.retire_address(at=scope.now, code="cleared")
+    client.retire_address(at=scope.now, code=CLEARED)
     await scope.save(client)
     return await standing(command.device, client, scope)
 

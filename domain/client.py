@@ -10,6 +10,11 @@ from uuid import UUID
 from domain.aggregate import Aggregate, Created, KeyOwner
 from domain.aggregate import Event as BaseEvent
 
+CLEARED = "cleared"
+"""Why an address was retired that the device itself took back."""
+TAKEN_OVER = "taken-over"
+"""Why one was retired that another client of the realm has set since; the event's causation says which."""
+
 
 class Client(Aggregate):
     """Its id is derived from (app, client id). It belongs to at most one contact at a time."""
@@ -37,7 +42,7 @@ class Client(Aggregate):
             return _owner(self.contact, self.originator_id)
 
         def apply(self, aggregate: Client) -> None:
-            aggregate.address_at = self.timestamp
+            aggregate.address_at, aggregate.address_version = self.timestamp, self.originator_version
 
     @dataclass(frozen=True, kw_only=True)
     class Enrolled(Registered):
@@ -50,8 +55,9 @@ class Client(Aggregate):
         visitor: str | None
 
         def apply(self, aggregate: Client) -> None:
-            aggregate.address_at = self.timestamp
+            super().apply(aggregate)
             aggregate.email, aggregate.visitor = self.email, self.visitor
+            aggregate.is_push_contact = True
 
     @dataclass(frozen=True, kw_only=True)
     class PropertiesChanged(Event):
@@ -83,11 +89,12 @@ class Client(Aggregate):
         def apply(self, aggregate: Client) -> None:
             aggregate.channel, aggregate.address = self.channel, self.address
             aggregate.token, aggregate.address_at = self.token, self.timestamp
+            aggregate.address_version = self.originator_version
             aggregate.quarantined_at = None
 
     @dataclass(frozen=True, kw_only=True)
     class AddressRetired(Event):
-        """code: "cleared" by the client itself, else the provider's reason."""
+        """code: CLEARED by the client itself, TAKEN_OVER by another, else the provider's reason or ours."""
 
         TOPIC = "client.address-retired.v2"
         contact: UUID | None
@@ -153,6 +160,7 @@ class Client(Aggregate):
 
         def apply(self, aggregate: Client) -> None:
             aggregate.email, aggregate.visitor = self.email, self.visitor
+            aggregate.is_push_contact = True
 
     @dataclass(frozen=True, kw_only=True)
     class EmailSet(Event):
@@ -231,11 +239,13 @@ class Client(Aggregate):
         self.channel, self.address, self.token = channel, address, token
         self.properties = properties
         self.address_at: datetime | None = None
+        self.address_version = 0
         self.quarantined_at: datetime | None = None
         self.contact_id: int | None = None
         self.resolved_of = 0
         self.email: str | None = None
         self.visitor: str | None = None
+        self.is_push_contact = False
         self.refresh_family: UUID | None = None
         self.moved_to: UUID | None = None
 
@@ -254,8 +264,11 @@ class Client(Aggregate):
         if properties != self.properties:
             self.trigger_event(self.PropertiesChanged, timestamp=at, properties=properties)
 
-    def set_address(self, *, at: datetime, channel: str, address: str, token: UUID) -> None:
-        if (channel, address) == (self.channel, self.address):
+    def set_address(
+        self, *, at: datetime, channel: str, address: str, token: UUID, is_lost: bool = False
+    ) -> None:
+        """is_lost: another client has set the same token since; with this event it is this one's again."""
+        if (channel, address) == (self.channel, self.address) and not is_lost:
             return
         self.trigger_event(
             self.AddressSet,
@@ -280,6 +293,15 @@ class Client(Aggregate):
             code=code,
             app=self.app,
         )
+
+    def lose_address(self, *, at: datetime, token: UUID, version: int) -> None:
+        """Another client has set `token`, after this one had done so in the event with this version.
+
+        Nothing happens if this one has set an address since, the same one included. A push contact of a web domain
+        keeps its own, which is not written to: by its contract it is there until its site or the provider ends it.
+        """
+        if self.token == token and self.address_version == version and not self.is_push_contact:
+            self.retire_address(at=at, code=TAKEN_OVER)
 
     def find_gone(
         self, *, at: datetime, token: UUID | None, code: str, since: datetime, confirm: bool

@@ -1,12 +1,12 @@
 """How each contact can be reached: what they allow, and every address, in one partition a contact.
 
-Also who owns a push token (the newest registration wins, whatever the order of events), and which contacts have had a
-phone number or mail address, by its digest.
+Also who owns a push token, and which contacts have had a phone number or mail address, by its digest. A token is the
+newest registration's, whatever the order of events; it never goes back to an older one, which may be another person's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 from uuid import UUID
@@ -47,8 +47,21 @@ TOKENS = Table(
     name="tokens",
     partition={"realm": "text", "token": "uuid"},
     clustering={"client": "uuid"},
-    columns={"set_at": "bigint", "cleared_at": "bigint"},
+    columns={"set_at": "bigint", "version": "bigint"},
 )
+"""The clients that have set the token, and have not lost it by an event of theirs since. set_at: position of the event,
+version: its place among the client's own.
+"""
+
+OWNERS = Table(
+    projection="reach",
+    name="owners",
+    partition={"realm": "text", "token": "uuid"},
+    columns={"client": "uuid", "set_at": "bigint"},
+)
+"""Which client has ever set the token last, whatever became of it. Who still has the token is in TOKENS, and, where
+they are reached, in REACH.
+"""
 
 HOLDERS = Table(
     projection="reach",
@@ -66,15 +79,17 @@ SLOTS_MAX = 200
 """Addresses of one contact that are read at a time: more than nearly anybody has."""
 SLOTS_READ_MAX = 10_000
 """Of one contact; beyond that the rest is no person's. Their own slots are never left out."""
+CLAIMS_MAX = 500
+"""Clients with the same token that one look takes."""
 
 
 class Reach:
     """The projection."""
 
-    name, version = "reach", 3
+    name, version = "reach", 4
     streams = (EVENTS,)
     subjects = {EVENTS: ("evt.contact.>", "evt.client.>")}
-    tables = (REACH, TOKENS, HOLDERS)
+    tables = (REACH, TOKENS, OWNERS, HOLDERS)
 
     def project(self, fact: Recorded) -> Iterable[Write]:
         match fact.body:
@@ -140,9 +155,7 @@ def _client_writes(fact: Recorded, event: Client.Event) -> Iterable[Write]:
                 yield Delete(REACH, key, fact.position)
             else:
                 yield Put(REACH, key, values, fact.position)
-    for token, column in _tokens(event):
-        if token is not None:
-            yield Put(TOKENS, (fact.realm, token, client), {column: fact.position}, fact.position)
+    yield from _token_writes(fact, event)
 
 
 def _addresses(event: Client.Event) -> Iterable[tuple[UUID | None, dict[str, Any] | None]]:
@@ -184,19 +197,23 @@ def _slot(event: Client.Registered | Client.AddressSet | Client.ContactLinked) -
     }
 
 
-def _tokens(event: Client.Event) -> Iterable[tuple[UUID | None, str]]:
-    """(token, the column that gets this event's position)."""
-    match event:
-        case Client.Registered():
-            yield event.token, "set_at"
-        case Client.AddressSet():
-            if event.previous_token != event.token:
-                yield event.previous_token, "cleared_at"
-            yield event.token, "set_at"
-        case Client.AddressRetired():
-            yield event.token, "cleared_at"
-        case _:
-            return
+def _token_writes(fact: Recorded, event: Client.Event) -> Iterable[Write]:
+    lost = event.previous_token if isinstance(event, Client.AddressSet) else None
+    if isinstance(event, Client.AddressRetired):
+        lost = event.token
+    taken = token_set(event)
+    if lost is not None and lost != taken:
+        yield Delete(TOKENS, (fact.realm, lost, event.originator_id), fact.position)
+    if taken is not None:
+        claim = {"set_at": fact.position, "version": event.originator_version}
+        yield Put(TOKENS, (fact.realm, taken, event.originator_id), claim, fact.position)
+        owner = {"client": event.originator_id, "set_at": fact.position}
+        yield Put(OWNERS, (fact.realm, taken), owner, fact.position)
+
+
+def token_set(event: Client.Event) -> UUID | None:
+    """The token that the event gives its client."""
+    return event.token if isinstance(event, Client.Registered | Client.AddressSet) else None
 
 
 async def people(
@@ -278,43 +295,30 @@ def _address(row: Row, owners: dict[UUID, Row], stopped: dict[str, str]) -> Addr
     token, slot, channel = row["token"], row["slot"], row["channel"]
     # msgspec reads an id in a fifth of the time that its class needs.
     client = None if slot in OF_CONTACT else convert(slot, UUID)
+    # Who has set it last still has it, or the slot would be empty.
     owner = owners.get(token) if token is not None else None
+    owned = token is None or (owner is not None and owner["client"] == client)
     return Address(
         channel,
         row["address"],
         client,
         token,
-        owned=token is None or (owner is not None and owner["client"] == client),
+        owned=owned,
         suppressed=stopped.get(channel, ""),
         app=row["app"] or "",
-        set_at=owner["set_at"] if owner is not None else 0,
+        set_at=owner["set_at"] if owner is not None and owned else 0,
     )
 
 
 async def _owners(models: ReadModels, realm: str, rows: Iterable[Row]) -> dict[UUID, Row]:
-    """The claims that hold, by token."""
-    tokens = list(dict.fromkeys([row["token"] for row in rows if row["token"] and row["address"]]))
-    if not tokens:
-        return {}
-    claims = await models.range_many(TOKENS, [(realm, token) for token in tokens], limit_each=50)
-    owners = ((token, _claim_that_holds(rows)) for (_, token), rows in claims.items())
-    return {token: owner for token, owner in owners if owner is not None}
+    """Who has set the tokens in these slots last, by token."""
+    return await _last_set(models, realm, [row["token"] for row in rows if row["token"] and row["address"]])
 
 
-def _claim_that_holds(claims: Sequence[Row]) -> Row | None:
-    held: Row | None = None
-    for row in claims:
-        set_at = row["set_at"] or 0
-        if set_at > (row["cleared_at"] or 0) and (held is None or set_at > held["set_at"]):
-            held = row
-    return held
-
-
-def owner_of(claims: Sequence[Row]) -> UUID | None:
-    """The client that set the token last and has not cleared it since."""
-    claim = _claim_that_holds(claims)
-    owner: UUID | None = None if claim is None else claim["client"]
-    return owner
+async def _last_set(models: ReadModels, realm: str, tokens: Iterable[UUID]) -> dict[UUID, Row]:
+    keys = [(realm, token) for token in dict.fromkeys(tokens)]
+    found = await models.range_many(OWNERS, keys, limit_each=1) if keys else {}
+    return {token: rows[0] for (_, token), rows in found.items() if rows}
 
 
 async def holders(models: ReadModels, realm: str, token: UUID) -> list[UUID]:
@@ -324,8 +328,25 @@ async def holders(models: ReadModels, realm: str, token: UUID) -> list[UUID]:
 
 
 async def owned(models: ReadModels, realm: str, pairs: Sequence[tuple[UUID, UUID]]) -> list[bool]:
-    """For each (token, client): whether the client still owns the token."""
-    tokens = list(dict.fromkeys(token for token, _ in pairs))
-    claims = await models.range_many(TOKENS, [(realm, token) for token in tokens], limit_each=50)
-    owners = {token: owner_of(claims.get((realm, token), [])) for token in tokens}
-    return [owners[token] == client for token, client in pairs]
+    """For each (token, client): whether the client set the token last, and still has it."""
+    owners = await _last_set(models, realm, [token for token, _ in pairs])
+    claims = await models.get_many(TOKENS, [(realm, token, client) for token, client in pairs])
+    return [
+        claim is not None and token in owners and owners[token]["client"] == client
+        for (token, client), claim in zip(pairs, claims, strict=True)
+    ]
+
+
+async def had_before(
+    models: ReadModels, realm: str, token: UUID, position: int, client: UUID
+) -> AsyncGenerator[Row]:
+    """What other clients than this one still claim of a token that they set before a position, claim by claim."""
+    after: tuple[UUID] | None = None
+    while True:
+        claims = await models.range(TOKENS, (realm, token), after=after, limit=CLAIMS_MAX)
+        for claim in claims:
+            if claim["client"] != client and claim["set_at"] < position:
+                yield claim
+        if len(claims) < CLAIMS_MAX:
+            return
+        after = (claims[-1]["client"],)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cli.bootstrap import Exchange, stream_settings
-from cli.serve.device_roles import following_signals
+from cli.serve.device_roles import following_devices
 from cli.serve.roles import Made, role
 from cli.session import now
 from infra.draining import draining
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def resolving(exchange: Exchange) -> list[Role]:
     """Everything between a contact that was named and its number, wherever that is shown; what others are told of
-    clients; and what devices' signals lead to.
+    clients; and what follows from devices' signals and push tokens.
     """
     e = exchange
 
@@ -46,7 +46,7 @@ def resolving(exchange: Exchange) -> list[Role]:
     }
     updating = _suite_updating(exchange) if e.session.settings.rabbitmq.url else []
     named = (role(name, exchange, make) for name, make in made.items())
-    return [*named, *updating, _client_states(exchange), *following_signals(exchange)]
+    return [*named, *updating, _client_states(exchange), *following_devices(exchange)]
 
 
 def _client_states(exchange: Exchange) -> Role:

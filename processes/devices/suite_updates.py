@@ -16,7 +16,7 @@ import msgspec
 
 from commands.port import EventStore
 from domain.app import AppFacts
-from domain.client import Client
+from domain.client import CLEARED, Client
 from domain.contact import Contact
 from domain.recorded import EVENTS, Recorded
 from domain.suite import FieldValue, accepts_push, suite_fields
@@ -43,8 +43,6 @@ CLIENTS = Post(
         Client.ContactResolved.TOPIC,
     ),
 )
-CLEARED = "cleared"
-"""Why an address was retired that the device itself took back; any other reason is a provider's or ours."""
 
 
 class ContactUpdate(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -142,7 +140,7 @@ def _concerned(event: Client.Event, client: Client) -> Sequence[UUID]:
 
 
 def _active_at(event: Client.Event) -> datetime | None:
-    """When the device did something: what a provider said of its address is none of its doing."""
+    """When the device did something: that a provider or another device ended its address is none of its doing."""
     if isinstance(event, Client.AddressRetired) and event.code != CLEARED:
         return None
     return event.timestamp

@@ -32,12 +32,24 @@ CREATE TABLE IF NOT EXISTS "tokens" (
     "client" BLOB NOT NULL,
     "set_at" INTEGER,
     "set_at__at" INTEGER NOT NULL DEFAULT 0,
-    "cleared_at" INTEGER,
-    "cleared_at__at" INTEGER NOT NULL DEFAULT 0,
+    "version" INTEGER,
+    "version__at" INTEGER NOT NULL DEFAULT 0,
     row__at INTEGER NOT NULL DEFAULT 0,
     row__gone INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY ("realm", "token", "client")
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS "owners" (
+    "realm" TEXT NOT NULL,
+    "token" BLOB NOT NULL,
+    "client" BLOB,
+    "client__at" INTEGER NOT NULL DEFAULT 0,
+    "set_at" INTEGER,
+    "set_at__at" INTEGER NOT NULL DEFAULT 0,
+    row__at INTEGER NOT NULL DEFAULT 0,
+    row__gone INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY ("realm", "token")
+) STRICT;
 
 CREATE TABLE IF NOT EXISTS "holders" (
     "realm" TEXT NOT NULL,

@@ -23,6 +23,7 @@ from domain.sid import sid_key
 from domain.thread import Thread
 from infra.own_directories import OwnApps
 from infra.resolution_figures import ResolutionFigures
+from infra.token_owners import CaughtUpOwners
 from processes.channel import ChannelProcess
 from processes.devices.clicks import Clicks
 from processes.devices.client_states import ClientStates
@@ -30,6 +31,7 @@ from processes.devices.contact_ids import ClientsMaintainer, ContactIdWriter
 from processes.devices.resolution import ContactResolver, ExpiredWriter, Resolver
 from processes.devices.suite_activity import SuiteActivity
 from processes.devices.suite_updates import SuiteUpdater
+from processes.devices.taken_tokens import TakenTokens
 from processes.devices.triggers import Triggers
 from processes.dispatcher import Dispatcher
 from processes.erasure import Erasure
@@ -122,6 +124,7 @@ class World:
         life = life or Lifeline()
         keys = MemoryKeyStore(self.vault, life)
         store = MemoryEventStore(self.streams, keys, life=life)
+        log = MemoryLog(self.streams, keys, life=life)
         bus = Bus(
             store=store,
             threads=StoredThreads(store),
@@ -129,8 +132,9 @@ class World:
             ids=IDS,
             clock=self.clock,
             nonce=lambda: f"nonce-{next(self._nonces)}",
+            owners=CaughtUpOwners(log, self.models, self.watermark),
         )
-        return Connection(life, keys, MemoryLog(self.streams, keys, life=life), store, bus)
+        return Connection(life, keys, log, store, bus)
 
     async def do(
         self, command: msgspec.Struct, *, caller: Caller | None = None, claim: Claim | None = None
@@ -188,6 +192,7 @@ class World:
             "expired-writer": ExpiredWriter(log=to.log, resolver=self._resolver(to)).run,
             "contact-id-writer": ContactIdWriter(log=to.log, bus=to.bus, **with_models).run,  # type: ignore[arg-type]
             "clients-maintainer": ClientsMaintainer(log=to.log, bus=to.bus).run,
+            "taken-tokens": TakenTokens(log=to.log, bus=to.bus, **with_models).run,  # type: ignore[arg-type]
             "clicks": Clicks(log=to.log, sid_key=SID_KEY).run,
             "triggers": Triggers(log=to.log, store=to.store, bus=to.bus, apps=StoredApps(to.store, IDS)).run,
             "client-states": ClientStates(

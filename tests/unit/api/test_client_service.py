@@ -147,6 +147,26 @@ def channels(it: Site) -> list[str]:
     return [event.channel for event in addresses(it)]
 
 
+async def test_who_lost_a_token_hears_it_with_the_next_answer(it: Site) -> None:
+    """The other device told the same token later. Telling it again, after that or before, takes it back."""
+    it.world.start("taken-tokens")
+    older, newer = await started(it), await started(it, client_id="device-2")
+    for phone in (older, newer):
+        await phone.call("PUT", "/client/push-token", {"pushToken": HEX})
+    await it.settled()
+    await older.call("POST", "/client", PROPERTIES)
+    assert "pushToken" not in older.says
+    for phone in (older, newer, older):
+        await phone.call("PUT", "/client/push-token", {"pushToken": HEX})
+    await it.settled()
+    for phone in (older, newer):
+        await phone.call("POST", "/client", PROPERTIES)
+    assert (older.says.get("pushToken"), newer.says.get("pushToken")) == (True, None)
+    before = count(it)
+    await older.call("PUT", "/client/push-token", {"pushToken": HEX})
+    assert count(it) == before, "what is so already is no event"
+
+
 async def test_switching_apps_resets_the_one_and_registers_with_the_other(it: Site) -> None:
     """v4. Asked again with the state of before, after a lost answer, it is the same client of the new app."""
     phone = await started(it, base="/v4/apps")

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from domain.aggregate import KeyOwner
-from domain.client import Client
+from domain.client import TAKEN_OVER, Client
 from tests.unit.domain.story import Story, at, given
 
 ID, ANN, BOB, TOKEN, OTHER = (UUID(int=number) for number in range(1, 6))
@@ -72,6 +72,48 @@ def test_the_same_address_after_its_retirement_is_set_again() -> None:
     retired().when(lambda c: c.set_address(at=at(2), channel="apns", address="token", token=TOKEN)).then(
         Client.AddressSet, previous_token=None
     )
+
+
+def test_the_same_address_is_set_again_where_another_client_has_it() -> None:
+    """An address that was lost is an event when it is told again, and is then of that event."""
+    client = phone()
+    given(client).when(
+        lambda c: c.set_address(at=at(1), channel="apns", address="token", token=TOKEN, is_lost=True)
+    ).then(Client.AddressSet, token=TOKEN, previous_token=TOKEN)
+    assert client.address_version == 2
+
+
+def test_an_address_that_another_client_took_is_retired() -> None:
+    """The event says so, and names the token."""
+    given(phone()).when(lambda c: c.lose_address(at=at(1), token=TOKEN, version=1)).then(
+        Client.AddressRetired, token=TOKEN, code=TAKEN_OVER, contact=ANN
+    )
+
+
+@pytest.mark.parametrize(("token", "version"), [(OTHER, 1), (TOKEN, 2), (TOKEN, 0)])
+def test_only_the_address_that_was_there_before_is_lost(token: UUID, version: int) -> None:
+    """Another token, or the same set by another event, was not the one that was taken."""
+    given(phone()).when(lambda c: c.lose_address(at=at(1), token=token, version=version)).then_nothing()
+
+
+def test_what_was_set_since_is_not_lost() -> None:
+    """Cleared and told again, the same token is newer than the taking."""
+    again = retired().and_then(
+        lambda c: c.set_address(at=at(2), channel="apns", address="token", token=TOKEN)
+    )
+    again.when(lambda c: c.lose_address(at=at(3), token=TOKEN, version=1)).then_nothing()
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_push_contact_of_a_web_domain_keeps_its_address(known: bool) -> None:
+    """Its contract has it there until its site or its provider ends it."""
+    told: dict[str, object] = {"device_token": "d", "email": None, "visitor": None}
+    if known:
+        story = given(phone()).and_then(lambda c: c.introduce(at=at(1), **told))  # type: ignore[arg-type]
+    else:
+        fields = {"contact": ANN, "uid": "ann", "channel": "apns", "address": "token", "token": TOKEN, **told}
+        story = given(Client.enroll(id=ID, at=at(), app="shop.example", client_id="d", **fields))
+    story.when(lambda c: c.lose_address(at=at(2), token=TOKEN, version=1)).then_nothing()
 
 
 def test_an_address_is_retired_with_the_reason() -> None:

@@ -72,6 +72,20 @@ async def test_a_providers_word_on_an_address_is_no_use_of_the_app() -> None:
         assert made.suite_queue.latest()[FIRST].fields == {INSTALLED: True, ACCEPTED: False}
 
 
+async def test_a_token_that_another_device_took_is_no_accepted_push() -> None:
+    """Who had it before accepts none any more; when they last used the app is left as it was."""
+    async with world(roles=(*ROLES, "taken-tokens")) as made:
+        await make_app(made)
+        for value, used in (("ann@example.org", DEVICE), ("bob@example.org", device("device-2"))):
+            await identify(made, value, devices=(used,))
+            await made.quiet()
+            await set_token(made, await client_of(made, used), "t-1")
+        await made.quiet()
+        latest = made.suite_queue.latest()
+        assert latest[FIRST].fields == {INSTALLED: True, ACCEPTED: False}
+        assert latest[FIRST + 1].fields[ACCEPTED] is True
+
+
 async def test_when_a_device_changes_hands_both_are_told_of() -> None:
     """Who had it has the app no more, unless on another device."""
     async with world(roles=ROLES) as made:

@@ -195,19 +195,20 @@ def _expected_addresses(
 
 
 def _owner(facts: Sequence[Recorded], token: UUID) -> UUID | None:
-    """Naively: who registered the token last and has not given it up since."""
-    holders: list[UUID] = []
+    """Naively: who registered the token last; nobody, once they have given it up."""
+    owner: UUID | None = None
     for fact in facts:
         event = fact.body
-        if isinstance(event, Client.Registered | Client.AddressSet):
-            previous = getattr(event, "previous_token", None)
-            if event.originator_id in holders and token in (previous, event.token):
-                holders.remove(event.originator_id)
-            if event.token == token:
-                holders.append(event.originator_id)
-        if isinstance(event, Client.AddressRetired) and event.token == token:
-            holders.remove(event.originator_id)
-    return holders[-1] if holders else None
+        if not isinstance(event, Client.Event):
+            continue
+        lost = getattr(event, "previous_token", None)
+        if isinstance(event, Client.AddressRetired):
+            lost = event.token
+        if lost == token and owner == event.originator_id:
+            owner = None
+        if isinstance(event, Client.Registered | Client.AddressSet) and event.token == token:
+            owner = event.originator_id
+    return owner
 
 
 @given(histories, st.data())
@@ -219,6 +220,39 @@ async def test_a_token_belongs_to_its_newest_registration(history: History, data
         pairs = [(token_id(token), client_id(device)) for device in ("d1", "d2", "d3")]
         owned = await reach.owned(models, REALM, pairs)
         assert owned == [client == owner for _, client in pairs]
+
+
+@given(histories)
+async def test_who_had_a_token_before_is_found_with_the_event_that_gave_it(history: History) -> None:
+    """Of each token and at each taking of it: the other clients that had set it before and have it still."""
+    models = projected([Reach()], history.facts)
+    for fact in history.facts:
+        event = fact.body
+        token = reach.token_set(event) if isinstance(event, Client.Event) else None
+        if token is None or not isinstance(event, Client.Event):
+            continue
+        found = {
+            (claim["client"], claim["version"])
+            async for claim in reach.had_before(models, REALM, token, fact.position, event.originator_id)
+        }
+        assert found == {
+            (client.id, client.address_version)
+            for client in aggregates(history, Client)
+            if client.token == token
+            and client.id != event.originator_id
+            and _set_at(history, client) < fact.position
+        }
+
+
+def _set_at(history: History, client: Client) -> int:
+    """The position of the event that gave it the address it has."""
+    return max(
+        fact.position
+        for fact in history.facts
+        if isinstance(fact.body, Client.Registered | Client.AddressSet)
+        and fact.body.originator_id == client.id
+        and fact.body.token is not None
+    )
 
 
 @given(histories, st.integers(0, 60), st.integers(1, 4))
@@ -287,7 +321,9 @@ async def test_memberships_are_the_same_from_both_sides(history: History) -> Non
 async def test_memberships_of_before_grants_were_written_down() -> None:
     """Who made somebody else a member was an admin: the envelope's actor says so."""
     for actor, members in (("ann", set()), ("boss", {contact_id("ann")})):
-        history = History().run([("bar", TIDS[0], "open"), ("join", "ann", TIDS[0]), ("bar", TIDS[0], "shut")])
+        history = History().run(
+            [("bar", TIDS[0], "open"), ("join", "ann", TIDS[0]), ("bar", TIDS[0], "shut")]
+        )
         facts = [
             structs.replace(fact, actor=actor, body=replace(fact.body, granted=None))
             if isinstance(fact.body, Subscription.Started)

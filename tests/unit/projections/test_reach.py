@@ -5,7 +5,7 @@ from __future__ import annotations
 from domain.routing import DEVICES_MAX, route
 from projections import reach
 from projections.reach import Reach
-from tests.unit.projections.histories import REALM, History, contact_id, projected
+from tests.unit.projections.histories import REALM, History, client_id, contact_id, projected, token_id
 
 
 async def test_devices_that_came_and_went_leave_no_rows() -> None:
@@ -52,3 +52,33 @@ async def test_of_very_many_devices_the_newest_are_sent_to_and_the_others_counte
         clients_of={contact_id("ann"): frozenset({oldest})},
     )
     assert [address.address for address in route(only, None, "any").addresses] == ["t0"]
+
+
+async def devices(history: History, uid: str) -> list[tuple[str, bool]]:
+    """(token, whether it is theirs) of each device that somebody has."""
+    [person] = await reach.people(projected([Reach()], history.facts), REALM, [contact_id(uid)])
+    return [(each.address, each.owned) for each in person.addresses]
+
+
+async def test_a_token_that_the_newest_gives_up_does_not_go_back() -> None:
+    """It may be on a phone that has changed hands: nobody is reached by it until somebody registers it again."""
+    history = History().run([("enlist", "ann", "d1", "t"), ("enlist", "bob", "d2", "t")])
+    assert await devices(history, "ann") == [("t", False)]
+    assert await devices(history, "bob") == [("t", True)]
+    history.run([("retire", "d2")])
+    assert await devices(history, "ann") == [("t", False)]
+    assert await devices(history, "bob") == []
+    history.run([("enlist", "cem", "d3", "t")])
+    assert await devices(history, "cem") == [("t", True)]
+    assert await devices(history, "ann") == [("t", False)]
+
+
+async def test_however_many_have_had_a_token_the_newest_has_it() -> None:
+    """More clients than any read takes at a time, the newest of them anywhere among their ids; and all are found."""
+    many = [("enlist", "ann", f"d{number}", "t") for number in range(reach.CLAIMS_MAX + 50)]
+    for last in range(3):
+        history = History().run([*many, ("enlist", "bob", f"last-{last}", "t")])
+        assert await devices(history, "bob") == [("t", True)]
+        models, newest = projected([Reach()], history.facts), history.facts[-1]
+        before = reach.had_before(models, REALM, token_id("t"), newest.position, client_id(f"last-{last}"))
+        assert len([claim async for claim in before]) == len(many)
