@@ -22,6 +22,7 @@ from domain.recorded import DELIVERY
 from domain.retry import HALTED
 from domain.routing import MOVED
 from gateways.port import AppSender, AppSending, ChannelHalted, Gateway, Notice, Target
+from processes.lanes import Lanes
 from processes.port import Append, Log, Task
 from processes.sealing import unseal
 from processes.worker import Post, TakenOver, work
@@ -88,9 +89,7 @@ class ChannelProcess:
         self._name, self._clock, self._deadline_s = name, clock, deadline_s
         self._apps, self._noted, self._sleep = apps, noted, sleep
         self._halted_until: datetime | None = None
-        self._live_at_work = 0
-        self._live_idle = asyncio.Event()
-        self._live_idle.set()
+        self._lanes = Lanes()
 
     @property
     def channel(self) -> str:
@@ -115,18 +114,12 @@ class ChannelProcess:
         )
 
     async def _live(self, task: Task) -> None:
-        self._live_at_work += 1
-        self._live_idle.clear()
-        try:
+        with self._lanes.live():
             await self._handle(task)
-        finally:
-            self._live_at_work -= 1
-            if not self._live_at_work:
-                self._live_idle.set()
 
     async def _bulk(self, task: Task) -> None:
-        await self._live_idle.wait()
-        await self._handle(task)
+        async with self._lanes.bulk():
+            await self._handle(task)
 
     async def _handle(self, task: Task) -> None:
         dispatch = task.fact.body

@@ -260,7 +260,7 @@ async def test_a_late_outcome_starts_no_tries_of_its_own(busy: tuple[int, ...], 
 
 
 async def test_small_audiences_overtake_large_ones() -> None:
-    """While live pages are at work, bulk pages wait."""
+    """What is for a few is sent first."""
     async with world(roles=[role for role in ROLES if role != "dispatcher"]) as made:
         order: list[str] = []
 
@@ -283,6 +283,56 @@ async def test_small_audiences_overtake_large_ones() -> None:
         await made.rest()
         assert order[0] == "t-ann"
         assert len(order) == 4
+
+
+class Endless(ScriptedGateway):
+    """Its provider takes one message to a few for as long as not all of the many have theirs."""
+
+    many: int
+    done: asyncio.Event
+
+    async def send(
+        self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
+    ) -> Sequence[Outcome]:
+        if targets[0].address == "t-ann":
+            await self.done.wait()
+        outcomes = await super().send(notice, targets, deadline_s=deadline_s)
+        if len(self._provider.arrived) == self.many:
+            self.done.set()
+        return outcomes
+
+
+async def test_small_audiences_do_not_hold_up_large_ones_for_ever() -> None:
+    """Live pages that never leave the gateway: a broadcast goes on beside them, to its last page."""
+    async with world(slice_size=100) as made:
+        gateway = Endless("apns", made.provider("apns"), slice_size=100)
+        gateway.many, gateway.done = 410, asyncio.Event()
+        process = ChannelProcess(
+            log=made.own.log,
+            keys=made.own.keys,
+            gateway=gateway,
+            name="endless",
+            clock=made.clock,
+            apps=made.senders,
+        )
+        task = asyncio.create_task(process.run())
+        await open_thread(made, "small")
+        await subscribe(made, "ann", tid="small", phone=True)
+        await publish(made, tid="small", channels=("apns",))
+        await made.quiet()
+        await open_thread(made)
+        await subscribe(made, *(f"many-{number}" for number in range(410)), phone=True)
+        await publish(made, channels=("apns",))
+        async with asyncio.timeout(5):
+            await gateway.done.wait()
+        await made.rest()
+        pages = {
+            f.body.page for f in made.facts(DELIVERY) if isinstance(f.body, Dispatch) if f.body.lane == "bulk"
+        }
+        assert len(pages) > 1, "one page alone has no other to wait for"
+        await Ledger(made).assert_balanced()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_gateways_own_fault_is_an_outcome_like_any_other() -> None:
