@@ -19,6 +19,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import docs, health
+from api.addresses import PREFIX, Addresses
 from api.doppler import table as web_domains
 from api.emarsys.dialect import V4
 from api.endpoint import STATUS, PathEndpoint, refuse_in
@@ -57,6 +58,7 @@ def build(parts: Parts) -> Starlette:
     app = Application(
         exact,
         {route.path: route.app for route in patterns if _is_of_app(route)},
+        Addresses({route.path: route.app for route in patterns}),
         next((route.app for route in patterns if route.path == shops.PUBLISH_PATH), None),
         Frame(parts, credentialed=(*OPEN_TO_PAGES, *web_domains.PATHS)),
         routes=[
@@ -83,6 +85,7 @@ class Application(Starlette):
         self,
         exact: Mapping[str, ASGIApp],
         of_apps: Mapping[str, ASGIApp],
+        addresses: Addresses,
         publish: ASGIApp | None,
         frame: Frame,
         **options: Any,
@@ -94,6 +97,7 @@ class Application(Starlette):
         )
         self.router.redirect_slashes = False
         self._exact, self._of_apps, self._frame = exact, of_apps, frame
+        self._addresses = addresses
         self._publish = publish
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,6 +115,10 @@ class Application(Starlette):
 
     def _endpoint(self, scope: Scope) -> ASGIApp | None:
         path: str = scope["path"]
+        if b"%" in (scope.get("raw_path") or b"") and path.startswith(PREFIX):
+            found = self._addresses.find(scope)
+            if found is not None:
+                return found
         found = self._exact.get(path)
         if found is not None:
             return found

@@ -32,6 +32,10 @@ class MethodNotAllowed(MsgxcError):
         super().__init__(f"use {self.allow}")
 
 
+class BadPath(MsgxcError):
+    code, title, status = "bad-path", "The path cannot be read", 400
+
+
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """field: which part of the request is meant. retryable: whether the same call may succeed later."""
 

@@ -24,6 +24,7 @@ import uvicorn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from api.addresses import Addresses
 from api.app import Application
 from api.auth import Verifier
 from api.endpoint import PathEndpoint
@@ -88,7 +89,7 @@ def application() -> Application:
         idempotent=True,
     )
     recent = RecentWrites(cast("Any", None), cast("Any", None), now_s=time.time)
-    return Application({PATH: PathEndpoint([route], parts, recent)}, {}, None, Frame(parts))
+    return Application({PATH: PathEndpoint([route], parts, recent)}, {}, Addresses({}), None, Frame(parts))
 
 
 async def main() -> None:

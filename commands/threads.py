@@ -62,6 +62,8 @@ async def open_thread(command: OpenThread, scope: Scope) -> Opened:
     tid = command.tid or scope.nonce
     if not 1 <= len(tid) <= TID_MAX or not tid.isprintable():
         raise Invalid(f"use 1 to {TID_MAX} printable characters", field="tid")
+    if tid in (".", ".."):
+        raise Invalid("a tid is a part of addresses, where these mean something else", field="tid")
     settings = command.settings
     assert_shallow(settings.defaults, field="ddata")
     if scope.caller and not settings.owner:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from api.addresses import address
 from api.cursor import Page
 from api.msgxc.reading import Paging, place_of
 from api.route import Answer, Call, Route, Who
@@ -141,7 +142,7 @@ async def refresh(call: Call[None, None]) -> Answer:
 async def _register(call: Call[Any, Any], code: str) -> Answer:
     command = RegisterApp(code=code, settings=call.body.settings(call.caller.realm))
     await call.parts.bus.execute(command, call.context, caller=call.caller)
-    return Answer({"code": code}, status=201, location=f"/api/v2/apps/{code}")
+    return Answer({"code": code}, status=201, location=address("/api/v2/apps", code))
 
 
 async def _row(call: Call[Any, Any]) -> Row:

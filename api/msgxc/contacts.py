@@ -10,6 +10,7 @@ from zoneinfo import available_timezones
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from api.addresses import address
 from api.msgxc.bodies import Body, Codes, channels_named
 from api.route import Answer, Call, Route, Who
 from commands.contacts import EraseContact, PutContact
@@ -60,7 +61,8 @@ class ContactView(msgspec.Struct, frozen=True, kw_only=True):
 async def put(call: Call[ContactBody, None]) -> Answer:
     uid = call.path["uid"]
     created = await call.parts.bus.execute(call.body.command(uid), call.context, caller=call.caller)
-    return Answer(status=201 if created else 200, location=f"/api/v2/contacts/{uid}" if created else None)
+    location = address("/api/v2/contacts", uid) if created else None
+    return Answer(status=201 if created else 200, location=location)
 
 
 async def find(call: Call[None, None]) -> Answer:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from api.addresses import address
 from api.cursor import Page
 from api.msgxc.bodies import Body, Codes, SubscribeBody, Tid, UnsubscribeBody, channels_named
 from api.msgxc.messages import MessageView, view_of
@@ -109,7 +110,7 @@ async def open_thread(call: Call[NewThreadBody, None]) -> Answer:
     key = call.idempotency_key
     claim = claim_for(key, caller=call.caller, route="threads", thread="", command=command) if key else None
     opened = await call.parts.bus.execute(command, call.context, caller=call.caller, claim=claim)
-    return Answer({"tid": opened.tid}, status=201, location=f"/api/v2/threads/{opened.tid}")
+    return Answer({"tid": opened.tid}, status=201, location=address("/api/v2/threads", opened.tid))
 
 
 async def put_thread(call: Call[ThreadBody, None]) -> Answer:
@@ -124,7 +125,7 @@ async def put_thread(call: Call[ThreadBody, None]) -> Answer:
             await bus.execute(OpenThread(tid=tid, settings=settings), call.context, caller=call.caller)
         except Conflict:
             raise unseen from None
-        return Answer(status=201, location=f"/api/v2/threads/{tid}")
+        return Answer(status=201, location=address("/api/v2/threads", tid))
     return Answer()
 
 
