@@ -225,7 +225,8 @@ async def site(
         running = [asyncio.create_task(it.feed.run()), asyncio.create_task(it.resolutions.run())]
         try:
             if served:
-                async with _served(it):
+                config = uvicorn.Config(it.app, log_config=None, timeout_graceful_shutdown=2, **OPTIONS)
+                async with served_by(it, config):
                     yield it
             else:
                 async with it.app.router.lifespan_context(it.app):
@@ -238,7 +239,8 @@ async def site(
 
 
 @asynccontextmanager
-async def _served(it: Site) -> AsyncIterator[None]:
+async def served_by(it: Site, config: uvicorn.Config) -> AsyncIterator[None]:
+    """On a free port of the loopback interface."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         it.port = bound.getsockname()[1]
