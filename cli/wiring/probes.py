@@ -43,7 +43,7 @@ class LogProbe:
 
 
 class ModelsProbe:
-    """How far each projection is behind the log."""
+    """Whether each projection can be read, and how far it is behind the log."""
 
     name = "read-models"
 
@@ -52,13 +52,17 @@ class ModelsProbe:
 
     async def __call__(self) -> Health:
         try:
+            store = self._exchange.store
+            unbuilt = [each.name for each in ALL if not await store.has_live(each.name)]
             lags = await projection_lags(self._exchange)
         except Unavailable as error:
             return Health("read-models", ok=False, detail=error.detail)
         behind = {name: lag for name, lag in lags.items() if lag > LAG_MAX}
         values = {f"lag_{name}": float(lag) for name, lag in lags.items()}
-        detail = "; ".join(f"{name} is {lag:,} facts behind" for name, lag in behind.items())
-        return Health("read-models", ok=not behind, detail=detail, values=values)
+        wrong = [f"{name} is {lag:,} facts behind" for name, lag in behind.items()]
+        if unbuilt:
+            wrong.insert(0, f"not built yet: {', '.join(unbuilt)}; is msgxc project at work?")
+        return Health("read-models", ok=not wrong, detail="; ".join(wrong), values=values)
 
 
 class RolesProbe:

@@ -262,7 +262,7 @@ class ReadStore(ABC):
         return await self._ask(table.projection, lambda reader: reader.digest(table))
 
     async def checkpoint(self, projection: str, stream: str) -> Checkpoint | None:
-        if not await self._has_live(projection):
+        if not await self.has_live(projection):
             return None
         return await self._ask(projection, lambda models: models.checkpoint(projection, stream))
 
@@ -285,7 +285,8 @@ class ReadStore(ABC):
             self._readers[record.identity] = self._reader(record)
         return self._readers[record.identity]
 
-    async def _has_live(self, projection: str) -> bool:
+    async def has_live(self, projection: str) -> bool:
+        """Whether it can be read, as of a second ago at most."""
         await self._refresh()
         return self._live_record(projection) is not None
 

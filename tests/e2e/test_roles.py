@@ -115,6 +115,8 @@ async def test_roles_deliver_on_all_channels(tmp_path: Path, own_server: NatsSer
     """One publish reaches the person's five addresses through five gateways; SIGTERM ends each role with 0."""
     async with site(tmp_path, own_server) as it:
         admin, ann = it.run("token", "--uid", "ops", "--role", "admin"), it.run("token", "--uid", "ann")
+        # Ready means that reads are answered.
+        await it.call("GET", "/api/v2/clients", ann)
         await it.call("POST", "/api/v2/threads", admin, {"tid": "news", "name": "News", "opens": True})
         person = {"email": "ann@example.org", "cell": "+34600000001"}
         await it.call("PUT", "/api/v2/contacts/ann", admin, person)
