@@ -17,10 +17,11 @@ from domain.errors import Invalid
 
 
 async def register(call: Call[Properties, None]) -> Answer:
-    """v4 gives tokens, and so a contact, to who comes without, or with one of an app that it was in before."""
+    """v4 gives tokens, and so a contact, to who comes without, or with those of a client that it is not (any more)."""
     visitor: Visitor = call.visitor
     properties = properties_of(call.body)
-    has_token = bool(visitor.headers.get(b"ec-contact")) and visitor.former is None
+    is_known = visitor.state is not None and visitor.former is None
+    has_token = is_known and bool(visitor.headers.get(b"ec-contact"))
     signs_in = visitor.contract is Contract.V4 and not has_token
     command = RegisterClient(device=visitor.device, properties=properties, with_contact=signs_in)
     standing = await execute(call, command)

@@ -15,6 +15,7 @@ from domain.context import Context
 from tests.memory.phone import ANN, APP, OTHER, PROPERTIES, Phone, count, phones, started
 from tests.memory.site import Site
 from tests.memory.world import REALM
+from tests.unit.api.device_tokens import ES
 
 
 @pytest.fixture
@@ -75,6 +76,34 @@ async def test_foreign_and_forged_tokens_are_refused(it: Site) -> None:
     assert (await mine.call("DELETE", "/client/push-token")).status_code == 401
     assert count(it) == before
     assert answers[-1].json()["error"]["code"] == "1003"
+
+
+@pytest.mark.parametrize("base", ["/v3/apps", "/v3/domains", "/v4/apps"])
+@pytest.mark.parametrize("state", ["of.no.use", "x", "of a key that is gone"])
+async def test_a_state_that_nobody_can_verify_is_none_to_a_registration(
+    it: Site, base: str, state: str
+) -> None:
+    """SDKs without a refresh token would be refused until their data are cleared. It is another client,
+    with a state and, in v4, with tokens of its own; nothing of the former is shown or changed.
+    """
+    phone = await started(it, base=base)
+    await phone.call("POST", "/client/contact", ANN)
+    await phone.call("PUT", "/client/push-token", {"pushToken": "aa11"})
+    former, token = phone.says["client"], phone.contact_token
+    if state == "of a key that is gone":
+        it.signing.use(ES)
+    else:
+        phone.state = state
+    got = await phone.call("POST", "/client", PROPERTIES)
+    assert got.status_code == (200 if phone.is_v4 else 204)
+    assert phone.says["client"] != former
+    assert not phone.says.get("contactField")
+    assert "pushToken" not in phone.says
+    assert (phone.contact_token != token) == phone.is_v4
+    if not phone.is_v4:
+        phone.contact_token = ""
+    assert (await phone.call("PUT", "/client/push-token", {"pushToken": "bb22"})).status_code == 204
+    assert (await phone.call("POST", "/client/contact", ANN)).status_code == 200
 
 
 async def test_an_expired_contact_token_beside_a_good_state_does_no_harm(it: Site) -> None:
@@ -153,8 +182,8 @@ async def test_pages_of_any_origin_may_call_and_read_the_state(it: Site) -> None
 
 
 async def test_every_route_of_devices_lets_in_who_it_should(it: Site) -> None:
-    """Each of them: no app is 400, no client id is 400, a forged state is 401 where it is looked at, and an unknown
-    device is let in; what it may not do without a proof is refused by 400.
+    """Each of them: no app is 400, no client id is 400, a forged state is 401 where it is looked at, but none to a
+    registration, and an unknown device is let in; what it may not do without a proof is refused by 400.
     """
     for route in (route for route in ROUTES if route not in APPLESS_ROUTES):
         v4 = "/v4/" in route.path
@@ -165,7 +194,9 @@ async def test_every_route_of_devices_lets_in_who_it_should(it: Site) -> None:
         assert (await it.call(route.method, nowhere, body, by=None, headers=good)).status_code == 400
         assert (await it.call(route.method, path, body, by=None)).status_code == 400
         forged = await it.call(route.method, path, body, by=None, headers=good | {state_name: "a.b.c"})
-        assert forged.status_code == (400 if path.endswith("/contact-token") else 401), path
+        registered = 200 if v4 else 204
+        expected = {"/contact-token": 400, "/client": registered}.get(path[path.rindex("/") :], 401)
+        assert forged.status_code == expected, path
         unknown = await it.call(route.method, path, body, by=None, headers=good)
         needs_proof = path.endswith(("/contact-token", "/client/app"))
         assert unknown.status_code in ((400,) if needs_proof else (200, 204)), path
