@@ -17,6 +17,7 @@ from api.msgxc.receipts import OwnReceipt
 from api.parts import Parts
 from api.problem import MEDIA_TYPE, decoding_error, problem_of
 from api.route import Answer, Call, Route, Who
+from api.sockets.follower import Follower
 from api.sockets.hub import Closed
 from api.sockets.live import Live
 from api.sockets.protocol import EXTENSION, SocketConnection
@@ -77,7 +78,9 @@ class SocketEndpoint:
         try:
             self._assert_ids(scope["path_params"])
         except Invalid as error:
-            connection.write(error_frame("", error, scope[REQUEST_ID]))
+            await self._live.hub.look_at_log()
+            place = self._live.hub.place(Follower(connection, Encoding.SOCKET))
+            connection.write(error_frame("", error, scope[REQUEST_ID], place))
             connection.close(BAD_REQUEST, error.detail)
             return
         conversation = Conversation(self._parts, self._live, self._recent, connection, scope[REQUEST_ID])
@@ -138,6 +141,7 @@ class Conversation:
     async def hear(self, text: str | bytes) -> None:
         """Answer one frame; what cannot be done is said in a frame. Raises Closed."""
         slug = ""
+        await self._hub.look_at_log()
         try:
             self._limit.take(self._rate_key)
             frame = _read(text)
@@ -147,7 +151,7 @@ class Conversation:
                 self._rate_key = identity.key
             await self._handler(slug)(frame)
         except MsgxcError as error:
-            self._connection.write(error_frame(slug, error, self._id))
+            self._connection.write(error_frame(slug, error, self._id, self._place))
 
     def _handler(self, slug: str) -> Callable[[Inbound], Awaitable[None]]:
         said = self._said.get(slug)
@@ -212,8 +216,14 @@ class Conversation:
     def _tell_incomplete(self) -> None:
         self._say({"slug": "/api/v2/resume", "data": {"complete": False}, "ok": True})
 
-    def _say(self, value: Any) -> None:
-        self._connection.write(reply(value))
+    @property
+    def _place(self) -> str:
+        return self._hub.place(self.session.follower)
+
+    def _say(self, value: dict[str, Any]) -> None:
+        """With the position that the client would resume from, once there is one."""
+        place = self._place
+        self._connection.write(reply({"position": place, **value} if place else value))
 
 
 def _read(text: str | bytes) -> Inbound:
@@ -225,11 +235,12 @@ def _read(text: str | bytes) -> Inbound:
         raise Invalid("a frame is JSON in UTF-8 of a sensible depth", field="frame") from None
 
 
-def error_frame(slug: str, error: MsgxcError, request_id: str) -> bytes:
-    """In the original's form, `{"error": "404 ..."}`, with the problem beside it."""
+def error_frame(slug: str, error: MsgxcError, request_id: str, place: str) -> bytes:
+    """In the original's form, `{"error": "404 ..."}`, with the problem and the position beside it."""
     said = {"error": f"{error.status} {error.detail}", "ok": False}
     problem = problem_of(error, request_id=request_id)
-    return reply({**({"slug": slug} if slug else {}), **said, "problem": problem})
+    where = {"position": place} if place else {}
+    return reply({**where, **({"slug": slug} if slug else {}), **said, "problem": problem})
 
 
 def _upgrade_token(scope: Scope) -> str:

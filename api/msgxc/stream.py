@@ -153,7 +153,9 @@ class StreamEndpoint:
             connection,
             Encoding.STREAM,
             follows_all=wish.follows_all,
-            on_revoked=lambda tid: connection.write(_notice("unsubscribed", tid)),
+            on_revoked=lambda tid: connection.write(
+                _notice("unsubscribed", tid, self._live.hub.place(session.follower))
+            ),
         )
         session.follower.on_incomplete = lambda: connection.write(b"event: incomplete\ndata: {}\n\n")
         connection.on_full = lambda: self._live.hub.fell_behind(session.follower)
@@ -223,9 +225,9 @@ def _last_event_id(headers: list[Header]) -> str:
     return next((value.decode("latin-1") for name, value in headers if name == b"last-event-id"), "")
 
 
-def _notice(event: str, tid: str) -> bytes:
+def _notice(event: str, tid: str, place: str) -> bytes:
     said = msgspec.json.encode({"slug": f"/thread/{tid}", "action": event, "ok": True})
-    return b"event: " + event.encode() + b"\ndata: " + said + b"\n\n"
+    return f"id: {place}\nevent: {event}\n".encode() + b"data: " + said + b"\n\n"
 
 
 async def _served_raw(_: Call[Any, Any]) -> Answer:

@@ -8,8 +8,8 @@ Never waits for a connection and never keeps frames: one that does not keep up i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -57,6 +57,7 @@ class Hub:
         self._reader, self._metrics, self._limits = reader, metrics, limits or Limits()
         self._positions: Positions | None = None
         self._kept = 0
+        self._head: int | None = None
         self._feeds: dict[str, Feed] = {}
         self._pending: list[Frame] = []
         self._gaps: set[Feed] = set()
@@ -76,6 +77,24 @@ class Hub:
             self._kept = await self._reader.kept_per_subject()
             self._positions = Positions(await self._reader.epoch())
         return self._positions
+
+    def place(self, follower: Follower) -> str:
+        """Where it would resume from: all up to there has been written to it. "" until the log has answered."""
+        if self._positions is None or self._head is None:
+            return ""
+        return self._positions.give(follower.cursor or self._head)
+
+    async def look_at_log(self) -> None:
+        """So that `place` knows one."""
+        if self._positions is None or self._head is None:
+            with contextlib.suppress(Unavailable):
+                await self.positions()
+                await self._bounds()
+
+    async def _bounds(self) -> tuple[int, int]:
+        first, last = await self._reader.bounds()
+        self._head = max(self._head or 0, last)
+        return first, last
 
     async def follow(
         self,
@@ -114,7 +133,7 @@ class Hub:
         """Write what the follower missed since a position. Whether all of that is still kept. Raises as follow."""
         await self.positions()
         async with self._held(follower):
-            first, head = await self._reader.bounds()
+            first, head = await self._bounds()
             self._assert_reached(after, head)
             missed = {
                 subject: (after, start) for subject, start in follower.following.items() if start > after
@@ -128,7 +147,7 @@ class Hub:
     async def assert_reached(self, after: int | None) -> None:
         """Raises Invalid for a position that is not there yet, Unavailable."""
         if after is not None:
-            _, head = await self._reader.bounds()
+            _, head = await self._bounds()
             self._assert_reached(after, head)
 
     def leave(self, follower: Follower, subjects: Sequence[str]) -> None:
@@ -166,13 +185,13 @@ class Hub:
         """Close with the position to go on from."""
         if follower.state is State.CLOSED:
             return
-        place = self._positions.give(follower.cursor) if self._positions else ""
+        place = self.place(follower)
         self.leave_all(follower)
         self._metrics.cut_off.labels(reason).inc()
         log.info("socket_cut_off", reason=reason, position=follower.cursor)
         follower.connection.close(code, f"{reason}; resume at {place}")
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _held(self, follower: Follower) -> AsyncIterator[None]:
         """Keep live frames back while the follower is filled from the log, then write them in order."""
         async with follower.lock:
@@ -202,7 +221,7 @@ class Hub:
             feed = self._feeds.setdefault(subject, Feed(subject))
             feed.followers.add(follower)
             await self._open(feed)
-        bounds = await self._reader.bounds()
+        bounds = await self._bounds()
         if follower.state is State.CLOSED:
             raise Closed
         return bounds
@@ -213,7 +232,7 @@ class Hub:
                 return
             if feed.unsubscribe is None:
                 feed.unsubscribe = await self._reader.subscribe(feed.subject, partial(self._hear, feed))
-            _, feed.position = await self._reader.bounds()
+            _, feed.position = await self._bounds()
             feed.is_open = True
             early, feed.early = feed.early, []
             for position, previous, data in early:
@@ -325,7 +344,7 @@ class Hub:
             if follower.state is not State.BEHIND:
                 return
             follower.state = State.HELD
-            first, head = await self._reader.bounds()
+            first, head = await self._bounds()
             missed = dict.fromkeys(follower.following, (follower.cursor, head))
             past = await self._fill(follower, missed, first)
             if not past.is_complete:

@@ -40,15 +40,30 @@ _PARAMETERS: Mapping[str, dict[str, Any]] = {
 
 _FRAME = {
     "type": "object",
-    "required": ["slug"],
     "properties": {
         "slug": {"type": "string"},
-        "position": {"type": "integer", "description": "place in FEED; the next resume begins after it"},
         "sender": {"type": "object"},
         "msg": {"type": "string"},
         "opts": {"type": "object"},
         "ok": {"type": "boolean"},
-        "error": {"type": "string"},
+        "mid": {"type": "string", "format": "uuid"},
+        "subject": {"type": "string"},
+    },
+}
+"""As it is on FEED."""
+
+_SOCKET_FRAME = {
+    "type": "object",
+    "properties": {
+        "position": {
+            "type": "string",
+            "description": "In every frame, answers, errors and notices included, unless the log cannot be reached: "
+            "all up to it has been sent; opaque, and growing as text. What `resume` begins after.",
+        },
+        **_FRAME["properties"],  # type: ignore[dict-item]
+        "data": {"description": "what a frame that was sent is answered with"},
+        "error": {"type": "string", "description": "the status and what is wrong: `404 ...`"},
+        "problem": {"type": "object", "description": "the same as RFC 9457 has it"},
     },
 }
 
@@ -84,7 +99,14 @@ def asyncapi(catalogue: Catalogue) -> dict[str, Any]:
         },
         "channels": channels,
         "operations": {f"on-{name}": _operation(name) for name in channels},
-        "components": {"schemas": {"Envelope": _envelope(), "Frame": _FRAME, **shop_schemas()}},
+        "components": {
+            "schemas": {
+                "Envelope": _envelope(),
+                "Frame": _FRAME,
+                "SocketFrame": _SOCKET_FRAME,
+                **shop_schemas(),
+            }
+        },
         "x-streams": {each["name"]: each["subjects"] for each in stream_configs(StreamSettings())},
     }
 
@@ -123,7 +145,7 @@ def _other_channels() -> dict[str, Any]:
 
 
 def _socket_channels() -> dict[str, Any]:
-    frame = {"payload": {"$ref": "#/components/schemas/Frame"}}
+    frame = {"payload": {"$ref": "#/components/schemas/SocketFrame"}}
     socket = _plain("/api/v2/connect/{vid}/{sid}", frame, "the web socket; frames carry a slug")
     stream = _plain("/api/v2/stream", frame, "the same feed by server-sent events; Last-Event-ID resumes")
     servers = [{"$ref": "#/servers/sockets"}]

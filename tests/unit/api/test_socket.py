@@ -70,7 +70,9 @@ async def test_frames_are_answered_as_the_original_answers_them() -> None:
     """ping, unknown slugs, none, what only REST does, bad JSON, and a frame that needs a token."""
     async with site(served=True) as it, it.socket() as socket:
         await say(socket, slug="/ping")
-        assert await said(socket) == {"slug": "/ping", "data": "pong"}
+        answer = await said(socket)
+        assert int(answer.pop("position").partition(".")[0]) == 0
+        assert answer == {"slug": "/ping", "data": "pong"}
         await say(socket)
         assert (await said(socket))["error"].startswith("404 ")
         for slug in ("/api/v2/publish", "/api/v2/unsubscribe/thread", "/api/v2/subscribe/public-ephemeral-x"):
@@ -104,7 +106,8 @@ async def test_a_bad_address_gets_an_error_frame_and_a_close(vid: str, sid: str,
     async with site(served=True) as it:
         address = f"ws://127.0.0.1:{it.port}/api/v2/connect/{vid}/{sid}"
         async with connect(address) as socket:
-            assert (await said(socket))["problem"]["field"] == field
+            frame = await said(socket)
+            assert (frame["problem"]["field"], "position" in frame) == (field, True)
             assert await closing(socket) == 1008
 
 
@@ -129,6 +132,48 @@ async def test_resume_brings_what_was_missed_in_order_and_once() -> None:
             assert (await said(socket))["slug"] == "/api/v2/resume"
             await publish(it, "four")
             assert await texts(socket, 1) == ["four"]
+
+
+async def test_every_frame_carries_the_position_to_go_on_from() -> None:
+    """Answers, errors and notices as well as messages: resumed from any of them, what came later comes, and no more."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        await publish(it, "before")
+        async with it.socket() as ann, it.socket() as bob:
+            await say(ann, slug="/ping")
+            frames = [await said(ann), await subscribed(it, ann)]
+            await subscribed(it, bob, "bob")
+            await publish(it, "one")
+            frames.append(await said(ann))
+            for sent in ("/ping", "/nowhere", "/api/v2/publish", "/api/v2/receipt"):
+                await say(ann, slug=sent)
+                frames.append(await said(ann))
+            await say(ann, slug="/api/v2/resume", position=frames[-1]["position"])
+            frames.append(await said(ann))
+            await it.ok("POST", "/api/v2/unsubscribe", {"tid": "news"}, by="ann")
+            frames.append(await said(ann))
+            positions = [frame["position"] for frame in frames]
+            assert sorted(positions) == positions
+            assert (await said(bob))["msg"] == "one"
+        for number, frame in enumerate(frames):
+            async with it.socket() as bob:
+                await say(bob, slug="/api/v2/resume", position=frame["position"], jwt=token("bob"))
+                wanted = ["one"] if number < 2 else []
+                assert await texts(bob, len(wanted)) == wanted, frame
+                answer = await said(bob)
+                assert answer["slug"] == "/api/v2/resume"
+                assert answer["position"] == positions[-1]
+
+
+async def test_a_frame_without_a_log_has_no_position() -> None:
+    """Nobody knows one; once the log answers, frames carry it."""
+    async with site(served=True) as it, it.socket() as socket:
+        it.feed.down = True
+        await say(socket, slug="/ping")
+        assert await said(socket) == {"slug": "/ping", "data": "pong"}
+        it.feed.down = False
+        await say(socket, slug="/ping")
+        assert "position" in await said(socket)
 
 
 async def test_resume_alone_follows_all_ones_threads() -> None:
@@ -317,9 +362,12 @@ async def test_a_receipt_frame_reaches_the_delivery() -> None:
         async with it.socket() as socket:
             await subscribed(it, socket)
             await publish(it, "one")
-            mid = (await said(socket))["mid"]
+            frame = await said(socket)
+            mid, position = frame["mid"], frame["position"]
             await say(socket, slug="/api/v2/receipt", mid=mid, kind="read")
-            assert await said(socket) == {"slug": "/api/v2/receipt", "mid": mid, "ok": True}
+            answer = await said(socket)
+            assert answer.pop("position") == position
+            assert answer == {"slug": "/api/v2/receipt", "mid": mid, "ok": True}
             await say(socket, slug="/api/v2/receipt", mid=mid, kind="eaten")
             assert (await said(socket))["problem"]["field"] == "kind"
         await it.settled()
