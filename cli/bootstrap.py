@@ -26,6 +26,7 @@ from gateways.port import Gateway
 from gateways.registry import build
 from infra.apps.directory import FollowedApps
 from infra.directory import FollowedThreads
+from infra.feed_figures import FeedFigures
 from infra.gateway_figures import GatewayFigures
 from infra.keys.wrapping import MasterKeys
 from infra.log.log import JetStreamLog
@@ -43,6 +44,7 @@ from infra.sending import DirectorySending
 from infra.token_owners import CaughtUpOwners
 from infra.vapid import DerivedVapidKeys
 from processes.directories import ContactData, Merchants
+from processes.feeder import Feeding
 from processes.models.watermark import Watermark
 
 NONCE_BYTES = 16
@@ -53,7 +55,8 @@ NONCE_BYTES = 16
 class Exchange:
     """Everything a role may need. name: this process in the log's attempts. collectors: figures for /metrics.
 
-    figures: of the gateways that run in this process, resolved: of its resolvers; both are among the collectors.
+    figures: of the gateways that run in this process, resolved: of its resolvers, feeding: of its feeder; the
+    collectors show them.
     """
 
     session: Session
@@ -71,6 +74,7 @@ class Exchange:
     collectors: Sequence[Collector]
     figures: GatewayFigures
     resolved: ResolutionFigures
+    feeding: Feeding
     gateways: Mapping[str, Gateway]
     vapid: DerivedVapidKeys
     sending: DirectorySending
@@ -159,6 +163,7 @@ async def open_exchange(
         bus = bus_on(log, ids, threads, tuple(gateways.values()), owners)
         known = directories(session.settings, log, ids, bus, store, opened)
         vapid, figures, resolved = DerivedVapidKeys(log.keys), GatewayFigures(), ResolutionFigures()
+        feeding = Feeding()
         yield Exchange(
             session=session,
             name=f"{socket.gethostname()}-{os.getpid()}",
@@ -172,9 +177,10 @@ async def open_exchange(
             contact_data=known.contact_data,
             resolutions=FollowedResolutions(log, log.events),
             merchants=known.merchants,
-            collectors=(*known.collectors, figures, resolved),
+            collectors=(*known.collectors, figures, resolved, FeedFigures(feeding)),
             figures=figures,
             resolved=resolved,
+            feeding=feeding,
             gateways=gateways,
             vapid=vapid,
             sending=DirectorySending(

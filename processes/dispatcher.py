@@ -1,7 +1,7 @@
 """Turns an accepted message into pages of work: who gets it, on which channels, and the dispatches for the gateways.
 
 A page is written once (expected sequence 0, first content wins); after a crash the last audience page says where to go
-on. It never sends and never waits for a provider.
+on. It never sends, never waits for a provider, and shows nothing on sockets (see feeder.py).
 """
 
 from __future__ import annotations
@@ -27,17 +27,14 @@ from domain.delivery import (
     Recipient,
     Sealed,
 )
-from domain.ids import Ids
-from domain.message import Content, Message, ToThread
+from domain.message import Content, Message
 from domain.recorded import DELIVERY, EVENTS, Recorded
 from domain.routing import Address, Decision, route
 from processes.ahead import ahead
 from processes.audience import AudienceSlice, slices_of
-from processes.feed import show
 from processes.models.watermark import Watermark
 from processes.port import Append, Log, Task
 from processes.sealing import day_key, seal
-from processes.turns import Turn, Turns
 from processes.worker import Post, work
 from projections.catalogue import AUDIENCE
 from projections.port import ReadModels
@@ -46,12 +43,12 @@ POST = Post(
     EVENTS,
     "dispatcher",
     ("evt.message.>",),
-    in_flight=64,  # A frame waits for round trips alone: enough of them at once for hundreds of messages a second.
+    in_flight=64,  # Most of them wait, for read models or the log: enough for hundreds of messages a second.
     topics=(Message.Accepted.TOPIC, Message.Due.TOPIC),
 )
 
 WALKS_MAX = 16
-"""Audiences walked at once, each with two pages of people in memory; the other messages in flight are being shown."""
+"""Audiences walked at once, each with two pages of people in memory; the other messages in flight wait their turn."""
 
 ADDRESS_BYTES_MAX = 400_000
 """Of one dispatch: with the largest content, in base64, it stays under 1 MiB, what a stock NATS server takes."""
@@ -86,12 +83,10 @@ class Dispatcher:
         bus: Bus,
         models: ReadModels,
         watermark: Watermark,
-        ids: Ids,
         clock: Callable[[], datetime],
     ) -> None:
         self._log, self._store, self._keys, self._bus = log, store, keys, bus
-        self._models, self._watermark, self._ids, self._clock = models, watermark, ids, clock
-        self._turns = Turns()
+        self._models, self._watermark, self._clock = models, watermark, clock
         self._walks = asyncio.Semaphore(WALKS_MAX)
 
     async def run(self) -> None:
@@ -102,16 +97,12 @@ class Dispatcher:
         fact = task.fact
         match fact.body:
             case Message.Accepted(scheduled_at=None) | Message.Due():
-                turn = self._turns.take(_feed_of(fact.body))
+                message = await self._message(fact)
             case _:
                 return
-        try:
-            message = await self._message(fact)
-            if message is None or message.cancelled or message.content is None:
-                return
-            await self._dispatch(message, fact, turn, resumed=task.deliveries > 1)
-        finally:
-            turn.end()
+        if message is None or message.cancelled or message.content is None:
+            return
+        await self._dispatch(message, fact, resumed=task.deliveries > 1)
 
     async def _message(self, fact: Recorded) -> Message | None:
         if isinstance(fact.body, Message.Accepted):
@@ -120,16 +111,9 @@ class Dispatcher:
         assert isinstance(fact.body, Message.Due)
         return await self._store.load(Message, fact.body.originator_id, fresh=True)
 
-    async def _dispatch(self, message: Message, fact: Recorded, turn: Turn, *, resumed: bool) -> None:
-        tally, last = Tally(), None
-        if resumed:
-            # It may have been shown: while read models are away it is not shown again at each try.
-            await self._watermark.passed(AUDIENCE, EVENTS, fact.position)
-            tally, last = await self._resume(message.id)
-        if last is None:
-            await self._show(message, fact, turn)
-        turn.end()
+    async def _dispatch(self, message: Message, fact: Recorded, *, resumed: bool) -> None:
         await self._watermark.passed(AUDIENCE, EVENTS, fact.position)
+        tally, last = await self._resume(message.id) if resumed else (Tally(), None)
         async with self._walks:
             while last is None or last.cursor is not None:
                 last = await self._write_on(message, fact, tally, last.cursor if last else None)
@@ -144,18 +128,6 @@ class Dispatcher:
             ),
             Context(fact.realm, "dispatcher", f"{EVENTS}:{fact.position}", fact.correlation),
         )
-
-    async def _show(self, message: Message, fact: Recorded, turn: Turn) -> None:
-        """On open sockets, which need no read models: who may follow was decided when they began to.
-
-        The next one's turn comes when our frames are handed over, in order, not when they are stored: so the frames
-        of a busy thread share appends.
-        """
-        await turn.come()
-        showing = asyncio.create_task(show(self._log, self._ids, fact.realm, message, fact.correlation))
-        await asyncio.sleep(0)
-        turn.end()
-        await showing
 
     async def _resume(self, message: UUID) -> tuple[Tally, AudiencePage | None]:
         """What earlier work on this message has written, and its last page."""
@@ -248,13 +220,6 @@ class Dispatcher:
         hidden = Sealed(_content(message), tuple(address.address for _, address in chunk))
         blob = await seal(self._keys, name, hidden, bound_to=dispatch.id)
         return msgspec.structs.replace(dispatch, sealed=blob)
-
-
-def _feed_of(event: Message.Accepted | Message.Due) -> int:
-    """Messages with the same answer are shown in the order of the log. A thread's messages share its first byte."""
-    if isinstance(event, Message.Accepted) and not isinstance(event.audience, ToThread):
-        return -1
-    return event.originator_id.bytes[0]
 
 
 def _content(message: Message) -> Content:

@@ -1,23 +1,26 @@
-"""The websocket channel's dispatch: one frame a thread or contact on FEED, which open sockets get at once."""
+"""What a message shows on open sockets: one frame, on the subjects of those who may see it. Pure."""
 
 from __future__ import annotations
 
-import asyncio
-from itertools import batched
-from typing import Any, assert_never
+from collections.abc import Iterable
+from typing import Any, NamedTuple, assert_never
 from uuid import UUID
 
 import msgspec
 
 from domain.channel import WEBSOCKET
 from domain.ids import Ids
-from domain.message import Message, ToApp, ToContacts, ToEveryone, ToThread
-from processes.port import Log
+from domain.message import Content, Message, ToApp, ToContacts, ToEveryone, ToThread
 
-FRAMES_AT_ONCE = 300
-"""Of a message to named contacts: as many as the log appends together."""
 SYSTEM_SLUG = "/broadcast/system"
 """Every socket follows it."""
+
+
+class Showing(NamedTuple):
+    """The same frame on each of the subjects, in this order. They can be walked through once."""
+
+    subjects: Iterable[str]
+    body: bytes
 
 
 def thread_subject(thread: UUID) -> str:
@@ -33,36 +36,30 @@ def system_thread(ids: Ids, realm: str) -> UUID:
     return ids.derive(realm, "thread", SYSTEM_SLUG)
 
 
-async def show(log: Log, ids: Ids, realm: str, message: Message, correlation: str) -> None:
-    """Append the message's frames. After a crash perhaps twice: sockets drop a message id they have sent.
-
-    An app's message shows on the app's own clients, never on a socket.
-    """
-    if message.app or (message.channels is not None and WEBSOCKET not in message.channels):
-        return
+def showing(ids: Ids, realm: str, message: Message) -> Showing | None:
+    """None: no socket shows it. An app's message shows on the app's own clients, never on a socket."""
+    content = message.content
+    if content is None or message.cancelled or message.app:
+        return None
+    if message.channels is not None and WEBSOCKET not in message.channels:
+        return None
+    subjects: Iterable[str]
     match message.audience:
         case ToThread(thread=thread):
-            subjects, slug = [thread_subject(thread)], f"/thread/{message.tid}"
+            subjects, slug = (thread_subject(thread),), f"/thread/{message.tid}"
         case ToContacts(contacts=contacts):
-            subjects, slug = [contact_subject(contact) for contact in contacts], "/contact"
+            subjects, slug = map(contact_subject, contacts), "/contact"
         case ToEveryone():
-            subjects, slug = [thread_subject(system_thread(ids, realm))], SYSTEM_SLUG
+            subjects, slug = (thread_subject(system_thread(ids, realm)),), SYSTEM_SLUG
         case ToApp():
-            return
+            return None
         case _:
             assert_never(message.audience)
-    shown = frame(message, slug)
-    for some in batched(subjects, FRAMES_AT_ONCE):
-        appends = (
-            log.feed(subject, shown, message=message.id.hex, correlation=correlation) for subject in some
-        )
-        await asyncio.gather(*appends)
+    return Showing(subjects, _frame(message, content, slug))
 
 
-def frame(message: Message, slug: str) -> bytes:
+def _frame(message: Message, content: Content, slug: str) -> bytes:
     """The JSON that a socket shows, in the original's form: {sender, msg, opts, slug, ok} and the message's id."""
-    assert message.content is not None
-    content = message.content
     shown: dict[str, Any] = {
         "sender": {"uid": message.sender},
         "msg": content.text,

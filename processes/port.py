@@ -1,9 +1,9 @@
-"""What the processes need of the log besides the event store: ordered reads, shared work, appends, schedules."""
+"""What the processes need of the log besides the event store: ordered reads, shared work, appends, the feed, leases."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -73,6 +73,81 @@ class StateLog(Protocol):
         ...
 
 
+class Lease(Protocol):
+    """At most one process holds it at a time."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nobody else can hold it now; it may turn False at any time."""
+        ...
+
+    async def take(self) -> bool:
+        """Wait until it is ours; False once the process is to stop."""
+        ...
+
+    async def keep(self) -> None:
+        """Renew it; returns once it is lost."""
+        ...
+
+    async def give_back(self) -> None: ...
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """What sockets that follow a subject show of one message.
+
+    position: of the event on EVENTS that it shows; index: of this frame among that event's. An older version wrote
+    neither: 0 and -1.
+    """
+
+    subject: str
+    body: bytes
+    message: str
+    position: int = 0
+    index: int = -1
+    correlation: str = ""
+
+
+class Tail(NamedTuple):
+    """How FEED ends. end: its last position, whether or not the frame there is kept. last: the last one that is.
+
+    kept: how long a frame is; None: for ever.
+    """
+
+    end: int
+    last: Frame | None
+    kept: timedelta | None
+
+
+class FeedLog(Protocol):
+    """FEED, and a note of what is shown on it. Errors: Unavailable, OutcomeUnknown, LogMismatch."""
+
+    async def tail(self) -> Tail:
+        """Asked of the stream's leader."""
+        ...
+
+    async def append(self, frames: Sequence[Frame], *, after: int) -> int:
+        """Show them, in order, nothing in between; FEED's last position then. Sockets get them at once.
+
+        Raises VersionConflict when FEED does not end at `after`. Whatever it raises, none of them is there, or the
+        first few are.
+        """
+        ...
+
+    def assert_fits(self, body: bytes) -> None:
+        """Raises TooLarge for a frame's body that no append takes."""
+        ...
+
+    async def noted(self) -> Checkpoint | None:
+        """The last note."""
+        ...
+
+    async def note(self, shown: Checkpoint) -> None:
+        """Note that all is shown up to a position of EVENTS. Raises VersionConflict when another process has noted
+        something since our last look.
+        """
+        ...
+
+
 class Append(msgspec.Struct, frozen=True):
     """One record for DELIVERY. expect: the last sequence on its subject (0: it is new; None: any)."""
 
@@ -137,10 +212,6 @@ class Log(Protocol):
 
     async def passed(self, stream: str, subject: str, position: int, applied: int) -> bool:
         """Whether a reader that applied `applied` has nothing left up to `position` on `subject`."""
-        ...
-
-    async def feed(self, subject: str, frame: bytes, *, message: str, correlation: str = "") -> int:
-        """Append a frame to FEED; sockets that follow the subject get it at once."""
         ...
 
     async def schedule(self, id: str, due: datetime, *, target: str, body: bytes) -> None:

@@ -9,7 +9,7 @@ from api.sockets.follower import Follower
 from api.sockets.wire import Frame
 
 WINDOW = 512
-"""Message ids remembered per subject. A message is appended twice only when a dispatcher died within moments."""
+"""Message ids remembered per subject. A message is appended twice only when its frame, the newest one, was purged."""
 
 Live = tuple[int, int, bytes]
 """(position, previous position on the subject, frame)."""

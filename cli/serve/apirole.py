@@ -24,7 +24,7 @@ from cli.session import now
 from cli.wiring.channels import providers_of
 from cli.wiring.jwks import FileKeys
 from cli.wiring.ports import EventsByPosition, ReceiptsToLog, RightsFromLog
-from cli.wiring.probes import LogProbe, ModelsProbe, RolesProbe
+from cli.wiring.probes import FeedProbe, LogProbe, ModelsProbe, RolesProbe
 from cli.wiring.shops import shops_of
 from cli.wiring.signing import check_signing, signing_keys
 from cli.wiring.webdomains import domains_of
@@ -103,7 +103,12 @@ class Api:
             signals=exchange.signals,
             clock=now,
             counter=self._counter,
-            probes=(LogProbe(exchange), ModelsProbe(exchange), RolesProbe(self.supervisor)),
+            probes=(
+                LogProbe(exchange),
+                ModelsProbe(exchange),
+                FeedProbe(exchange),
+                RolesProbe(self.supervisor),
+            ),
             metrics=self._metrics(),
             settings=Settings(
                 version=version("msgxc"),

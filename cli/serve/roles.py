@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from cli.bootstrap import Exchange
 from cli.session import now
 from infra.draining import draining
+from infra.nats.leases import Lease
 from infra.supervisor import Role, Stop
 from infra.visitors import VisitorsByHttp
 from processes.channel import ChannelProcess
@@ -15,9 +16,12 @@ from processes.devices.visitors import Visitors
 from processes.dispatcher import Dispatcher
 from processes.erasure import Erasure
 from processes.feedback import Feedback, Retrier
+from processes.feeder import Feeder
 from processes.port import Log
 from processes.scheduler import DueMessages, OverdueMessages, Scheduler
 from processes.settler import Settler
+
+FEEDER = "feeder"
 
 Made = Callable[[Log], Callable[[], Awaitable[None]]]
 """Given the log, which ends its work at the stop: the `run` of a process made on it."""
@@ -45,7 +49,6 @@ def dispatching(exchange: Exchange) -> list[Role]:
                 bus=e.bus,
                 models=models,
                 watermark=e.watermark,
-                ids=e.ids,
                 clock=now,
             ).run
         ),
@@ -60,6 +63,7 @@ def dispatching(exchange: Exchange) -> list[Role]:
     }
     return [
         *(role(name, exchange, make) for name, make in made.items()),
+        _feeder(exchange),
         _day_keys(exchange),
         _overdue(exchange),
         *visitors(exchange),
@@ -73,6 +77,24 @@ def visitors(exchange: Exchange) -> list[Role]:
         return []
     register = VisitorsByHttp(settings.visitors_url, settings.visitors_token.reveal())
     return [role("visitors", exchange, lambda log: Visitors(log=log, register=register).run)]
+
+
+def _feeder(exchange: Exchange) -> Role:
+    """Of all processes that run it, one at a time has the lease to."""
+    e = exchange
+
+    async def run(stop: Stop) -> None:
+        await Feeder(
+            log=draining(e.log, stop),
+            feed=e.log.feed,
+            lease=Lease(e.log.js, FEEDER, stop),
+            store=e.log.events,
+            ids=e.ids,
+            clock=now,
+            feeding=e.feeding,
+        ).run()
+
+    return Role(FEEDER, run)
 
 
 def following_apps(exchange: Exchange) -> Role:

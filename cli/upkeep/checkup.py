@@ -61,6 +61,7 @@ async def checkup(session: Session, *, mend: bool) -> list[Finding]:
             findings += [Finding("ok", "log", f"answers at {endpoint.urls}")]
             findings += [finding async for finding in _streams(session, log, mend=mend)]
             findings += [finding async for finding in _work(log)]
+            findings += [await _feed(log)]
             findings += await _models(session, log, mend=mend)
     except (MsgxcError, Failure, ServerFailed) as error:
         findings.append(Finding("fail", "log", str(error), "start msgxc serve, or mend MSGXC_NATS_URL"))
@@ -172,6 +173,14 @@ async def _work(log: JetStreamLog) -> AsyncIterator[Finding]:
                 detail = f"{consumer.num_pending:,} facts wait for {consumer.name}"
                 yield Finding("warn", "work", detail, "start more processes of that role")
     yield Finding("ok", "work", f"{waiting:,} facts wait")
+
+
+async def _feed(log: JetStreamLog) -> Finding:
+    """Messages that sockets do not show yet."""
+    lag = await log.feed.lag()
+    if lag > LAG_MAX:
+        return Finding("warn", "feed", f"what sockets show is {lag:,} facts behind", "start msgxc dispatch")
+    return Finding("ok", "feed", f"what sockets show is {lag:,} facts behind")
 
 
 async def _models(session: Session, log: JetStreamLog, *, mend: bool) -> list[Finding]:

@@ -19,14 +19,16 @@ from cli.session import Session, now
 from cli.wiring.endpoints import any_endpoint, configured_endpoint, embedded_server, local_endpoint
 from domain.recorded import DELIVERY, EVENTS, FEED, SCHEDULES, SHOPS, SIGNALS, TRIAGE
 from infra.datafolder import DataFolder, replace_private_file
+from infra.log.feeding import carry_over
 from infra.nats.connection import connected
 from infra.nats.jetstream import JetStream
 from infra.nats.snapshots import StreamCopy, check_file, held_work, load, release_work, save
-from infra.nats.streams import KEYS_STREAM, open_epoch
+from infra.nats.streams import KEYS_STREAM, PLACES_STREAM, open_epoch
 from infra.secrets import key_id
 
 WORKED_ON: Final = (EVENTS, DELIVERY, SCHEDULES)
-COPIED: Final = (EVENTS, DELIVERY, SCHEDULES, FEED, SIGNALS, SHOPS, TRIAGE)
+COPIED: Final = (PLACES_STREAM, FEED, EVENTS, DELIVERY, SCHEDULES, SIGNALS, SHOPS, TRIAGE)
+"""In this order: what sockets show of EVENTS, and the note of it, must not be ahead of its copy."""
 
 MANIFEST: Final = "manifest.json"
 FORM: Final = 1
@@ -102,6 +104,7 @@ async def _load_streams(js: JetStream, parts: Sequence[tuple[Manifest, Path]]) -
                 advance(0, copy.bytes)
                 await load(js, copy, folder / f"{copy.name}.snapshot", on_bytes=advance)
             await open_epoch(js, copy.name)
+    await carry_over(js)
     await release_work(js, WORKED_ON)
 
 

@@ -1,4 +1,4 @@
-"""What /readyz asks: the log, its room, the read models and how far they are behind, the roles of this process."""
+"""What /readyz asks: the log, its room, how far the read models and the feed are behind, the roles of this process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from cli.bootstrap import Exchange
 from domain.errors import Unavailable
 from domain.recorded import EVENTS
 from infra.supervisor import State, Supervisor
+from processes.port import LogMismatch
 from projections.catalogue import ALL
 
 FULL_SHARE = 0.85
@@ -63,6 +64,25 @@ class ModelsProbe:
         if unbuilt:
             wrong.insert(0, f"not built yet: {', '.join(unbuilt)}; is msgxc project at work?")
         return Health("read-models", ok=not wrong, detail="; ".join(wrong), values=values)
+
+
+class FeedProbe:
+    """How far what sockets show is behind the log. No reason to send an API no work: what it accepts is shown later."""
+
+    name = "feed"
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    async def __call__(self) -> Health:
+        try:
+            lag = await self._exchange.log.feed.lag()
+        except (Unavailable, LogMismatch) as error:
+            return Health("feed", ok=False, detail=str(error))
+        detail = (
+            f"what sockets show is {lag:,} facts behind: is msgxc dispatch at work?" if lag > LAG_MAX else ""
+        )
+        return Health("feed", ok=True, detail=detail, values={"lag": float(lag)})
 
 
 class RolesProbe:

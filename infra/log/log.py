@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from commands.port import EventStore, KeyStore
-from domain.recorded import DELIVERY, FEED, SCHEDULES, TRIAGE, Checkpoint, Recorded
+from domain.recorded import DELIVERY, SCHEDULES, TRIAGE, Checkpoint, Recorded
 from infra.eventstore.store import JetStreamEventStore
 from infra.eventstore.wire import (
     HEADER_VALUE_CHARS_MAX,
@@ -23,6 +23,7 @@ from infra.keys.store import JetStreamKeyStore
 from infra.log.checks import assert_continues
 from infra.log.facts import FactReader
 from infra.log.feed import FeedReader
+from infra.log.feeding import FeedWriter
 from infra.log.ordered import OrderedReader
 from infra.log.work import Work
 from infra.nats.appends import Appender, Entry
@@ -31,7 +32,7 @@ from infra.nats.frames import Stored, header_lines
 from infra.nats.guard import Guard
 from infra.nats.jetstream import JetStream
 from processes.ahead import ahead
-from processes.port import Append, Log, LogMismatch, Poison, Task
+from processes.port import Append, FeedLog, Log, LogMismatch, Poison, Task
 
 DUE_KEPT = "168h"
 """How long a due schedule waits for its worker. After a longer standstill the upcoming messages are looked through."""
@@ -81,9 +82,14 @@ class JetStreamLog:
     """processes.port.Log, and the ways to the event store, the keys and the feed."""
 
     def __init__(
-        self, parts: Parts, events: JetStreamEventStore, keys: JetStreamKeyStore, feed: FeedReader
+        self,
+        parts: Parts,
+        events: JetStreamEventStore,
+        keys: JetStreamKeyStore,
+        feed_reader: FeedReader,
+        feed: FeedWriter,
     ) -> None:
-        self.events, self.keys, self.feed_reader = events, keys, feed
+        self.events, self.keys, self.feed_reader, self.feed = events, keys, feed_reader, feed
         self.js = parts.js
         self._guard, self._facts = parts.guard, parts.facts
         self._committers, self._appenders = parts.committers, parts.appenders
@@ -181,13 +187,6 @@ class JetStreamLog:
         following = await self.js.leader_get(stream, seq=applied + 1, next_by_subj=subject)
         return following is None or following.sequence > position
 
-    async def feed(self, subject: str, frame: bytes, *, message: str, correlation: str = "") -> int:
-        packed = pack_bytes(
-            subject, "frame.v1", frame, at=self._clock(), correlation=correlation, Message=message
-        )
-        entry = Entry(packed.subject, packed.lines, packed.body)
-        return await self._committers[FEED].append([entry])
-
     async def schedule(self, id: str, due: datetime, *, target: str, body: bytes) -> None:
         packed = pack_bytes(f"schedule.{id}", "schedule.v1", body, at=self._clock())
         lines = header_lines(
@@ -241,6 +240,6 @@ def _token(name: str) -> str:
     return "".join(char if char.isalnum() or char in "-_" else "-" for char in name)
 
 
-def _conforms(log: JetStreamLog) -> tuple[Log, EventStore, KeyStore]:
+def _conforms(log: JetStreamLog) -> tuple[Log, EventStore, KeyStore, FeedLog]:
     """Never called: mypy checks here that the ports are met."""
-    return log, log.events, log.keys
+    return log, log.events, log.keys, log.feed

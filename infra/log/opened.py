@@ -16,21 +16,22 @@ from infra.keys.store import JetStreamKeyStore
 from infra.keys.wrapping import MasterKeys
 from infra.log.facts import FactReader
 from infra.log.feed import FeedReader
+from infra.log.feeding import FeedWriter
 from infra.log.log import Background, Clock, JetStreamLog, Parts, utc_now
 from infra.nats.appends import Appender
 from infra.nats.committer import Committer
 from infra.nats.connection import Endpoint, connected
 from infra.nats.guard import Guard
 from infra.nats.jetstream import JetStream
-from infra.nats.streams import KEYS_STREAM, StreamSettings, ensure
+from infra.nats.streams import KEYS_STREAM, PLACES_STREAM, StreamSettings, ensure
 
 log = structlog.get_logger()
 
 DRAIN_S_MAX = 10.0
 """How long closing waits for saves that are under way."""
 
-STREAMS = (EVENTS, DELIVERY, FEED, SIGNALS, SCHEDULES, SHOPS, TRIAGE, KEYS_STREAM)
-SHARED = (EVENTS, DELIVERY, FEED)
+STREAMS = (EVENTS, DELIVERY, FEED, SIGNALS, SCHEDULES, SHOPS, TRIAGE, KEYS_STREAM, PLACES_STREAM)
+SHARED = (EVENTS, DELIVERY)
 """Streams whose appends are committed together."""
 
 
@@ -79,7 +80,8 @@ async def open_log(
         events = JetStreamEventStore(js, committers[EVENTS], known, keys)
         parts = Parts(js, guard, committers, appenders, FactReader(known, keys), background, clock)
         try:
-            yield JetStreamLog(parts, events, keys, FeedReader(js, guard))
+            feed = FeedWriter(js, guard, appenders[FEED], appenders[PLACES_STREAM], clock)
+            yield JetStreamLog(parts, events, keys, FeedReader(js, guard), feed)
         except BaseException as error:  # noqa: BLE001  raised again below, outside of the group
             failure = error
         finally:

@@ -55,6 +55,7 @@ class Entry(msgspec.Struct, frozen=True):
     expect: the last sequence on its subject (0: none yet). None: whatever it is, or, in a batch, another
     entry before this one has the same subject. deduplicate: without `expect`, have the server drop a repetition
     within its window; msg_id: under this name, which whoever repeats it later can give again.
+    behind: the stream's last position before it, of the first entry alone; None: whatever it is.
     """
 
     subject: str
@@ -63,6 +64,7 @@ class Entry(msgspec.Struct, frozen=True):
     expect: int | None = None
     deduplicate: bool = True
     msg_id: str = ""
+    behind: int | None = None
 
 
 class _Ack(msgspec.Struct):
@@ -217,14 +219,17 @@ class Appender:
     async def _find(self, attempt: _Attempt) -> int | None:
         """Where ours is, from the leader; None if it is not there."""
         first = attempt.entries[0]
+        if first.behind is not None:
+            found = await self._js.leader_get(self.stream, seq=first.behind + 1)
+            return _last_of(attempt, found)
         # What follows the expected message is ours or another's; without expectation ours is somewhere after.
         start = attempt.after + 1 if first.expect is None else first.expect + 1
         for _ in range(FIND_MESSAGES_MAX if first.expect is None else 1):
             found = await self._js.leader_get(self.stream, seq=start, next_by_subj=first.subject)
             if found is None:
                 return None
-            if _is(found, first, attempt.msg_id):
-                return found.sequence + len(attempt.entries) - 1
+            if (last := _last_of(attempt, found)) is not None:
+                return last
             start = found.sequence + 1
         return None
 
@@ -232,7 +237,7 @@ class Appender:
 def _name_of(entries: Sequence[Entry]) -> str:
     """What a single append without expectation is found by."""
     first = entries[0]
-    if first.expect is not None or not first.deduplicate or len(entries) > 1:
+    if first.expect is not None or first.behind is not None or not first.deduplicate or len(entries) > 1:
         return ""
     return first.msg_id or os.urandom(16).hex()  # as random as a UUID, at a tenth of its cost
 
@@ -261,18 +266,29 @@ def _batch(entries: Sequence[Entry]) -> tuple[bytes, bytes]:
 
 
 def _expecting(entry: Entry) -> bytes:
-    if entry.expect is None:
-        return entry.lines
-    return entry.lines + b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % entry.expect
+    lines = entry.lines
+    if entry.expect is not None:
+        lines += b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % entry.expect
+    if entry.behind is not None:
+        lines += b"Nats-Expected-Last-Sequence: %d\r\n" % entry.behind
+    return lines
 
 
 def _member(batch: str, number: int) -> bytes:
     return f"Nats-Batch-Id: {batch}\r\nNats-Batch-Sequence: {number}\r\n".encode()
 
 
+def _last_of(attempt: _Attempt, found: Stored | None) -> int | None:
+    """Where an append ends whose first entry this is; None if it is not."""
+    if found is None or not _is(found, attempt.entries[0], attempt.msg_id):
+        return None
+    return found.sequence + len(attempt.entries) - 1
+
+
 def _is(stored: Stored, entry: Entry, msg_id: str) -> bool:
-    """Whether this is our own message: same body, same headers."""
+    """Whether this is our own message: same subject, same body, same headers."""
     ours = parse_headers(b"NATS/1.0\r\n" + entry.lines)
     if msg_id:
         ours["Nats-Msg-Id"] = msg_id
-    return stored.data == entry.body and ours.items() <= stored.headers.items()
+    same = (stored.subject, stored.data) == (entry.subject, entry.body)
+    return same and ours.items() <= stored.headers.items()

@@ -1,4 +1,4 @@
-"""One holder of a name among many processes. Implements processes.res.port.Lease.
+"""One holder of a name among many processes. Implements processes.port.Lease.
 
 An entry in the bucket LEASES, which the server forgets LEASE_S after its last renewal. A holder counts from before
 it asked, so it stops before another one can begin, even when it was suspended meanwhile. Never says who may do what

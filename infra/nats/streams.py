@@ -26,6 +26,9 @@ APPS_STREAM = f"KV_{APPS_BUCKET}"
 CLAIMS_BUCKET = "SHOP_CLAIMS"
 CLAIMS_STREAM = f"KV_{CLAIMS_BUCKET}"
 
+PLACES_BUCKET = "PLACES"
+PLACES_STREAM = f"KV_{PLACES_BUCKET}"
+
 LEASES_BUCKET = "LEASES"
 LEASES_STREAM = f"KV_{LEASES_BUCKET}"
 LEASE_S = 3.0
@@ -141,6 +144,8 @@ def _buckets() -> dict[str, dict[str, Any]]:
             "max_msgs_per_subject": 1,
             "max_age": DAY_S * NS,
         },
+        # How far a process has come that keeps no read model.
+        PLACES_STREAM: {"subjects": [f"$KV.{PLACES_BUCKET}.>"], "max_msgs_per_subject": 1},
         LEASES_STREAM: {
             "subjects": [f"$KV.{LEASES_BUCKET}.>"],
             "max_msgs_per_subject": 1,

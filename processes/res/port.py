@@ -1,4 +1,4 @@
-"""What the RES service needs of the world: a bus, a lease, and who callers are. Implementations live in infra/."""
+"""What the RES service needs besides the log: a bus, and who callers are. Implementations live in infra/."""
 
 from __future__ import annotations
 
@@ -33,25 +33,6 @@ class Bus(Protocol):
         ...
 
     def on_reconnect(self, call: Callable[[], None]) -> Callable[[], None]: ...
-
-
-class Lease(Protocol):
-    """At most one process holds it at a time."""
-
-    @property
-    def is_held(self) -> bool:
-        """Whether nobody else can hold it now; it may turn False at any time."""
-        ...
-
-    async def take(self) -> bool:
-        """Wait until it is ours; False once the process is to stop."""
-        ...
-
-    async def keep(self) -> None:
-        """Renew it; returns once it is lost."""
-        ...
-
-    async def give_back(self) -> None: ...
 
 
 class Known(Protocol):

@@ -38,8 +38,8 @@ from domain.shop import (
     topic_of,
 )
 from processes.models.watermark import Watermark
-from processes.port import Log
-from processes.res.port import Admit, Bus, Known, Lease, Publish, Reply, Unwatch
+from processes.port import Lease, Log
+from processes.res.port import Admit, Bus, Known, Publish, Reply, Unwatch
 from processes.res.rings import LAST, Item, Ring
 from processes.res.standby import EVERY, HOLDER, Standby
 from projections import shop_queries, shops

@@ -11,9 +11,10 @@ import pytest
 from commands.port import EventStore, KeyStore
 from domain.recorded import DELIVERY, EVENTS
 from infra.log.log import JetStreamLog, utc_now
-from processes.port import Log
+from processes.port import FeedLog, Log
 from tests.memory.clock import ManualClock
 from tests.memory.event_store import MemoryEventStore
+from tests.memory.feeding import MemoryFeedLog
 from tests.memory.keys import MemoryKeyStore
 from tests.memory.log import MemoryLog
 from tests.memory.streams import Entry, Streams
@@ -31,6 +32,7 @@ class Doors:
     store: EventStore
     keys: KeyStore
     log: Log
+    feed: FeedLog
     now: Callable[[], datetime]
     let_pass: Callable[[float], None]
     put: Callable[[str, str, bytes], Awaitable[object]]
@@ -40,12 +42,13 @@ def open_doors(request: pytest.FixtureRequest) -> Doors:
     """For a fixture with BACKENDS as its parameters. The real one is an empty log on a real server."""
     if request.param == "jetstream":
         log: JetStreamLog = request.getfixturevalue("log")
-        return Doors(log.events, log.keys, log, utc_now, lambda seconds: None, _put_on(log))
+        return Doors(log.events, log.keys, log, log.feed, utc_now, lambda seconds: None, _put_on(log))
     clock = ManualClock()
     streams, keys = Streams(clock), MemoryKeyStore()
     memory = MemoryLog(streams, keys)
     memory.keeps = False
-    return Doors(MemoryEventStore(streams, keys), keys, memory, clock, clock.advance, _put_in(streams))
+    feed = MemoryFeedLog(streams)
+    return Doors(MemoryEventStore(streams, keys), keys, memory, feed, clock, clock.advance, _put_in(streams))
 
 
 def _put_on(log: JetStreamLog) -> Callable[[str, str, bytes], Awaitable[object]]:

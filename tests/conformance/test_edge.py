@@ -20,8 +20,10 @@ from domain.message import Content, Message, ToEveryone
 from domain.recorded import DELIVERY
 from domain.thread import Settings, Thread
 from infra.log.log import JetStreamLog
+from processes.port import Frame
 from tests.conformance.doors import BACKENDS, Doors, open_doors
 from tests.memory.feed import MemoryEvents, MemoryFeed, MemoryReceipts, MemoryRights
+from tests.memory.feeding import append_frames
 from tests.memory.log import MemoryLog
 
 IDS = Ids(b"an id key for tests, of 32 bytes")
@@ -41,7 +43,7 @@ class Edge:
     receipts: ReceiptSink
 
     async def show(self, subject: str, text: bytes) -> int:
-        return await self.doors.log.feed(subject, text, message="m")
+        return await append_frames(self.doors.feed, Frame(subject=subject, body=text, message="m"))
 
 
 @pytest.fixture(params=BACKENDS)

@@ -14,7 +14,7 @@ import pytest
 from commands.port import VersionConflict
 from domain.context import Context
 from domain.delivery import Attempt
-from domain.recorded import DELIVERY, EVENTS, FEED, SCHEDULES, Checkpoint, Recorded
+from domain.recorded import DELIVERY, EVENTS, SCHEDULES, Checkpoint, Recorded
 from domain.thread import Settings, Thread
 from processes.port import Append, LogMismatch, Poison, Task
 from tests.conformance.doors import BACKENDS, Doors, open_doors
@@ -340,12 +340,6 @@ async def test_a_reader_without_anything_left_has_passed(doors: Doors) -> None:
     assert not await doors.log.passed(EVENTS, "evt.thread.>", 2, 1)
     assert await doors.log.passed(EVENTS, "evt.thread.>", 2, 2)
     assert await doors.log.passed(EVENTS, "evt.thread.>", 1, 1)
-
-
-async def test_frames_have_positions(doors: Doors) -> None:
-    """One after the other, also the same again."""
-    assert [await doors.log.feed("feed.thread.x", b"{}", message="m") for _ in range(2)] == [1, 2]
-    assert await doors.log.end(FEED) == 2
 
 
 async def test_what_was_put_aside_is_listed_with_its_first_position(doors: Doors) -> None:

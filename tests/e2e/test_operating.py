@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -111,10 +112,19 @@ def test_a_backup_comes_back_in_a_new_epoch(served: RunningExchange, tmp_path: P
         assert _publish(other, "in the new life") != before
         texts = other.command("events", "tail", "--show-personal", "--topic", "message.accepted").stdout
         assert "after the backup" not in texts
+        # What sockets show goes on, too.
+        other.wait(lambda: _feed_lag(other) == 0.0, ARRIVAL_S_MAX, "frame")
         again = other.command("restore", str(tmp_path / "log"), check=False)
         assert (again.returncode, "in use by process" in again.stderr) == (1, True)
     finally:
         other.stop()
+
+
+def _feed_lag(exchange: RunningExchange) -> float:
+    with exchange.client() as client:
+        figures = client.get("/metrics").text
+    [value] = re.findall(r'msgxc_part_value{part="feed",value="lag"} (\S+)', figures)
+    return float(value)
 
 
 def test_a_damaged_backup_is_refused(served: RunningExchange, tmp_path: Path) -> None:

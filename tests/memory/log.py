@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 
 from domain.errors import Unavailable
-from domain.recorded import DELIVERY, FEED, Checkpoint, Recorded, kind_of
-from infra.eventstore.wire import digest_of, pack_bytes, pack_delivery, unpack
+from domain.recorded import DELIVERY, Checkpoint, Recorded, kind_of
+from infra.eventstore.wire import digest_of, pack_delivery, unpack
 from infra.nats.frames import Stored
 from processes.port import Append, LogMismatch, Poison, Task
 from tests.memory.event_store import CATALOGUE
@@ -147,12 +147,6 @@ class MemoryLog:
         await self._asked()
         found = self.streams.on_subject(stream, subject)
         return not any(applied < stored.sequence <= position for stored in found)
-
-    async def feed(self, subject: str, frame: bytes, *, message: str, correlation: str = "") -> int:
-        packed = pack_bytes(
-            subject, "frame.v1", frame, at=self._now(), correlation=correlation, Message=message
-        )
-        return (await self.put(FEED, [Entry(packed.subject, packed.lines, packed.body)]))[0]
 
     async def schedule(self, id: str, due: datetime, *, target: str, body: bytes) -> None:
         await self._asked()

@@ -41,14 +41,16 @@ from infra.own_directories import OwnMerchants
 from infra.resolutions import FollowedResolutions
 from infra.vapid import DerivedVapidKeys
 from processes.feed import thread_subject
+from processes.port import Frame
 from tests.memory.apps import StoredApps
 from tests.memory.feed import MemoryEvents, MemoryFeed, MemoryReceipts, MemoryRights
+from tests.memory.feeding import MemoryFeedLog, append_frames
 from tests.memory.signals import MemorySignals
 from tests.memory.signing import MemorySigningKeys
 from tests.memory.world import IDS, REALM, World, world
 
 SECRET = b"a secret of thirty-two bytes, or more"
-ROLES = ("project-events", "project-delivery", "dispatcher")
+ROLES = ("project-events", "project-delivery", "dispatcher", "feeder")
 LEAVING_KEY = leaving_key(b"an id key for tests, of 32 bytes")
 EVENTS_KEY = ec.generate_private_key(ec.SECP256R1())
 """What SendGrid signs with."""
@@ -199,10 +201,10 @@ class Site:
         return connect(address, additional_headers=headers, compression=None)
 
     async def feed_frame(self, tid: str, text: str) -> None:
-        """A frame on a thread's feed, as the dispatcher appends it."""
-        frame = msgspec.json.encode({"msg": text, "mid": text, "slug": f"/thread/{tid}"})
-        subject = thread_subject(IDS.thread(REALM, tid))
-        await self.world.own.log.feed(subject, frame, message=text)
+        """A frame on a thread's feed, in the form in which the feeder appends it."""
+        body = msgspec.json.encode({"msg": text, "mid": text, "slug": f"/thread/{tid}"})
+        frame = Frame(subject=thread_subject(IDS.thread(REALM, tid)), body=body, message=text)
+        await append_frames(MemoryFeedLog(self.world.streams), frame)
 
     async def settled(self) -> None:
         await self.world.quiet()

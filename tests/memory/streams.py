@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from commands.port import VersionConflict
-from domain.recorded import DELIVERY, EVENTS, FEED, SCHEDULES, SHOPS, SIGNALS, STATES, TRIAGE
+from domain.recorded import DELIVERY, EVENTS, FEED, SCHEDULES, SHOPS, SIGNALS, STATES, TRIAGE, Checkpoint
 from infra.eventstore.wire import pack_bytes
 from infra.nats.frames import Stored, parse_headers
 from tests.memory.clock import ManualClock
+from tests.memory.lifeline import Lifeline
 
 STREAMS = (EVENTS, DELIVERY, FEED, SCHEDULES, SIGNALS, SHOPS, STATES, TRIAGE)
 
@@ -65,7 +66,10 @@ class Durable:
 
 
 class Streams:
-    """activity: grows with everything that happens, so that a test can tell when nothing happens any more."""
+    """activity: grows with everything that happens, so that a test can tell when nothing happens any more.
+
+    noted: what a feeder has noted. leases: who holds each, by name.
+    """
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
@@ -75,6 +79,8 @@ class Streams:
         self.durables: dict[str, Durable] = {}
         self.schedules: dict[str, Planned] = {}
         self.aside: dict[tuple[str, str, int], Aside] = {}
+        self.noted: Checkpoint | None = None
+        self.leases: dict[str, Lifeline] = {}
         self.activity = 0
         self._changed: asyncio.Future[None] | None = None
         clock.on_move(self._tick)

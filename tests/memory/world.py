@@ -36,6 +36,7 @@ from processes.devices.triggers import Triggers
 from processes.dispatcher import Dispatcher
 from processes.erasure import Erasure
 from processes.feedback import Feedback, Retrier
+from processes.feeder import Feeder
 from processes.models.projector import Projector
 from processes.models.watermark import Watermark
 from processes.scheduler import DueMessages, OverdueMessages, Scheduler
@@ -46,6 +47,7 @@ from tests.memory.clock import ManualClock
 from tests.memory.contact_data import ContactBook, ScriptedContactData
 from tests.memory.contact_updates import ScriptedUpdates, SuiteQueue
 from tests.memory.event_store import MemoryEventStore
+from tests.memory.feeding import MemoryFeedLog, MemoryLease
 from tests.memory.gateway import Provider, ScriptedGateway
 from tests.memory.keys import MemoryKeyStore, Vault
 from tests.memory.lifeline import Lifeline
@@ -97,7 +99,7 @@ class Running:
 
 @dataclass(slots=True)
 class World:
-    """slice_size: how many addresses a gateway sends at once."""
+    """slice_size: how many addresses a gateway sends at once. frames_at_once: as MemoryFeedLog has it."""
 
     clock: ManualClock = field(default_factory=ManualClock)
     vault: Vault = field(default_factory=Vault)
@@ -108,6 +110,7 @@ class World:
     suite_queue: SuiteQueue = field(default_factory=SuiteQueue)
     senders: SomeSenders = field(default_factory=SomeSenders)
     slice_size: int = 2
+    frames_at_once: int = 300
     running: list[Running] = field(default_factory=list)
     deaths: int = 0
     streams: Streams = field(init=False)
@@ -178,9 +181,9 @@ class World:
                 bus=to.bus,
                 models=self.models,
                 watermark=self.watermark,
-                ids=IDS,
                 clock=self.clock,
             ).run,
+            "feeder": self._feeder(to).run,
             "scheduler": Scheduler(log=to.log).run,
             "due": DueMessages(log=to.log, bus=to.bus).run,
             "overdue": OverdueMessages(bus=to.bus, models=self.models, clock=self.clock).run,
@@ -205,6 +208,17 @@ class World:
             "suite-activity": self._suite_activity(to).run,
         }
         await builders[role]()
+
+    def _feeder(self, to: Connection) -> Feeder:
+        return Feeder(
+            log=to.log,
+            feed=MemoryFeedLog(self.streams, to.life, at_once=self.frames_at_once),
+            lease=MemoryLease(self.streams, "feeder", to.life),
+            store=to.store,
+            ids=IDS,
+            clock=self.clock,
+            again_s=0.0,
+        )
 
     def _resolver(self, to: Connection) -> Resolver:
         data = ScriptedContactData(self.contact_book, life=to.life)
@@ -298,6 +312,7 @@ ROLES = (
     "project-events",
     "project-delivery",
     "dispatcher",
+    "feeder",
     "scheduler",
     "due",
     "feedback",

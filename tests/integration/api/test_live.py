@@ -15,7 +15,9 @@ from api.sockets.wire import Encoding
 from infra.log.log import JetStreamLog
 from infra.log.opened import open_log
 from infra.nats.server import NatsServer
+from processes.port import Frame
 from tests.fixtures.nats import MASTER_KEY, log_config
+from tests.memory.feeding import append_frames
 from tests.memory.recording import Recording
 from tests.memory.site import eventually
 
@@ -63,7 +65,7 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def show(log: JetStreamLog, text: str) -> None:
     frame = msgspec.json.encode({"msg": text, "mid": text})
-    await log.feed(NEWS, frame, message=text)
+    await append_frames(log.feed, Frame(subject=NEWS, body=frame, message=text))
 
 
 async def test_a_broken_connection_loses_no_frame(nats_server: NatsServer, log: JetStreamLog) -> None:

@@ -13,9 +13,10 @@ from infra.log.log import JetStreamLog
 from infra.log.opened import open_log
 from infra.nats.errors import Refused
 from infra.nats.server import NatsServer
-from processes.port import Append
+from processes.port import Append, Frame
 from tests.fixtures.nats import MASTER_KEY, log_config
 from tests.integration.log.scenes import AT, CONTEXT, a_thread, an_attempt, until
+from tests.memory.feeding import append_frames
 
 
 async def test_records_are_appended_together_or_not_at_all(log: JetStreamLog) -> None:
@@ -45,26 +46,37 @@ async def test_what_no_server_takes_is_refused_before_it_is_sent(log: JetStreamL
     """A message over the limit would cost the whole process its connection."""
     limit = log.js.connection.max_payload
     with pytest.raises(TooLarge):
-        await log.feed("feed.thread.a", b"x" * limit, message="m")
-    assert await log.feed("feed.thread.a", b"x", message="m") == 1
+        await show(log, "a", b"x" * limit)
+    with pytest.raises(TooLarge):
+        log.feed.assert_fits(b"x" * limit)
+    log.feed.assert_fits(b"x")
+    assert await show(log, "a", b"x") == 1
 
 
 async def test_frames_reach_who_follows_their_subject(log: JetStreamLog) -> None:
     """With their position and the previous one on the subject, in order, and no others."""
     seen: list[tuple[int, int, str, bytes]] = []
     end = await log.feed_reader.subscribe("feed.thread.a", lambda *frame: seen.append(frame))
-    for n, subject in enumerate(["feed.thread.a", "feed.thread.b", "feed.thread.a"]):
-        await log.feed(subject, b"%d" % n, message=f"m{n}")
+    for n, name in enumerate("aba"):
+        await show(log, name, b"%d" % n)
     await until(lambda: reached(seen, 2))
     assert seen == [(1, 0, "feed.thread.a", b"0"), (3, 1, "feed.thread.a", b"2")]
     await end()
-    await log.feed("feed.thread.a", b"after", message="m")
+    await show(log, "a", b"after")
     other: list[tuple[int, int, str, bytes]] = []
     end = await log.feed_reader.subscribe("feed.thread.a", lambda *frame: other.append(frame))
-    await log.feed("feed.thread.a", b"more", message="m")
+    await show(log, "a", b"more")
     await until(lambda: reached(other, 1))
     assert len(seen) == 2
     assert other[0][:2] == (5, 4)
+
+
+def a_frame(name: str, body: bytes) -> Frame:
+    return Frame(subject=f"feed.thread.{name}", body=body, message="m")
+
+
+async def show(log: JetStreamLog, name: str, body: bytes) -> int:
+    return await append_frames(log.feed, a_frame(name, body))
 
 
 async def reached(seen: list[tuple[int, int, str, bytes]], count: int) -> bool:
@@ -74,7 +86,7 @@ async def reached(seen: list[tuple[int, int, str, bytes]], count: int) -> bool:
 async def test_what_was_missed_is_read_in_order_over_several_subjects(log: JetStreamLog) -> None:
     """From a position on, as many as asked for, each subject's last position by itself."""
     for n in range(9):
-        await log.feed(f"feed.thread.{'abc'[n % 3]}", b"%d" % n, message="m")
+        await show(log, "abc"[n % 3], b"%d" % n)
     reader = log.feed_reader
     assert await reader.bounds() == (1, 9)
     assert await reader.since(["feed.thread.a", "feed.thread.c"], 3, 3) == [
@@ -93,14 +105,11 @@ async def test_frames_that_share_a_commit_reach_their_sockets_one_by_one(own_ser
     async with open_log(log_config(own_server), master_key=MASTER_KEY) as log:
         for n in range(3):
             await log.feed_reader.subscribe(f"feed.thread.{n}", lambda *frame: seen.append(frame))
-        frames = [log.feed(f"feed.thread.{n % 3}", b"%d" % n, message="m") for n in range(300)]
-        positions = await asyncio.gather(*frames)
+        frames = [a_frame(str(n % 3), b"%d" % n) for n in range(300)]
+        assert await append_frames(log.feed, *frames) == 300
         await until(lambda: reached(seen, 300))
-    assert positions == list(range(1, 301)), (
-        "in the order in which they were handed over, whoever shares a subject"
-    )
     assert [position for position, *_ in seen] == list(range(1, 301))
-    assert {frame for *_, frame in seen} == {b"%d" % n for n in range(300)}
+    assert [frame for *_, frame in seen] == [b"%d" % n for n in range(300)]
     for position, previous, subject, _ in seen:
         former = [each[0] for each in seen if each[2] == subject and each[0] < position]
         assert previous == max(former, default=0)

@@ -14,9 +14,11 @@ from domain.recorded import EVENTS, FEED
 from domain.thread import Settings, Thread
 from infra.log.log import JetStreamLog
 from infra.log.opened import open_log
+from processes.port import Frame
 from tests.fixtures.nats import MASTER_KEY
 from tests.fixtures.nats_cluster import Cluster, running_cluster
 from tests.integration.log.scenes import AT, CONTEXT, a_thread, everything
+from tests.memory.feeding import append_frames
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -108,7 +110,7 @@ async def test_the_feed_is_read_whole(pair: tuple[JetStreamLog, JetStreamLog]) -
     one, two = pair
     subject = f"feed.thread.{a_thread().id.hex}"
     for turn in range(ROUNDS // 3):
-        position = await one.feed(subject, b"%d" % turn, message="m")
+        position = await append_frames(one.feed, Frame(subject=subject, body=b"%d" % turn, message="m"))
         assert (await two.feed_reader.bounds())[1] >= position
         assert len(await two.feed_reader.since([subject], 0, 1000)) == turn + 1
         assert await two.feed_reader.last([subject]) == {subject: position}

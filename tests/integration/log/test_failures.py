@@ -10,12 +10,12 @@ import pytest
 
 from commands.port import VersionConflict
 from domain.errors import OutcomeUnknown, Unavailable
-from domain.recorded import DELIVERY, EVENTS
+from domain.recorded import DELIVERY, EVENTS, FEED
 from domain.thread import Settings, Thread
 from infra.log.log import JetStreamLog
 from infra.log.opened import open_log
 from infra.nats.server import NatsServer
-from processes.port import Append
+from processes.port import Append, Frame
 from tests.fixtures.nats import MASTER_KEY, log_config
 from tests.fixtures.proxy import Proxy, proxy_to
 from tests.integration.log.scenes import AT, CONTEXT, a_thread, an_attempt, everything, until
@@ -190,6 +190,40 @@ async def test_an_append_with_any_expectation_is_stored_once_though_its_answer_i
         proxy.cut()
         assert await appending == [1]
         assert await log.end(DELIVERY) == 1
+
+
+@pytest.mark.parametrize("count", [1, 40])
+async def test_frames_are_stored_once_though_their_answer_is_lost(
+    log: JetStreamLog, nats_server: NatsServer, count: int
+) -> None:
+    """They say behind which position they are to be, so what is there tells whether they are."""
+    async with through_a_proxy(nats_server) as (proxy, proxied):
+        proxy.hold_answers()
+        appending = asyncio.create_task(proxied.feed.append(some_frames(count), after=0))
+        await until(lambda: reaches(log, FEED, 1))
+        proxy.cut()
+        assert await appending == count
+        assert await log.end(FEED) == count
+
+
+async def test_a_lost_answer_to_frames_that_came_too_late_is_a_conflict(
+    log: JetStreamLog, nats_server: NatsServer
+) -> None:
+    """What is there instead of them is another's."""
+    async with through_a_proxy(nats_server) as (proxy, proxied):
+        await log.feed.append(some_frames(3), after=0)
+        proxy.hold_answers()
+        appending = asyncio.create_task(proxied.feed.append(some_frames(4)[3:], after=2))
+        await until(lambda: asked(proxied))
+        proxy.cut()
+        with pytest.raises(VersionConflict):
+            await appending
+        assert await log.end(FEED) == 3
+
+
+def some_frames(count: int) -> list[Frame]:
+    subject = "feed.thread.a"
+    return [Frame(subject=subject, body=b"{}", message="m", position=7, index=n) for n in range(count)]
 
 
 async def test_a_lost_answer_is_found_behind_what_others_appended(

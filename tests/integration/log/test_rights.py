@@ -10,16 +10,17 @@ import pytest_asyncio
 
 from domain.contact import Contact
 from domain.errors import Unavailable
-from domain.recorded import DELIVERY, EVENTS
+from domain.recorded import DELIVERY, EVENTS, Checkpoint
 from infra.log.opened import LogConfig, open_log
 from infra.nats.connection import Endpoint, connected
 from infra.nats.jetstream import JetStream
 from infra.nats.rights import authorization
 from infra.nats.server import NatsServer, ServerConfig
 from infra.nats.streams import StreamSettings, ensure, stream_configs
-from processes.port import Append
+from processes.port import Append, Frame
 from tests.fixtures.nats import MASTER_KEY
 from tests.integration.log.scenes import AT, CONTEXT, a_thread, an_attempt
+from tests.memory.feeding import append_frames
 
 
 @pytest_asyncio.fixture
@@ -44,7 +45,8 @@ async def test_a_role_does_all_its_work_and_nothing_to_the_streams(server: NatsS
         contact.set_address(at=AT, channel="sms", address="+34600000001", token=None)
         await log.events.save(contact, context=CONTEXT)
         await log.append(Append("attempt.apns.d", an_attempt("d"), 0))
-        await log.feed("feed.thread.a", b"f", message="m")
+        await append_frames(log.feed, Frame(subject="feed.thread.a", body=b"f", message="m"))
+        await log.feed.note(Checkpoint(EVENTS, 1, await log.epoch(EVENTS)))
         await log.schedule("s", datetime.now(UTC), target="due.test.s", body=b"")
         await log.keys.destroy(f"contact.{contact.id.hex}")
         async with asyncio.timeout(15):

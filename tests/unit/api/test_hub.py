@@ -86,7 +86,7 @@ async def test_a_frame_lost_last_is_found_without_another() -> None:
 
 
 async def test_a_message_appended_twice_is_shown_once() -> None:
-    """A dispatcher that died may append again: live, over a resume's start, and within what is resumed."""
+    """What was purged may be appended again: live, over a resume's start, and within what is resumed."""
     async with bench() as it:
         follower, seen = it.follower()
         await it.hub.follow(follower, [NEWS])

@@ -84,7 +84,17 @@ async def test_the_scenario_without_a_crash() -> None:
         assert made.deaths == 0
 
 
-WORKERS = ("dispatcher", "scheduler", "due", "feedback", "retrier", "settler", "erasure", "gateway-apns")
+WORKERS = (
+    "dispatcher",
+    "feeder",
+    "scheduler",
+    "due",
+    "feedback",
+    "retrier",
+    "settler",
+    "erasure",
+    "gateway-apns",
+)
 
 
 @pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name.lower())

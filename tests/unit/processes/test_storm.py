@@ -37,6 +37,7 @@ UIDS = tuple(f"u{number}" for number in range(6))
 TIDS = ("news", "jobs")
 WORKERS = (
     "dispatcher",
+    "feeder",
     "scheduler",
     "due",
     "feedback",
