@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from domain.context import DEFAULT_REALM
 
 if TYPE_CHECKING:
     from cli.reading.logreading import Fact
+    from cli.reading.stories import Story
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the log.")
 
@@ -34,6 +36,15 @@ Topics = Annotated[
 class Stream(StrEnum):
     EVENTS = "EVENTS"
     DELIVERY = "DELIVERY"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """whole: with all fields of a fact; else it is a line."""
+
+    as_json: bool
+    personal: bool
+    whole: bool
 
 
 class Format(StrEnum):
@@ -73,20 +84,25 @@ def show(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="ID", help="An id, thread:TID, contact:UID, client:APP/ID or STREAM:POSITION."
+            metavar="ID",
+            help="An id, thread:TID, contact:UID, client:APP/ID, merchant:ID or STREAM:POSITION.",
         ),
     ],
-    realm: Annotated[str, typer.Option(help="Whose thread or contact.")] = DEFAULT_REALM,
+    realm: Annotated[str, typer.Option(help="Whose thread, contact or client.")] = DEFAULT_REALM,
     lines: Annotated[bool, typer.Option("--lines", help="A line for each fact, not all its fields.")] = False,
     show_personal: Personal = False,
     as_json: Json = False,
 ) -> None:
     """Everything the log says of one id, in the order of time.
 
-    Of a thread, contact, client or message, its deliveries included; of a client also the signals that are kept. A
-    client that registered again without its client state has an id of its own, which its state names.
+    Of a thread, contact, client or message, its deliveries included; of a merchant the calls without an app, of a
+    client and of a contact also the signals that are kept and the refresh tokens.
+
+    client:APP/ID is a device: all clients that it was, there and in the apps that it came from and went on to, each
+    with a number. They are looked for in all clients' events.
     """
-    run_async(_show(begun_session(), what, realm, _printer(as_json, show_personal, whole=not lines)))
+    form = Form(as_json=as_json, personal=show_personal, whole=not lines)
+    run_async(_show(begun_session(), what, realm, form))
 
 
 @app.command(
@@ -144,27 +160,51 @@ async def _tail(
             await follow_all(log, starts, show, matches)
 
 
-async def _show(session: Session, what: str, realm: str, show: Callable[[Fact], None]) -> None:
+async def _show(session: Session, what: str, realm: str, form: Form) -> None:
     from cli.console import fail
-    from cli.reading.logreading import reading, story
+    from cli.reading.logreading import reading
+    from cli.reading.stories import facts_of, heading, story
     from domain.ids import Ids
 
     async with reading(session) as log:
-        facts = await story(log, Ids(session.keyring.id_key), what, realm)
-        if not facts:
-            fail(f"the log says nothing of {what} in realm {realm}")
-        for fact in facts:
+        told = await story(log, Ids(session.keyring.id_key), what, realm)
+        for said in told.notes:
+            note(f"msgxc: {said}")
+        for said in heading(told, what):
+            typer.echo(said, err=form.as_json)
+        show, is_empty = _teller(told, form), True
+        async for fact in facts_of(log, told):
             show(fact)
+            is_empty = False
+        if is_empty:
+            fail(f"the log says nothing of {what} in realm {realm}")
 
 
-def _printer(as_json: bool, personal: bool, *, whole: bool = False) -> Callable[[Fact], None]:
-    from cli.reading.facts import block, line, shown
+def _printer(as_json: bool, personal: bool) -> Callable[[Fact], None]:
+    from cli.reading.facts import line, shown
 
     def show(fact: Fact) -> None:
         told = shown(fact, personal=personal)
         if as_json:
             print_json(told)
         else:
-            typer.echo(block(told) if whole else line(told))
+            typer.echo(line(told))
+
+    return show
+
+
+def _teller(told: Story, form: Form) -> Callable[[Fact], None]:
+    """As `_printer`, with the client that a fact of a device's story is about."""
+    from cli.reading.facts import block, line, shown
+
+    width = len(str(len(told.clients))) if len(told.clients) > 1 else 0
+
+    def show(fact: Fact) -> None:
+        client, said = told.client_of(fact), shown(fact, personal=form.personal)
+        if form.as_json:
+            print_json(said if client is None else {**said, "device": client.named})
+            return
+        text = block(said) if form.whole else line(said)
+        typer.echo(f"{client.number:>{width}}  {text}" if width and client is not None else text)
 
     return show

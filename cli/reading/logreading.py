@@ -1,31 +1,21 @@
-"""Reading the log from a command: up to its end, from a position, or one aggregate's whole story."""
+"""Reading the log from a command: up to its end, from a position, as it grows. Stories are in `stories`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from uuid import UUID
 
 from cli.bootstrap import opened_log
-from cli.console import Failure
 from cli.session import Session
 from cli.wiring.endpoints import any_endpoint
-from domain.delivery import Dispatch
-from domain.ids import Ids
-from domain.recorded import DELIVERY, EVENTS, SIGNALS, Checkpoint, Recorded
+from domain.recorded import DELIVERY, EVENTS, Checkpoint, Recorded
 from infra.log.log import JetStreamLog
 from processes.port import Poison
 
 STREAMS = (EVENTS, DELIVERY)
 """What `msgxc events` reads: the facts, and what became of them."""
-SHOWN = (*STREAMS, SIGNALS)
-"""What `msgxc events show` reads: a device's signals too."""
-
-KINDS = "thread:TID, contact:UID, client:APP/ID, EVENTS:POSITION"
-
 BATCH = 500
-FACTS_OF_ONE_MAX = 10_000
 WINDOW = 1_000
 """Facts looked at backwards at a time, for the last ones of a topic."""
 
@@ -104,58 +94,13 @@ async def follow_all(
             group.create_task(one(stream, after))
 
 
-async def story(log: JetStreamLog, ids: Ids, what: str, realm: str) -> list[Fact]:
-    """All facts about what is named: STREAM:POSITION, thread:TID, contact:UID, client:APP/ID, or an id as in subjects.
-
-    In the order of their times, since several streams have them.
-    """
-    kind, colon, name = what.partition(":")
-    if colon and kind.upper() in SHOWN:
-        if not name.isdigit() or not int(name):
-            raise Failure(f"{what}: write {kind.upper()}:POSITION with a number from 1")
-        position = int(name)
-        if position > (end := await log.end(kind.upper())):
-            raise Failure(f"{what}: {kind.upper()} ends at {end}")
-        return [f async for b in read_range(log, kind.upper(), after=position - 1, until=position) for f in b]
-    id = _id(ids, kind, name, realm) if colon else _uuid(what)
-    facts = list(await log.read(EVENTS, f"evt.*.*.{id.hex}", limit=FACTS_OF_ONE_MAX))
-    signals = await log.read(SIGNALS, f"signal.*.*.{id.hex}", limit=FACTS_OF_ONE_MAX)
-    return sorted([*facts, *signals, *await _deliveries(log, id)], key=moment)
-
-
 def moment(fact: Fact) -> tuple[str, int]:
     """Facts of several streams by their time; within one stream the position decides."""
     at = getattr(fact, "at", None)
     return (at.isoformat() if at else "", fact.position)
 
 
-async def _deliveries(log: JetStreamLog, message: UUID) -> list[Fact]:
-    """A message's way to its audience, in the order of the stream."""
-    subjects = [f"audience.{message.hex}.>", f"dispatch.*.*.{message.hex}.>", f"receipt.*.{message.hex}"]
-    pages = [await log.read(DELIVERY, subject, limit=FACTS_OF_ONE_MAX) for subject in subjects]
-    for fact in pages[1]:
-        assert isinstance(fact.body, Dispatch)
-        for kind in ("attempt", "outcome"):
-            subject = f"{kind}.{fact.body.channel}.{fact.body.id}"
-            pages.append(await log.read(DELIVERY, subject, limit=FACTS_OF_ONE_MAX))
-    return sorted((fact for page in pages for fact in page), key=lambda fact: fact.position)
-
-
-def _id(ids: Ids, kind: str, name: str, realm: str) -> UUID:
-    match kind:
-        case "thread":
-            return ids.thread(realm, name)
-        case "contact":
-            return ids.contact(realm, name)
-        case "client" if "/" in name:
-            code, _, client_id = name.partition("/")
-            return ids.client(realm, code, client_id)
-        case _:
-            raise Failure(f"{kind}:{name}: write {KINDS} or an id")
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise Failure(f"{text} is no id: write 32 hex digits, {KINDS}") from None
+async def newest_on(log: JetStreamLog, stream: str, subject: str) -> int:
+    """The position of the last message on a subject, 0 without one. Asked of the leader."""
+    found = await log.js.leader_get(stream, last_by_subj=subject)
+    return found.sequence if found is not None else 0

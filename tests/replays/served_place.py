@@ -14,7 +14,8 @@ from uuid import UUID, uuid4
 import httpx
 
 from cli.reading.facts import shown
-from cli.reading.logreading import last_facts, matching, reading, story
+from cli.reading.logreading import last_facts, matching, reading
+from cli.reading.stories import facts_of, story
 from cli.session import Session, now
 from domain.ids import Ids
 from domain.recorded import EVENTS
@@ -66,8 +67,8 @@ class ServedPlace:
 
     async def story(self, device: Device) -> list[dict[str, Any]]:
         """Everything that `msgxc events show` tells of the device."""
-        facts = await story(self._log, self._ids, device.state()["client"], "main")
-        return [shown(fact, personal=True) for fact in facts]
+        told = await story(self._log, self._ids, device.state()["client"], "main")
+        return [shown(fact, personal=True) async for fact in facts_of(self._log, told)]
 
 
 def device_events(story: list[dict[str, Any]]) -> list[str]:
