@@ -7,6 +7,8 @@ else is retried here, since after an unknown outcome only the caller can decide 
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,8 +38,10 @@ from domain.errors import Conflict, Forbidden, NotFound
 from domain.ids import Ids
 from domain.request import Request
 
-ATTEMPTS_MAX = 8
+ATTEMPTS_MAX = 10
 """Tries of one command against version conflicts; more means that something else is wrong."""
+PAUSE_S, PAUSE_S_MAX = 0.004, 0.25
+"""Before the third try; each later one is up to twice as far away, at random, so that many who race get through."""
 
 Handler = Callable[[Any, Scope], Awaitable[Any]]
 
@@ -85,6 +89,7 @@ HANDLERS: dict[type[msgspec.Struct], Handler] = {
     sdk_clients.RegisterClient: sdk_clients.register_client,
     sdk_clients.SetPushToken: sdk_clients.set_push_token,
     sdk_clients.ClearPushToken: sdk_clients.clear_push_token,
+    sdk_clients.LookAtClient: sdk_clients.look_at_client,
     sdk_clients.MoveIn: sdk_clients.move_in,
     sdk_clients.MoveOut: sdk_clients.move_out,
     sdk_contacts.IdentifyContact: sdk_contacts.identify_contact,
@@ -143,6 +148,7 @@ class Bus:
             except VersionConflict:
                 if attempt + 1 == ATTEMPTS_MAX:
                     raise
+                await _rest(attempt)
             except (NotFound, Forbidden, Conflict):
                 if scope.is_certain:
                     raise
@@ -165,6 +171,12 @@ class Bus:
             claim=claim,
             fresh=fresh,
         )
+
+
+async def _rest(attempt: int) -> None:
+    """Who has lost one race tries again at once; who loses more stands back for a while."""
+    if attempt:
+        await asyncio.sleep(random.uniform(0, min(PAUSE_S * 2**attempt, PAUSE_S_MAX)))  # noqa: S311
 
 
 def _first_answer(command: type[msgspec.Struct], twin: Request) -> Any:

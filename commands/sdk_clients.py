@@ -56,6 +56,12 @@ class ClearPushToken(msgspec.Struct, frozen=True, kw_only=True):
     device: Device
 
 
+class LookAtClient(msgspec.Struct, frozen=True, kw_only=True):
+    """How the device's client stands now; answers None where there is no such client. Changes nothing."""
+
+    device: Device
+
+
 class MoveIn(msgspec.Struct, frozen=True, kw_only=True):
     """The device, which was the client `source` elsewhere, is a client of this app from now on. The same again is the
     same client.
@@ -123,6 +129,14 @@ async def clear_push_token(command: ClearPushToken, scope: Scope) -> Standing:
     client.retire_address(at=scope.now, code=CLEARED)
     await scope.save(client)
     return await standing(command.device, client, scope)
+
+
+async def look_at_client(command: LookAtClient, scope: Scope) -> Standing | None:
+    device = command.device
+    client = await scope.load_from_leader(Client, device.client) if device.client is not None else None
+    if client is None or not _is(client, device):
+        return None
+    return await standing(device, client, scope)
 
 
 async def move_in(command: MoveIn, scope: Scope) -> Standing:

@@ -1,6 +1,7 @@
 """What devices are answered: their client state in the header, their contact token in the body.
 
-The state goes on every answer that has one, since W stores nothing else and native SDKs store it from any answer.
+Calls that change a client are answered with its state, changed or not, since SDKs look for it there. Others say it only
+where it is news: native SDKs store it from any answer, in the order in which answers come.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from api.emarsys.door import Visitor
 from api.emarsys.states import state_of
 from api.emarsys.tokens import ContactToken
 from api.route import Answer, Call, Header
-from commands.sdk_clients import Standing
+from commands.sdk_clients import LookAtClient, Standing
 from domain.errors import Unavailable
 from processes.directories import MerchantSettings
 
@@ -44,6 +45,19 @@ async def with_contact_token(call: Call[Any, Any], standing: Standing) -> Answer
     standing, applied = await _resolved(call, standing)
     value = ContactTokenAnswer(await contact_token(call, standing))
     return Answer(value, headers=(_state(call, standing), *applied))
+
+
+async def news(call: Call[Any, Any]) -> tuple[Header, ...]:
+    """The client's state as it is now, where the device has another or none; nothing while that can't be said."""
+    visitor: Visitor = call.visitor
+    try:
+        standing = await call.parts.bus.execute(LookAtClient(device=visitor.device), call.context)
+    except Unavailable:
+        return ()
+    if standing is None:
+        return ()
+    name, state = _state(call, standing)
+    return () if state == visitor.state_text.encode() else ((name, state),)
 
 
 async def contact_token(call: Call[Any, Any], standing: Standing) -> str:

@@ -182,7 +182,8 @@ class Door:
             if found.app.casefold() != app.code.casefold():
                 # A contact token beside it is the former app's, too.
                 return Proof(client_id=client_id, former=found)
-            held = tokens.renewed(found, text).encode()
+            renewed = tokens.renewed(found, text)
+            held = renewed.encode() if renewed != text else b""
             proof = Proof(client_id=client_id, state=found, state_text=text, held=held)
         return self._with_contact(proof, app, tokens, contact.decode("latin-1")) if contact else proof
 

@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 from api.auth import Identity
 from api.body import ClientGone
+from api.emarsys.answers import news
 from api.emarsys.batches import Batch, EventsBody, read_batch
 from api.emarsys.belonging import has_tags, without_foreign_tags
 from api.emarsys.dialect import V3, V4
@@ -110,8 +111,10 @@ async def take(call: Call[Batch, None]) -> Answer:
         return dropped(call, reason, items=batch.items)
     if not batch.is_empty:
         await _append(call, client, contact)
+    # Once in a while is enough for what has changed without the device, such as its contact's number: it costs reads.
+    headers = await news(call) if visitor.state is None or _tells_a_start(batch) else ()
     value = await _answer(call, client)
-    return Answer(b"", 204) if value is None else Answer(value)
+    return Answer(b"", 204, headers=headers) if value is None else Answer(value, headers=headers)
 
 
 async def _append(call: Call[Batch, None], client: UUID, contact: UUID | None) -> None:
@@ -141,7 +144,7 @@ async def _answer(call: Call[Batch, None], client: UUID) -> EventsAnswer | Campa
     batch = call.body
     matching = [action for _, action in actions_for(visitor.app.settings, batch.events) if action.actions]
     state = batch.state
-    if state is None and any(event.internal and event.name in STARTS for event in batch.events):
+    if state is None and _tells_a_start(batch):
         state = await _kept_state(call, client)
     if not matching and state is None:
         return None
@@ -149,6 +152,10 @@ async def _answer(call: Call[Batch, None], client: UUID) -> EventsAnswer | Campa
         return CampaignsAnswer(_campaigns(matching), state if isinstance(state, str) else None)
     action = OnEventAction(matching[0].campaign_id, matching[0].actions) if matching else None
     return EventsAnswer(action, state)
+
+
+def _tells_a_start(batch: Batch) -> bool:
+    return any(event.internal and event.name in STARTS for event in batch.events)
 
 
 async def _kept_state(call: Call[Batch, None], client: UUID) -> Any:

@@ -21,8 +21,10 @@ Said = tuple[str, bytes, bytes | None, bytes | None]
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """state: this app's and this client's, verified; state_text: as it came; held: under the newest key, for every
-    answer, since native SDKs store it from any. former: a state of another app, which the device comes from.
+    """state: this app's and this client's, verified; state_text: as it came; held: the same under the newest key, where
+    it came under another: for every answer. What the device has already it is not given back: native SDKs store a state
+    from any answer, and a slow one would bring back what was so before a sign-in. former: a state of another app, which
+    the device comes from.
 
     contact: the client's own contact token, verified, where the route looks at it.
     """

@@ -130,7 +130,10 @@ class Tokens:
         claims = escaped(_encode(stamped))
         if len(claims) > PROPERTIES_BYTES_MAX:
             properties, left_out = fit(state.properties)
-            claims = escaped(_encode(replace(stamped, properties=properties, left_out=left_out)))
+            fitting = replace(stamped, properties=properties, left_out=left_out)
+            if held and self._says(held, fitting):
+                return held
+            claims = escaped(_encode(fitting))
         token = self._state.jws.write(claims)
         if len(token) > STATE_BYTES_MAX:
             raise TooLarge(

@@ -94,6 +94,7 @@ async def test_calls_that_overtake_each_other_leave_the_device_in_order(exchange
             else [sdk.fetch_inbox(), sdk.fetch_geofences(), sdk.fetch_inbox(), sdk.fetch_inline("home")]
         )
         await asyncio.gather(sdk.set_contact(FIELD, "ann@example.com"), *beside)
+        assert device.state()["contactField"]["contactFieldValue"] == "ann@example.com"
         await sdk.set_push_token("another-token")
         await sdk.track("three")
         devices.assert_unsurprised()

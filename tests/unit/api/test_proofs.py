@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import httpx
 import pytest
 
 from api.emarsys.proofs import Proof, Proofs, Said
-from tests.memory.phone import APP, PROPERTIES, Phone, phones, started
+from tests.memory.phone import ANN, APP, PROPERTIES, V3_NAMES, Phone, phones, started
 from tests.memory.signing import MemorySigningKeys
 from tests.unit.api.device_tokens import CONTACT_TOKEN, ES, HS, NOW_S, STATE, tokens_of
 
@@ -81,14 +84,90 @@ async def test_errors_have_the_devices_state_under_the_newest_key() -> None:
             assert phone.state.partition(".")[0] != former.partition(".")[0]
 
 
-async def test_one_client_limits_errors_have_the_state_too() -> None:
-    """429 as well."""
+@pytest.mark.parametrize("base", ["/v3/apps", "/v4/apps"])
+async def test_who_has_the_state_is_not_given_it_back_by_calls_that_change_nothing(base: str) -> None:
+    """Neither by reads, nor by events, nor by errors, 429 among them: such an answer may be slow, and native SDKs store
+    what any answer says, so that it would undo a sign-in of the meantime.
+    """
+    async with phones() as it:
+        phone = await started(it, base=base)
+        name = "ec-client-state" if phone.is_v4 else "x-client-state"
+        embedded = "/embedded-messaging/api/v1"
+        answers = [
+            await told(phone, method, f"{at}/{APP}{path}", body)
+            for at, method, path, body in (
+                (embedded if phone.is_v4 else base, "GET", "/meta" if phone.is_v4 else "/geo-fences", None),
+                (embedded if phone.is_v4 else base, "GET", "/badge-count" if phone.is_v4 else "/inbox", None),
+                (
+                    "/v5/apps" if phone.is_v4 else "/v4/apps",
+                    "POST",
+                    "/inline-messages",
+                    {"viewIds": ["home"]},
+                ),
+                ("/v5/apps" if phone.is_v4 else "/v4/apps", "POST", "/client/events", STARTED),
+                (base, "PUT", "/client/push-token", {}),
+            )
+        ]
+        for _ in range(130):
+            limited = await phone.call("POST", "/client", PROPERTIES)
+        assert limited.status_code == 429
+        assert [got.status_code for got in answers] == [200, 200, 200, 204, 400]
+        assert [got.headers.get(name) for got in (*answers, limited)] == [None] * 6
+
+
+STARTED = {"events": [{"type": "internal", "name": "session:start", "timestamp": "2026-01-02T03:04:05Z"}]}
+
+
+async def told(phone: Phone, method: str, path: str, body: Any = None) -> httpx.Response:
+    """The answer to a call as the phone makes it; what it holds stays as it is."""
+    names = ("ec-client-id", "ec-client-state", "ec-contact") if phone.is_v4 else V3_NAMES
+    held = zip(names, (phone.client_id, phone.state, phone.contact_token), strict=True)
+    headers = {name: value for name, value in held if value}
+    return await phone.it.call(method, path, body, by=None, headers=headers)
+
+
+async def test_a_start_tells_the_device_what_has_changed_without_it() -> None:
+    """Its contact's number, which was looked up since, and that its push token is another's: once. Events of other
+    kinds are not held up for it.
+    """
+    async with phones() as it:
+        for role in ("resolver", "contact-id-writer", "taken-tokens"):
+            it.world.start(role)
+        phone, other = await started(it), await started(it, client_id="device-2")
+        for each in (phone, other):
+            await each.call("PUT", "/client/push-token", {"pushToken": "aa11"})
+        await phone.call("POST", "/client/contact", ANN)
+        await it.settled()
+        path, bought = (
+            f"/v4/apps/{APP}/client/events",
+            {"events": [{**STARTED["events"][0], "name": "bought"}]},
+        )
+        assert "x-client-state" not in (await told(phone, "POST", path, bought)).headers
+        assert "contactId" not in phone.says
+        await phone.call("POST", "/client/events", STARTED)
+        assert isinstance(phone.says["contactId"], int)
+        assert phone.says.get("pushToken") is None
+        assert phone.says["contactField"]["contactFieldValue"] == ANN["contactFieldValue"]
+        assert "x-client-state" not in (await told(phone, "POST", path, STARTED)).headers
+
+
+async def test_events_of_a_device_that_has_lost_its_state_give_it_one() -> None:
+    """Its contact token has said which client it is."""
     async with phones() as it:
         phone = await started(it)
-        for _ in range(130):
-            got = await phone.call("POST", "/client", PROPERTIES)
-        assert got.status_code == 429
-        assert got.headers["x-client-state"] == phone.state
+        before, phone.state = phone.says, ""
+        assert (await phone.call("POST", "/client/events", {})).status_code == 204
+        assert phone.says == before
+
+
+async def test_a_state_that_has_no_room_for_all_properties_is_not_given_back_either() -> None:
+    """What it leaves out is no news."""
+    async with phones() as it:
+        phone = Phone(it)
+        await phone.call("POST", "/client", {"platform": "ios", "channels": "x" * 5_000})
+        assert phone.says["leftOut"] == ["channels"]
+        got = await told(phone, "POST", f"/v4/apps/{APP}/client/events", STARTED)
+        assert (got.status_code, "x-client-state" in got.headers) == (204, False)
 
 
 async def test_a_client_id_alone_is_remembered_for_nothing() -> None:
