@@ -132,7 +132,7 @@ async def test_who_was_erased_is_told_nothing_of(it: Site, token: str, is_rememb
     got = await tell(phone)
     assert (got.status_code, len(signals(it))) == (204, told)
     assert {"contactField", "contactReference", "contactId"}.isdisjoint(phone.says)
-    assert ANN["contactFieldValue"] not in str(phone.says)
+    assert str(ANN["contactFieldValue"]) not in str(phone.says)
     # What it holds now is good, and names nobody.
     await tell(phone)
     assert all(each.contact != erased for each in signals(it)[told:])
@@ -164,6 +164,20 @@ async def test_clicks_and_tags_of_who_was_erased_are_dropped_too(it: Site) -> No
     held = {"ec-client-id": v4.client_id, "ec-client-state": v4.state}
     path = f"/embedded-messaging/api/v1/{APP}/tags"
     assert (await it.call("PATCH", path, tag, by=None, headers=held)).status_code == 200
+    assert signals(it) == []
+
+
+async def test_what_was_dropped_is_noted_with_its_reason(it: Site) -> None:
+    """So that somebody can tell where it went, though the answers were good ones."""
+    await want_no_strangers(it)
+    phone = await started(it)
+    it.signals.noted.clear()
+    two = {"events": HAPPENED["events"] * 2, "clicks": CLICKED["clicks"]}
+    assert (await phone.call("POST", "/client/events", two)).status_code == 204
+    assert (await click(phone)).status_code == 200
+    said = [(each.call.status, each.call.dropped, each.call.items) for each in it.signals.noted]
+    assert said == [(204, "contact-disabled", 3), (200, "contact-disabled", 1)]
+    assert {each.client for each in it.signals.noted} == {UUID(phone.says["client"])}
     assert signals(it) == []
 
 
