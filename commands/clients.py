@@ -46,12 +46,16 @@ class ForgetClient(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FindAddressGone(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider said that a client's address is dead since `since`; confirm: believe it the second time."""
+    """A provider said that a client's address is dead since `since`; confirm: believe it the second time.
+
+    tried_at: of the try that it answered, None: at `since`.
+    """
 
     client: UUID
     token: UUID | None
     code: str
     since: datetime
+    tried_at: datetime | None = None
     confirm: bool = False
 
 
@@ -129,6 +133,7 @@ async def find_address_gone(command: FindAddressGone, scope: Scope) -> None:
         token=command.token,
         code=command.code,
         since=command.since,
+        tried_at=command.tried_at or command.since,
         confirm=command.confirm,
     )
     await scope.save(client)

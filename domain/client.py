@@ -9,6 +9,7 @@ from uuid import UUID
 
 from domain.aggregate import Aggregate, Created, KeyOwner
 from domain.aggregate import Event as BaseEvent
+from domain.renewal import is_believed, is_recorded
 
 CLEARED = "cleared"
 """Why an address was retired that the device itself took back."""
@@ -90,6 +91,18 @@ class Client(Aggregate):
             aggregate.channel, aggregate.address = self.channel, self.address
             aggregate.token, aggregate.address_at = self.token, self.timestamp
             aggregate.address_version = self.originator_version
+            aggregate.quarantined_at = aggregate.renewed_at = None
+
+    @dataclass(frozen=True, kw_only=True)
+    class AddressRenewed(Event):
+        """The device has told the address that it has already: it was alive then, whatever was said of it before."""
+
+        TOPIC = "client.address-renewed.v1"
+        channel: str
+        token: UUID
+
+        def apply(self, aggregate: Client) -> None:
+            aggregate.address_at = aggregate.renewed_at = self.timestamp
             aggregate.quarantined_at = None
 
     @dataclass(frozen=True, kw_only=True)
@@ -105,7 +118,7 @@ class Client(Aggregate):
 
         def apply(self, aggregate: Client) -> None:
             aggregate.channel = aggregate.address = aggregate.token = None
-            aggregate.quarantined_at = None
+            aggregate.quarantined_at = aggregate.renewed_at = None
 
     @dataclass(frozen=True, kw_only=True)
     class AddressQuarantined(Event):
@@ -240,6 +253,7 @@ class Client(Aggregate):
         self.properties = properties
         self.address_at: datetime | None = None
         self.address_version = 0
+        self.renewed_at: datetime | None = None
         self.quarantined_at: datetime | None = None
         self.contact_id: int | None = None
         self.resolved_of = 0
@@ -270,29 +284,17 @@ class Client(Aggregate):
         """is_lost: another client has set the same token since; with this event it is this one's again."""
         if (channel, address) == (self.channel, self.address) and not is_lost:
             return
-        self.trigger_event(
-            self.AddressSet,
-            timestamp=at,
-            contact=self.contact,
-            channel=channel,
-            address=address,
-            token=token,
-            previous_token=self.token,
-            app=self.app,
-        )
+        told = {"channel": channel, "address": address, "token": token}
+        self._tell(self.AddressSet, at, **told, previous_token=self.token)
+
+    def renew_address(self, *, at: datetime) -> None:
+        """The device has told its address again: what a provider finds out about it from before counts no more."""
+        if self.token is not None and is_recorded(at, renewed_at=self.renewed_at):
+            self.trigger_event(self.AddressRenewed, timestamp=at, channel=self.channel, token=self.token)
 
     def retire_address(self, *, at: datetime, code: str) -> None:
-        if self.token is None:
-            return
-        self.trigger_event(
-            self.AddressRetired,
-            timestamp=at,
-            contact=self.contact,
-            channel=self.channel,
-            token=self.token,
-            code=code,
-            app=self.app,
-        )
+        if self.token is not None:
+            self._tell(self.AddressRetired, at, channel=self.channel, token=self.token, code=code)
 
     def lose_address(self, *, at: datetime, token: UUID, version: int) -> None:
         """Another client has set `token`, after this one had done so in the event with this version.
@@ -304,17 +306,24 @@ class Client(Aggregate):
             self.retire_address(at=at, code=TAKEN_OVER)
 
     def find_gone(
-        self, *, at: datetime, token: UUID | None, code: str, since: datetime, confirm: bool
+        self,
+        *,
+        at: datetime,
+        token: UUID | None,
+        code: str,
+        since: datetime,
+        tried_at: datetime,
+        confirm: bool,
     ) -> None:
-        """A provider said that `token` is dead since `since`.
+        """A provider said of a try at `tried_at` that `token` is dead since `since`.
 
-        Nothing happens if the client has another address by now, or set this one later. With `confirm` the
+        Nothing happens if the client has another address by now, or may have told this one later. With `confirm` the
         address is only quarantined the first time, and retired by an answer that is newer than the quarantine: the
         same answer told twice confirms nothing.
         """
-        if self.token is None or self.token != token:
+        if self.token is None or self.token != token or self.address_at is None:
             return
-        if self.address_at is None or self.address_at > since:
+        if not is_believed(since, tried_at=tried_at, told_at=self.address_at, renewed_at=self.renewed_at):
             return
         if confirm and (self.quarantined_at is None or since <= self.quarantined_at):
             self.quarantine(at=at, token=token, code=code)
@@ -345,26 +354,11 @@ class Client(Aggregate):
         )
 
     def introduce(self, *, at: datetime, device_token: str, email: str | None, visitor: str | None) -> None:
-        self.trigger_event(
-            self.Introduced,
-            timestamp=at,
-            contact=self.contact,
-            app=self.app,
-            device_token=device_token,
-            email=email,
-            visitor=visitor,
-        )
+        self._tell(self.Introduced, at, device_token=device_token, email=email, visitor=visitor)
 
     def set_email(self, *, at: datetime, email: str | None) -> None:
         if email != self.email:
-            self.trigger_event(
-                self.EmailSet,
-                timestamp=at,
-                contact=self.contact,
-                app=self.app,
-                email=email,
-                visitor=self.visitor,
-            )
+            self._tell(self.EmailSet, at, email=email, visitor=self.visitor)
 
     def set_visitor(self, *, at: datetime, visitor: str) -> None:
         if visitor != self.visitor:
@@ -390,6 +384,10 @@ class Client(Aggregate):
             self.trigger_event(
                 self.ContactResolved, timestamp=at, contact=contact, contact_id=contact_id, of=of
             )
+
+    def _tell(self, event: type[Event], at: datetime, **fields: Any) -> None:
+        """An event that says whose client it is, and of which app."""
+        self.trigger_event(event, timestamp=at, contact=self.contact, app=self.app, **fields)
 
 
 def _owner(contact: UUID | None, client: UUID) -> KeyOwner:

@@ -58,7 +58,8 @@ class Feedback:
         context = Context(ended.realm, "feedback", f"{DELIVERY}:{fact.position}", fact.correlation)
         for offset, result in enumerate(ended.results):
             recipient = dispatch.recipients[ended.first + offset]
-            await self._learn(dispatch, recipient, result.outcome, ended.ended_at, context)
+            tried_at = ended.started_at or ended.ended_at
+            await self._learn(dispatch, recipient, result.outcome, tried_at, context)
         if not ended.late:
             await self.plan(dispatch, ended)
 
@@ -67,7 +68,7 @@ class Feedback:
         dispatch: Dispatch,
         recipient: Recipient,
         outcome: Outcome,
-        ended_at: datetime,
+        tried_at: datetime,
         context: Context,
     ) -> None:
         """Retire or suppress what the provider said is dead or unwanted."""
@@ -77,7 +78,8 @@ class Feedback:
                     client=recipient.client,
                     token=recipient.token,
                     code=outcome.code,
-                    since=outcome.since or ended_at,
+                    since=outcome.since or tried_at,
+                    tried_at=tried_at,
                     confirm=outcome.confirm,
                 )
                 await self._bus.execute(gone, context)

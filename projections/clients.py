@@ -101,6 +101,8 @@ def _values(event: Client.Event) -> dict[str, Any]:
                 "retired": None,
                 "quarantined": None,
             }
+        case Client.AddressRenewed():
+            return {"quarantined": None}
         case Client.AddressRetired():
             return {"token": None, "retired": event.code}
         case Client.AddressQuarantined():

@@ -173,6 +173,7 @@ def _addresses(event: Client.Event) -> Iterable[tuple[UUID | None, dict[str, Any
             yield event.contact, _slot(event)
         case (
             Client.PropertiesChanged()
+            | Client.AddressRenewed()
             | Client.AddressQuarantined()
             | Client.ContactResolved()
             | Client.RefreshOpened()

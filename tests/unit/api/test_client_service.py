@@ -46,7 +46,9 @@ async def test_the_way_of_a_first_start(it: Site) -> None:
 
 
 async def test_repeats_on_resume_change_nothing(it: Site) -> None:
-    """Registering, the push token, its deletion: sent again they answer the same, and add no event."""
+    """Registering, the push token, its deletion: sent again they answer the same, and add no event; but for the
+    token's first repeat, which says that it was alive then.
+    """
     phone = await started(it)
     for method, path, body in (
         ("POST", "/client", PROPERTIES),
@@ -54,7 +56,11 @@ async def test_repeats_on_resume_change_nothing(it: Site) -> None:
         ("DELETE", "/client/push-token", None),
     ):
         await phone.call(method, path, body)
-        before, state = count(it), phone.says
+        state = phone.says
+        if method == "PUT":
+            assert (await phone.call(method, path, body)).status_code == 204
+            assert len(it.world.bodies(EVENTS, Client.AddressRenewed)) == 1
+        before = count(it)
         assert (await phone.call(method, path, body)).status_code == 204
         assert count(it) == before
         assert phone.says == state
@@ -162,9 +168,10 @@ async def test_who_lost_a_token_hears_it_with_the_next_answer(it: Site) -> None:
     for phone in (older, newer):
         await phone.call("POST", "/client", PROPERTIES)
     assert (older.says.get("pushToken"), newer.says.get("pushToken")) == (True, None)
+    await older.call("PUT", "/client/push-token", {"pushToken": HEX})
     before = count(it)
     await older.call("PUT", "/client/push-token", {"pushToken": HEX})
-    assert count(it) == before, "what is so already is no event"
+    assert count(it) == before, "what was told a moment ago is no event"
 
 
 async def test_switching_apps_resets_the_one_and_registers_with_the_other(it: Site) -> None:

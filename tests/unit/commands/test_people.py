@@ -47,10 +47,11 @@ async def test_enlisting_creates_the_contact_and_the_client() -> None:
     assert await after(made, PHONE) == [Contact.Created, Client.Registered]
 
 
-async def test_enlisting_the_same_device_again_changes_nothing() -> None:
-    """The same client, and no new event."""
+async def test_enlisting_the_same_device_again_says_that_it_is_alive() -> None:
+    """The same client, and an event now and then; nothing else changes."""
     made = World()
     first = await made.do(PHONE)
+    assert await after(made, PHONE) == [Client.AddressRenewed]
     assert await after(made, PHONE) == []
     assert await made.do(PHONE) == first
 
@@ -60,7 +61,7 @@ async def test_a_token_that_comes_with_another_user_changes_hands() -> None:
     made = World()
     first = await made.do(PHONE)
     found = await after(made, msgspec.structs.replace(PHONE, uid="bob"))
-    assert found == [Contact.Created, Client.ContactLinked]
+    assert found == [Contact.Created, Client.ContactLinked, Client.AddressRenewed]
     client = await made.own.store.load(Client, first)
     assert client is not None
     assert (client.contact, client.address) == (IDS.contact(REALM, "bob"), "token")

@@ -8,6 +8,7 @@ import pytest
 
 from domain.aggregate import KeyOwner
 from domain.client import TAKEN_OVER, Client
+from domain.renewal import RENEWED_EVERY
 from tests.unit.domain.story import Story, at, given
 
 ID, ANN, BOB, TOKEN, OTHER = (UUID(int=number) for number in range(1, 6))
@@ -128,9 +129,21 @@ def test_an_address_is_retired_once() -> None:
     retired().when(lambda c: c.retire_address(at=at(2), code="cleared")).then_nothing()
 
 
-def gone(since_s: float, *, token: UUID = TOKEN, confirm: bool = False, now_s: float = 10) -> object:
+def gone(
+    since_s: float,
+    *,
+    token: UUID = TOKEN,
+    confirm: bool = False,
+    now_s: float = 10,
+    tried_s: float | None = None,
+) -> object:
     return lambda client: client.find_gone(
-        at=at(now_s), token=token, code="unregistered", since=at(since_s), confirm=confirm
+        at=at(now_s),
+        token=token,
+        code="unregistered",
+        since=at(since_s),
+        tried_at=at(since_s if tried_s is None else tried_s),
+        confirm=confirm,
     )
 
 
@@ -154,6 +167,42 @@ def test_gone_leaves_what_was_registered_since(confirm: bool) -> None:
 def test_gone_leaves_another_token(confirm: bool) -> None:
     """The answer was about a token that the client no longer has."""
     given(phone()).when(gone(5, token=OTHER, confirm=confirm)).then_nothing()  # type: ignore[arg-type]
+
+
+EVERY_S = RENEWED_EVERY.total_seconds()
+
+
+def renewed(at_s: float) -> Story[Client]:
+    return given(phone()).and_then(lambda c: c.renew_address(at=at(at_s)))
+
+
+def test_an_address_that_is_told_again_is_recorded() -> None:
+    """The first time at once, then as often as RENEWED_EVERY says; a client without an address has none to renew."""
+    given(phone()).when(lambda c: c.renew_address(at=at(1))).then(
+        Client.AddressRenewed, channel="apns", token=TOKEN
+    )
+    renewed(1).when(lambda c: c.renew_address(at=at(EVERY_S))).then_nothing()
+    renewed(1).when(lambda c: c.renew_address(at=at(EVERY_S + 1))).then(Client.AddressRenewed)
+    retired().when(lambda c: c.renew_address(at=at(2))).then_nothing()
+
+
+def test_gone_leaves_what_was_told_again_since() -> None:
+    """Whatever the provider found before, and whenever it says so."""
+    renewed(6).when(gone(5, tried_s=4)).then_nothing()  # type: ignore[arg-type]
+    renewed(6).when(gone(5, tried_s=EVERY_S * 2)).then_nothing()  # type: ignore[arg-type]
+
+
+def test_gone_is_not_believed_where_a_renewal_may_be_missing() -> None:
+    """Soon after one that is recorded there may be one that is not: the answer to a later try is believed."""
+    renewed(6).when(gone(7, tried_s=8)).then_nothing()  # type: ignore[arg-type]
+    renewed(6).when(gone(7, tried_s=6 + EVERY_S)).then(Client.AddressRetired)  # type: ignore[arg-type]
+
+
+def test_an_address_that_is_told_again_is_out_of_quarantine() -> None:
+    """The doubt was about what was there before."""
+    quarantined().and_then(lambda c: c.renew_address(at=at(7))).when(
+        gone(8 + EVERY_S, confirm=True)  # type: ignore[arg-type]
+    ).then(Client.AddressQuarantined)
 
 
 def test_gone_finds_nothing_where_nothing_is_left() -> None:

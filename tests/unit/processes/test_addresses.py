@@ -90,6 +90,32 @@ async def test_gone_retires_only_what_was_registered_before() -> None:
         assert (await client(made, "t-ann")).address is None
 
 
+@pytest.mark.parametrize(("channel", "says_when"), [("apns", True), ("webpush", False)])
+async def test_a_device_that_registered_again_meanwhile_is_kept(channel: str, says_when: bool) -> None:
+    """The same token, told again after the provider's time, or while its answer was on the way: it is alive."""
+    async with world() as made:
+        await open_thread(made)
+        await subscribe(made, "ann")
+        await enlist(made, "ann", "t-ann", channel=channel)
+        made.clock.advance(5)
+        found_dead = made.clock.now
+        provider = made.provider(channel)
+        provider.script = first(Gone("unregistered", since=found_dead if says_when else None))
+        await publish(made)
+        await made.quiet()
+        answer = Lifeline(Fault.PAUSE, 2)
+        made.start(f"gateway-{channel}", answer)
+        await made.quiet()
+        assert provider.arrived, "the try is under way, its answer is not there yet"
+        made.clock.advance(1)
+        await enlist(made, "ann", "t-ann", channel=channel)
+        made.clock.advance(1)
+        answer.awake.set()
+        await made.rest()
+        assert made.bodies(EVENTS, Client.AddressRetired) == []
+        assert (await client(made, "t-ann", channel)).address == "t-ann"
+
+
 def _gone(made: World, *, since_s: float) -> FindAddressGone:
     token = IDS.token(REALM, "apns", "t-ann")
     return FindAddressGone(
