@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -82,15 +82,7 @@ class Verifier:
         expires_at_s = number(claims["exp"])
         if expires_at_s is None:
             raise Unauthenticated("the token's exp must be a number")
-        caller = Caller(
-            uid=_name(claims, ("uid", "sub")),
-            realm=_realm(claims.get("realm", DEFAULT_REALM)),
-            roles=roles_of(claims.get("roles", ())),
-            method=claims["method"] if isinstance(claims.get("method"), str) else "",
-            shops=shops_of(claims.get("shops", ())),
-            apps=apps_of(claims.get("apps", ())),
-        )
-        return Identity(caller, float(int(expires_at_s)), key_name)
+        return Identity(caller_of(claims), float(int(expires_at_s)), key_name)
 
     def _claims(self, token: str, keys: KeySet) -> dict[str, Any]:
         if len(token) > TOKEN_BYTES_MAX:
@@ -122,6 +114,18 @@ class Verifier:
         return claims
 
 
+def caller_of(claims: Mapping[str, Any]) -> Caller:
+    """Whom a token stands for. Raises Unauthenticated for claims that cannot be."""
+    return Caller(
+        uid=_name(claims, ("uid", "sub")),
+        realm=_realm(claims.get("realm", DEFAULT_REALM)),
+        roles=roles_of(claims.get("roles", ())),
+        method=claims["method"] if isinstance(claims.get("method"), str) else "",
+        shops=shops_of(claims.get("shops", ())),
+        apps=apps_of(claims.get("apps", ())),
+    )
+
+
 def _why_not(error: Exception) -> str:
     """Which check a token failed. What the token says is not repeated."""
     match error:
@@ -150,7 +154,7 @@ def token_of(authorization: bytes | None) -> str:
     return token.strip().decode("latin-1")
 
 
-def _name(claims: dict[str, Any], fields: tuple[str, ...]) -> str:
+def _name(claims: Mapping[str, Any], fields: tuple[str, ...]) -> str:
     for field in fields:
         value = claims.get(field)
         if value is None:

@@ -56,7 +56,19 @@ def token(
         claims["shops"] = [str(each) for each in shop]
     if app:
         claims["apps"] = list(app)
+    _assert_taken(claims)
     typer.echo(_signed(claims, dict(signing_key(_keys()))))
+
+
+def _assert_taken(claims: dict[str, Any]) -> None:
+    """What the exchange would refuse is not signed: it would be found out at the first call."""
+    from api.auth import caller_of
+    from domain.errors import Unauthenticated
+
+    try:
+        caller_of(claims)
+    except Unauthenticated as error:
+        raise typer.BadParameter(error.detail) from None
 
 
 def _keys() -> Path:

@@ -206,6 +206,8 @@ async def _accept(
     style: str = "",
 ) -> Accepted:
     _assert_valid(draft, scope.now, text_min=TEXT_OF_APP_MIN if app else TEXT_MIN)
+    if scope.caller and await scope.threads.is_erased(scope.ids.contact(scope.realm, scope.caller.uid)):
+        raise Conflict("this contact was erased for good; use another uid")
     content = _content(draft, thread)
     channels = _channels(draft, thread)
     if app:

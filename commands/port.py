@@ -71,9 +71,11 @@ class KeyStore(Protocol):
 
 
 class ThreadDirectory(Protocol):
-    """Threads as the publish path sees them: from memory, at most a second old."""
+    """Threads, and who writes to them, as the publish path sees them: from memory, at most a second old."""
 
     async def thread(self, id: UUID) -> Thread | None: ...
+
+    async def is_erased(self, contact: UUID) -> bool: ...
 
 
 class TokenOwners(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,6 +11,8 @@ import msgspec
 
 from projections.port import ColumnType, Key, ReadModels, Row, Table
 
+LOOK, LOOKED_MAX = 100, 5_000
+"""Rows read at a time, and for one page, where few of them are kept: ten round trips or so."""
 ROUND = 16
 """Buckets read in one round trip."""
 TYPES: Mapping[ColumnType, type] = {"uuid": UUID, "text": str, "bigint": int}
@@ -28,6 +30,34 @@ async def walk(
             if len(found) == limit:
                 return found, cursor_after(table, partitions, row)
     return found, None
+
+
+async def walk_kept(
+    models: ReadModels,
+    table: Table,
+    partitions: Sequence[Key],
+    *,
+    keep: Callable[[Row], bool],
+    cursor: str | None,
+    limit: int,
+) -> tuple[list[Row], str | None]:
+    """As `walk`, of the rows to keep alone: a page is full, and followed by another, as long as there are any.
+
+    Only after LOOKED_MAX rows it ends before that.
+    """
+    kept: list[Row] = []
+    looked = 0
+    rows = stream(models, table, partitions, cursor=cursor, chunk=max(limit, LOOK))
+    async with contextlib.aclosing(rows):
+        async for row in rows:
+            looked += 1
+            if keep(row):
+                if len(kept) == limit:
+                    return kept, cursor_after(table, partitions, kept[-1])
+                kept.append(row)
+            if looked == LOOKED_MAX:
+                return kept, cursor_after(table, partitions, row)
+    return kept, None
 
 
 async def stream(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any, TypeGuard
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from domain.routing import Channels
 from domain.subscription import Subscription
 from domain.thread import Settings, Thread
 from projections.checks import count, narrow
-from projections.paging import cursor_after, stream, walk
+from projections.paging import cursor_after, stream, walk_kept
 from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
 
 THREAD_BUCKETS = tuple(f"{number:02x}" for number in range(PARTITIONS))
@@ -209,12 +209,20 @@ async def find(models: ReadModels, realm: str, thread: UUID) -> Row | None:
 
 
 async def listed(
-    models: ReadModels, realm: str, *, cursor: str | None, limit: int
+    models: ReadModels,
+    realm: str,
+    *,
+    cursor: str | None,
+    limit: int,
+    shown: Callable[[Row], bool] = lambda _: True,
 ) -> tuple[list[Row], str | None]:
-    """Open threads of a realm, a page at a time."""
+    """Open threads of a realm that are to be shown, a page at a time."""
     partitions = [(realm, bucket) for bucket in THREAD_BUCKETS]
-    rows, cursor = await walk(models, THREADS, partitions, cursor=cursor, limit=limit)
-    return [row for row in rows if row["closed"] is None and row["tid"] is not None], cursor
+
+    def keep(row: Row) -> bool:
+        return is_open(row) and shown(row)
+
+    return await walk_kept(models, THREADS, partitions, keep=keep, cursor=cursor, limit=limit)
 
 
 async def members(
@@ -222,8 +230,8 @@ async def members(
 ) -> tuple[list[Row], str | None]:
     """Who was subscribed at a position (None: now), a page at a time."""
     door = await door_at(models, realm, thread, as_of)
-    rows, cursor = await walk(models, MEMBERS, _member_partitions(realm, thread), cursor=cursor, limit=limit)
-    return [row for row in rows if door.holds(row)], cursor
+    partitions = _member_partitions(realm, thread)
+    return await walk_kept(models, MEMBERS, partitions, keep=door.holds, cursor=cursor, limit=limit)
 
 
 async def door_at(models: ReadModels, realm: str, thread: UUID, as_of: int | None) -> Door:

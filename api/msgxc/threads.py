@@ -19,6 +19,7 @@ from commands.threads import ChangeThread, CloseThread, OpenThread, Subscribe, U
 from domain.errors import Conflict, Forbidden, NotFound, Unavailable
 from domain.thread import Settings
 from projections import messages, threads
+from projections.port import Row
 
 GROUP = "threads"
 NAMES_MAX = 1_000
@@ -139,15 +140,20 @@ async def find(call: Call[None, None]) -> Answer:
 
 
 async def list_threads(call: Call[None, Paging]) -> Answer:
-    """Those that the caller may see. A page may hold fewer than asked for; `next` says whether there are more."""
+    """Those that the caller may see. A page that would take too long holds fewer than asked for; `next` goes on."""
     parts, caller = call.parts, call.caller
     place = place_of(call, f"threads|{caller.realm}", str)
-    rows, after = await threads.listed(parts.models, caller.realm, cursor=place.after, limit=call.query.limit)
     contact = parts.ids.contact(caller.realm, caller.uid)
     own = {row["thread"] for row in await threads.of_contact(parts.models, caller.realm, contact)}
+
+    def shown(row: Row) -> bool:
+        return threads.settings_of(row).may_see(caller, subscribed=row["thread"] in own)
+
+    rows, after = await threads.listed(
+        parts.models, caller.realm, cursor=place.after, limit=call.query.limit, shown=shown
+    )
     seen = [SeenThread(threads.settings_of(row), row, row["thread"] in own) for row in rows]
-    items = [_view(call, one) for one in seen if one.settings.may_see(caller, subscribed=one.subscribed)]
-    return Answer(Page(items, place.next(after)))
+    return Answer(Page([_view(call, one) for one in seen], place.next(after)))
 
 
 async def list_subscribers(call: Call[None, Paging]) -> Answer:

@@ -34,7 +34,7 @@ from starlette.routing import Route
 from domain import channel as channels
 from domain.errors import Invalid
 from domain.number import whole_number
-from infra.sandbox.books import Books, Item, spellings
+from infra.sandbox.books import CHANNEL_OF, Books, Item, spellings
 from infra.sandbox.guard import LoopbackOnly
 from infra.sandbox.receipts import CannotReport, Receipts
 from infra.sandbox.rules import Rule, Rules
@@ -60,6 +60,14 @@ class Shown(Protocol):
     async def mint_device(self, owner: str = "") -> str: ...
 
     async def mint_registration(self, owner: str = "") -> str: ...
+
+
+SHOWN = (channels.WEBSOCKET, *sorted(set(CHANNEL_OF.values())))
+"""What messages may be asked for."""
+NO_PROVIDER = (
+    "no provider stands between us and web sockets, so nothing arrives here: "
+    "GET /api/v2/messages/{mid}/deliveries shows the frames"
+)
 
 
 class Failure(Exception):
@@ -108,7 +116,10 @@ class _Views:
             refused=asked.get("refused", "") in {"1", "true"},
             message_id=asked.get("message_id", ""),
         )
-        return _json({"items": [_shown(item) for item in items], "total": total})
+        answer = {"items": [_shown(item) for item in items], "total": total}
+        if asked.get("channel") in ("ws", channels.WEBSOCKET):
+            answer["note"] = NO_PROVIDER
+        return _json(answer)
 
     async def request(self, request: Request) -> Response:
         found = await self._sandbox.books.request(request.path_params["id"])
@@ -221,6 +232,8 @@ def _channel(asked: str) -> str:
         names = channels.channels_of([asked] if asked else None)
     except Invalid as error:
         raise Failure(422, error.detail) from None
+    if names and names[0] not in SHOWN:
+        raise Failure(422, f"{asked!r} is no channel; use one of {', '.join(SHOWN)}")
     return names[0] if names else ""
 
 

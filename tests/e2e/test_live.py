@@ -19,6 +19,7 @@ from tests.fixtures.served import Served, served
 PATIENCE_S = 10.0
 FRESH = 50
 TWINS = 20
+RACERS = 25
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +223,18 @@ async def test_a_withdrawn_right_does_not_come_back_by_a_reconnect(exchange: Ser
         await settled(exchange, mid)
         listed = await ops.get(f"/api/v2/messages/{mid}/deliveries")
         assert listed.json()["items"] == []
+
+
+async def test_many_changes_of_one_contact_at_once_are_all_made(exchange: Served) -> None:
+    """Each is answered as if it had come alone."""
+    async with caller(exchange, "ops", "admin") as ops:
+        mails = [f"race{number}@example.org" for number in range(RACERS)]
+        answers = await asyncio.gather(
+            *(ops.put("/api/v2/contacts/race", json={"email": mail}) for mail in mails)
+        )
+        assert sorted(each.status_code for each in answers) == [200] * (RACERS - 1) + [201]
+        erased = await ops.delete("/api/v2/contacts/race")
+        assert erased.status_code == 200, erased.text
 
 
 async def test_who_subscribes_and_then_publishes_is_always_reached(exchange: Served) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from commands.bus import Bus
 from commands.scope import Claim
+from domain.contact import Contact
 from domain.context import Caller, Context
 from domain.ids import Ids
 from domain.message import Content
@@ -73,6 +74,10 @@ class StoredThreads:
 
     async def thread(self, id: UUID) -> Thread | None:
         return self.behind.get(id) or await self._store.load(Thread, id, fresh=True)
+
+    async def is_erased(self, contact: UUID) -> bool:
+        found = await self._store.load(Contact, contact, fresh=True)
+        return found is not None and found.erased
 
 
 def carries_anything(content: Content, channels: Sequence[str] | None, *, style: str = "") -> None:

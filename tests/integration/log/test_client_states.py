@@ -36,6 +36,9 @@ class NoThreads:
     async def thread(self, id: object) -> None:
         return None
 
+    async def is_erased(self, contact: object) -> bool:
+        return False
+
 
 def now() -> datetime:
     return datetime.now(UTC)

@@ -36,6 +36,9 @@ class StoredThreads:
     async def thread(self, id: UUID) -> Thread | None:
         return await self._store.load(Thread, id)
 
+    async def is_erased(self, contact: UUID) -> bool:
+        return False
+
 
 class StuckAfterAnswer:
     """processes.directories.ContactData."""

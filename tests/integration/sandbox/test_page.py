@@ -78,6 +78,9 @@ async def test_what_arrived(shown: Sandbox) -> None:
         for name in ("email", "em"):
             assert (await browser.get("/sandbox/messages", params={"channel": name})).json()["total"] == 2
         assert (await browser.get("/sandbox/messages")).json()["total"] == 4
+        frames = (await browser.get("/sandbox/messages", params={"channel": "websocket"})).json()
+        assert (frames["items"], frames["total"]) == ([], 0)
+        assert "/deliveries" in frames["note"]
         page = (await browser.get("/sandbox/messages", params={"after": 2, "limit": 1})).json()
         assert ([one["id"] for one in page["items"]], page["total"]) == ([3], 4)
 
@@ -106,7 +109,15 @@ async def test_what_was_refused_is_asked_for(shown: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", [{"after": "x"}, {"limit": "-1"}, {"channel": "no such!"}, {"after": "9" * 30}, {"limit": "²"}]
+    "query",
+    [
+        {"after": "x"},
+        {"limit": "-1"},
+        {"channel": "no such!"},
+        {"channel": "bogus"},
+        {"after": "9" * 30},
+        {"limit": "²"},
+    ],
 )
 async def test_a_wrong_query_is_told(shown: Sandbox, query: dict[str, str]) -> None:
     """A query that cannot be gets 422 with a problem body."""

@@ -332,6 +332,21 @@ async def test_ping_and_versions_need_no_token() -> None:
             assert "version" in await it.ok("GET", path, by=None)
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+async def test_pages_of_threads_are_full(limit: int) -> None:
+    """What one may not see takes no room in them, and the last one says that it is."""
+    async with site() as it:
+        for number in range(12):
+            await it.ok("POST", "/api/v2/threads", {"tid": f"t{number}", "opens": number % 4 == 0}, by="olga")
+        await it.settled()
+        found, cursor, pages = [], "", 0
+        while pages == 0 or cursor:
+            page = await it.ok("GET", f"/api/v2/threads?limit={limit}{cursor}", by="ann")
+            found += [item["tid"] for item in page["items"]]
+            cursor, pages = f"&cursor={page['next']}" if page["next"] else "", pages + 1
+        assert (sorted(found), pages) == (["t0", "t4", "t8"], -(-3 // limit))
+
+
 NOBODYS = "00000000-0000-8000-8000-000000000001"
 
 

@@ -180,6 +180,21 @@ def test_a_token_is_printed_alone() -> None:
     assert (claims["exp"] - claims["iat"], claims["apps"]) == (1800, ["A1"])
 
 
+@pytest.mark.parametrize(
+    ("claims", "word"),
+    [
+        (("--uid", "ann", "--realm", "x/y"), "realm"),
+        (("--uid", "a\nb"), "printable"),
+    ],
+)
+def test_a_token_that_would_be_refused_is_not_signed(claims: tuple[str, ...], word: str) -> None:
+    """The line says what the exchange would say."""
+    CliRunner().invoke(app, ["keys", "make"])
+    done = _run("token", *claims)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert word in done.stderr
+
+
 def test_a_table_needs_a_folder() -> None:
     """Parquet does not go to standard output; the line says what to add."""
     CliRunner().invoke(app, ["keys", "make"])

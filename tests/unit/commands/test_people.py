@@ -10,9 +10,10 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from commands.bus import ATTEMPTS_MAX
 from commands.clients import ADDRESS_MAX, Enlist, ForgetClient, Unlink
 from commands.contacts import EndSubscription, EraseContact, PutContact, RestoreChannel, SuppressChannel
-from commands.messaging import Draft, Publish
+from commands.messaging import Broadcast, Draft, Publish, Send
 from commands.port import VersionConflict
 from commands.threads import ChangeThread, CloseThread, OpenThread, Subscribe, Unsubscribe
 from domain.client import Client
@@ -305,11 +306,41 @@ async def test_a_decision_is_never_made_on_what_is_out_of_date() -> None:
     await made.do(ForgetClient(uid="ann", client=client))
 
 
+async def test_many_who_race_for_one_contact_all_get_through() -> None:
+    """Thirty calls with different contents: each is told that it was done, and one of them is the last."""
+    made = World()
+    mails = [f"ann{number}@example.org" for number in range(30)]
+    made_new = await asyncio.gather(*(made.do(PutContact(uid="ann", email=mail)) for mail in mails))
+    assert sorted(made_new) == [False] * 29 + [True]
+    contact = await made.own.store.load(Contact, ANN)
+    assert contact is not None
+    assert contact.addresses["email"] in mails
+
+
+async def test_an_erased_contact_sends_nothing() -> None:
+    """A token outlives its contact; what it would publish, or send by name, is refused like a device it would enlist."""
+    made = World()
+    await made.do(OpenThread(tid="news", settings=Settings(owner="boss", open_publish=True)))
+    await made.do(PutContact(uid="ann"))
+    draft = Draft(text="hello")
+    await made.do(Publish(tid="news", draft=draft), caller=Caller("ann"))
+    await made.do(EraseContact(uid="ann"))
+    await made.do(PutContact(uid="bob"))
+    root = Caller("ann", roles=frozenset({"admin"}))
+    for command, caller in (
+        (Publish(tid="news", draft=draft), Caller("ann")),
+        (Send(uid="bob", draft=draft), root),
+        (Broadcast(draft=draft), root),
+    ):
+        with pytest.raises(Conflict, match="erased"):
+            await made.do(command, caller=caller)
+    await made.do(Publish(tid="news", draft=draft), caller=Caller("never seen"))
+
+
 async def test_endless_conflicts_are_given_up() -> None:
     """A command that loses every race is told so, after a bounded number of tries."""
     made = World()
-    tries = 8
-    made.own.store.fail = [VersionConflict("again") for _ in range(tries)]
+    made.own.store.fail = [VersionConflict("again") for _ in range(ATTEMPTS_MAX)]
     with pytest.raises(VersionConflict):
         await made.do(PHONE)
     assert made.own.store.fail == []

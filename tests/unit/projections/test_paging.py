@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.paging import walk
+import projections.paging
+from projections.paging import walk, walk_kept
 from projections.port import Put, Table
 from tests.memory.read_models import MemoryReadModels
 
@@ -43,6 +44,45 @@ async def test_every_row_comes_once_and_in_order(rows: set[tuple[int, UUID, int]
             break
         assert len(page) == limit
     assert found == sorted(rows)
+
+
+@given(st.sets(keys, max_size=30), st.integers(1, 8), st.integers(0, 6))
+async def test_pages_of_what_is_kept_are_full(
+    rows: set[tuple[int, UUID, int]], limit: int, most: int
+) -> None:
+    """But for the last; and that one is not empty, unless nothing is kept."""
+    models, found, cursor, pages = filled(rows), [], None, 0
+    kept = sorted(row for row in rows if row[1].int < most)
+    while True:
+        page, cursor = await walk_kept(
+            models,
+            TABLE,
+            PARTITIONS,
+            keep=lambda row: row["id"].int < most,
+            cursor=cursor,
+            limit=limit,
+        )
+        found += [(row["bucket"], row["id"], row["number"]) for row in page]
+        pages += 1
+        if cursor is None:
+            break
+        assert len(page) == limit
+    assert found == kept
+    assert pages == max(1, -(-len(kept) // limit))
+
+
+async def test_a_page_looks_at_so_many_rows_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where hardly any is kept, pages come with what was found so far, and lead on."""
+    monkeypatch.setattr(projections.paging, "LOOKED_MAX", 10)
+    rows = {(bucket, UUID(int=1), 1) for bucket in range(35)}
+    models, found, cursor, pages = filled(rows), [], None, 0
+    while pages == 0 or cursor:
+        page, cursor = await walk_kept(
+            models, TABLE, PARTITIONS, keep=lambda row: row["bucket"] == 34, cursor=cursor, limit=5
+        )
+        found += [row["bucket"] for row in page]
+        pages += 1
+    assert (found, pages) == ([34], 4)
 
 
 @given(st.sets(keys, min_size=1, max_size=20), st.sets(keys, max_size=20), st.integers(1, 4))
