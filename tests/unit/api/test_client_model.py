@@ -39,6 +39,7 @@ class Life(RuleBasedStateMachine):
         self.it = self.runner.run(self.opening())
         self.it.signing.use(*self.keys)
         self.devices = [Phone(self.it), Phone(self.it, "device-2", base="/v4/apps")]
+        self.heard_all: dict[str, bool] = {}
 
     async def opening(self) -> Site:
         it = await self.opened.enter_async_context(phones())
@@ -112,6 +113,15 @@ class Life(RuleBasedStateMachine):
         """Nothing failed that a device could not expect (see `call`), and no process broke."""
         self.it.world.assert_running()
 
+    @invariant()
+    def what_devices_hold_is_so(self) -> None:
+        """After every step, of each device that heard the last answer: but for what others may have changed since, its
+        push token and its contact's number.
+        """
+        for device in self.devices:
+            if device.state and self.heard_all.get(device.client_id):
+                self.assert_own_folded(device)
+
     def call(self, which: int, method: str, path: str, body: Any, *, lost: bool, twice: bool) -> None:
         for _ in range(1 + twice):
             self.runner.run(self.called(self.devices[which], method, path, body, lost=lost))
@@ -127,15 +137,17 @@ class Life(RuleBasedStateMachine):
             held = device.state, device.contact_token, device.refresh_token
             got = await device.call(method, path, body)
         assert got.status_code in (200, 204) or (path == "/client/app" and not held[0]), got.text
-        if lost:
-            device.state, device.contact_token, device.refresh_token = held
-        elif got.status_code < 300:
+        if got.status_code < 300:
+            # What a device never hears is as true as what it does.
             self.assert_folded(device)
             self.assert_done(device, method, path, body)
             if contact is not None and path in ("/client", "/client/push-token"):
                 assert device.says["contactReference"] == contact.hex
-            if path == "/client/app":
-                device.app = str(body["to"])
+            self.heard_all[device.client_id] = not lost
+        if lost:
+            device.state, device.contact_token, device.refresh_token = held
+        elif got.status_code < 300 and path == "/client/app":
+            device.app = str(body["to"])
 
     def contact_before_an_update(self, device: Phone) -> UUID | None:
         """Who uses a device whose state is of the app that it was before; None: it has moved already, or has not."""
@@ -163,23 +175,28 @@ class Life(RuleBasedStateMachine):
         got = await device.call("POST", "/client/contact-token", body)
         if got.status_code == 200:
             self.assert_folded(device)
+            self.heard_all[device.client_id] = True
         else:
             # It was superseded long ago, by an answer that was lost. The next sign-in mends it.
             assert got.status_code == 400
             device.contact_token = ""
 
     def assert_folded(self, device: Phone) -> None:
+        says, (client, contact) = device.says, self.assert_own_folded(device)
+        assert says.get("pushToken", False) == (client.token is not None)
+        if client.contact_id is not None:
+            assert says["contactId"] == client.contact_id
+        assert says.get("contactId") in (None, contact.contact_id if contact else None)
+
+    def assert_own_folded(self, device: Phone) -> tuple[Client, Contact | None]:
+        """What nobody but the device changes."""
         says = device.says
         client = self.fold(Client, UUID(says["client"]))
         contact = self.fold(Contact, client.contact) if client.contact is not None else None
         assert (says["clientId"], says["applicationCode"]) == (client.client_id, client.app)
         assert (says["applicationCode"], says["clientId"]) == (client.app, client.client_id)
         assert says.get("properties", {}) == client.properties
-        assert says.get("pushToken", False) == (client.token is not None)
         assert says.get("contactReference") == (client.contact.hex if client.contact else None)
-        if client.contact_id is not None:
-            assert says["contactId"] == client.contact_id
-        assert says.get("contactId") in (None, contact.contact_id if contact else None)
         named = says.get("contactField", "nobody")
         if contact is None:
             assert named == "nobody"
@@ -187,6 +204,7 @@ class Life(RuleBasedStateMachine):
             assert named is None
         else:
             assert (named["contactFieldId"], named["contactFieldValue"]) == contact.identity[:2]
+        return client, contact
 
     def fold[A: (Client, Contact)](self, kind: type[A], id: UUID) -> A:
         found: Any = None
