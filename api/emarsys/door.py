@@ -24,7 +24,7 @@ from api.emarsys.lookups import address_of, app_of_path, app_of_refresh
 from api.emarsys.moving import arrive
 from api.emarsys.proofs import Proof, Said
 from api.emarsys.states import state_of
-from api.emarsys.tokens import STATE_HEADER, ClientState, Tokens
+from api.emarsys.tokens import CONTACT_HEADER, STATE_HEADER, ClientState, Tokens
 from api.endpoint import ADDED, HEADERS, context_of
 from api.parts import Parts
 from commands.sdk_clients import Device
@@ -52,6 +52,8 @@ class Checks(enum.Enum):
     """What a route asks of the tokens.
 
     STATE: the state must be this client's; the contact token, if there is one, no forgery.
+    FRESH_CONTACT: as STATE, and an ended contact token is refused for once, so that the device gets another, which may
+    know more. On routes where every SDK does so, and then goes on with the call.
     STATE_ALONE: a contact token is not looked at, since a stale one rides along.
     REGISTRATION: as STATE_ALONE, and the state may be of another merchant's app, which the device comes from; one that
     is none of ours, or of a key that is gone, is none: who has no refresh token would be refused for ever.
@@ -59,9 +61,14 @@ class Checks(enum.Enum):
     """
 
     STATE = enum.auto()
+    FRESH_CONTACT = enum.auto()
     STATE_ALONE = enum.auto()
     REGISTRATION = enum.auto()
     NOTHING = enum.auto()
+
+
+_CONTACT_CHECKS = frozenset({Checks.STATE, Checks.FRESH_CONTACT})
+"""Those that look at the contact token."""
 
 
 class Visitor(Proof, frozen=True, kw_only=True):
@@ -103,7 +110,7 @@ class Door:
         headers: Mapping[bytes, bytes] = scope[HEADERS]
         is_refresh = self._checks is Checks.NOTHING
         app = await (app_of_refresh(parts, scope) if is_refresh else app_of_path(parts, scope))
-        contact = headers.get(self._contact_header) if self._checks is Checks.STATE else None
+        contact = headers.get(self._contact_header) if self._checks in _CONTACT_CHECKS else None
         said = (app.code, headers.get(self._id_header, b""), headers.get(self._state_header), contact)
         if is_refresh:
             proof = Proof(client_id=_client_id(said[1], self._id_header))
@@ -113,6 +120,8 @@ class Door:
             if proof.held:
                 scope[ADDED].append((self._state_header, proof.held))
             count(parts, scope, app, proof)
+            if proof.is_outdated and self._checks is Checks.FRESH_CONTACT:
+                self._ask_anew(parts, contact or b"")
             if proof.former is not None:
                 proof = await self._moved(parts, scope, app, proof, proof.former)
         visitor = Visitor(
@@ -126,6 +135,11 @@ class Door:
             contact=proof.contact,
         )
         return Identity(Caller(uid=proof.client_id, realm=app.realm), math.inf, "", visitor)
+
+    def _ask_anew(self, parts: Parts, contact: bytes) -> None:
+        """Raises TokenExpired; not again if the device could not do anything about it, since it would drop its call."""
+        if parts.proofs.asks_anew(contact, parts.now_s()):
+            raise TokenExpired("this contact token has expired; refresh it", field=CONTACT_HEADER)
 
     async def _moved(
         self, parts: Parts, scope: Scope, app: AppFacts, proof: Proof, former: ClientState
@@ -192,10 +206,10 @@ class Door:
         try:
             token = tokens.read_contact(text)
         except TokenExpired:
-            # The state says who calls, and a refresh would say nothing else: spare the device the detour.
             if client is None:
                 raise
-            return proof
+            # The state says who calls.
+            return msgspec.structs.replace(proof, is_outdated=True)
         token.assert_of(realm=app.realm)
         if token.client is None or (client is not None and not token.is_of(app.code)):
             # Without an app it is given to whoever says a name; of another app the device has it from there, and the

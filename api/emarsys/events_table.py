@@ -7,7 +7,7 @@ from typing import Any
 
 from api.emarsys import events, inbox
 from api.emarsys.dialect import V3, V4, BadClientId, UnknownApp
-from api.emarsys.door import Contract, Door
+from api.emarsys.door import Checks, Contract, Door
 from api.emarsys.interactions import note, note_failure
 from api.route import Dialect, Handler, Route, Who
 from domain.errors import MsgxcError, TooMany, Unauthenticated
@@ -24,7 +24,7 @@ _ERRORS: tuple[type[MsgxcError], ...] = (UnknownApp, BadClientId, Unauthenticate
 def _route(
     method: str, path: str, handler: Handler, summary: str, contract: Contract, dialect: Dialect, **more: Any
 ) -> Route:
-    door = more.pop("door", Door)
+    door = more.pop("door", None) or Door(contract)
     return Route(
         method=method,
         path=path,
@@ -32,7 +32,7 @@ def _route(
         who=Who.DEVICE,
         summary=summary,
         group=GROUP,
-        admit=door(contract),
+        admit=door,
         dialect=dialect,
         errors=_ERRORS,
         **more,
@@ -51,7 +51,7 @@ def _events(base: str, contract: Contract) -> Route:
         body=events.EventsBody,
         answer=events.EventsAnswer if is_v3 else events.CampaignsAnswer,
         statuses=(204, 200),
-        door=events.EventsDoor,
+        door=events.EventsDoor(contract, Checks.FRESH_CONTACT),
         body_bytes_max=events.BODY_BYTES_MAX,
         noted=note_failure,
     )

@@ -31,7 +31,7 @@ LEFT_OUT_MAX = 16
 CONTACT_TOKEN_BYTES_MAX = 2_048
 LIFETIME_S = 8 * 3_600
 UNRESOLVED_LIFETIME_S = 600
-"""A contact whose id is still looked up: the device soon comes back for a token that has it."""
+"""A contact whose id is still looked up: the device's next events after that bring it back for a token that has it."""
 CACHE_MAX = 10_000
 """Verified tokens remembered of each kind: about 20 MB."""
 

@@ -196,15 +196,35 @@ async def test_an_unknown_app_is_told_to_the_developer_once(exchange: Served, ki
 
 @kinds
 async def test_a_contact_token_that_has_run_out_costs_no_event(exchange: Served, kind: str) -> None:
-    """At most one refresh, as ever."""
+    """One refresh, as ever, from which it comes back with a token that is good, and has the contact's number."""
     async with at(exchange, STYLES[kind]) as place:
         devices = Devices(place)
         device = await signed_in(devices.new(kind))
         said = claims(device.storage.contact_token or "")
         device.storage.contact_token = run_out(exchange, said)
         await device.sdk.track("bought")
+        await device.sdk.track("again")
+        assert device.events_sent()[-2:] == ["bought", "again"]
+        assert len(device.wire.sent("POST", "/client/contact-token")) == 1
+        assert claims(device.storage.contact_token or "")["exp"] > time.time()
+        devices.assert_unsurprised()
+
+
+@kinds
+async def test_a_device_whose_refresh_comes_to_nothing_loses_no_more_than_one_call_a_day(
+    exchange: Served, kind: str
+) -> None:
+    """Its client state proves who it is: after it was asked for a newer contact token in vain, its events are taken."""
+    async with at(exchange, STYLES[kind]) as place:
+        devices = Devices(place)
+        device = await signed_in(devices.new(kind))
+        said = claims(device.storage.contact_token or "")
+        device.storage.contact_token = run_out(exchange, said)
+        device.storage.refresh_token = "x" * 70
+        with device.surprises.announced("dropped"):
+            await device.sdk.track("asked")
+        await device.sdk.track("bought")
         assert device.events_sent()[-1] == "bought"
-        assert len(device.wire.sent("POST", "/client/contact-token")) <= 1
         devices.assert_unsurprised()
 
 

@@ -23,6 +23,7 @@ from tests.memory.site import Site
 NUMBERS = st.sampled_from([0, 1])
 FLAGS = st.booleans()
 PEOPLE = st.sampled_from(["ann", "bob"])
+STARTED = {"events": [{"type": "internal", "name": "app:start", "timestamp": "2026-01-02T03:04:05Z"}]}
 
 
 class Life(RuleBasedStateMachine):
@@ -82,6 +83,12 @@ class Life(RuleBasedStateMachine):
         if device.state:
             there = OTHER if device.app == APP else APP
             self.call(1, "POST", "/client/app", {"to": there}, lost=lost, twice=twice and lost)
+
+    @rule(lost=FLAGS)
+    def tell_events(self, lost: bool) -> None:
+        """Of a start: the answer may have a state, with what has changed without the device."""
+        if self.devices[0].state:
+            self.call(0, "POST", "/client/events", STARTED, lost=lost, twice=False)
 
     @rule(which=NUMBERS)
     def update_the_app(self, which: int) -> None:
@@ -167,6 +174,8 @@ class Life(RuleBasedStateMachine):
                 assert says["contactField"]["contactFieldValue"] == body["contactFieldValue"]
             case "/client/app":
                 assert says["applicationCode"] == body["to"]
+            case "/client/events":
+                pass  # is a signal, not the client's
             case _:
                 assert says["contactField"] is None
 

@@ -131,6 +131,36 @@ async def test_a_contact_token_alone_is_enough(it: Site) -> None:
     assert signals(it)[0].client == client
 
 
+@pytest.mark.parametrize("base", ["/v3/apps", "/v3/domains", "/v4/apps", "/v5/apps"])
+async def test_an_ended_contact_token_is_refused_once_and_comes_back_with_the_contacts_number(
+    it: Site, base: str
+) -> None:
+    """Every SDK refreshes then and sends the events again. The state has proved who it is all the same, and a device
+    whose refresh comes to nothing would drop its events: so it is not asked again soon, and on this route alone.
+    """
+    for role in ("resolver", "contact-id-writer"):
+        it.world.start(role)
+    phone = await started(it)
+    await phone.call("POST", "/client/contact", ANN)
+    assert it.parts.tokens.read_contact(phone.contact_token).contact_id is None
+    await it.settled()
+    it.world.clock.advance(11 * 60)
+    ended = phone.contact_token
+    assert (await phone.call("PUT", "/client/push-token", {"pushToken": "aa11"})).status_code == 204
+    refused = await tell(phone, event("a"), base=base)
+    assert (refused.status_code, "token-expired" in refused.text) == (401, True)
+    assert (await tell(phone, event("a"), base=base)).status_code == 204
+    assert len(signals(it)) == 1
+    body = {"refreshToken": phone.refresh_token}
+    assert (await phone.call("POST", "/client/contact-token", body)).status_code == 200
+    assert it.parts.tokens.read_contact(phone.contact_token).contact_id is not None
+    assert (await tell(phone, event("a"), base=base)).status_code == 204
+    phone.contact_token = ended
+    assert (await tell(phone, event("a"), base=base)).status_code == 204
+    phone.state = ""
+    assert (await tell(phone, event("a"), base=base)).status_code == 401, "then it is the only proof"
+
+
 async def test_events_of_a_disabled_contact_are_dropped_early(it: Site) -> None:
     """204, so that the device does not send them again; and nothing on the stream."""
     settings = AppSettings(merchant=REALM, default_contact_field=3, anonymous_allowed=False)

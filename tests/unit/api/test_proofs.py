@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.emarsys.proofs import Proof, Proofs, Said
+from api.emarsys.proofs import ASK_AGAIN_S, Proof, Proofs, Said
 from tests.memory.phone import ANN, APP, PROPERTIES, V3_NAMES, Phone, phones, started
 from tests.memory.signing import MemorySigningKeys
 from tests.unit.api.device_tokens import CONTACT_TOKEN, ES, HS, NOW_S, STATE, tokens_of
@@ -51,6 +51,16 @@ def test_the_memory_of_proofs_is_bounded() -> None:
     for each in said:
         proofs.keep(tokens, each, Proof(client_id="any", state=STATE))
     assert [proofs.find(tokens, each, NOW_S) is not None for each in said] == [False] * 2 + [True] * 3
+
+
+def test_the_memory_of_who_was_asked_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest goes first; who is asked again counts as new."""
+    monkeypatch.setattr("api.emarsys.proofs.ASKED_MAX", 2)
+    proofs = Proofs()
+    assert [proofs.asks_anew(each, 0) for each in (b"a", b"b", b"a", b"b")] == [True, True, False, False]
+    assert proofs.asks_anew(b"a", ASK_AGAIN_S)
+    assert proofs.asks_anew(b"c", ASK_AGAIN_S)
+    assert [proofs.asks_anew(each, ASK_AGAIN_S) for each in (b"a", b"c", b"b")] == [False, False, True]
 
 
 async def test_a_device_that_was_let_in_is_looked_at_again_when_keys_change() -> None:
