@@ -39,6 +39,12 @@ def _when(text: str) -> datetime:
     return found
 
 
+EXAMPLES = examples(
+    f"msgxc shops tail --shop {_SHOP} -f",
+    f"msgxc shops export --shop {_SHOP} > shop.jsonl",
+)
+"""Of the group."""
+
 _TIME = "2023-12-18T10:30:00Z"
 
 

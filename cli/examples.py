@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 
-def examples(*lines: str) -> str:
-    """An epilog that the help does not wrap."""
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+def examples(*lines: str, before: str = "") -> str:
+    """An epilog that the help does not wrap. before: a paragraph that it does."""
+    shown = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+    return f"{before}\n\n{shown}" if before else shown

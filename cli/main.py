@@ -13,6 +13,7 @@ import typer
 
 from cli import apps, archive, backups, doctor, events, keys, projections, running, schema, tokens
 from cli.console import FAILURE
+from cli.examples import examples
 
 app = typer.Typer(
     name="msgxc",
@@ -22,7 +23,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     help="The MSGXC messaging exchange: every fact an event, every channel one publish away.",
-    epilog="Settings are MSGXC_ variables, from the environment or ./.env; .env.example explains each.",
+    epilog=examples(
+        "msgxc serve",
+        "msgxc token --uid ann --role admin",
+        "msgxc events tail --follow",
+        "msgxc doctor",
+        before="Settings are MSGXC_ variables, from the environment or ./.env; .env.example explains each.",
+    ),
 )
 
 
@@ -43,25 +50,25 @@ def root(
     """Options that come before any command."""
 
 
-for command in (
-    running.serve,
-    running.api,
-    running.project,
-    running.dispatch,
-    running.resolve,
-    running.gateway,
-):
-    app.command()(command)
+for command, epilog in running.COMMANDS:
+    app.command(epilog=epilog)(command)
 app.command(epilog=tokens.EXAMPLES)(tokens.token)
 app.command(epilog=backups.BACKUP_EXAMPLES)(backups.backup)
 app.command(epilog=backups.RESTORE_EXAMPLES)(backups.restore)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
-app.add_typer(events.app, name="events")
-app.add_typer(archive.app, name="shops")
-app.add_typer(projections.app, name="projections")
-app.add_typer(schema.app, name="schema")
-app.add_typer(keys.app, name="keys")
-app.add_typer(apps.app, name="apps")
+for group, name, epilog in (
+    (events.app, "events", examples("msgxc events tail -f", "msgxc events show MID --lines")),
+    (archive.app, "shops", archive.EXAMPLES),
+    (
+        projections.app,
+        "projections",
+        examples("msgxc projections lag", "msgxc projections rebuild deliveries"),
+    ),
+    (schema.app, "schema", examples("msgxc schema check")),
+    (keys.app, "keys", examples("msgxc keys list", "msgxc keys rotate jwt")),
+    (apps.app, "apps", examples("msgxc apps list", "msgxc apps show DEMO-APP")),
+):
+    app.add_typer(group, name=name, epilog=epilog)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.console import USAGE, fail
+from cli.examples import examples
 from cli.session import Session, open_session, run_async
 
 if TYPE_CHECKING:
@@ -117,3 +118,24 @@ def _run_alone(
     from cli.serve.alone import run_alone
 
     run_async(run_alone(session, name, make, parent=parent, projecting=projecting, only=only))
+
+
+COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
+    (
+        serve,
+        examples(
+            "msgxc serve",
+            "MSGXC_HTTP_PORT=9000 MSGXC_DATA_DIR=/srv/msgxc msgxc serve",
+            "MSGXC_CASSANDRA=10.0.0.1 msgxc serve --processes",
+        ),
+    ),
+    (api, examples("MSGXC_NATS_URL=nats://10.0.0.1:4222 MSGXC_HTTP_HOST=0.0.0.0 msgxc api")),
+    (
+        project,
+        examples("MSGXC_NATS_URL=nats://10.0.0.1:4222 MSGXC_CASSANDRA=10.0.0.2,10.0.0.3 msgxc project"),
+    ),
+    (dispatch, examples("MSGXC_NATS_URL=nats://10.0.0.1:4222 msgxc dispatch")),
+    (resolve, examples("MSGXC_NATS_URL=nats://10.0.0.1:4222 msgxc resolve")),
+    (gateway, examples("MSGXC_NATS_URL=nats://10.0.0.1:4222 msgxc gateway apns", "msgxc gateway email")),
+)
+"""With the examples of each, in the order in which the help lists them."""
