@@ -21,6 +21,8 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check and w
 
 ROOT = Path(__file__).parents[1] / "schema"
 OPENAPI = "openapi.json"
+EVENTS = Path(__file__).parents[1] / "docs" / "events.md"
+"""The event catalogue for people; written and checked with the documents where they belong."""
 
 Folder = Annotated[Path, typer.Option(help="Where the documents are.")]
 
@@ -33,7 +35,7 @@ def check(
 
     Exit code 1 and the differing files if not.
     """
-    wrong = drift(folder)
+    wrong = drift(folder, _events_of(folder))
     if as_json:
         print_json(wrong)
     elif wrong:
@@ -54,14 +56,18 @@ def apply(folder: Folder = ROOT) -> None:
 
     Nothing that exists in a store is ever changed: a table that has changed is built anew by a rebuild.
     """
-    write(folder)
+    write(folder, _events_of(folder))
     note(f"{folder} is as the code says")
     if read_settings().cassandra.hosts:
         run_async(_make_tables())
 
 
-def drift(folder: Path) -> list[str]:
-    """One sentence a file."""
+def _events_of(folder: Path) -> Path | None:
+    return EVENTS if folder == ROOT else None
+
+
+def drift(folder: Path, events: Path | None = None) -> list[str]:
+    """One sentence a file. events: where the event catalogue for people is."""
     from infra.eventstore import schemas
     from infra.readstore import ddl
 
@@ -70,10 +76,12 @@ def drift(folder: Path) -> list[str]:
     openapi = folder / OPENAPI
     if not openapi.exists() or openapi.read_bytes() != _openapi():
         wrong.append(f"{OPENAPI} is not what the routes give")
+    if events is not None and (not events.exists() or events.read_text("utf-8") != _events()):
+        wrong.append(f"{events.name} is not what the types give")
     return wrong
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, events: Path | None = None) -> None:
     from infra.eventstore import schemas
     from infra.readstore import ddl
 
@@ -81,6 +89,14 @@ def write(folder: Path) -> None:
     schemas.write(folder)
     ddl.write(folder, _tables())
     (folder / OPENAPI).write_bytes(_openapi())
+    if events is not None:
+        events.write_text(_events(), "utf-8")
+
+
+def _events() -> str:
+    from infra.eventstore.event_catalogue import catalogue_text
+
+    return catalogue_text()
 
 
 def _tables() -> list[Table]:

@@ -27,6 +27,15 @@ def test_every_error_code_is_documented_with_its_status() -> None:
     assert {code for code, _ in listed} - {code for code, _ in _all(MsgxcError)} <= {"not-implemented"}
 
 
+def test_the_readme_leads_to_each_document_once() -> None:
+    """Its table lists every guide, and none of its lines twice."""
+    readme = (DOCS.parent / "README.md").read_text()
+    listed = re.findall(r"^\| \[[^]]+\]\(([^)]+)\) \|", readme, re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    guides = {f"docs/{path.relative_to(DOCS)}" for path in (*DOCS.glob("*.md"), *DOCS.glob("guides/*.md"))}
+    assert guides <= set(listed)
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     """Every relative link in the docs and the README is a file that is there."""
     links = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
