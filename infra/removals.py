@@ -1,7 +1,8 @@
 """Which contacts were erased, from memory: asked with every batch of device events.
 
-Implements api.emarsys.port.Removals. Owns what this process remembers of that, and hears of each erasure from whoever follows the contacts' events (see
-infra.resolutions). An erasure is for good, so nothing that was remembered or read before takes one back.
+Implements api.emarsys.port.Removals. Owns what this process remembers of that, and hears of each erasure from whoever
+follows the contacts' events (see infra.resolutions). An erasure is for good, so nothing that was remembered or read
+before takes one back.
 """
 
 from __future__ import annotations
