@@ -1,18 +1,21 @@
 """Deliveries: what became of one message for one client on one channel, and the totals.
 
 States are columns, each with the time it was reached; the status is derived by rank when it is read, so the order of
-arrival doesn't matter. Totals are one row per page or slice, summed when they are read: no counters.
+arrival doesn't matter. Totals are one row per page or slice, summed when they are read: no counters. What is under way
+is one row per slice, too, and found when it is asked for: a row of each recipient's own would be written twice for it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import batched
 from typing import Any, assert_never
 from uuid import UUID
 
 from domain.channel import WEBSOCKET
-from domain.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice, Receipt, Result
+from domain.delivery import PAGE_SIZE, Attempt, AudiencePage, Dispatch, OutcomeSlice, Receipt, Result
 from domain.outcome import (
     Accepted,
     Expired,
@@ -77,6 +80,25 @@ TOTALS = Table(
     columns={"counts": "json"},
 )
 
+ATTEMPTS = Table(
+    projection="deliveries",
+    name="delivery_attempts",
+    partition={"realm": "text", "message": "uuid", "channel": "text", "dispatch": "text"},
+    clustering={"first": "bigint"},
+    columns={"last": "bigint", "started": "timestamp", "ended": "timestamp"},
+)
+"""Slices of dispatches: the places first..last (exclusive), under way from `started` until there is an `ended`."""
+
+PLACES = Table(
+    projection="deliveries",
+    name="delivery_places",
+    partition={"realm": "text", "message": "uuid", "channel": "text", "dispatch": "text"},
+    columns={"who": "text"},
+)
+"""who: the 32 hex digits of each recipient's client, or contact, in the order of the dispatch."""
+
+ID_CHARS = 32
+
 PLANNED = ("accepted", "left_out", "sends")
 """What a page or a dispatch counts, one for each delivery: shown on sockets, left out, sent."""
 
@@ -87,9 +109,9 @@ NOBODY = UUID(int=0)
 class Deliveries:
     """The projection."""
 
-    name, version = "deliveries", 1
+    name, version = "deliveries", 2
     streams = (DELIVERY,)
-    tables = (DELIVERIES, TOTALS)
+    tables = (DELIVERIES, TOTALS, ATTEMPTS, PLACES)
 
     def project(self, fact: Recorded) -> Iterable[Write]:
         match fact.body:
@@ -97,8 +119,8 @@ class Deliveries:
                 return _of_page(fact, page)
             case Dispatch() as dispatch:
                 return _of_dispatch(fact, dispatch)
-            case Attempt():
-                return ()
+            case Attempt() as attempt:
+                return _of_attempt(fact, attempt)
             case OutcomeSlice() as ended:
                 return _of_outcomes(fact, ended)
             case Receipt() as receipt:
@@ -143,8 +165,16 @@ def _of_dispatch(fact: Recorded, dispatch: Dispatch) -> Iterable[Write]:
     values = {"planned": fact.at, "dispatch": dispatch.id, "updated_at": fact.position}
     for recipient in dispatch.recipients:
         yield _row(fact, dispatch.message, recipient.contact, dispatch.channel, recipient.client, values)
+    who = "".join([(to.client or to.contact or NOBODY).hex for to in dispatch.recipients])
+    place = (fact.realm, dispatch.message, dispatch.channel, dispatch.id)
+    yield Put(PLACES, place, {"who": who}, fact.position)
     counts = Counter(sends=len(dispatch.recipients))
     yield _total(fact, dispatch.message, f"dispatch-{dispatch.channel}-{dispatch.id}", counts)
+
+
+def _of_attempt(fact: Recorded, attempt: Attempt) -> Iterable[Write]:
+    key = (fact.realm, attempt.message, attempt.channel, attempt.dispatch, attempt.first)
+    yield Put(ATTEMPTS, key, {"last": attempt.last, "started": attempt.started_at}, fact.position)
 
 
 def _of_outcomes(fact: Recorded, ended: OutcomeSlice) -> Iterable[Write]:
@@ -154,8 +184,16 @@ def _of_outcomes(fact: Recorded, ended: OutcomeSlice) -> Iterable[Write]:
             values = {"repeated": True, "updated_at": fact.position}
             yield _result_row(fact, ended, ended.results[place], values)
         return
+    if not ended.results:
+        return
+    key = (fact.realm, ended.message, ended.channel, ended.dispatch, ended.first)
+    yield Put(ATTEMPTS, key, {"ended": ended.ended_at}, fact.position)
     counts: Counter[str] = Counter()
-    shared = {"attempted": ended.ended_at, "dispatch": ended.dispatch, "updated_at": fact.position}
+    shared = {
+        "attempted": ended.started_at or ended.ended_at,
+        "dispatch": ended.dispatch,
+        "updated_at": fact.position,
+    }
     for place, result in enumerate(ended.results):
         state, values = _outcome_values(result.outcome)
         counts[state] += 1
@@ -240,7 +278,33 @@ async def of_message(
     """A message's deliveries, a page at a time; each row gets its `status`."""
     partitions = [(realm, message, bucket) for bucket in range(BUCKETS)]
     rows, cursor = await walk(models, DELIVERIES, partitions, cursor=cursor, limit=limit)
+    await _add_attempts(models, realm, message, [row for row in rows if status_of(row) == "planned"])
     return [{**row, "status": status_of(row)} for row in rows], cursor
+
+
+async def _add_attempts(models: ReadModels, realm: str, message: UUID, planned: Sequence[Row]) -> None:
+    """Put the time into the rows of those whose first try is under way."""
+    dispatches = {(realm, message, row["channel"], row["dispatch"]) for row in planned if row["dispatch"]}
+    started: dict[tuple[str, str], datetime] = {}
+    for some in batched(sorted(dispatches), PAGE_SIZE):
+        attempts = await models.range_many(ATTEMPTS, some, limit_each=PAGE_SIZE)
+        under_way = [(key, each) for key, found in attempts.items() for each in found if _is_under_way(each)]
+        places = await models.get_many(PLACES, [key for key, _ in under_way])
+        for (key, attempt), place in zip(under_way, places, strict=True):
+            started.update(((key[2], id), attempt["started"]) for id in _ids(place, attempt))
+    for row in planned:
+        row["attempted"] = started.get((row["channel"], row["client"] or row["contact"].hex))
+
+
+def _is_under_way(attempt: Row) -> bool:
+    return attempt["started"] is not None and attempt["ended"] is None
+
+
+def _ids(places: Row | None, attempt: Row) -> list[str]:
+    """The recipients that an attempt is for; none where the log begins after their dispatch."""
+    who = places["who"] if places is not None else ""
+    begins = range(attempt["first"] * ID_CHARS, min(attempt["last"] * ID_CHARS, len(who)), ID_CHARS)
+    return [who[at : at + ID_CHARS] for at in begins]
 
 
 async def totals(models: ReadModels, realm: str, message: UUID) -> dict[str, int]:

@@ -56,8 +56,8 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
 class DeliveryView(msgspec.Struct, frozen=True, kw_only=True):
     """One message to one client (null: the contact's own address) on one channel.
 
-    state: the furthest it has come. code, detail: the provider's answer. times: when each state was reached.
-    repeated: it may have been sent twice, under one collapse id.
+    state: the furthest it has come. code, detail: the provider's answer. times: when each state was
+    reached; attempted: when the last try began. repeated: it may have been sent twice, under one collapse id.
     """
 
     contact: str

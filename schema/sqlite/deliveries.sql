@@ -64,6 +64,35 @@ CREATE TABLE IF NOT EXISTS "delivery_totals" (
     PRIMARY KEY ("realm", "message", "part")
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS "delivery_attempts" (
+    "realm" TEXT NOT NULL,
+    "message" BLOB NOT NULL,
+    "channel" TEXT NOT NULL,
+    "dispatch" TEXT NOT NULL,
+    "first" INTEGER NOT NULL,
+    "last" INTEGER,
+    "last__at" INTEGER NOT NULL DEFAULT 0,
+    "started" INTEGER,
+    "started__at" INTEGER NOT NULL DEFAULT 0,
+    "ended" INTEGER,
+    "ended__at" INTEGER NOT NULL DEFAULT 0,
+    row__at INTEGER NOT NULL DEFAULT 0,
+    row__gone INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY ("realm", "message", "channel", "dispatch", "first")
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS "delivery_places" (
+    "realm" TEXT NOT NULL,
+    "message" BLOB NOT NULL,
+    "channel" TEXT NOT NULL,
+    "dispatch" TEXT NOT NULL,
+    "who" TEXT,
+    "who__at" INTEGER NOT NULL DEFAULT 0,
+    row__at INTEGER NOT NULL DEFAULT 0,
+    row__gone INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY ("realm", "message", "channel", "dispatch")
+) STRICT;
+
 CREATE TABLE IF NOT EXISTS checkpoints (
     stream TEXT PRIMARY KEY,
     position INTEGER NOT NULL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import combinations
 from typing import get_args
 from uuid import UUID
@@ -39,6 +39,7 @@ from domain.outcome import (
 from domain.recorded import DELIVERY, DeliveryRecord, Recorded
 from projections import deliveries
 from projections.deliveries import STATES_BY_RANK, Deliveries, status_of
+from projections.port import Row
 from tests.memory.clock import START
 from tests.unit.projections.histories import REALM, projected, record
 
@@ -101,7 +102,15 @@ class Way:
             self.ended.setdefault((who, channel), [])
         return sent
 
-    def outcome(self, sent: Dispatch, first: int, results: list[Outcome], *, late: bool = False) -> None:
+    def outcome(
+        self,
+        sent: Dispatch,
+        first: int,
+        results: list[Outcome],
+        *,
+        late: bool = False,
+        began: datetime | None = None,
+    ) -> None:
         to = sent.recipients[first : first + len(results)]
         attempt = Attempt(REALM, MESSAGE, sent.channel, sent.id, first, first + len(to), "g", START)
         self.records.append(attempt)
@@ -119,6 +128,7 @@ class Way:
                 ended_at=START,
                 repeated=late,
                 late=late,
+                started_at=began,
             )
         )
         if not late:
@@ -281,6 +291,56 @@ async def test_a_late_outcome_marks_the_delivery_as_repeated() -> None:
     models = projected([Deliveries()], way.facts)
     [row], _ = await deliveries.of_message(models, REALM, MESSAGE, cursor=None, limit=10)
     assert (row["status"], row["repeated"], row["provider_id"]) == ("rejected", True, None)
+
+
+async def test_what_is_under_way_is_attempted_since_it_began() -> None:
+    """Those of the slice alone, of one dispatch of several, clients and contacts; afterwards the time stays true."""
+    way = Way()
+    people = [UUID(int=1000 + number) for number in range(6)]
+    sent = [way.dispatch("apns", "0", people[:4]), way.dispatch("email", "0", people[4:])]
+    own = tuple(Recipient(who, None) for who in people[4:])
+    sent[1] = way.records[-1] = msgspec.structs.replace(sent[1], recipients=own)
+    began = START + timedelta(seconds=5)
+    for each, first, last in ((sent[0], 1, 3), (sent[1], 0, 1)):
+        way.records.append(Attempt(REALM, MESSAGE, each.channel, each.id, first, last, "g", began))
+    assert await attempted(way) == {people[1]: began, people[2]: began, people[4]: began}
+    assert (await statuses(way))[people[1]] == "attempted"
+    for each, first in ((sent[0], 1), (sent[1], 0)):
+        way.outcome(each, first, [Accepted("id")] * (2 - first // 2), began=began)
+        way.records.pop(-2)
+    assert await attempted(way) == {people[1]: began, people[2]: began, people[4]: began, people[5]: began}
+    assert (await statuses(way))[people[1]] == "accepted"
+
+
+async def test_an_attempt_whose_gateway_died_is_under_way_until_its_repeat_has_ended() -> None:
+    """The note that nothing is known of it is no end."""
+    way = Way()
+    who = UUID(int=1000)
+    sent = way.dispatch("apns", "0", [who])
+    first, again = START + timedelta(seconds=1), START + timedelta(seconds=20)
+    attempt = Attempt(REALM, MESSAGE, "apns", sent.id, 0, 1, "g", first)
+    way.records.append(attempt)
+    way.outcome(sent, 0, [])
+    way.records.pop(-2)
+    assert await attempted(way) == {who: first}
+    way.records.append(msgspec.structs.replace(attempt, started_at=again, repeats=2))
+    assert await attempted(way) == {who: again}
+    way.outcome(sent, 0, [Accepted("id")], began=again)
+    assert await attempted(way) == {who: again}
+
+
+async def _rows(way: Way) -> list[Row]:
+    models = projected([Deliveries()], way.facts)
+    rows, _ = await deliveries.of_message(models, REALM, MESSAGE, cursor=None, limit=100)
+    return rows
+
+
+async def attempted(way: Way) -> dict[UUID, datetime]:
+    return {row["contact"]: row["attempted"] for row in await _rows(way) if row["attempted"] is not None}
+
+
+async def statuses(way: Way) -> dict[UUID, str]:
+    return {row["contact"]: row["status"] for row in await _rows(way)}
 
 
 async def test_a_client_without_a_contact_has_its_delivery() -> None:
