@@ -31,12 +31,14 @@ log = structlog.get_logger(__name__)
 
 SEND_DEADLINE_S = 20.0
 """The longest a slice may take at the provider, whatever it does."""
-DEADLINE_S_MIN = 1.0
-"""For the last try of a message that is about to expire: less would be no try."""
+DEADLINE_S_MIN = 0.5
+"""For the last try of a message that is about to expire: less would be no try. More would not leave the gateway a
+moment to end in before it is cut off.
+"""
 IN_FLIGHT = {"live": 4, "bulk": 4}
 """Pages of a lane under way at once: enough to hide the log's round trips."""
-OVERRUN_S_MAX = 2.0
-"""A gateway ends a second after its deadline at the latest; one that doesn't is cut off, and holds up nobody."""
+OVERRUN_S_MAX = 1.0
+"""No deadline is passed by more: a gateway that does not end by itself is cut off then, and holds up nobody."""
 FAULT = "gateway-failed"
 NO_APP = "app-switched-off"
 """Why an app's message was not sent: the app may not send any more, or there is none."""
@@ -169,7 +171,7 @@ class ChannelProcess:
             log.info("dispatch_taken_over", channel=self.channel, dispatch=dispatch.id)
             raise TakenOver from conflict
         perhaps_sent = progress.perhaps_sent_to(dispatch, first, last)
-        outcomes = await self._send(dispatch, hidden, sender, first, now, perhaps_sent)
+        outcomes = await self._send(dispatch, hidden, sender, first, perhaps_sent)
         ended = self._ended(
             dispatch,
             attempt,
@@ -220,7 +222,6 @@ class ChannelProcess:
         hidden: Sealed | None,
         sender: AppSender | None,
         first: int,
-        now: datetime,
         perhaps_sent: Sequence[datetime | None],
     ) -> Sequence[Outcome]:
         last = first + len(perhaps_sent)
@@ -228,7 +229,7 @@ class ChannelProcess:
             return [Expired("key-destroyed")] * (last - first)
         if dispatch.app and sender is None:
             return [Suppressed(NO_APP)] * (last - first)
-        left_s = (dispatch.expires_at - now).total_seconds()
+        left_s = (dispatch.expires_at - self._clock()).total_seconds()
         # A time to live of zero still means one try at once.
         if left_s <= 0 and (dispatch.expires_at > dispatch.accepted_at or dispatch.attempt > 1):
             return [Expired()] * (last - first)
@@ -250,17 +251,16 @@ class ChannelProcess:
             )
             if address
         ]
-        # What a provider has not taken by the message's end would come too late.
-        deadline_s = min(self._deadline_s, max(left_s, DEADLINE_S_MIN)) if left_s > 0 else self._deadline_s
-        outcomes = iter(await self._answers(notice, targets, deadline_s) if targets else ())
+        deadline_s, cut_off_s = deadlines(left_s, self._deadline_s)
+        outcomes = iter(await self._answers(notice, targets, deadline_s, cut_off_s) if targets else ())
         return [next(outcomes) if address else Suppressed(MOVED) for address in addresses]
 
     async def _answers(
-        self, notice: Notice, targets: Sequence[Target], deadline_s: float
+        self, notice: Notice, targets: Sequence[Target], deadline_s: float, cut_off_s: float
     ) -> Sequence[Outcome]:
         """What the provider says about each target."""
         try:
-            async with asyncio.timeout(deadline_s + OVERRUN_S_MAX):
+            async with asyncio.timeout(cut_off_s):
                 outcomes = await self._gateway.send(notice, targets, deadline_s=deadline_s)
         except ChannelHalted as halt:
             self._halt(halt)
@@ -337,6 +337,16 @@ class ChannelProcess:
                 self._halted_until = None
                 return
             await self._sleep(left_s)
+
+
+def deadlines(left_s: float, longest_s: float) -> tuple[float, float]:
+    """Seconds after which a gateway is to end a slice, and after which it is cut off.
+
+    left_s: until the message expires; what a provider has not taken by then would come too late. 0 or less: one try
+    is made at once all the same.
+    """
+    ends_s = min(left_s, longest_s) if left_s > 0 else longest_s
+    return min(max(ends_s, DEADLINE_S_MIN), longest_s), ends_s + OVERRUN_S_MAX
 
 
 async def began(log: Log, dispatch: Dispatch, attempt: int) -> datetime:

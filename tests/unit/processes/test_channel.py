@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domain.delivery import Attempt, Dispatch, OutcomeSlice
 from domain.message import Message
@@ -14,7 +16,7 @@ from domain.outcome import Accepted, Expired, Outcome, Rejected, Retry, Unknown
 from domain.recorded import DELIVERY, EVENTS
 from domain.retry import HALTED
 from gateways.port import Notice, Target
-from processes.channel import FAULT, ChannelProcess
+from processes.channel import FAULT, ChannelProcess, deadlines
 from tests.memory.gateway import ScriptedGateway
 from tests.memory.ledger import Ledger
 from tests.memory.lifeline import Fault, Lifeline
@@ -113,7 +115,7 @@ class Stuck(ScriptedGateway):
 
 
 async def test_a_gateway_that_hangs_is_cut_off() -> None:
-    """A little after its deadline: what it sent is unknown, and is sent again."""
+    """A second after its deadline: what it sent is unknown, and is sent again."""
     async with world() as made:
         process = ChannelProcess(
             log=made.own.log,
@@ -128,15 +130,27 @@ async def test_a_gateway_that_hangs_is_cut_off() -> None:
         await open_thread(made)
         await subscribe(made, "ann", phone=True)
         await publish(made, channels=("apns",))
+        began = asyncio.get_running_loop().time()
         async with asyncio.timeout(5):
             while not slices(made):
                 await asyncio.sleep(0.01)
+        assert asyncio.get_running_loop().time() - began < 1.9
         await made.rest()
         outcomes = [result.outcome for each in slices(made) for result in each.results]
         assert outcomes == [Unknown(FAULT, "TimeoutError"), Accepted("provider-id")]
         await Ledger(made).assert_balanced()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@given(st.floats(-10, 100_000), st.floats(0.01, 60))
+def test_no_deadline_is_passed_by_more_than_a_second(left_s: float, longest_s: float) -> None:
+    """Neither a send's own nor the message's end; and a gateway has at least half of that second to end by itself."""
+    deadline_s, cut_off_s = deadlines(left_s, longest_s)
+    ends_s = min(left_s, longest_s) if left_s > 0 else longest_s
+    assert cut_off_s <= ends_s + 1.0
+    assert cut_off_s - deadline_s >= 0.5
+    assert min(ends_s, longest_s) <= deadline_s <= longest_s
 
 
 async def test_one_channel_in_trouble_does_not_concern_another() -> None:
