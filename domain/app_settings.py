@@ -99,7 +99,8 @@ class AppSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     """merchant: the realm that the app belongs to, for ever.
 
     default_contact_field: the one that a v4 client's contacts are named by; it cannot say so itself.
-    openid: whose id tokens are verified; None: what one says is taken like any other value of a contact field.
+    openid: whose id tokens are good, and verified. open_id_trusted: where no such issuer is named, id tokens are read
+    and believed, whoever has made them: for trials.
     contact_field_*: fields of the suite that are kept up to date for the app's contacts; None: none is.
     is_push_feature_enabled, *_external_push_domain: a web domain's, as doppler has them.
     """
@@ -110,6 +111,7 @@ class AppSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     anonymous_allowed: bool = True
     default_contact_field: int | None = None
     openid: OpenIdIssuer | None = None
+    open_id_trusted: bool = False
     contact_field_app_installed: int | None = None
     contact_field_push_accepted: int | None = None
     contact_field_last_mobile_activity: int | None = None
@@ -148,6 +150,8 @@ class AppSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
         self._assert_contact_fields()
         if self.openid is not None:
             self.openid.assert_valid()
+            if self.open_id_trusted:
+                raise Invalid("whose id tokens are good is said by openid", field="open_id_trusted")
         self._assert_rates()
         self.geofences.assert_valid(field="geofences")
         if self.push.apns_topic is not None and not _TOPIC.fullmatch(self.push.apns_topic):

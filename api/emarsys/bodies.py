@@ -92,7 +92,7 @@ class _Claims(msgspec.Struct, frozen=True):
 
 
 def subject_of(token: str) -> str:
-    """Whom an id token is about, where the app does not say whose tokens are good (else see api.emarsys.id_tokens).
+    """Whom an id token is about, where all are believed or there is no app (else see api.emarsys.id_tokens).
 
     It is read, not verified: it names a person just as a contact field's value does, and proves as little.
     """

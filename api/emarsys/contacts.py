@@ -14,6 +14,12 @@ from api.emarsys.patience import patiently
 from api.route import Answer, Call
 from commands.sdk_clients import Standing
 from commands.sdk_contacts import IdentifyContact, MakeAnonymous, RefreshContact
+from domain.errors import Invalid
+
+UNTRUSTED = (
+    "the app does not say whose id tokens are good: set its `openid` (issuer, audiences, jwks_url), "
+    "or `open_id_trusted` to believe any, for a trial"
+)
 
 
 class ContactQuery(msgspec.Struct, frozen=True):
@@ -33,14 +39,18 @@ async def set_contact(call: Call[ContactBody, ContactQuery]) -> Answer:
 
 
 async def _verified(call: Call[ContactBody, Any]) -> ContactBody:
-    """The body, with whom its id token names in place of the token where the app says whose tokens are good.
+    """The body, with whom its id token names in place of the token.
 
-    Raises Unauthenticated or Unavailable.
+    Raises Unauthenticated or Unavailable, or Invalid where the app says neither whose tokens are good nor that all are.
     """
-    body, issuer = call.body, call.visitor.app.settings.openid
-    if body.open_id_token is None or issuer is None:
+    body, settings = call.body, call.visitor.app.settings
+    if body.open_id_token is None:
         return body
-    subject = await call.parts.id_tokens.subject(body.open_id_token, issuer)
+    if settings.openid is None:
+        if not settings.open_id_trusted:
+            raise Invalid(UNTRUSTED, field="openIdToken")
+        return body
+    subject = await call.parts.id_tokens.subject(body.open_id_token, settings.openid)
     return msgspec.structs.replace(body, contact_field_value=subject, open_id_token=None)
 
 

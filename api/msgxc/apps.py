@@ -46,8 +46,9 @@ FieldNumber = Annotated[int, Meta(ge=1, le=FIELD_MAX, description="The number of
 class AppBody(msgspec.Struct, frozen=True, kw_only=True):
     """All of an app's settings: what is left out gets its default.
 
-    openid: whose id tokens are verified. default_contact_field: names a v4 client's contacts. contact_field_*: fields
-    of the suite that are kept up to date. The last three are of web domains.
+    openid: whose id tokens are good, and verified. open_id_trusted: where none is named, all are believed, for trials.
+    default_contact_field: names a v4 client's contacts. contact_field_*: fields of the suite that are kept up to date.
+    The last three are of web domains.
     """
 
     name: Annotated[str, Meta(max_length=NAME_MAX)] = ""
@@ -55,6 +56,7 @@ class AppBody(msgspec.Struct, frozen=True, kw_only=True):
     anonymous_allowed: bool = True
     default_contact_field: FieldNumber | None = None
     openid: OpenIdIssuer | None = None
+    open_id_trusted: bool = False
     contact_field_app_installed: FieldNumber | None = None
     contact_field_push_accepted: FieldNumber | None = None
     contact_field_last_mobile_activity: FieldNumber | None = None

@@ -46,7 +46,9 @@ class Demo:
         await self._do(OpenThread(tid=TID, settings=Settings(name="Demo", owner=UID, open_publish=True)))
         await self._do(PutContact(uid=UID, email=EMAIL, cell=CELL, locale="en", time_zone="UTC"))
         await self._do(Subscribe(tid=TID, uid=UID))
-        settings = AppSettings(merchant=DEFAULT_REALM, name="Demo", default_contact_field=EMAIL_FIELD)
+        settings = AppSettings(
+            merchant=DEFAULT_REALM, name="Demo", default_contact_field=EMAIL_FIELD, open_id_trusted=True
+        )
         await self._do(RegisterApp(code=APP, settings=settings))
         for enlist in (self._iphone, self._android, self._browser):
             await self._do(await enlist())

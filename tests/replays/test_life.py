@@ -317,8 +317,8 @@ async def test_a_reinstalled_app_is_a_stranger_with_the_same_client_id(exchange:
 
 @kinds
 async def test_a_contact_that_the_apps_own_sign_in_vouches_for(exchange: Served, kind: str) -> None:
-    """An id token in place of a value; iOS sends it along with refreshes, too."""
-    async with at(exchange, STYLES[kind]) as place:
+    """An id token in place of a value, in an app that believes any; iOS sends it along with refreshes, too."""
+    async with at(exchange, STYLES[kind], open_id_trusted=True) as place:
         devices = Devices(place)
         device = devices.new(kind)
         await device.sdk.start()

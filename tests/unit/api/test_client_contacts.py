@@ -98,9 +98,24 @@ async def test_v4_names_contacts_by_the_usual_field_and_signs_out_by_delete(it: 
     assert phone.says["contactField"] is None
 
 
-async def test_an_id_token_names_its_subject(it: Site) -> None:
+@pytest.mark.parametrize("base", ["/v3/apps", "/v4/apps"])
+async def test_an_id_token_that_nobody_can_verify_is_refused(it: Site, base: str) -> None:
+    """Anybody can write one. The developer is told what to set; nothing is written, and nobody is signed out."""
+    phone = await started(it, base=base)
+    claims = base64.urlsafe_b64encode(json.dumps({"sub": "victim"}).encode()).decode().rstrip("=")
+    before, held = len(it.world.facts(EVENTS)), phone.says
+    body = {"contactFieldId": 3, "openIdToken": f"e30.{claims}.c2ln"}
+    got = await phone.call("POST", "/client/contact", body | {"contactFieldValue": "ann"})
+    assert got.status_code == 400
+    assert all(word in got.text for word in ("openid", "open_id_trusted"))
+    assert (len(it.world.facts(EVENTS)), phone.says) == (before, held)
+
+
+async def test_an_id_token_names_its_subject_where_all_are_believed(it: Site) -> None:
     """Two tokens of one person, issued at different times, name one contact."""
-    phone, references = await started(it), set()
+    settings = AppSettings(merchant=REALM, open_id_trusted=True)
+    await it.world.do(RegisterApp(code="trial", settings=settings))
+    phone, references = await started(it, app="trial"), set()
     for issued_at in (1, 2):
         claims = base64.urlsafe_b64encode(json.dumps({"sub": "ann", "iat": issued_at}).encode()).decode()
         body = {"contactFieldId": 5, "openIdToken": f"e30.{claims.rstrip('=')}.c2ln"}

@@ -92,11 +92,11 @@ async def test_while_the_issuer_is_away_nobody_new_is_signed_in(it: Site) -> Non
     assert await sign_in(await started(it, app=APP), id_token(it)) == 503
 
 
-async def test_an_app_that_names_no_issuer_takes_the_token_as_a_name(it: Site) -> None:
-    """It proves as little as any other value of a contact field."""
+async def test_an_app_that_names_no_issuer_takes_no_token(it: Site) -> None:
+    """Not even a good one: nobody can say that it is."""
     phone = await started(it, app=OTHER)
-    assert await sign_in(phone, id_token(it, kid="k2", iss="anybody")) == 200
-    assert phone.says["contactField"]["contactFieldValue"] == "ann"
+    assert await sign_in(phone, id_token(it)) == 400
+    assert phone.says["contactField"] is None
 
 
 @pytest.mark.parametrize(
@@ -116,3 +116,10 @@ def test_an_issuer_that_cannot_be_is_refused(field: str, changes: dict[str, Any]
     with pytest.raises(Invalid) as refused:
         AppSettings(merchant=REALM, openid=OpenIdIssuer(**said)).assert_valid()
     assert refused.value.field == field
+
+
+def test_who_names_an_issuer_believes_nobody_else() -> None:
+    """One of the two would be without effect."""
+    with pytest.raises(Invalid) as refused:
+        AppSettings(merchant=REALM, openid=OPENID, open_id_trusted=True).assert_valid()
+    assert refused.value.field == "open_id_trusted"
