@@ -36,6 +36,8 @@ PRIORITY = {1: b"1", 2: b"5", 3: b"10", 4: b"10"}
 """Urgency to apns-priority: 1 spares the battery and never wakes the screen, 5 may wait, 10 is at once."""
 CONNECTIONS_MAX = 4
 """Apple gives a connection some hundred streams; at 100 ms an answer four of them carry 20,000 a second."""
+RENEW_ON = frozenset({500, 503})
+"""Apple's servers in trouble: it wants the retry on a new connection."""
 
 TOKEN_S = 2_400
 """A provider token serves 40 minutes: Apple wants a new one after 20 at the earliest and 60 at the latest."""
@@ -262,6 +264,7 @@ def build(config: ApnsConfig) -> Gateway:
         ca_file=config.ca_file,
         constants=((b"apns-push-type", b"alert"),),
         connections_max=CONNECTIONS_MAX,
+        renew_on=RENEW_ON,
     )
     return ApnsGateway(config, transport, ProviderToken(config.key_pem, config.key_id, config.team_id))
 

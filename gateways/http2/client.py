@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gateways.http2.batch import Batch
 from gateways.http2.connection import Connection, Keepalive, Waiting
@@ -24,6 +24,8 @@ DRAIN_S = 5.0
 """How long `aclose` waits for answers that are due."""
 CLOSE_S = 1.0
 """How long it then waits for the peers to close their side."""
+RENEWAL_S = 1.0
+"""Between connections given up for their answers: a peer that refuses everything is not dialed for each refusal."""
 
 
 class Backoff:
@@ -46,7 +48,11 @@ class Backoff:
 
 
 class Http2Transport:
-    """A `Transport` to one https origin. connections_max: opened one by one as all others are full."""
+    """A `Transport` to one https origin.
+
+    connections_max: opened one by one as all others are full. renew_on: statuses after which a connection takes no more
+    requests: what is open on it is answered, the next go to a new one.
+    """
 
     def __init__(
         self,
@@ -55,6 +61,7 @@ class Http2Transport:
         ca_file: str | None = None,
         constants: Sequence[Header] = (),
         connections_max: int = 1,
+        renew_on: Collection[int] = (),
         waiting_max: int = WAITING_MAX,
         resolve: Resolve = resolve_any,
         keepalive: Keepalive | None = None,
@@ -65,6 +72,7 @@ class Http2Transport:
         self._connections_max, self._waiting_max = connections_max, waiting_max
         self._connections: list[Connection] = []
         self._waiting: Waiting = deque()
+        self._renew_on, self._renewed_at = frozenset(renew_on), -RENEWAL_S
         self._backoff = Backoff()
         self._dialing: asyncio.Task[None] | None = None
         self._keepalive = keepalive or Keepalive()
@@ -126,7 +134,10 @@ class Http2Transport:
         loop = asyncio.get_running_loop()
         try:
             await asyncio.sleep(self._backoff.wait_s(loop.time()))
-            self._connections.append(await dial(self.origin, self._tls, self._open, self._resolve))
+            connection = await dial(self.origin, self._tls, self._open, self._resolve)
+            if connection.ended:
+                raise DialFailed("connect", "it went away at once")
+            self._connections.append(connection)
         except DialFailed as failure:
             self._backoff.failed(loop.time())
             if not any(not connection.draining for connection in self._connections):
@@ -141,8 +152,18 @@ class Http2Transport:
             tuple(self._constants.items()),
             on_room=self._advance,
             on_end=self._ended,
+            on_status=self._answered,
             keepalive=self._keepalive,
         )
+
+    def _answered(self, connection: Connection, status: int) -> None:
+        """A server that is in trouble tends to stay so; the next connection may lead to another."""
+        if status not in self._renew_on or connection.draining:
+            return
+        now = asyncio.get_running_loop().time()
+        if now - self._renewed_at >= RENEWAL_S:
+            self._renewed_at = now
+            connection.retire()
 
     def _ended(self, connection: Connection) -> None:
         if connection not in self._connections:

@@ -48,7 +48,8 @@ class Keepalive(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Connection(asyncio.Protocol):
-    """on_room: it may have become possible to send more. on_end: called once, all streams settled.
+    """on_room: it may have become possible to send more. on_end: called once, all streams settled. on_status: told of
+    each answer that is no bare 200.
 
     `ready` resolves when the peer has said its limits, with None, or with the reason why it never will.
     """
@@ -60,10 +61,12 @@ class Connection(asyncio.Protocol):
         *,
         on_room: Callable[[], None],
         on_end: Callable[[Connection], None],
+        on_status: Callable[[Connection, int], None],
         keepalive: Keepalive,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._on_room, self._on_end, self._keepalive = on_room, on_end, keepalive
+        self._on_room, self._on_end, self._on_status = on_room, on_end, on_status
+        self._keepalive = keepalive
         self.ready: asyncio.Future[str | None] = self._loop.create_future()
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.draining = self._ended = self._probing = False
@@ -88,6 +91,10 @@ class Connection(asyncio.Protocol):
             and sender.window > 0
             and not (sender.paused or self.draining or self._probing)
         )
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
 
     def set_constants(self, constants: Sequence[Header]) -> None:
         self._sender.set_constants(constants)
@@ -124,7 +131,12 @@ class Connection(asyncio.Protocol):
         """The batch's time is over: settle and reset what it still has here."""
         for id in [id for id, stream in self._streams.items() if stream.batch is batch]:
             self._drop(id, NoAnswer(code), tell=frames.CANCEL)
-        self._on_room()
+        if not self._is_drained():
+            self._on_room()
+
+    def retire(self) -> None:
+        """Take nothing more; end once what is open has been answered or given up."""
+        self.draining = True
 
     def due(self) -> set[asyncio.Future[None]]:
         """One future for each slice that waits for answers here."""
@@ -179,7 +191,14 @@ class Connection(asyncio.Protocol):
         if self._received > CONNECTION_WINDOW // 2:
             self._sender.control(frames.window_update(0, self._received))
             self._received = 0
-        self._on_room()
+        if not self._is_drained():
+            self._on_room()
+
+    def _is_drained(self) -> bool:
+        """Whether nothing is left to do here; then it has ended."""
+        if self.draining and not self._streams:
+            self._end(frames.NO_ERROR, "drained")
+        return self._ended
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._ended:
@@ -227,6 +246,7 @@ class Connection(asyncio.Protocol):
             self._malformed(stream, "no valid status")
         else:
             found.status, found.headers = status, headers
+            self._on_status(self, status)
             if end:
                 self._finish(stream, found)
 

@@ -13,7 +13,8 @@ import pytest
 from domain.errors import TooLarge
 from domain.message import Content
 from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry
-from gateways.apns import TOKEN_S, ProviderToken
+from gateways.apns import TOKEN_S, ApnsGateway, ProviderToken
+from gateways.http2 import Http2Transport
 from gateways.port import ChannelHalted
 from infra.sandbox import Respond
 from tests.fixtures.notices import notice, target
@@ -241,3 +242,19 @@ def test_a_token_signed_again_is_left_its_twenty_minutes() -> None:
             last = current
     assert all(later - earlier >= 1_200 for earlier, later in zip([0, *updates], updates, strict=False))
     assert updates
+
+
+@pytest.mark.parametrize("status", [500, 503])
+async def test_a_server_of_apples_in_trouble_is_left(status: int, providers: Providers) -> None:
+    """The retry goes over a new connection."""
+    gateway, [device] = providers.gateway("apns"), await providers.targets("apns")
+    assert isinstance(gateway, ApnsGateway)
+    assert isinstance(gateway._transport, Http2Transport)
+    await gateway.send(notice(), [device], deadline_s=5.0)
+    [first] = gateway._transport._connections
+    providers.tell("apns", Respond(status, "InternalServerError"), device)
+    assert await gateway.send(notice(), [device], deadline_s=5.0) == [Retry("InternalServerError")]
+    assert [type(each) for each in await gateway.send(notice(), [device], deadline_s=5.0)] == [Accepted]
+    assert first.ended
+    assert first not in gateway._transport._connections
+    await gateway.aclose()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateways.http2 import Http2Transport, Keepalive
-from gateways.http2.client import BACKOFF_S_MAX, BACKOFF_S_MIN, Backoff
+from gateways.http2.client import BACKOFF_S_MAX, BACKOFF_S_MIN, RENEWAL_S, Backoff
 from gateways.transport import Answer, NoAnswer, NotSent
 from tests.fixtures.certificates import Certificates
 from tests.fixtures.h2_server import H2Server, serving
@@ -51,6 +51,63 @@ def h2_open_state() -> Any:
     from h2.connection import ConnectionState
 
     return ConnectionState.SERVER_OPEN
+
+
+async def test_a_server_in_trouble_is_left_for_another_connection(
+    server: H2Server, certificates: Certificates
+) -> None:
+    """What is open on its connection is answered there, what comes next goes over a new one, and the old one ends."""
+    async with client(server, certificates, renew_on=(500, 503)) as transport:
+        held = asyncio.ensure_future(post(transport, "held-1"))
+        await server.until(lambda: server.requests)
+        [busy] = await post(transport, "busy-2")
+        assert isinstance(busy, Answer)
+        assert busy.status == 503
+        assert await post(transport, "ok-3") == [Answer(200)]
+        assert len(server.peers) == 2
+        assert not server.peers[0].lost
+        server.release.set()
+        assert await held == [Answer(200)]
+        await server.until(lambda: server.peers[0].lost)
+        assert not server.peers[1].lost
+
+
+async def test_what_hangs_on_a_connection_left_behind_ends_by_its_deadline(
+    server: H2Server, certificates: Certificates
+) -> None:
+    """And the connection with it."""
+    async with client(server, certificates, renew_on=(503,)) as transport:
+        results = await post(transport, "hang-1", "busy-2", deadline_s=0.3)
+        assert [type(result) for result in results] == [NoAnswer, Answer]
+        await server.until(lambda: server.peers[0].lost)
+        assert await post(transport, "ok-3") == [Answer(200)]
+
+
+async def test_a_storm_of_refusals_is_no_storm_of_connections(
+    server: H2Server, certificates: Certificates
+) -> None:
+    """A peer that refuses everything is left once a second, not once an answer."""
+    async with client(server, certificates, renew_on=(503,), connections_max=4) as transport:
+        started = time.monotonic()
+        for _ in range(100):
+            results = await post(transport, *(f"busy-{n}" for n in range(20)))
+            assert {type(result) for result in results} == {Answer}
+        assert len(server.peers) <= 2 + (time.monotonic() - started) / RENEWAL_S
+        assert len(server.requests) == 2_000
+
+
+async def test_other_refusals_leave_the_connection_alone(
+    server: H2Server, certificates: Certificates
+) -> None:
+    """A device that is gone says nothing of the server; neither does a 503 where nobody asks for a renewal."""
+    async with client(server, certificates, renew_on=(503,)) as transport:
+        await post(transport, "gone-1", "gone-2")
+        await post(transport, "ok-3")
+        assert len(server.peers) == 1
+    async with client(server, certificates) as transport:
+        await post(transport, "busy-1")
+        await post(transport, "ok-2")
+        assert len(server.peers) == 2
 
 
 async def test_a_cut_connection_leaves_nothing_certain(transport: Http2Transport, server: H2Server) -> None:
@@ -215,3 +272,14 @@ async def test_a_slow_but_living_peer_is_not_given_up(server: H2Server, certific
         assert not done
         server.release.set()
         assert await sending == [Answer(200)]
+
+
+async def test_a_server_that_goes_away_at_once(certificates: Certificates) -> None:
+    """Its connection is none: nothing was sent, and the next one serves."""
+    async with serving(certificates.server("h2")) as server, client(server, certificates) as transport:
+        server.leaving = True
+        (result,) = await post(transport, "ok-1", deadline_s=2.0)
+        assert isinstance(result, NotSent)
+        server.leaving = False
+        assert await post(transport, "ok-2") == [Answer(200)]
+        assert len(transport._connections) == 1

@@ -113,7 +113,12 @@ def answers_to(pieces: Iterable[bytes], *, greeting: bytes = GREETING) -> tuple[
         wire, batch = Wire(), Batch([Request(b"/%d" % n, b"{}") for n in range(REQUESTS)], ())
         ended: list[Connection] = []
         connection = Connection(
-            b"push.example", (), on_room=lambda: None, on_end=ended.append, keepalive=Keepalive()
+            b"push.example",
+            (),
+            on_room=lambda: None,
+            on_end=ended.append,
+            on_status=lambda _connection, _status: None,
+            keepalive=Keepalive(),
         )
         connection.connection_made(wire)
         connection.data_received(greeting)
