@@ -50,7 +50,7 @@ class ServedPlace:
         """The token that was set last, if no other client has taken it since and the client was not reset."""
         own = UUID(device.state()["client"]).hex
         token, address, at = None, None, 0
-        for fact in await self._clients_facts():
+        for fact in await self._facts("client"):
             data, is_own = fact["data"], fact["subject"].endswith(own)
             kind = fact["topic"].rpartition(".")[0]
             if is_own and kind in {ADDRESS_RETIRED, MOVED}:
@@ -61,13 +61,25 @@ class ServedPlace:
                 token = address = None
         return address
 
-    async def _clients_facts(self) -> list[dict[str, Any]]:
-        found = await last_facts(self._log, EVENTS, FACTS_MAX, matching(["client"]))
+    async def uid_of(self, contact: UUID) -> str:
+        """What the contact was created by."""
+        [uid] = [
+            fact["data"]["uid"]
+            for fact in await self._facts("contact")
+            if fact["topic"].startswith("contact.created") and fact["subject"].endswith(contact.hex)
+        ]
+        return str(uid)
+
+    async def _facts(self, kind: str) -> list[dict[str, Any]]:
+        found = await last_facts(self._log, EVENTS, FACTS_MAX, matching([kind]))
         return [shown(fact, personal=True) for fact in found]
 
     async def story(self, device: Device) -> list[dict[str, Any]]:
         """Everything that `msgxc events show` tells of the device."""
-        told = await story(self._log, self._ids, device.state()["client"], "main")
+        return await self.story_of(device.state()["client"])
+
+    async def story_of(self, client: str) -> list[dict[str, Any]]:
+        told = await story(self._log, self._ids, client, "main")
         return [shown(fact, personal=True) async for fact in facts_of(self._log, told)]
 
 
