@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.addresses import tell_address
+from commands.addresses import has_lost, tell_address
 from commands.refresh import end_tokens, next_token
 from commands.scope import Scope
 from domain.aggregate import Aggregate, Created
@@ -109,7 +109,7 @@ async def register_client(command: RegisterClient, scope: Scope) -> Standing:
     """Without a proof and a contact this is one event, and nothing is read for it."""
     client = await own_client(command.device, scope, command.properties)
     client.change_properties(at=scope.now, properties=command.properties)
-    _address_anew(client, scope)
+    await _address_anew(client, scope)
     if command.with_contact:
         return await signed_in(client, scope)
     await scope.save(client)
@@ -152,7 +152,7 @@ async def move_in(command: MoveIn, scope: Scope) -> Standing:
     if source is not None and is_within and command.keeps_contact:
         await _take_contact(client, source, scope)
     if source is not None:
-        _take_address(client, source, scope)
+        await _take_address(client, source, scope)
     if source is not None and is_within:
         changed = await _reset(source, device.app, id, scope)
     if command.with_contact:
@@ -251,19 +251,28 @@ async def _take_contact(client: Client, source: Client, scope: Scope) -> None:
         )
 
 
-def _take_address(client: Client, source: Client, scope: Scope) -> None:
-    """It is the same device, and its SDK (v4) does not tell its push token again after a move."""
+async def _take_address(client: Client, source: Client, scope: Scope) -> None:
+    """It is the same device, and its SDK (v4) does not tell its push token again after a move.
+
+    One that went to another client meanwhile stays there: nobody has told it again.
+    """
     if source.token is None or source.address is None:
+        return
+    if await has_lost(source, source.token, scope, realm=await scope.store.realm_of(Client, source.id)):
         return
     to = push_address(source.address, _platform(source))
     # A digest of its realm's own: that of another merchant would be one that no other client here can have.
     _set_address(client, to._replace(channel=source.channel or to.channel), scope)
 
 
-def _address_anew(client: Client, scope: Scope) -> None:
+async def _address_anew(client: Client, scope: Scope) -> None:
     """The platform says who carries the pushes; the token may have come before it, or it may have been another."""
-    if client.address is not None and (platform := _platform(client)):
-        _set_address(client, push_address(client.address, platform), scope)
+    platform = _platform(client)
+    if client.token is None or client.address is None or not platform:
+        return
+    to = push_address(client.address, platform)
+    if to.channel != client.channel and not await has_lost(client, client.token, scope):
+        _set_address(client, to, scope)
 
 
 def _set_address(client: Client, to: PushAddress, scope: Scope) -> None:

@@ -1,5 +1,6 @@
 """Two devices and two people, in any order, with answers lost, calls repeated, keys rotated and removed, time passing:
-what a device's client state says is always the fold of that client's events.
+what a device's client state says is always the fold of that client's events, and a push token is the one's that told
+it last, whoever has told it before.
 """
 
 from __future__ import annotations
@@ -9,21 +10,50 @@ from contextlib import AsyncExitStack
 from typing import Any
 from uuid import UUID
 
+import httpx
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from commands.clients import FindAddressGone
+from domain.channel import APNS, FCM
 from domain.client import Client
 from domain.contact import Contact
 from domain.recorded import EVENTS
+from projections import reach
 from tests.memory.phone import APP, OTHER, Phone, phones
 from tests.memory.signing import signing_key
 from tests.memory.site import Site
+from tests.memory.world import REALM, Running
 
 NUMBERS = st.sampled_from([0, 1])
 FLAGS = st.booleans()
 PEOPLE = st.sampled_from(["ann", "bob"])
 STARTED = {"events": [{"type": "internal", "name": "app:start", "timestamp": "2026-01-02T03:04:05Z"}]}
+APPLES = "0a" * 32
+TOKENS = st.sampled_from(["aa11", "bb22", APPLES])
+IOS = "ios"
+
+
+class Holdings:
+    """Who has which push address, by what was told: at most one client each, the one that told it last."""
+
+    def __init__(self) -> None:
+        self.of: dict[UUID, tuple[str, str]] = {}
+        self.seen: set[UUID] = set()
+
+    def tell(self, client: UUID, channel: str, token: str) -> None:
+        self.lose(client)
+        self.of = {who: what for who, what in self.of.items() if what != (channel, token)}
+        self.of[client] = channel, token
+
+    def lose(self, client: UUID) -> None:
+        self.of.pop(client, None)
+
+    def move(self, source: UUID, to: UUID) -> None:
+        """The device goes on as another client, and its token with it, if it still has one."""
+        if (address := self.of.pop(source, None)) is not None:
+            self.tell(to, *address)
 
 
 class Life(RuleBasedStateMachine):
@@ -41,6 +71,9 @@ class Life(RuleBasedStateMachine):
         self.it.signing.use(*self.keys)
         self.devices = [Phone(self.it), Phone(self.it, "device-2", base="/v4/apps")]
         self.heard_all: dict[str, bool] = {}
+        self.holdings = Holdings()
+        self.taking: Running | None = None
+        self.let_time_pass(0)
 
     async def opening(self) -> Site:
         it = await self.opened.enter_async_context(phones())
@@ -54,16 +87,29 @@ class Life(RuleBasedStateMachine):
 
     @rule(which=NUMBERS, version=st.integers(1, 3), lost=FLAGS, twice=FLAGS)
     def register(self, which: int, version: int, lost: bool, twice: bool) -> None:
-        properties = {"platform": "ios", "applicationVersion": str(version)}
+        properties = {"platform": IOS, "applicationVersion": str(version)}
         self.call(which, "POST", "/client", properties, lost=lost, twice=twice)
 
-    @rule(which=NUMBERS, token=st.sampled_from(["aa11", "bb22"]), lost=FLAGS, twice=FLAGS)
+    @rule(which=NUMBERS, token=TOKENS, lost=FLAGS, twice=FLAGS)
     def set_push_token(self, which: int, token: str, lost: bool, twice: bool) -> None:
         self.call(which, "PUT", "/client/push-token", {"pushToken": token}, lost=lost, twice=twice)
 
     @rule(which=NUMBERS, lost=FLAGS, twice=FLAGS)
     def clear_push_token(self, which: int, lost: bool, twice: bool) -> None:
         self.call(which, "DELETE", "/client/push-token", None, lost=lost, twice=twice)
+
+    @rule(which=NUMBERS)
+    def provider_calls_it_gone(self, which: int) -> None:
+        if self.devices[which].state:
+            self.runner.run(self.gone(UUID(self.devices[which].says["client"])))
+
+    async def gone(self, id: UUID) -> None:
+        """It is believed unless the device may have told the token since (domain/renewal.py)."""
+        client, now = self.fold(Client, id), self.it.world.clock.now
+        await self.it.world.do(FindAddressGone(client=id, token=client.token, code="gone", since=now))
+        if self.fold(Client, id).token is None:
+            self.holdings.lose(id)
+        await self.assert_held()
 
     @rule(which=NUMBERS, who=PEOPLE, lost=FLAGS, twice=FLAGS)
     def sign_in(self, which: int, who: str, lost: bool, twice: bool) -> None:
@@ -112,8 +158,24 @@ class Life(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 60, 3_600, 9 * 3_600]))
     def let_time_pass(self, seconds: int) -> None:
+        """Until all that follows is on the log, losses too."""
         self.it.world.clock.advance(seconds)
-        self.runner.run(self.it.settled())
+        self.runner.run(self.settled())
+        for id in self.holdings.seen:
+            client = self.fold(Client, id)
+            told = self.holdings.of.get(id, (None, None))
+            assert (client.channel, client.address) == told
+
+    async def settled(self) -> None:
+        self.taking = self.taking or self.it.world.start("taken-tokens")
+        await self.it.settled()
+
+    @rule()
+    def nobody_tells_losses(self) -> None:
+        """From now on, until time passes."""
+        if self.taking is not None:
+            self.runner.run(self.it.world.stop(self.taking))
+            self.taking = None
 
     @invariant()
     def what_devices_hold_was_so(self) -> None:
@@ -137,16 +199,18 @@ class Life(RuleBasedStateMachine):
         """As an SDK does it: after a 401, refresh and send it again; without any state, as a new device."""
         held = device.state, device.contact_token, device.refresh_token
         contact = self.contact_before_an_update(device)
-        got = await device.call(method, path, body)
+        since = await self.end()
+        got = await self.sent(device, method, path, body)
         if got.status_code == 401:
             contact = None
             await self.refreshed(device)
             held = device.state, device.contact_token, device.refresh_token
-            got = await device.call(method, path, body)
+            since = await self.end()
+            got = await self.sent(device, method, path, body)
         assert got.status_code in (200, 204) or (path == "/client/app" and not held[0]), got.text
         if got.status_code < 300:
             # What a device never hears is as true as what it does.
-            self.assert_folded(device)
+            self.assert_folded(device, since)
             self.assert_done(device, method, path, body)
             if contact is not None and path in ("/client", "/client/push-token"):
                 assert device.says["contactReference"] == contact.hex
@@ -155,6 +219,56 @@ class Life(RuleBasedStateMachine):
             device.state, device.contact_token, device.refresh_token = held
         elif got.status_code < 300 and path == "/client/app":
             device.app = str(body["to"])
+        await self.assert_held()
+
+    async def end(self) -> int:
+        return await self.it.world.own.log.end(EVENTS)
+
+    async def sent(self, device: Phone, method: str, path: str, body: Any) -> httpx.Response:
+        """With what it does to who has which push token, whether or not the answer arrives."""
+        before = UUID(device.says["client"]) if device.state else None
+        got = await device.call(method, path, body)
+        if not device.state:
+            return got
+        client = UUID(device.says["client"])
+        self.holdings.seen.add(client)
+        for source, to in self.moves(before, client):
+            self.holdings.move(source, to)
+        if got.status_code < 300:
+            self.follow(client, method, path, body)
+        return got
+
+    def moves(self, source: UUID | None, end: UUID) -> list[tuple[UUID, UUID]]:
+        """By which steps `source` went on as `end`; none, if the device is new, or goes on as it is."""
+        steps: list[tuple[UUID, UUID]] = []
+        while source is not None and source != end:
+            to = self.fold(Client, source).moved_to
+            steps += [(source, to)] if to is not None else []
+            source = to
+        return steps if source == end else []
+
+    def follow(self, client: UUID, method: str, path: str, body: Any) -> None:
+        match method, path:
+            case "PUT", "/client/push-token":
+                token = body["pushToken"]
+                is_apples = token == APPLES or self.fold(Client, client).properties.get("platform") == IOS
+                self.holdings.tell(client, APNS if is_apples else FCM, token)
+            case "DELETE", "/client/push-token":
+                self.holdings.lose(client)
+            case "POST", "/client" if client in self.holdings.of:
+                self.holdings.tell(client, APNS, self.holdings.of[client][1])
+            case _:
+                return
+
+    async def assert_held(self) -> None:
+        """Nobody is sent to by a token that another has told since, though the loss be on the log or not."""
+        world = self.it.world
+        await world.watermark.passed(("reach",), EVENTS, await self.end())
+        for id in self.holdings.seen:
+            token = self.fold(Client, id).token
+            assert id not in self.holdings.of or token is not None
+            if token is not None:
+                assert await reach.owned(world.models, REALM, [(token, id)]) == [id in self.holdings.of]
 
     def contact_before_an_update(self, device: Phone) -> UUID | None:
         """Who uses a device whose state is of the app that it was before; None: it has moved already, or has not."""
@@ -181,18 +295,20 @@ class Life(RuleBasedStateMachine):
 
     async def refreshed(self, device: Phone) -> None:
         body = {"refreshToken": device.refresh_token}
-        got = await device.call("POST", "/client/contact-token", body)
+        since = await self.end()
+        got = await self.sent(device, "POST", "/client/contact-token", body)
         if got.status_code == 200:
-            self.assert_folded(device)
+            self.assert_folded(device, since)
             self.heard_all[device.client_id] = True
         else:
             # It was superseded long ago, by an answer that was lost. The next sign-in mends it.
             assert got.status_code == 400
             device.contact_token = ""
 
-    def assert_folded(self, device: Phone) -> None:
+    def assert_folded(self, device: Phone, since: int) -> None:
+        """since: position before the call. A token may have been lost to another client since it was dealt with."""
         says, (client, contact) = device.says, self.assert_own_folded(device)
-        assert says.get("pushToken", False) == (client.token is not None)
+        assert says.get("pushToken", False) in self.had_token(client.id, since)
         if client.contact_id is not None:
             assert says["contactId"] == client.contact_id
         assert says.get("contactId") in (None, contact.contact_id if contact else None)
@@ -214,6 +330,16 @@ class Life(RuleBasedStateMachine):
         else:
             assert (named["contactFieldId"], named["contactFieldValue"]) == contact.identity[:2]
         return client, contact
+
+    def had_token(self, client: UUID, since: int) -> set[bool]:
+        """Whether it had a push token: at the position, and after each event since."""
+        found: Any = None
+        had: set[bool] = set()
+        for fact in self.it.world.facts(EVENTS, f"evt.client.*.{client.hex}"):
+            if found is not None and fact.position > since:
+                had.add(found.token is not None)
+            found = fact.body.mutate(found)  # type: ignore[union-attr]
+        return had | {found.token is not None}
 
     def fold[A: (Client, Contact)](self, kind: type[A], id: UUID) -> A:
         found: Any = None

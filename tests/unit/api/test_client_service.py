@@ -174,6 +174,21 @@ async def test_who_lost_a_token_hears_it_with_the_next_answer(it: Site) -> None:
     assert count(it) == before, "what was told a moment ago is no event"
 
 
+@pytest.mark.parametrize("is_told", [False, True])
+async def test_a_token_that_was_lost_goes_nowhere_with_the_device(it: Site, is_told: bool) -> None:
+    """Neither to another app nor, with a platform, to another service: it is the other device's by now."""
+    if is_told:
+        it.world.start("taken-tokens")
+    moves, registers, newer = (Phone(it, name, base="/v4/apps") for name in ("one", "two", "three"))
+    for phone in (moves, registers, newer):
+        await phone.call("PUT", "/client/push-token", {"pushToken": "aa11"})
+    await it.settled()
+    assert (await moves.call("POST", "/client/app", {"to": OTHER})).status_code == 200
+    assert "pushToken" not in moves.says
+    await registers.call("POST", "/client", {"platform": "ios"})
+    assert len(addresses(it)) == 3
+
+
 async def test_switching_apps_resets_the_one_and_registers_with_the_other(it: Site) -> None:
     """v4. Asked again with the state of before, after a lost answer, it is the same client of the new app."""
     phone = await started(it, base="/v4/apps")
