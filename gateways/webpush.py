@@ -1,7 +1,8 @@
 """Web push (RFC 8030): encrypted messages to whatever push service a browser uses, so far as it is on our list.
 
 Owns the payload browsers get, the headers and the meaning of the statuses. Never follows a redirect and never connects
-to an address that was not checked. Each push service has connections of its own, so a slow one delays no other.
+to an address that was not checked. Each push service has connections and a circuit of its own: one that is silent
+holds slices up for some seconds, then a few of them now and then (see circuit.py).
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from domain import channel
 from domain.message import Content
 from domain.number import whole_number
 from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry
 from domain.push_token import read_subscription
+from gateways.circuit import Circuit, Leave
 from gateways.endpoint import AllowedHosts, Endpoint, EndpointRefused
 from gateways.http2.dial import Origin
 from gateways.port import Channel, Gateway, GatewayConfig, Notice, Target
@@ -43,6 +46,8 @@ from gateways.verdict import (
     untrusted,
 )
 
+log = structlog.get_logger(__name__)
+
 PUSH_SERVICES = (
     "fcm.googleapis.com",
     "updates.push.services.mozilla.com",
@@ -61,6 +66,9 @@ APP_KEYS_MAX = 1_000
 """Apps whose VAPID headers are kept signed, some kilobytes each."""
 ENCRYPT_AT_ONCE = 50
 """Encryptions (80 us each) before others get their turn on the loop."""
+
+SILENT = "service-silent"
+"""Code of a Retry: the push service has not answered lately, and was not asked."""
 
 _SUBJECT = re.compile(r"mailto:[^\s<>@]+@[^\s<>@]+|https://[^\s<>]+")
 
@@ -92,6 +100,7 @@ class WebPushGateway:
         self._transports: OrderedDict[tuple[Origin, bool], tuple[Transport, str]] = OrderedDict()
         self._vapid_of_app: OrderedDict[str, Vapid] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
+        self._circuits: OrderedDict[Origin, Circuit] = OrderedDict()
         self._credit = Credit(clock)
 
     async def send(
@@ -106,12 +115,21 @@ class WebPushGateway:
 
         async def post(origin: Origin, prepared: Sequence[tuple[int, Request]]) -> None:
             own = ((b"authorization", vapid.header(origin.url).encode()),) if vapid else ()
-            results = await self._transport(origin, of_app=vapid is not None).post_many(
-                [request for _, request in prepared], headers=shared + own, deadline_s=until - loop.time()
+            circuit, began = self._circuit(origin), loop.time()
+            leave = circuit.admit(len(prepared), began)
+            for index, _ in prepared[leave.sends :]:
+                verdicts[index] = Retry(SILENT, leave.others_after_s)
+            if not leave.sends:
+                return
+            given_s = min(leave.patience_s, until - began)
+            transport = self._transport(origin, of_app=vapid is not None)
+            results = await transport.post_many(
+                [request for _, request in prepared[: leave.sends]], headers=shared + own, deadline_s=given_s
             )
+            self._note(origin, circuit, leave, results, given_s=given_s, took_s=loop.time() - began)
             now = self._clock()
             judged = judge_each(self.channel, results, lambda _, result: judge(result, notice, now))
-            for (index, _), verdict in zip(prepared, judged, strict=True):
+            for (index, _), verdict in zip(prepared, judged, strict=False):
                 verdicts[index] = verdict
 
         async with asyncio.TaskGroup() as group:  # one task per push service, of which there are a handful
@@ -188,6 +206,28 @@ class WebPushGateway:
             transport.set_header(b"authorization", header.encode())
         self._transports[origin, of_app] = (transport, header)
         return transport
+
+    def _circuit(self, origin: Origin) -> Circuit:
+        circuit = self._circuits.pop(origin, None) or Circuit()
+        if len(self._circuits) >= ORIGINS_MAX:
+            self._circuits.popitem(last=False)
+        self._circuits[origin] = circuit
+        return circuit
+
+    def _note(
+        self,
+        origin: Origin,
+        circuit: Circuit,
+        leave: Leave,
+        results: Sequence[Result],
+        *,
+        given_s: float,
+        took_s: float,
+    ) -> None:
+        answered = sum(isinstance(result, Answer) for result in results)
+        now = asyncio.get_running_loop().time()
+        if circuit.note(leave, answered=answered, given_s=given_s, took_s=took_s, now=now):
+            log.warning("push_service_silent", host=origin.host, sends=leave.sends, answered=answered)
 
     def _close_least_used(self) -> None:
         if len(self._transports) >= ORIGINS_MAX:
