@@ -1,4 +1,4 @@
-"""The event catalogue as files: a JSON Schema and an example for every topic, and an AsyncAPI document.
+"""The log's documents: a JSON Schema and an example for every topic, an AsyncAPI document, nats-server's accounts.
 
 `generate` gives what belongs into `schema/`; whoever calls it writes it or compares it with what is there.
 Run as a module it writes: `python -m infra.eventstore.schemas`.
@@ -17,6 +17,7 @@ from infra.eventstore.asyncapi import asyncapi
 from infra.eventstore.catalogue import DELIVERY_TOPICS, Catalogue, EventType, domain_catalogue
 from infra.eventstore.examples import example_event, example_record
 from infra.eventstore.wire import HEADERS, event_subject
+from infra.nats.rights import accounts
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -30,7 +31,9 @@ def generate(catalogue: Catalogue | None = None) -> dict[str, bytes]:
     for topic, record in sorted(DELIVERY_TOPICS.items()):
         files[f"events/{topic}.json"] = record_schema(topic, record)
     files["asyncapi.json"] = asyncapi(known)
-    return {path: _pretty(content) for path, content in files.items()}
+    return {path: _pretty(content) for path, content in files.items()} | {
+        "accounts.conf": accounts().encode()
+    }
 
 
 def write(folder: Path) -> list[Path]:

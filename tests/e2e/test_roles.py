@@ -1,28 +1,39 @@
-"""Each role alone, as in production: eight processes that share a nats-server, a data folder and nothing else."""
+"""Each role alone, as in production: nine processes that share a nats-server, a data folder and nothing else.
+
+The server has the accounts of `schema/accounts.conf`: each role signs in as a user of its own, with that one's rights.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from infra.nats.server import NatsServer
+from infra.nats.connection import Endpoint, connected
+from infra.nats.jetstream import JetStream
+from infra.nats.server import NatsServer, ServerConfig
+from infra.nats.streams import StreamSettings, ensure
 from infra.sandbox import Sandbox
 
 pytestmark = pytest.mark.long
 
 CHANNELS = ("apns", "fcm", "webpush", "sms", "email")
 ROLES = (("api",), ("project",), ("dispatch",), ("resolve",), *(("gateway", channel) for channel in CHANNELS))
+ACCOUNTS = Path(__file__).parents[2] / "schema" / "accounts.conf"
+PASSWORD = "p4ss"
 READY_S_MAX = 60.0
 STOP_S_MAX = 30.0
 ARRIVAL_S_MAX = 30.0
@@ -32,7 +43,7 @@ class Site:
     """The environment that all roles share, and the API's client."""
 
     def __init__(self, folder: Path, nats: NatsServer, sandbox: Sandbox) -> None:
-        self.folder, self.sandbox = folder, sandbox
+        self.folder, self.sandbox, self.nats = folder, sandbox, nats
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -44,7 +55,6 @@ class Site:
             "MSGXC_DATA_DIR": str(folder / "data"),
             "MSGXC_HTTP_PORT": str(port),
             "MSGXC_MAIL_FROM": "News <news@example.org>",
-            "MSGXC_NATS_URL": nats.url.replace("nats://", f"nats://{nats.token}@"),
             "MSGXC_NATS_SYNC": "always",
             "MSGXC_VAPID_PRIVATE_KEY_FILE": str(_vapid_key(folder)),
         }
@@ -67,10 +77,11 @@ class Site:
     def role(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
         """Told to end at the end, and ends well."""
         with (self.folder / f"{'-'.join(command)}.log").open("wb") as log:
+            address = self.nats.url.replace("nats://", f"nats://{'-'.join(command)}:{PASSWORD}@")
             process = subprocess.Popen(
                 [sys.executable, "-m", "cli", *command],
                 cwd=self.folder,
-                env=self.environment,
+                env={**self.environment, "MSGXC_NATS_URL": address},
                 stdout=log,
                 stderr=log,
             )
@@ -111,9 +122,31 @@ async def site(folder: Path, nats: NatsServer) -> AsyncIterator[Site]:
         yield it
 
 
-async def test_roles_deliver_on_all_channels(tmp_path: Path, own_server: NatsServer) -> None:
-    """One publish reaches the person's five addresses through five gateways; SIGTERM ends each role with 0."""
-    async with site(tmp_path, own_server) as it:
+@pytest_asyncio.fixture
+async def guarded(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    """A server with our accounts, its streams made by the operator."""
+    users = re.findall(r"\$(\w+_PASSWORD)", ACCOUNTS.read_text())
+    passwords = "".join(f"{name}: {PASSWORD}\n" for name in users)
+    config = ServerConfig(
+        folder=tmp_path / "nats", sync="always", authorization=passwords + ACCOUNTS.read_text()
+    )
+    server = NatsServer(config)
+    await server.start()
+    try:
+        operator = Endpoint(urls=server.url, user="operator", password=PASSWORD)
+        async with connected(operator) as connection:
+            await ensure(JetStream(connection), StreamSettings())
+        yield server
+    finally:
+        await server.stop()
+
+
+async def test_roles_deliver_on_all_channels(tmp_path: Path, guarded: NatsServer) -> None:
+    """One publish reaches the person's five addresses through five gateways; SIGTERM ends each role with 0.
+
+    None of them asks for anything that its user may not.
+    """
+    async with site(tmp_path, guarded) as it:
         admin, ann = it.run("token", "--uid", "ops", "--role", "admin"), it.run("token", "--uid", "ann")
         # Ready means that reads are answered.
         await it.call("GET", "/api/v2/clients", ann)
@@ -133,6 +166,19 @@ async def test_roles_deliver_on_all_channels(tmp_path: Path, own_server: NatsSer
         assert states == dict.fromkeys(("websocket", *CHANNELS), "accepted"), rows
         items, _ = await it.sandbox.books.messages()
         assert sorted(item.channel for item in items) == sorted(CHANNELS)
+        later = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
+        answer = await it.call(
+            "POST", "/api/v2/publish", admin, {"tid": "news", "msg": "later", "scheduled": later}
+        )
+        async with asyncio.timeout(ARRIVAL_S_MAX):
+            while (await it.call("GET", answer.headers["location"], admin)).json()["state"] != "settled":
+                await asyncio.sleep(0.1)
+        await it.call("DELETE", "/api/v2/contacts/ann", admin)
+        async with asyncio.timeout(ARRIVAL_S_MAX):
+            while (await it.call("GET", "/api/v2/threads/news/subscribers", admin)).json()["items"]:
+                await asyncio.sleep(0.1)
+    said = (guarded.config.folder / "nats.log").read_text()
+    assert [line.rpartition("user:")[2] for line in said.splitlines() if "Violation" in line] == []
 
 
 async def _devices(sandbox: Sandbox) -> list[dict[str, object]]:

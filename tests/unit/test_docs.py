@@ -8,6 +8,7 @@ import api.table
 import commands.port
 import infra.eventstore.store  # noqa: F401  declares an error
 from domain.errors import MsgxcError
+from infra.nats.rights import ROLES, password_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -34,6 +35,23 @@ def test_the_readme_leads_to_each_document_once() -> None:
     assert len(listed) == len(set(listed))
     guides = {f"docs/{path.relative_to(DOCS)}" for path in (*DOCS.glob("*.md"), *DOCS.glob("guides/*.md"))}
     assert guides <= set(listed)
+
+
+def test_the_users_of_the_log_are_those_of_the_guide() -> None:
+    """Each has a password in the guide's configuration, and a line that names all it writes."""
+    guide = (DOCS / "guides" / "operating.md").read_text()
+    users = {"operator", *ROLES}
+    assert set(re.findall(r"^([A-Z_]+_PASSWORD):", guide, re.MULTILINE)) == {
+        password_of(user) for user in users
+    }
+    for role in ("api", "project", "dispatch", "resolve", "gateway-apns"):
+        [line] = [
+            line for line in guide.splitlines() if line.startswith(f"| `{role}`") and "writes" not in line
+        ]
+        for subject in ROLES[role].publish:
+            bucket = subject.removeprefix("$KV.").removesuffix(".>") if subject.startswith("$KV.") else ""
+            if not subject.startswith(("$JS.", "msgxc.")):
+                assert (bucket or f"`{subject}`") in line, (role, subject)
 
 
 def test_links_between_documents_lead_somewhere() -> None:

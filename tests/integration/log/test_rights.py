@@ -14,7 +14,7 @@ from domain.recorded import DELIVERY, EVENTS, Checkpoint
 from infra.log.opened import LogConfig, open_log
 from infra.nats.connection import Endpoint, connected
 from infra.nats.jetstream import JetStream
-from infra.nats.rights import authorization
+from infra.nats.rights import ROLES, accounts, authorization, password_of
 from infra.nats.server import NatsServer, ServerConfig
 from infra.nats.streams import StreamSettings, ensure, stream_configs
 from processes.port import Append, Frame
@@ -62,3 +62,49 @@ async def test_a_role_does_all_its_work_and_nothing_to_the_streams(server: NatsS
         for config in stream_configs(StreamSettings()):
             assert await log.js.info(config["name"]) is not None
         assert await log.end(DELIVERY) == 1
+
+
+@pytest_asyncio.fixture
+async def guarded(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    """A server with a user for each role, as in schema/accounts.conf."""
+    passwords = "".join(f"{password_of(user)}: {user}\n" for user in ("operator", *ROLES))
+    server = NatsServer(
+        ServerConfig(folder=tmp_path / "nats", sync="2m", authorization=passwords + accounts())
+    )
+    await server.start()
+    async with connected(Endpoint(urls=server.url, user="operator", password="operator")) as connection:
+        await ensure(JetStream(connection), StreamSettings())
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+MAY = {
+    "api": ("evt.contact.00.x", "receipt.sms.x", "signal.events.00.x", "updates.store.x"),
+    "project": ("triage.x.y",),
+    "dispatch": ("evt.message.00.x", "audience.x.0", "dispatch.apns.live.x.0.1", "feed.thread.x"),
+    "resolve": ("evt.client.00.x", "state.client.x"),
+    "gateway-apns": ("attempt.apns.x", "outcome.apns.x"),
+}
+MAY_NOT = {
+    "api": ("audience.x.0", "dispatch.apns.live.x.0.1", "outcome.apns.x", "feed.thread.x"),
+    "project": ("evt.contact.00.x", "outcome.apns.x", "feed.thread.x"),
+    "dispatch": ("attempt.apns.x", "signal.events.00.x", "updates.store.x"),
+    "resolve": ("audience.x.0", "outcome.apns.x", "feed.thread.x"),
+    "gateway-apns": ("attempt.fcm.x", "outcome.fcm.x", "evt.client.00.x", "feed.thread.x", "$KV.KEYS.x"),
+}
+
+
+@pytest.mark.parametrize("role", MAY)
+async def test_a_role_writes_its_own_subjects_and_no_others(guarded: NatsServer, role: str) -> None:
+    """What it may not is refused by the server, which stores nothing of it; no role touches a stream."""
+    async with connected(Endpoint(urls=guarded.url, user=role, password=role)) as connection:
+        for subject in MAY[role]:
+            assert b'"seq"' in (await connection.ask(subject, b"{}")).data
+        for subject in MAY_NOT[role]:
+            with pytest.raises(Unavailable):
+                await connection.ask(subject, b"{}", timeout_s=0.1)
+        for request in ("UPDATE", "DELETE", "PURGE", "SNAPSHOT", "MSG.DELETE"):
+            with pytest.raises(Unavailable):
+                await JetStream(connection).api(f"STREAM.{request}.EVENTS", {}, timeout_s=0.1)
