@@ -318,7 +318,7 @@ async def test_many_who_race_for_one_contact_all_get_through() -> None:
 
 
 async def test_an_erased_contact_sends_nothing() -> None:
-    """A token outlives its contact; what it would publish, or send by name, is refused like a device it would enlist."""
+    """A token outlives its contact: what it would publish, or send by name, is refused as a device of theirs is."""
     made = World()
     await made.do(OpenThread(tid="news", settings=Settings(owner="boss", open_publish=True)))
     await made.do(PutContact(uid="ann"))
