@@ -34,18 +34,23 @@ class BodyReader:
         self._overdue: set[asyncio.Task[Any]] = set()
         self._looking = False
 
+    def at_once(self, headers: Mapping[bytes, bytes], receive: Receive, bytes_max: int) -> bytes | None:
+        """Hot path: a body that is here already, which needs no watch on its time; None: `read` it. Raises TooLarge."""
+        announced = whole_number(headers.get(b"content-length", b""))
+        if announced is not None and announced > bytes_max:
+            assert_body_fits(announced, bytes_max)
+        cycle = cycle_of(receive)
+        content = cycle.whole_body() if cycle is not None else None
+        if content is not None and len(content) > bytes_max:
+            assert_body_fits(len(content), bytes_max)
+        return content
+
     async def read(
         self, headers: Mapping[bytes, bytes], receive: Receive, *, bytes_max: int = BODY_BYTES_MAX
     ) -> bytes:
         """Raises TooLarge as soon as it is known to be, Invalid when it does not come in time, ClientGone."""
-        announced = whole_number(headers.get(b"content-length", b""))
-        if announced is not None:
-            assert_body_fits(announced, bytes_max)
-        # Hot path: a body that is here already needs no watch on its time.
-        cycle = cycle_of(receive)
-        content = cycle.whole_body() if cycle is not None else None
+        content = self.at_once(headers, receive, bytes_max)
         if content is not None:
-            assert_body_fits(len(content), bytes_max)
             return content
         task = asyncio.current_task()
         assert task is not None

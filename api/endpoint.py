@@ -85,14 +85,17 @@ class Endpoint:
         try:
             caller, visitor = NOBODY, None
             if not self._is_open:
-                identity = await self._identify(scope)
+                admit = route.admit
+                identity = self._verified(scope) if admit is None else await admit(self._parts, scope)
                 caller, visitor = identity.caller, identity.visitor
                 if identity.key:
                     headers = self._limit.take(identity.key)
                 assert_may_call(route.who, caller)
             body = None
             if self._decode is not None:
-                content = await self._body.read(scope[HEADERS], receive, bytes_max=route.body_bytes_max)
+                content = self._body.at_once(scope[HEADERS], receive, route.body_bytes_max)
+                if content is None:
+                    content = await self._body.read(scope[HEADERS], receive, bytes_max=route.body_bytes_max)
                 body = self._decode(content)
             call = self._call(scope, caller, body)
             call.visitor = visitor
@@ -114,9 +117,7 @@ class Endpoint:
         if route.noted is not None and call is not None:
             route.noted(call, scope[STATUS], time.perf_counter() - began_s)
 
-    async def _identify(self, scope: Scope) -> Identity:
-        if self._route.admit is not None:
-            return await self._route.admit(self._parts, scope)
+    def _verified(self, scope: Scope) -> Identity:
         return self._parts.verifier.verify(token_of(scope[HEADERS].get(b"authorization")))
 
     def _call(self, scope: Scope, caller: Caller, body: Any) -> Call[Any, Any]:
@@ -124,7 +125,7 @@ class Endpoint:
         return Call(
             parts=self._parts,
             caller=caller,
-            context=context_of(scope, caller),
+            context=Context(realm=caller.realm, actor=caller.uid, correlation=scope.get(REQUEST_ID, "")),
             path=scope.get("path_params", {}),
             query=self._query(route.query, scope["query_string"]) if route.query else None,
             body=body,
@@ -198,7 +199,7 @@ async def refuse_in(
         await _respond_with(scope, send, said, [*headers, *headers_of(error)])
 
 
-async def _respond_with(scope: Scope, send: Send, answer: Answer, headers: list[Header]) -> None:
+def _respond_with(scope: Scope, send: Send, answer: Answer, headers: list[Header]) -> Awaitable[None]:
     if answer.headers:
         headers.extend(answer.headers)
         scope[ADDED] = without(answer.headers, scope[ADDED])
@@ -212,7 +213,7 @@ async def _respond_with(scope: Scope, send: Send, answer: Answer, headers: list[
         headers.append(_JSON_TYPE)
     if answer.location is not None:
         headers.append((b"location", answer.location.encode()))
-    await respond(scope, send, answer.status, headers, content)
+    return respond(scope, send, answer.status, headers, content)
 
 
 async def refuse(scope: Scope, send: Send, error: MsgxcError, headers: Iterable[Header] = ()) -> None:

@@ -87,11 +87,9 @@ class Frame:
             request_id = next(self._request_ids)
         scope[REQUEST_ID] = request_id.decode("ascii")
         scope[ADDED] = [*_SECURITY, (b"x-request-id", request_id)]
-        anyone = bool(self._credentialed) and self._is_credentialed(scope["path"])
+        path: str = scope["path"]
+        anyone = path.startswith(self._below) or path in self._credentialed
         return (anyone or bool(self._origins)) and self._allow_origin(scope, headers, anyone=anyone)
-
-    def _is_credentialed(self, path: str) -> bool:
-        return path.startswith(self._below) or path in self._credentialed
 
     def _allow_origin(self, scope: Scope, headers: Mapping[bytes, bytes], *, anyone: bool) -> bool:
         """Let the origins that are set read the answer. Whether this asks only what is allowed."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Iterable
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
@@ -61,7 +61,6 @@ class Cycle(RequestResponseCycle):
     response_complete = False
     chunked_encoding = None
     expected_content_length = 0
-    _has_news = False
     _is_read = False
     _event: asyncio.Event | None = None
 
@@ -80,10 +79,10 @@ class Cycle(RequestResponseCycle):
 
     @property
     def message_event(self) -> asyncio.Event:  # type: ignore[override]
-        """Set when there is something new to receive."""
+        """Set when there is something new to receive. Hot path: made for whoever waits, which few do."""
         if self._event is None:
             self._event = asyncio.Event()
-            if self._has_news:
+            if self.body or not (self.more_body or self._is_read):
                 self._event.set()
         return self._event
 
@@ -95,12 +94,13 @@ class Cycle(RequestResponseCycle):
             self.body = bytearray(self.body) + piece
         else:
             self.body += piece
-        self.tell()
+        if self._event is not None:
+            self._event.set()
 
-    def tell(self) -> None:
-        if self._event is None:
-            self._has_news = True
-        else:
+    def end_body(self) -> None:
+        """All of it has come."""
+        self.more_body = False
+        if self._event is not None:
             self._event.set()
 
     def whole_body(self) -> bytes | None:
@@ -111,8 +111,9 @@ class Cycle(RequestResponseCycle):
             return None
         if self._event is not None:
             return None
-        self._is_read, self._has_news = True, False
-        self.flow.resume_reading()
+        self._is_read = True
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         body, self.body = self.body, b""
         return bytes(body)
 
@@ -141,14 +142,12 @@ class Cycle(RequestResponseCycle):
             self.transport.write(head + content)
         else:
             self.transport.writelines((head, content))
-        self._end()
-        return True
-
-    def _end(self) -> None:
-        self.tell()
+        if self._event is not None:
+            self._event.set()
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+        return True
 
 
 _starts: dict[bytes, bytes] = {}
@@ -223,7 +222,17 @@ class Lane(HttpToolsProtocol):
         self._stop_timer()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        self._idle_since_s = None
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+            else:
+                self._unsupported_upgrade_warning()
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
         if self._begun is not None:
             (cycle, app), self._begun = self._begun, None
             self._start_at_once(cycle, app)
@@ -237,15 +246,15 @@ class Lane(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
-        self.scope = cast(
-            "HTTPScope", {**self._scope, "headers": self.headers, "state": self.app_state.copy()}
-        )
+        scope: dict[str, Any] = {**self._scope, "headers": self.headers, "state": self.app_state.copy()}
+        self.scope = scope  # type: ignore[assignment]  # a cast is a call, and this is made for each request
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        parser, scope = self.parser, cast("dict[str, Any]", self.scope)
+        parser = self.parser
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         http_version = scope["http_version"] = parser.get_http_version()
         scope["method"] = parser.get_method().decode("ascii")
         if parser.should_upgrade() and self._should_upgrade():
@@ -275,8 +284,7 @@ class Lane(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if (self.parser.should_upgrade() and self._should_upgrade()) or self.cycle.response_complete:
             return
-        self.cycle.more_body = False
-        self.cycle.tell()
+        self.cycle.end_body()
 
     def _address(self, scope: dict[str, Any]) -> None:
         parsed = httptools.parse_url(self.url)
@@ -318,7 +326,8 @@ class Lane(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)

@@ -26,7 +26,8 @@ class Requests(Collector):
         times = self._times.get((method, route))
         if times is None:
             times = self._times[method, route] = _Times()
-        times.add(seconds)
+        times.buckets[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
+        times.sum_s += seconds
 
     def collect(self) -> Iterator[Metric]:
         counts = CounterMetricFamily(
@@ -51,10 +52,6 @@ class _Times:
     def __init__(self) -> None:
         self.buckets = [0] * (len(LATENCY_BUCKETS_S) + 1)
         self.sum_s = 0.0
-
-    def add(self, seconds: float) -> None:
-        self.buckets[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
-        self.sum_s += seconds
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Pairs of upper bound and count up to it, as Prometheus has them."""

@@ -115,7 +115,7 @@ ANSWERS: dict[type[msgspec.Struct], type] = {threads.OpenThread: threads.Opened,
 
 @dataclass(frozen=True, slots=True)
 class Bus:
-    """clock: now, in UTC. nonce: fresh randomness, at least 128 bits of it. owners None: nobody says who they are."""
+    """clock: now, in UTC. nonce: 128 fresh random bits, as 32 hex digits. owners None: nobody says who they are."""
 
     store: EventStore
     threads: ThreadDirectory
@@ -140,7 +140,19 @@ class Bus:
         """
         handler = HANDLERS[type(command)]
         for attempt in range(ATTEMPTS_MAX):
-            scope = self._scope(context, caller, claim, fresh=attempt > 0)
+            scope = Scope(
+                store=self.store,
+                threads=self.threads,
+                check=self.check,
+                ids=self.ids,
+                context=context,
+                now=self.clock(),
+                nonce=self.nonce(),
+                owners=self.owners,
+                caller=caller,
+                claim=claim,
+                fresh=attempt > 0,
+            )
             if claim and type(command) not in CREATES and (twin := await scope.twin()) is not None:
                 return _first_answer(type(command), twin)
             try:
@@ -156,21 +168,6 @@ class Bus:
                 if scope.is_certain:
                     return answer
         raise AssertionError("unreachable")
-
-    def _scope(self, context: Context, caller: Caller | None, claim: Claim | None, *, fresh: bool) -> Scope:
-        return Scope(
-            store=self.store,
-            threads=self.threads,
-            check=self.check,
-            ids=self.ids,
-            context=context,
-            now=self.clock(),
-            nonce=self.nonce(),
-            owners=self.owners,
-            caller=caller,
-            claim=claim,
-            fresh=fresh,
-        )
 
 
 async def _rest(attempt: int) -> None:

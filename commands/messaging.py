@@ -213,8 +213,11 @@ async def _accept(
     if app:
         channels = tuple(name for name in APP_CHANNELS if draft.channels is None or name in draft.channels)
     scope.check(content, channels, style=style)
-    nonce = f"claim|{scope.claim.scope}" if scope.claim else scope.nonce
-    id = scope.ids.message(scope.realm, nonce, thread=thread.id if thread else None)
+    near = thread.id if thread else None
+    if scope.claim:
+        id = scope.ids.message(scope.realm, f"claim|{scope.claim.scope}", thread=near)
+    else:
+        id = scope.ids.fresh(scope.nonce, like=near)
     scheduled_at = _later(draft.scheduled_at, scope.now)
     message = Message.accept(
         id=id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Coroutine
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -50,7 +51,7 @@ class Trace(msgspec.Struct):
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
-    """caller None: one of our own processes acts. nonce: fresh randomness for the id of what is created.
+    """caller None: one of our own processes acts. nonce: fresh randomness for the id of what is created, 32 hex digits.
 
     fresh: what is loaded is what the leader has; else it may be behind, and only an append would notice.
     """
@@ -87,15 +88,18 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 
     async def create(self, aggregate: Aggregate) -> int:
         """Append what takes its id from the claim, if there is one; the claim's digest is kept with it."""
-        return await self._append(aggregate, claim=self.claim.digest if self.claim else None)
+        digest = self.claim.digest if self.claim else None
+        position = await self.store.save(aggregate, context=self.context, claim=digest)
+        self.trace.appended = True
+        return position
 
-    async def save(self, *aggregates: Aggregate, answer: Any = None) -> int:
+    def save(self, *aggregates: Aggregate, answer: Any = None) -> Coroutine[Any, Any, int]:
         """Append all pending events; a claim on a command that creates nothing goes into the same batch.
 
         answer: what the handler will return, for twins of the call.
         """
         if self.claim is None:
-            return await self._append(*aggregates)
+            return self._append(*aggregates)
         request = Request.make(
             id=self._request_id(self.claim),
             at=self.now,
@@ -103,7 +107,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
             answer=msgspec.to_builtins(answer),
         )
         # First, since the digest is kept with the first event of a batch.
-        return await self._append(request, *aggregates, claim=self.claim.digest)
+        return self._append(request, *aggregates, claim=self.claim.digest)
 
     async def _append(self, *aggregates: Aggregate, claim: str | None = None) -> int:
         position = await self.store.save(*aggregates, context=self.context, claim=claim)

@@ -60,7 +60,7 @@ async def keep_message(command: KeepMessage, scope: Scope) -> UUID:
     """The message's id."""
     scope.check(command.content, CHANNELS, style="doppler")
     message = Message.accept(
-        id=scope.ids.message(scope.realm, scope.nonce),
+        id=scope.ids.fresh(scope.nonce),
         at=scope.now,
         audience=ToContacts(()),
         content=command.content,

@@ -62,18 +62,19 @@ class Created(Event, CanInitAggregate[UUID]):
         """
         if aggregate is not None:
             raise ValueError("an aggregate begins once")
-        kind = resolve_topic(self.originator_topic)
+        kind, parameters = _beginning(self.originator_topic)
         made = kind.__new__(kind)
         made.__base_init__(self.originator_id, self.originator_version, self.timestamp)
-        made.__init__(*map(vars(self).__getitem__, _parameters(kind)))
+        made.__init__(*map(vars(self).__getitem__, parameters))
         self.apply(made)
         return made
 
 
 @cache
-def _parameters(kind: type[Any]) -> tuple[str, ...]:
-    """What an aggregate's initialiser takes, in order: fields of the event it begins with."""
-    return tuple(signature(kind.__init__).parameters)[1:]
+def _beginning(topic: str) -> tuple[Any, tuple[str, ...]]:
+    """The aggregate of a topic, and what its initialiser takes, in order: fields of the event it begins with."""
+    kind = resolve_topic(topic)
+    return kind, tuple(signature(kind.__init__).parameters)[1:]
 
 
 class _Fields(NamedTuple):
@@ -98,7 +99,9 @@ def event_of(kind: type[Any], given: dict[str, Any]) -> Any:
     whole = blank | given
     if len(whole) != len(blank) or not required <= given.keys():
         return kind(**given)  # says what is missing, or not known
-    return restored(kind, whole)
+    event = object.__new__(kind)
+    object.__setattr__(event, "__dict__", whole)
+    return event
 
 
 def restored[E: Event](kind: type[E], whole: dict[str, Any]) -> E:

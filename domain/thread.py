@@ -39,7 +39,7 @@ class Settings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     def may_publish(self, caller: Caller) -> bool:
         return (
-            self.is_run_by(caller) or caller.is_service or self.open_publish or caller.uid in self.publishers
+            self.open_publish or caller.uid in self.publishers or self.is_run_by(caller) or caller.is_service
         )
 
     def may_subscribe(self, caller: Caller) -> bool:

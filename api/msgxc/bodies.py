@@ -76,11 +76,11 @@ class Writing(Body, frozen=True, kw_only=True):
         return Draft(
             text=self.msg,
             subject=self.subject or "",
-            urgency=_whole(opts.pop("urgency", None), "opts.urgency"),
-            ttl_s=_whole(opts.pop("ttl", None), "opts.ttl"),
+            urgency=_whole(opts.pop("urgency"), "opts.urgency") if "urgency" in opts else None,
+            ttl_s=_whole(opts.pop("ttl"), "opts.ttl") if "ttl" in opts else None,
             opts=opts,
-            scheduled_at=_when(self.scheduled),
-            channels=channels_named(self.mtypes),
+            scheduled_at=_when(self.scheduled) if self.scheduled is not None else None,
+            channels=channels_named(self.mtypes) if self.mtypes is not None else None,
             parent=self.pmid,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -71,24 +72,24 @@ class DeliveryView(msgspec.Struct, frozen=True, kw_only=True):
     times: dict[str, datetime]
 
 
-async def publish(call: Call[PublishBody, None]) -> Answer:
+def publish(call: Call[PublishBody, None]) -> Awaitable[Answer]:
     command = Publish(tid=call.body.tid, draft=call.body.draft())
-    return await _accept(call, command, _claim(call, "publish", command, thread=call.body.tid))
+    return _accept(call, command, _claim(call, "publish", command, thread=call.body.tid))
 
 
-async def send(call: Call[SendBody, None]) -> Answer:
+def send(call: Call[SendBody, None]) -> Awaitable[Answer]:
     command = Send(uid=call.body.uid, draft=call.body.draft())
-    return await _accept(call, command, _claim(call, "send", command))
+    return _accept(call, command, _claim(call, "send", command))
 
 
-async def multicast(call: Call[MulticastBody, None]) -> Answer:
+def multicast(call: Call[MulticastBody, None]) -> Awaitable[Answer]:
     command = Multicast(uids=tuple(call.body.uids), draft=call.body.draft())
-    return await _accept(call, command, _claim(call, "multicast", command))
+    return _accept(call, command, _claim(call, "multicast", command))
 
 
-async def broadcast(call: Call[BroadcastBody, None]) -> Answer:
+def broadcast(call: Call[BroadcastBody, None]) -> Awaitable[Answer]:
     command = Broadcast(draft=call.body.draft())
-    return await _accept(call, command, _claim(call, "broadcast", command))
+    return _accept(call, command, _claim(call, "broadcast", command))
 
 
 async def cancel(call: Call[MessageBody, None]) -> Answer:

@@ -11,6 +11,8 @@ from collections import OrderedDict
 from typing import NamedTuple
 from uuid import UUID
 
+import msgspec
+
 from domain.aggregate import Aggregate
 
 HEADS_MAX = 200_000
@@ -22,7 +24,7 @@ FRESH_FOR_S = 1.0
 """An aggregate in memory is given out unasked for this long; after it the log is asked for newer events."""
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct, frozen=True):
     """An aggregate's last event: version, position, digest."""
 
     version: int

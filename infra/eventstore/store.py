@@ -71,8 +71,9 @@ class JetStreamEventStore:
         entries: list[Entry] = []
         ends: list[_End] = []
         for aggregate in aggregates:
-            if aggregate.pending_events:
-                digest = await self._pack(entries, aggregate, context, claim)
+            events: Sequence[Event] = aggregate.pending_events  # type: ignore[assignment]
+            if events:
+                digest = await self._pack(entries, aggregate, events, context, claim)
                 ends.append((aggregate, aggregate.version, len(entries), digest))
                 claim = None
         if not entries:
@@ -86,7 +87,8 @@ class JetStreamEventStore:
         before = position - len(entries)
         for aggregate, version, number, digest in ends:
             aggregate.collect_events()
-            self._memory.saved(aggregate, Head(version, before + number, digest))
+            if version > 1:  # of one that has just begun nothing is remembered
+                self._memory.saved(aggregate, Head(version, before + number, digest))
         return position
 
     async def claim_of(self, kind: type[Aggregate], id: UUID) -> tuple[int, str | None] | None:
@@ -104,11 +106,11 @@ class JetStreamEventStore:
         self,
         entries: list[Entry],
         aggregate: Aggregate,
+        events: Sequence[Event],
         context: Context,
         claim: str | None,
     ) -> str:
-        """Add the aggregate's pending events to `entries`; the digest of the last."""
-        events: Sequence[Event] = aggregate.pending_events  # type: ignore[assignment]
+        """Add an aggregate's events to `entries`; the digest of the last."""
         version = events[0].originator_version
         head = NOTHING if version == 1 else await self._head_before(aggregate, version)
         prev = head.digest

@@ -13,7 +13,7 @@ import contextlib
 import secrets
 import ssl
 from collections.abc import AsyncIterator, Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import nats.errors
@@ -59,7 +59,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     name: str = "msgxc"
 
 
-class _Waiting(NamedTuple):
+class _Waiting(msgspec.Struct, frozen=True):
     """An answer to come: one frame, or several (kept in `frames`) up to one with a status."""
 
     answer: asyncio.Future[list[Frame]]
@@ -232,7 +232,7 @@ class Connection(Client):
         waiting = self._waiting.get(token)
         if waiting is None:
             return
-        answer, _, frames = waiting
+        answer, frames = waiting.answer, waiting.frames
         if frames is None:
             frames = [frame]
         else:

@@ -139,7 +139,7 @@ class World:
             check=carries_anything,
             ids=IDS,
             clock=self.clock,
-            nonce=lambda: f"nonce-{next(self._nonces)}",
+            nonce=lambda: f"{next(self._nonces):032x}",
             owners=CaughtUpOwners(log, self.models, self.watermark),
         )
         return Connection(life, keys, log, store, bus)

@@ -49,7 +49,7 @@ def bus(log: JetStreamLog) -> Bus:
     nonces = itertools.count()
     directory: ThreadDirectory = NoThreads()
     ids = Ids(b"an id key for tests, of 32 bytes")
-    return Bus(log.events, directory, carries_anything, ids, now, lambda: f"nonce-{next(nonces)}")
+    return Bus(log.events, directory, carries_anything, ids, now, lambda: f"{next(nonces):032x}")
 
 
 async def life(bus: Bus, name: str) -> Device:

@@ -62,7 +62,7 @@ def bus_on(log: JetStreamLog) -> Bus:
         check=carries_anything,
         ids=IDS,
         clock=lambda: datetime.now(UTC),
-        nonce=lambda: "nonce",
+        nonce=lambda: "5" * 32,
     )
 
 
