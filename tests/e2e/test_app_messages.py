@@ -25,7 +25,7 @@ class Device:
     def __init__(self, exchange: Served, app: str, platform: str) -> None:
         self._exchange, self._path = exchange, f"/v3/apps/{app}/client"
         self._state: dict[str, str] = {}
-        self._id = str(uuid4())
+        self.id = str(uuid4())
         self._call("POST", "", {"platform": platform, "applicationVersion": "1", "language": "en"}, 204)
 
     def register(self, token: str, person: str) -> None:
@@ -33,8 +33,11 @@ class Device:
         self._call("PUT", "/push-token", {"pushToken": token}, 204)
         self._call("POST", "/contact", {"contactFieldId": FIELD, "contactFieldValue": person}, 200)
 
+    def clear(self) -> None:
+        self._call("DELETE", "/push-token", {}, 204)
+
     def _call(self, method: str, path: str, body: dict[str, Any], status: int) -> None:
-        headers = {"X-Client-Id": self._id, **self._state}
+        headers = {"X-Client-Id": self.id, **self._state}
         answer = self._exchange.http.request(method, self._path + path, json=body, headers=headers)
         assert answer.status_code == status, answer.text
         self._state = {"X-Client-State": answer.headers["x-client-state"]}
@@ -124,6 +127,29 @@ def test_an_app_that_is_switched_off_meanwhile_sends_nothing(
     assert arrived(exchange, "Bread") == []
     assert told["totals"]["suppressed"] == 2 * PEOPLE
     assert {row["code"] for row in exchange.deliveries(mid)} == {"app-switched-off"}
+
+
+def test_a_token_that_two_installs_told_does_not_come_back_to_the_first(
+    exchange: Served, tmp_path: Path
+) -> None:
+    """Ann's install told it, then Bob's, who clears it: her message goes nowhere, and her client's story says why."""
+    assert exchange.call("POST", "/api/v2/apps", {"code": "Kiosk"}).status_code == 201
+    token = phone(exchange)
+    anns, bobs = Device(exchange, "Kiosk", "android"), Device(exchange, "Kiosk", "android")
+    anns.register(token, "ann")
+    bobs.register(token, "bob")
+    bobs.clear()
+
+    def losses() -> list[str]:
+        said = run(exchange, tmp_path, f".venv/bin/msgxc events show client:Kiosk/{anns.id} --json")
+        facts = [json.loads(line) for line in said.splitlines()]
+        return [each["data"]["code"] for each in facts if each["topic"] == "client.address-retired.v2"]
+
+    assert exchange.until(losses, 15) == ["taken-over"]
+    answer = exchange.call("POST", "/api/v2/apps/kiosk/messages", {"msg": "For Ann", "subject": "Ann"})
+    assert answer.status_code == 200, answer.text
+    settled(exchange, answer.headers["location"].rpartition("/")[2])
+    assert arrived(exchange, "Ann") == []
 
 
 def test_the_guide_works_as_written(exchange: Served, tmp_path: Path) -> None:
