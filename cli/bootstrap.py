@@ -156,7 +156,9 @@ async def open_exchange(
         for gateway in gateways.values():
             opened.push_async_callback(gateway.aclose)
         ids = Ids(session.keyring.id_key)
-        threads = FollowedThreads(log, log.events, on_reconnect=log.js.connection.on_reconnect)
+        resolutions = FollowedResolutions(log, log.events)
+        on_reconnect = log.js.connection.on_reconnect
+        threads = FollowedThreads(log, log.events, resolutions.removals, on_reconnect=on_reconnect)
         watermark = Watermark(store, local=projecting)
         owners = CaughtUpOwners(log, store, watermark)
         bus = bus_on(log, ids, threads, tuple(gateways.values()), owners)
@@ -174,7 +176,7 @@ async def open_exchange(
             threads=threads,
             apps=known.apps,
             contact_data=known.contact_data,
-            resolutions=FollowedResolutions(log, log.events),
+            resolutions=resolutions,
             merchants=known.merchants,
             collectors=(*known.collectors, figures, resolved, FeedFigures(feeding)),
             figures=figures,

@@ -1,30 +1,24 @@
 """Threads from memory, kept true by following their events: the publish path's look at who may write where.
 
-Owns a bounded copy of threads by id, and who has lately written and was not erased. Never decides anything, and never
-answers from a copy that may have missed an event for longer than a second.
+Owns a bounded copy of threads by id; who was erased, `removals` knows. Never decides anything, and never answers from
+a copy that may have missed an event for longer than a second.
 """
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 from uuid import UUID
 
 from commands.port import EventStore
-from domain.contact import Contact
 from domain.recorded import EVENTS, Checkpoint
 from domain.thread import Thread
+from infra.removals import RememberedRemovals
 from processes.port import Log
 
 THREADS_MAX: Final = 50_000
 """Threads remembered, a kilobyte each; the one unused for longest is forgotten first."""
-
-SENDERS_MAX: Final = 50_000
-"""Senders remembered, a hundred bytes each."""
-SENDER_S: Final = 0.9
-"""How long a sender counts as not erased, unasked: with the asking, less than a second."""
 
 OnReconnect = Callable[[Callable[[], None]], Callable[[], None]]
 """Has a function called after each reconnect to the log; returns what ends that."""
@@ -33,10 +27,12 @@ OnReconnect = Callable[[Callable[[], None]], Callable[[], None]]
 class FollowedThreads:
     """commands.port.ThreadDirectory. `run` must be running; until it has begun, every thread is loaded."""
 
-    def __init__(self, events: Log, store: EventStore, *, on_reconnect: OnReconnect) -> None:
+    def __init__(
+        self, events: Log, store: EventStore, removals: RememberedRemovals, *, on_reconnect: OnReconnect
+    ) -> None:
         self._log, self._store, self._on_reconnect = events, store, on_reconnect
         self._threads: OrderedDict[UUID, Thread] = OrderedDict()
-        self._there: OrderedDict[UUID, float] = OrderedDict()
+        self._removals = removals
         self._changes = 0
         self._following = False
 
@@ -54,20 +50,8 @@ class FollowedThreads:
             self._keep(id, thread)
         return thread
 
-    async def is_erased(self, contact: UUID) -> bool:
-        """An erased contact stays so; of any other it is asked again after a second, as long as they write."""
-        asked_s = self._there.get(contact)
-        if asked_s is not None and time.monotonic() - asked_s < SENDER_S:
-            return False
-        began_s = time.monotonic()
-        found = await self._store.load(Contact, contact, fresh=True)
-        if found is not None and found.erased:
-            return True
-        self._there.pop(contact, None)
-        self._there[contact] = began_s
-        while len(self._there) > SENDERS_MAX:
-            self._there.popitem(last=False)
-        return False
+    def is_erased(self, contact: UUID) -> Coroutine[Any, Any, bool]:
+        return self._removals.is_erased(contact)
 
     async def run(self) -> None:
         """Follow the threads' events, for ever."""

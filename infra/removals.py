@@ -1,8 +1,8 @@
-"""Which contacts were erased, from memory: asked with every batch of device events.
+"""Which contacts were erased, from memory: asked with every batch of device events, and of whoever publishes.
 
-Implements api.emarsys.port.Removals. Owns what this process remembers of that, and hears of each erasure from whoever
-follows the contacts' events (see infra.resolutions). An erasure is for good, so nothing that was remembered or read
-before takes one back.
+Implements api.emarsys.port.Removals, and that part of commands.port.ThreadDirectory. Owns what this process remembers
+of that, and hears of each erasure from whoever follows the contacts' events (see infra.resolutions). An erasure is for
+good, so nothing that was remembered or read before takes one back.
 """
 
 from __future__ import annotations
@@ -32,7 +32,12 @@ class RememberedRemovals:
     async def is_removed(self, contact: UUID) -> bool:
         # Hot path: a device's contact is nearly always one that was asked for before.
         known = self._known.get(contact)
-        return await self._look(contact) if known is None else known
+        return await self._look(contact, LOOK_S_MAX) if known is None else known
+
+    async def is_erased(self, contact: UUID) -> bool:
+        """The same for a caller who can wait for as long as the log takes to answer."""
+        known = self._known.get(contact)
+        return await self._look(contact, None) if known is None else known
 
     def begin(self) -> None:
         """Every erasure from now on will be noted."""
@@ -47,10 +52,10 @@ class RememberedRemovals:
         self._reading = None
         self._known = {contact: True for contact, removed in self._known.items() if removed}
 
-    async def _look(self, contact: UUID) -> bool:
+    async def _look(self, contact: UUID, timeout_s: float | None) -> bool:
         reading = self._reading
         try:
-            async with asyncio.timeout(LOOK_S_MAX):
+            async with asyncio.timeout(timeout_s):
                 found = await self._store.load(Contact, contact, fresh=True)
         except TimeoutError:
             raise Unavailable("the log does not answer") from None

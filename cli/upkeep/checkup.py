@@ -28,6 +28,7 @@ from infra.log.log import JetStreamLog
 from infra.nats.server import ServerFailed
 from infra.nats.streams import Drift, drift_of, stream_configs, widen
 from infra.readstore.store import ReadStore
+from infra.removals import RememberedRemovals
 from infra.secrets import KeyInfo, describe
 from processes.scheduler import target
 from projections.catalogue import ALL
@@ -198,7 +199,8 @@ async def _models(session: Session, log: JetStreamLog, *, mend: bool) -> list[Fi
 
 def _own_bus(session: Session, log: JetStreamLog) -> Bus:
     """For what is mended by commands; none of them asks for a thread twice."""
-    threads = FollowedThreads(log, log.events, on_reconnect=log.js.connection.on_reconnect)
+    removals, on_reconnect = RememberedRemovals(log.events), log.js.connection.on_reconnect
+    threads = FollowedThreads(log, log.events, removals, on_reconnect=on_reconnect)
     return bus_on(log, Ids(session.keyring.id_key), threads)
 
 

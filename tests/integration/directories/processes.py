@@ -27,6 +27,7 @@ from infra.log.log import JetStreamLog
 from infra.log.opened import open_log
 from infra.nats.server import NatsServer
 from infra.own_directories import OwnApps
+from infra.removals import RememberedRemovals
 from processes.directories import AppMetadata
 from tests.fixtures.nats import MASTER_KEY, log_config
 from tests.integration.log.scenes import until
@@ -78,7 +79,9 @@ class Process:
         )
         self.bus = Bus(
             store=log.events,
-            threads=FollowedThreads(log, log.events, on_reconnect=on_reconnect),
+            threads=FollowedThreads(
+                log, log.events, RememberedRemovals(log.events), on_reconnect=on_reconnect
+            ),
             check=carries_anything,
             ids=IDS,
             clock=lambda: datetime.now(UTC),

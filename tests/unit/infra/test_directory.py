@@ -1,42 +1,27 @@
-"""Who may still write: remembered for less than a second, and never once they are erased."""
+"""Who may still write, as the publish path asks it."""
 
 from __future__ import annotations
 
-from uuid import UUID
-
-import pytest
-
-import infra.directory
 from commands.contacts import EraseContact, PutContact
 from infra.directory import FollowedThreads
+from infra.removals import RememberedRemovals
 from tests.memory.world import IDS, REALM, World
 
 ANN = IDS.contact(REALM, "ann")
 
 
-def directory(made: World) -> FollowedThreads:
-    return FollowedThreads(made.own.log, made.own.store, on_reconnect=lambda forget: forget)
-
-
-async def test_an_erased_contact_is_known_within_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever was not erased is asked for again once that time has passed; one that is there not is not erased."""
+async def test_an_erased_contact_is_known() -> None:
+    """At once where nobody remembers, and from the news where somebody does; one that is not there is not erased."""
     made = World()
-    known = directory(made)
+    removals = RememberedRemovals(made.own.store)
+    known = FollowedThreads(made.own.log, made.own.store, removals, on_reconnect=lambda forget: forget)
     await made.do(PutContact(uid="ann"))
     assert not await known.is_erased(ANN)
     assert not await known.is_erased(IDS.contact(REALM, "nobody"))
-    await made.do(EraseContact(uid="ann"))
+    removals.begin()
     assert not await known.is_erased(ANN)
-    monkeypatch.setattr(infra.directory, "SENDER_S", 0.0)
+    await made.do(EraseContact(uid="ann"))
+    removals.note(ANN)
     assert await known.is_erased(ANN)
-    assert await directory(made).is_erased(ANN)
-
-
-async def test_only_so_many_senders_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one who has not been asked for longest is forgotten first."""
-    monkeypatch.setattr(infra.directory, "SENDERS_MAX", 2)
-    made = World()
-    known = directory(made)
-    for number in (1, 2, 3):
-        await known.is_erased(UUID(int=number))
-    assert list(known._there) == [UUID(int=2), UUID(int=3)]
+    removals.end()
+    assert await known.is_erased(ANN)
