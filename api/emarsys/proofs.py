@@ -55,8 +55,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 class Proofs:
     """For one process."""
 
-    def __init__(self, *, proofs_max: int = PROOFS_MAX) -> None:
-        self._max = proofs_max
+    def __init__(self, *, proofs_max: int = PROOFS_MAX, asked_max: int = ASKED_MAX) -> None:
+        self._max, self._asked_max = proofs_max, asked_max
         self._generation: SigningKeySet | None = None
         self._known: dict[Said, Proof] = {}
         self._asked: dict[bytes, float] = {}
@@ -81,7 +81,7 @@ class Proofs:
         if asked_s is not None and now_s - asked_s < ASK_AGAIN_S:
             return False
         self._asked.pop(digest, None)
-        if len(self._asked) >= ASKED_MAX:
+        if len(self._asked) >= self._asked_max:
             del self._asked[next(iter(self._asked))]
         self._asked[digest] = now_s
         return True

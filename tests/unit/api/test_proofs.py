@@ -53,10 +53,9 @@ def test_the_memory_of_proofs_is_bounded() -> None:
     assert [proofs.find(tokens, each, NOW_S) is not None for each in said] == [False] * 2 + [True] * 3
 
 
-def test_the_memory_of_who_was_asked_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_who_was_asked_is_bounded() -> None:
     """The oldest goes first; who is asked again counts as new."""
-    monkeypatch.setattr("api.emarsys.proofs.ASKED_MAX", 2)
-    proofs = Proofs()
+    proofs = Proofs(asked_max=2)
     assert [proofs.asks_anew(each, 0) for each in (b"a", b"b", b"a", b"b")] == [True, True, False, False]
     assert proofs.asks_anew(b"a", ASK_AGAIN_S)
     assert proofs.asks_anew(b"c", ASK_AGAIN_S)
