@@ -51,7 +51,9 @@ async def test_accepted(providers: Providers, send: Send) -> None:
         ),
         (Respond(400, body="[" * 60_000), Retry("400")),
         (Respond(413, "PayloadTooLarge"), Rejected("PayloadTooLarge")),
+        (Respond(413, body=""), Rejected("413")),
         (Respond(400, "PayloadEmpty"), Rejected("PayloadEmpty")),
+        (Respond(400, "BadPayload"), Rejected("BadPayload")),
         (Respond(429, "TooManyRequests"), Retry("TooManyRequests")),
         (Respond(429, "TooManyProviderTokenUpdates"), Retry("TooManyProviderTokenUpdates", 1_200.0)),
         (Respond(500, "InternalServerError"), Retry("InternalServerError")),
@@ -102,7 +104,9 @@ async def test_an_address_that_cannot_be_a_token(providers: Providers, send: Sen
         (400, "BadMessageId"),
         (400, "BadCollapseId"),
         (400, "DuplicateHeaders"),
+        (400, "MissingDeviceToken"),
         (404, "BadPath"),
+        (405, "MethodNotAllowed"),
     ],
 )
 async def test_refused_credentials_halt_the_channel(

@@ -20,6 +20,7 @@ from domain.message import Content
 from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Unknown
 from gateways.port import ChannelHalted, Target
 from gateways.registry import build
+from gateways.sendgrid import without_repeats
 from gateways.smtp import render
 from infra.sandbox import Hang, Reset, Respond
 from infra.sandbox.rules import Stage
@@ -182,6 +183,15 @@ async def test_an_address_twice(providers: Providers, send: Send) -> None:
     outcomes = await send("sendgrid", [one, other, again], message=message)
     assert [type(outcome) for outcome in outcomes] == [Accepted] * 3
     assert await providers.arrived(message) == 3
+
+
+def test_no_request_is_larger_than_sendgrid_takes() -> None:
+    """Up to a thousand people each; nobody is left out, and none stands twice in one."""
+    people = [target(f"{n % 2_500}@example.org") for n in range(2_600)]
+    groups = without_repeats(people)
+    assert [len(group) for group in groups] == [1_000, 1_000, 500, 100]
+    assert sorted(index for group in groups for index in group) == list(range(2_600))
+    assert all(len({people[index].address for index in group}) == len(group) for group in groups)
 
 
 async def test_what_a_sendgrid_request_says(providers: Providers, send: Send) -> None:

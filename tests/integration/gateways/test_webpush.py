@@ -53,8 +53,10 @@ async def test_a_shortened_life_is_noted(providers: Providers, send: Send) -> No
         (Respond(404, "no such subscription"), Gone("404", detail="no such subscription")),
         (Respond(410, "gone"), Gone("410", detail="gone")),
         (Respond(413, "too large"), Rejected("413", detail="too large")),
-        (Respond(301, body="", headers={"location": "https://127.0.0.1:1/"}), Rejected("301")),
-        (Respond(307, body="", headers={"location": "https://127.0.0.1:1/"}), Rejected("307")),
+        *(
+            (Respond(status, body="", headers={"location": "https://127.0.0.1:1/"}), Rejected(str(status)))
+            for status in (301, 302, 303, 307, 308)
+        ),
         (Respond(400, "bad"), Rejected("400", detail="bad")),
     ],
 )
