@@ -130,6 +130,9 @@ class Session:
         subjects = []
         for one in wanted:
             thread = await self._parts.bus.threads.thread(one.thread)
+            if thread is None or not self._may(one, thread.settings):
+                # This process may not have heard yet of what lets them in.
+                thread = await self._parts.bus.store.load(Thread, one.thread, fresh=True)
             if thread is not None and not thread.closed and self._may(one, thread.settings):
                 subject = thread_subject(one.thread)
                 self.threads[subject] = one

@@ -312,6 +312,24 @@ async def test_a_thread_shut_before_a_socket_followed_it_is_let_go_of() -> None:
             assert not session.threads
 
 
+async def test_a_thread_opened_just_now_is_followed() -> None:
+    """Though what this process remembers of the thread has not heard of it."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", {"tid": "news"}, by="olga")
+        directory = it.parts.bus.threads
+        assert isinstance(directory, StoredThreads)
+        thread = it.parts.ids.thread("main", "news")
+        before = await directory.thread(thread)
+        assert before is not None
+        directory.behind[thread] = before
+        await it.ok("PUT", "/api/v2/threads/news", {"opens": True}, by="olga")
+        async with it.socket() as ann:
+            assert (await subscribed(it, ann))["ok"] is True
+            del directory.behind[thread]
+            await publish(it, "one")
+            assert await texts(ann, 1) == ["one"]
+
+
 async def test_a_socket_ends_with_its_token() -> None:
     """At exp the socket is closed with 4401 and its position; one that has shown a later token goes on."""
     async with site(served=True) as it, it.socket() as lasting, it.socket() as ending:
