@@ -246,7 +246,6 @@ async def served_by(it: Site, config: uvicorn.Config) -> AsyncIterator[None]:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         it.port = bound.getsockname()[1]
-        config = uvicorn.Config(it.app, log_config=None, timeout_graceful_shutdown=2, **OPTIONS)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[bound]))
         await eventually(lambda: server.started and it.live.watching)
