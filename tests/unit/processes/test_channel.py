@@ -21,6 +21,7 @@ from tests.memory.gateway import ScriptedGateway
 from tests.memory.ledger import Ledger
 from tests.memory.lifeline import Fault, Lifeline
 from tests.memory.people import enlist, open_thread, publish, subscribe
+from tests.memory.site import eventually
 from tests.memory.world import ROLES, World, world
 
 PEOPLE = ("ann", "bob", "cem", "dan", "eva")
@@ -115,7 +116,7 @@ class Stuck(ScriptedGateway):
 
 
 async def test_a_gateway_that_hangs_is_cut_off() -> None:
-    """A second after its deadline: what it sent is unknown, and is sent again."""
+    """Some time after its deadline (how long, says another test): what it sent is unknown, and is sent again."""
     async with world() as made:
         process = ChannelProcess(
             log=made.own.log,
@@ -130,11 +131,7 @@ async def test_a_gateway_that_hangs_is_cut_off() -> None:
         await open_thread(made)
         await subscribe(made, "ann", phone=True)
         await publish(made, channels=("apns",))
-        began = asyncio.get_running_loop().time()
-        async with asyncio.timeout(5):
-            while not slices(made):
-                await asyncio.sleep(0.01)
-        assert asyncio.get_running_loop().time() - began < 1.9
+        await eventually(lambda: slices(made))
         await made.rest()
         outcomes = [result.outcome for each in slices(made) for result in each.results]
         assert outcomes == [Unknown(FAULT, "TimeoutError"), Accepted("provider-id")]

@@ -23,6 +23,7 @@ from processes.directories import Anonymous, ContactKey, Identified
 from tests.memory.contact_data import FIRST
 from tests.memory.devices import CONTEXT, DEVICE, FIELD, anonymous, client_of, device, identify, linked
 from tests.memory.lifeline import Fault, Lifeline
+from tests.memory.site import eventually
 from tests.memory.world import IDS, REALM, RESOLUTION, World, world
 
 ROLES = ("project-events", "erasure", *RESOLUTION)
@@ -242,7 +243,7 @@ async def test_a_write_that_others_were_faster_than_waits_as_a_schedule() -> Non
         running = made.start("resolver")
         running.connection.store.fail = [VersionConflict("somebody was faster") for _ in range(ATTEMPTS_MAX)]
         contact = await identify(made)
-        await made.quiet()
+        await eventually(lambda: made.streams.schedules)
         assert await contact_id(made, contact) is None
         [planned] = made.streams.schedules.values()
         assert b"somebody was faster" not in planned.body

@@ -57,8 +57,10 @@ def test_asyncapi_names_every_topic_and_only_subjects_that_a_stream_takes() -> N
 
 
 def test_references_within_the_documents_lead_somewhere() -> None:
-    """Every $ref of every file."""
+    """Every $ref of every JSON document."""
     for name, content in generate(CATALOGUE).items():
+        if not name.endswith(".json"):
+            continue
         document = msgspec.json.decode(content)
         for reference in references(document):
             if reference.startswith("#/"):
