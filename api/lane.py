@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 from weakref import WeakKeyDictionary
@@ -42,6 +43,8 @@ _SENDABLE: Final = bytes({0x09, *range(0x20, 0x7F), *range(0x80, 0x100)})
 _OF_CONNECTIONS: Final = frozenset({b"connection", b"transfer-encoding"})
 NAMES_MAX: Final = 256
 """Of header fields remembered: several times what all contracts have."""
+URLS_MAX, URL_BYTES_MAX = 1_000, 256
+"""Addresses remembered, as they come in requests, and how long those are."""
 _FORWARDED: Final = (b"x-forwarded-for", b"x-forwarded-proto")
 
 
@@ -150,6 +153,17 @@ class Cycle(RequestResponseCycle):
         return True
 
 
+def _address_of(url: bytes) -> tuple[str, bytes, bytes]:
+    """Path, the path as it came, query."""
+    parsed = httptools.parse_url(url)
+    raw_path: bytes = parsed.path
+    path = raw_path.decode("ascii")
+    return unquote(path) if "%" in path else path, raw_path, parsed.query or b""
+
+
+_known_address = lru_cache(URLS_MAX)(_address_of)
+"""Hot path: most requests are for the address of one before."""
+
 _starts: dict[bytes, bytes] = {}
 """How the lines of header fields begin, by their names, which are our own."""
 
@@ -203,6 +217,7 @@ class Lane(HttpToolsProtocol):
         self._begun: tuple[Cycle, ASGI3Application] | None = None
         self._idle_since_s: float | None = None
         self._scope: dict[str, Any] = {}
+        self._raw_root = self.root_path.encode("ascii")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -260,7 +275,9 @@ class Lane(HttpToolsProtocol):
         if parser.should_upgrade() and self._should_upgrade():
             return
         by_name = scope[BY_NAME] = dict(self.headers)
-        self._address(scope)
+        address_of = _known_address if len(self.url) <= URL_BYTES_MAX else _address_of
+        path, raw_path, scope["query_string"] = address_of(self.url)
+        scope["path"], scope["raw_path"] = self.root_path + path, self._raw_root + raw_path
         cycle = Cycle(
             self,
             self.scope,
@@ -285,16 +302,6 @@ class Lane(HttpToolsProtocol):
         if (self.parser.should_upgrade() and self._should_upgrade()) or self.cycle.response_complete:
             return
         self.cycle.end_body()
-
-    def _address(self, scope: dict[str, Any]) -> None:
-        parsed = httptools.parse_url(self.url)
-        raw_path: bytes = parsed.path
-        path = raw_path.decode("ascii")
-        if "%" in path:
-            path = unquote(path)
-        scope["path"] = self.root_path + path
-        scope["raw_path"] = self.root_path.encode("ascii") + raw_path
-        scope["query_string"] = parsed.query or b""
 
     def _expects_100_continue(self) -> bool:
         return any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers)

@@ -205,7 +205,8 @@ async def _accept(
     app: str = "",
     style: str = "",
 ) -> Accepted:
-    _assert_valid(draft, scope.now, text_min=TEXT_OF_APP_MIN if app else TEXT_MIN)
+    ttl_s = TTL_S_DEFAULT if draft.ttl_s is None else draft.ttl_s
+    _assert_valid(draft, scope.now, ttl_s, text_min=TEXT_OF_APP_MIN if app else TEXT_MIN)
     if scope.caller and await scope.threads.is_erased(scope.ids.contact(scope.realm, scope.caller.uid)):
         raise Conflict("this contact was erased for good; use another uid")
     content = _content(draft, thread)
@@ -228,7 +229,7 @@ async def _accept(
         tid=thread.tid if thread else None,
         channels=channels,
         urgency=draft.urgency or (thread.settings.urgency if thread else 3),
-        expires_at=(scheduled_at or scope.now) + timedelta(seconds=_ttl_s(draft)),
+        expires_at=(scheduled_at or scope.now) + timedelta(seconds=ttl_s),
         scheduled_at=scheduled_at,
         parent=draft.parent,
         confidential=bool(thread and thread.settings.confidential),
@@ -299,18 +300,14 @@ def _later(scheduled_at: datetime | None, now: datetime) -> datetime | None:
     return scheduled_at if scheduled_at and scheduled_at > now else None
 
 
-def _ttl_s(draft: Draft) -> int:
-    return TTL_S_DEFAULT if draft.ttl_s is None else draft.ttl_s
-
-
-def _assert_valid(draft: Draft, now: datetime, *, text_min: int) -> None:
+def _assert_valid(draft: Draft, now: datetime, ttl_s: int, *, text_min: int) -> None:
     if len(draft.text) < text_min:
         raise Invalid(f"write at least {text_min} characters", field="msg")
     if draft.opts:
         assert_shallow(draft.opts, field="opts")
     if draft.urgency is not None and not 1 <= draft.urgency <= 4:
         raise Invalid("urgency goes from 1 (very low) to 4 (high)", field="opts.urgency")
-    if not 0 <= _ttl_s(draft) <= TTL_S_MAX:
+    if not 0 <= ttl_s <= TTL_S_MAX:
         raise Invalid(f"ttl is in seconds, 0 to {TTL_S_MAX:,}", field="opts.ttl")
     if draft.scheduled_at and draft.scheduled_at.tzinfo is None:
         raise Invalid("scheduled needs a time zone, such as 2027-01-31T09:00:00Z", field="scheduled")

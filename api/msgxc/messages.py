@@ -74,7 +74,8 @@ class DeliveryView(msgspec.Struct, frozen=True, kw_only=True):
 
 def publish(call: Call[PublishBody, None]) -> Awaitable[Answer]:
     command = Publish(tid=call.body.tid, draft=call.body.draft())
-    return _accept(call, command, _claim(call, "publish", command, thread=call.body.tid))
+    claim = _claim(call, "publish", command, thread=call.body.tid) if call.idempotency_key else None
+    return _accept(call, command, claim)
 
 
 def send(call: Call[SendBody, None]) -> Awaitable[Answer]:

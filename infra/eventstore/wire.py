@@ -70,7 +70,7 @@ class Packed(msgspec.Struct, frozen=True):
 
 
 def event_subject(aggregate_topic: str, id: UUID) -> str:
-    return f"evt.{aggregate_topic}.{partition(id)}.{id.hex}"
+    return f"evt.{aggregate_topic}.{partition(id)}.{id.int:032x}"
 
 
 def digest(subject: str, headers: Mapping[str, str], body: bytes) -> str:
