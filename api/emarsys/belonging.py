@@ -40,7 +40,7 @@ async def belongs(call: Call[Any, Any], client: UUID, contact: UUID) -> bool:
 
 
 def has_tags(events: Sequence[DeviceEvent]) -> bool:
-    return any(event.internal and event.name in TAGGING for event in events)
+    return not TAGGING.isdisjoint([event.name for event in events if event.internal])
 
 
 async def without_foreign_tags(

@@ -112,8 +112,9 @@ async def take(call: Call[Batch, None]) -> Answer:
     if not batch.is_empty:
         await _append(call, client, contact)
     # Once in a while is enough for what has changed without the device, such as its contact's number: it costs reads.
-    headers = await news(call) if visitor.state is None or _tells_a_start(batch) else ()
-    value = await _answer(call, client)
+    starts = _tells_a_start(batch)
+    headers = await news(call) if starts or visitor.state is None else ()
+    value = await _answer(call, client, starts=starts)
     return Answer(b"", 204, headers=headers) if value is None else Answer(value, headers=headers)
 
 
@@ -139,12 +140,14 @@ async def _append(call: Call[Batch, None], client: UUID, contact: UUID | None) -
     )
 
 
-async def _answer(call: Call[Batch, None], client: UUID) -> EventsAnswer | CampaignsAnswer | None:
+async def _answer(
+    call: Call[Batch, None], client: UUID, *, starts: bool
+) -> EventsAnswer | CampaignsAnswer | None:
     visitor: Visitor = call.visitor
-    batch = call.body
-    matching = [action for _, action in actions_for(visitor.app.settings, batch.events) if action.actions]
-    state = batch.state
-    if state is None and _tells_a_start(batch):
+    settings, state, matching = visitor.app.settings, call.body.state, []
+    if settings.event_actions:
+        matching = [action for _, action in actions_for(settings, call.body.events) if action.actions]
+    if state is None and starts:
         state = await _kept_state(call, client)
     if not matching and state is None:
         return None
@@ -155,7 +158,7 @@ async def _answer(call: Call[Batch, None], client: UUID) -> EventsAnswer | Campa
 
 
 def _tells_a_start(batch: Batch) -> bool:
-    return any(event.internal and event.name in STARTS for event in batch.events)
+    return not STARTS.isdisjoint([event.name for event in batch.events if event.internal])
 
 
 async def _kept_state(call: Call[Batch, None], client: UUID) -> Any:
