@@ -9,31 +9,13 @@ import pytest
 
 import infra.removals
 from commands.contacts import EraseContact
-from domain.aggregate import Aggregate
 from domain.contact import Contact
 from domain.errors import Unavailable
 from infra.removals import RememberedRemovals
 from infra.resolutions import FollowedResolutions
+from tests.memory.counting_store import CountingStore
 from tests.memory.devices import identify
-from tests.memory.event_store import MemoryEventStore
 from tests.memory.world import World
-
-
-class CountingStore:
-    """commands.port.EventStore's load, counted. gate: a load has read, and does not answer before it is set."""
-
-    def __init__(self, store: MemoryEventStore) -> None:
-        self._store, self.loads = store, 0
-        self.gate, self.reached = asyncio.Event(), asyncio.Event()
-        self.gate.set()
-
-    async def load[A: Aggregate](self, kind: type[A], id: UUID, *, fresh: bool = False) -> A | None:
-        self.loads += 1
-        assert fresh
-        found = await self._store.load(kind, id, fresh=fresh)
-        self.reached.set()
-        await self.gate.wait()
-        return found
 
 
 class Scene:

@@ -10,33 +10,14 @@ import pytest
 
 import infra.resolutions
 from commands.resolution import ResolveContact
-from domain.aggregate import Aggregate
 from domain.errors import Unavailable
 from infra.resolutions import FollowedResolutions
+from tests.memory.counting_store import CountingStore
 from tests.memory.devices import identify
-from tests.memory.event_store import MemoryEventStore
 from tests.memory.world import REALM, World
 
 WAIT_S = 30.0
 """No test waits that long: a wake-up that does not come fails by the test's own time."""
-
-
-class CountingStore:
-    """commands.port.EventStore's load, counted. gate: a load has read, and does not answer before it is set."""
-
-    def __init__(self, store: MemoryEventStore) -> None:
-        self._store, self.loads = store, 0
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.reached = asyncio.Event()
-
-    async def load[A: Aggregate](self, kind: type[A], id: UUID, *, fresh: bool = False) -> A | None:
-        self.loads += 1
-        assert fresh
-        found = await self._store.load(kind, id, fresh=fresh)
-        self.reached.set()
-        await self.gate.wait()
-        return found
 
 
 class Scene:
