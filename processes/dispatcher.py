@@ -32,6 +32,7 @@ from domain.recorded import DELIVERY, EVENTS, Recorded
 from domain.routing import Address, Decision, route
 from processes.ahead import ahead
 from processes.audience import AudienceSlice, slices_of
+from processes.due import is_due, message_due
 from processes.models.watermark import Watermark
 from processes.port import Append, Log, Task
 from processes.sealing import day_key, seal
@@ -95,21 +96,12 @@ class Dispatcher:
     async def handle(self, task: Task) -> None:
         """Dispatch the message if this fact makes it due."""
         fact = task.fact
-        match fact.body:
-            case Message.Accepted(scheduled_at=None) | Message.Due():
-                message = await self._message(fact)
-            case _:
-                return
+        if not is_due(fact):
+            return
+        message = await message_due(fact, self._store)
         if message is None or message.cancelled or message.content is None:
             return
         await self._dispatch(message, fact, resumed=task.deliveries > 1)
-
-    async def _message(self, fact: Recorded) -> Message | None:
-        if isinstance(fact.body, Message.Accepted):
-            aggregate: Message | None = fact.body.mutate(None)
-            return aggregate
-        assert isinstance(fact.body, Message.Due)
-        return await self._store.load(Message, fact.body.originator_id, fresh=True)
 
     async def _dispatch(self, message: Message, fact: Recorded, *, resumed: bool) -> None:
         await self._watermark.passed(AUDIENCE, EVENTS, fact.position)

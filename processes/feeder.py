@@ -22,8 +22,8 @@ import structlog
 from commands.port import EventStore, VersionConflict
 from domain.errors import Unavailable
 from domain.ids import Ids, partition
-from domain.message import Message
 from domain.recorded import EVENTS, Checkpoint, Recorded
+from processes.due import is_due, message_due
 from processes.feed import Showing, showing
 from processes.port import FeedLog, Frame, Lease, Log, LogMismatch, Poison
 
@@ -170,7 +170,7 @@ class Feeder:
         subject = f"evt.message.{partition(message)}.{message.hex}"
         after, limit = (frame.position - 1, 1) if frame.position else (0, EVENTS_MAX)
         facts = await self._log.read(EVENTS, subject, after=after, limit=limit)
-        due = [fact for fact in facts if _is_due(fact)]
+        due = [fact for fact in facts if is_due(fact)]
         if frame.position and (not due or due[0].position != frame.position):
             raise LogMismatch(f"{EVENTS} does not hold at {frame.position} what the last frame on FEED shows")
         return due[0] if due else None
@@ -180,10 +180,10 @@ class Feeder:
         if isinstance(fact, Poison):
             await self._put_aside(fact, fact.reason)
             return ()
-        if not _is_due(fact) or self._is_forgotten(fact):
+        if not is_due(fact) or self._is_forgotten(fact):
             return ()
         try:
-            message = await self._message(fact)
+            message = await message_due(fact, self._store)
             shown = showing(self._ids, fact.realm, message) if message is not None else None
             if message is None or shown is None:
                 return ()
@@ -198,13 +198,6 @@ class Feeder:
     def _is_forgotten(self, fact: Recorded) -> bool:
         """Whether its frame would be so old by now that FEED kept it no more: nobody is shown it as news."""
         return self._kept is not None and fact.at < self._clock() - self._kept
-
-    async def _message(self, fact: Recorded) -> Message | None:
-        if isinstance(fact.body, Message.Accepted):
-            accepted: Message | None = fact.body.mutate(None)
-            return accepted
-        assert isinstance(fact.body, Message.Due)
-        return await self._store.load(Message, fact.body.originator_id, fresh=True)
 
     async def _put_aside(self, fact: Recorded | Poison, reason: str) -> None:
         log.error("fact_triaged", durable=SOURCE, position=fact.position, error=reason)
@@ -227,15 +220,6 @@ class Feeder:
             with contextlib.suppress(Unavailable, VersionConflict):
                 await self._feed.note(shown)
                 self._noted = shown
-
-
-def _is_due(fact: Recorded) -> bool:
-    """A message's one event by which it is to be shown."""
-    match fact.body:
-        case Message.Accepted(scheduled_at=None) | Message.Due():
-            return True
-        case _:
-            return False
 
 
 def _frames(fact: Recorded, message: str, shown: Showing) -> Iterator[Frame]:
