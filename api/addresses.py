@@ -24,6 +24,10 @@ def address(path: str, name: str) -> str:
     return f"{path}/{quote(name, safe='')}"
 
 
+def nothing_there() -> NotFound:
+    return NotFound("there is nothing at this address; /docs lists what there is")
+
+
 class Addresses:
     """Endpoints whose paths have parameters, by the number of a path's parts.
 
@@ -50,7 +54,7 @@ class Addresses:
             if named is not None:
                 scope["path_params"] = named
                 return endpoint
-        return _Refusal(NotFound("there is nothing at this address; /docs lists what there is"))
+        return _Refusal(nothing_there())
 
 
 def _decoded(part: bytes) -> str:

@@ -19,7 +19,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import docs, health
-from api.addresses import PREFIX, Addresses
+from api.addresses import PREFIX, Addresses, nothing_there
 from api.doppler import table as web_domains
 from api.emarsys.dialect import V4
 from api.endpoint import STATUS, PathEndpoint, refuse_in
@@ -32,7 +32,7 @@ from api.problem import MethodNotAllowed
 from api.route import Dialect, Route
 from api.sockets.live import Live
 from api.table import ROUTES
-from domain.errors import MsgxcError, NotFound
+from domain.errors import MsgxcError
 
 log = structlog.get_logger("msgxc.api")
 
@@ -229,7 +229,7 @@ class _Refusal(Response):
 def _refused(_request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == 405:
         return _Refusal(MethodNotAllowed(("GET",)))
-    return _Refusal(NotFound("there is nothing at this address; /docs lists what there is"))
+    return _Refusal(nothing_there())
 
 
 def _unexpected(_request: Request, _error: Exception) -> Response:

@@ -125,7 +125,7 @@ class Endpoint:
         return Call(
             parts=self._parts,
             caller=caller,
-            context=Context(realm=caller.realm, actor=caller.uid, correlation=scope.get(REQUEST_ID, "")),
+            context=context_of(scope, caller),
             path=scope.get("path_params", {}),
             query=self._query(route.query, scope["query_string"]) if route.query else None,
             body=body,

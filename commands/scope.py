@@ -86,12 +86,9 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         """For decisions that append nothing: what is read is what is so, and no second look is needed."""
         return await self.store.load(kind, id, fresh=True)
 
-    async def create(self, aggregate: Aggregate) -> int:
+    def create(self, aggregate: Aggregate) -> Coroutine[Any, Any, int]:
         """Append what takes its id from the claim, if there is one; the claim's digest is kept with it."""
-        digest = self.claim.digest if self.claim else None
-        position = await self.store.save(aggregate, context=self.context, claim=digest)
-        self.trace.appended = True
-        return position
+        return self._append(aggregate, claim=self.claim.digest if self.claim else None)
 
     def save(self, *aggregates: Aggregate, answer: Any = None) -> Coroutine[Any, Any, int]:
         """Append all pending events; a claim on a command that creates nothing goes into the same batch.

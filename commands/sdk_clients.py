@@ -193,11 +193,7 @@ async def signed_in(
     """
     if contact is None:
         contact = await _own_contact(client, scope)
-    link(client, contact, scope)
-    if contact.contact_id is not None and not contact.erased:
-        client.note_contact_id(
-            at=scope.now, contact=contact.id, contact_id=contact.contact_id, of=contact.resolved_of
-        )
+    _link_with_number(client, contact, scope)
     issued = await next_token(scope, client=client, contact=contact.id)
     await scope.save(client, contact, *issued.changed, *changed)
     return standing_of(client, contact, refresh_token=issued.token.text)
@@ -207,6 +203,14 @@ def link(client: Client, contact: Contact, scope: Scope) -> None:
     """The client is the contact's from now on; nobody's, if that one was erased: it is never linked again."""
     gone = contact.erased
     client.link(at=scope.now, contact=None if gone else contact.id, uid=None if gone else contact.uid)
+
+
+def _link_with_number(client: Client, contact: Contact, scope: Scope) -> None:
+    link(client, contact, scope)
+    if contact.contact_id is not None and not contact.erased:
+        client.note_contact_id(
+            at=scope.now, contact=contact.id, contact_id=contact.contact_id, of=contact.resolved_of
+        )
 
 
 async def standing(device: Device, client: Client, scope: Scope) -> Standing:
@@ -244,11 +248,7 @@ async def _take_contact(client: Client, source: Client, scope: Scope) -> None:
     contact = await scope.load(Contact, source.contact) if source.contact is not None else None
     if contact is None or contact.erased:
         return
-    client.link(at=scope.now, contact=contact.id, uid=contact.uid)
-    if contact.contact_id is not None:
-        client.note_contact_id(
-            at=scope.now, contact=contact.id, contact_id=contact.contact_id, of=contact.resolved_of
-        )
+    _link_with_number(client, contact, scope)
 
 
 async def _take_address(client: Client, source: Client, scope: Scope) -> None:

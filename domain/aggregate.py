@@ -99,9 +99,7 @@ def event_of(kind: type[Any], given: dict[str, Any]) -> Any:
     whole = blank | given
     if len(whole) != len(blank) or not required <= given.keys():
         return kind(**given)  # says what is missing, or not known
-    event = object.__new__(kind)
-    object.__setattr__(event, "__dict__", whole)
-    return event
+    return restored(kind, whole)
 
 
 def restored[E: Event](kind: type[E], whole: dict[str, Any]) -> E:

@@ -8,7 +8,8 @@ good, so nothing that was remembered or read before takes one back.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 from uuid import UUID
 
 from commands.port import EventStore
@@ -29,15 +30,14 @@ class RememberedRemovals:
         self._known: dict[UUID, bool] = {}
         self._reading: object | None = None
 
-    async def is_removed(self, contact: UUID) -> bool:
-        # Hot path: a device's contact is nearly always one that was asked for before.
-        known = self._known.get(contact)
-        return await self._look(contact, LOOK_S_MAX) if known is None else known
+    def is_removed(self, contact: UUID) -> Coroutine[Any, Any, bool]:
+        return self.is_erased(contact, timeout_s=LOOK_S_MAX)
 
-    async def is_erased(self, contact: UUID) -> bool:
+    async def is_erased(self, contact: UUID, *, timeout_s: float | None = None) -> bool:
         """The same for a caller who can wait for as long as the log takes to answer."""
+        # Hot path: who publishes, or tells events, is nearly always one that was asked for before.
         known = self._known.get(contact)
-        return await self._look(contact, None) if known is None else known
+        return await self._look(contact, timeout_s) if known is None else known
 
     def begin(self) -> None:
         """Every erasure from now on will be noted."""

@@ -120,13 +120,13 @@ class Appender:
         Raises VersionConflict or Unavailable (nothing stored), OutcomeUnknown, TooLarge (nothing sent).
         """
         self.assert_fits(entries)
-        guard, connection = self._guard, self._js.connection
+        guard = self._guard
         msg_id, after = _name_of(entries), guard.position(self.stream)
         # Hot path: on a connection that is ready and checked, one request and its answer. Whatever goes wrong is an
         # attempt, whose rules are the only ones.
         failure: Unavailable | None = None
         position: int | None = None
-        if connection.is_ready and guard.is_checked(self.stream):
+        if self._may_send():
             try:
                 position = _position_in((await self._send(entries, msg_id))[0])
             except (NoAnswer, Refused) as failed:

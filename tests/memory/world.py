@@ -313,18 +313,9 @@ class World:
         return [fact.body for fact in self.facts(stream) if isinstance(fact.body, kind)]
 
 
-ROLES = (
-    "project-events",
-    "project-delivery",
-    "dispatcher",
-    "feeder",
-    "scheduler",
-    "due",
-    "feedback",
-    "retrier",
-    "settler",
-    "erasure",
-)
+WORKERS = ("dispatcher", "feeder", "scheduler", "due", "feedback", "retrier", "settler", "erasure")
+
+ROLES = ("project-events", "project-delivery", *WORKERS)
 
 RESOLUTION = ("resolver", "expired-writer", "contact-id-writer", "clients-maintainer", "suite-updater")
 

@@ -21,7 +21,7 @@ from domain.thread import Settings
 from gateways.port import Target
 from tests.memory.ledger import Ledger
 from tests.memory.lifeline import Fault, Lifeline
-from tests.memory.world import IDS, REALM, ROLES, World, world
+from tests.memory.world import IDS, REALM, ROLES, WORKERS, World, world
 
 CHANNELS = ("apns", "email")
 
@@ -84,21 +84,11 @@ async def test_the_scenario_without_a_crash() -> None:
         assert made.deaths == 0
 
 
-WORKERS = (
-    "dispatcher",
-    "feeder",
-    "scheduler",
-    "due",
-    "feedback",
-    "retrier",
-    "settler",
-    "erasure",
-    "gateway-apns",
-)
+SENDERS = (*WORKERS, "gateway-apns")
 
 
 @pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name.lower())
-@pytest.mark.parametrize("role", WORKERS)
+@pytest.mark.parametrize("role", SENDERS)
 async def test_a_fault_at_any_step_leaves_the_books_balanced(role: str, fault: Fault) -> None:
     """Killed, stopped, or cut off after its first, second, third... effect, a process loses nothing and repeats
     nothing unmarked: its successor, or a second one beside it, finishes what it began.

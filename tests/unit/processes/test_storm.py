@@ -31,22 +31,11 @@ from tests.memory.ledger import Ledger
 from tests.memory.lifeline import Fault, Lifeline
 from tests.memory.projecting import project
 from tests.memory.read_models import MemoryReadModels
-from tests.memory.world import World
+from tests.memory.world import WORKERS, World
 
 UIDS = tuple(f"u{number}" for number in range(6))
 TIDS = ("news", "jobs")
-WORKERS = (
-    "dispatcher",
-    "feeder",
-    "scheduler",
-    "due",
-    "feedback",
-    "retrier",
-    "settler",
-    "erasure",
-    "gateway-apns",
-    "gateway-email",
-)
+SENDERS = (*WORKERS, "gateway-apns", "gateway-email")
 ANSWERS: tuple[Callable[[], Outcome], ...] = (
     lambda: Accepted("id"),
     lambda: Accepted("id"),
@@ -73,7 +62,7 @@ class Storm:
     async def rage(self) -> None:
         for role in ("project-events", "project-delivery"):
             self._start(role, (Fault.DEATH,))
-        for role in WORKERS:
+        for role in SENDERS:
             self._start(role, tuple(Fault))
             self._start(role, (Fault.DEATH, Fault.LOST_ANSWER, Fault.LOST_WORD))
         for channel in ("apns", "email"):
