@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from inspect import markcoroutinefunction
 from typing import Any
 
 import structlog
@@ -22,10 +23,11 @@ from api import docs, health
 from api.addresses import PREFIX, Addresses, nothing_there
 from api.doppler import table as web_domains
 from api.emarsys.dialect import V4
-from api.endpoint import STATUS, PathEndpoint, refuse_in
+from api.endpoint import PathEndpoint, refuse_in
 from api.ezout import table as shops
 from api.frame import Frame
 from api.freshness import RecentWrites
+from api.heads import head_of
 from api.msgxc import socket, stream
 from api.parts import Parts
 from api.problem import MethodNotAllowed
@@ -90,6 +92,7 @@ class Application(Starlette):
         frame: Frame,
         **options: Any,
     ) -> None:
+        frame.on_unexpected = _answer_unexpected
         super().__init__(
             middleware=[Middleware(_Framed, frame=frame)],
             exception_handlers={HTTPException: _refused, Exception: _unexpected},
@@ -100,20 +103,26 @@ class Application(Starlette):
         self._addresses = addresses
         self._publish = publish
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self._endpoint(scope) if scope["type"] == "http" else None
-        if endpoint is None:
-            await super().__call__(scope, receive, send)
-            return
-        try:
-            await self._frame.direct(endpoint, scope, receive, send)
-        except Exception:
-            # As Starlette does beyond the short way: an answer, and the server logs the error.
-            if STATUS not in scope:
-                await refuse_in(_dialect_of(scope["path"]), scope, send, _unexpected_error())
-            raise
+    @markcoroutinefunction  # it returns one; servers ask
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+        # Hot path: what a head means is worked out once, and a coroutine less is around each request.
+        if scope["type"] == "http":
+            known = head_of(scope).known
+            found = known.get(self)
+            if found is None:
+                found = known[self] = (self._endpoint(scope), scope.get("path_params"))
+            endpoint, path_params = found
+            if endpoint is not None:
+                if path_params is not None:
+                    scope["path_params"] = path_params
+                return self._frame.direct(endpoint, scope, receive, send)
+        return super().__call__(scope, receive, send)
 
     def _endpoint(self, scope: Scope) -> ASGIApp | None:
+        found = self._of_path(scope)
+        return found.of(scope["method"]) if isinstance(found, PathEndpoint) else found
+
+    def _of_path(self, scope: Scope) -> ASGIApp | None:
         path: str = scope["path"]
         if b"%" in (scope.get("raw_path") or b"") and path.startswith(PREFIX):
             found = self._addresses.find(scope)
@@ -134,6 +143,11 @@ class Application(Starlette):
         if found is not None:
             scope["path_params"] = {"app": path[start:end]}
         return found
+
+
+async def _answer_unexpected(scope: Scope, send: Send) -> None:
+    """As Starlette does beyond the short way; the server logs the error."""
+    await refuse_in(_dialect_of(scope["path"]), scope, send, _unexpected_error())
 
 
 class _Framed:

@@ -14,6 +14,7 @@ from uuid import UUID
 import jwt
 import msgspec
 
+from api.heads import Head
 from api.keys import KeySet
 from api.port import KeySource
 from domain.context import DEFAULT_REALM, Caller
@@ -70,6 +71,18 @@ class Verifier:
         if len(self._known) >= CACHE_MAX:
             del self._known[next(iter(self._known))]
         self._known[digest] = identity
+        return identity
+
+    def of_head(self, head: Head) -> Identity:
+        """Of a request's Authorization. Raises Unauthenticated, saying what to mend.
+
+        Hot path: remembered with the head until the token ends or the keys change.
+        """
+        known: tuple[KeySet, Identity] | None = head.known.get(self)
+        if known is not None and known[0] is self._source.current() and known[1].expires_at_s > self._now_s():
+            return known[1]
+        identity = self.verify(token_of(head.by_name.get(b"authorization")))
+        head.known[self] = (self._keys, identity)
         return identity
 
     @property

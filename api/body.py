@@ -36,12 +36,13 @@ class BodyReader:
 
     def at_once(self, headers: Mapping[bytes, bytes], receive: Receive, bytes_max: int) -> bytes | None:
         """Hot path: a body that is here already, which needs no watch on its time; None: `read` it. Raises TooLarge."""
-        announced = whole_number(headers.get(b"content-length", b""))
-        if announced is not None and announced > bytes_max:
-            assert_body_fits(announced, bytes_max)
         cycle = cycle_of(receive)
         content = cycle.whole_body() if cycle is not None else None
-        if content is not None and len(content) > bytes_max:
+        if content is None:
+            announced = whole_number(headers.get(b"content-length", b""))
+            if announced is not None and announced > bytes_max:
+                assert_body_fits(announced, bytes_max)
+        elif len(content) > bytes_max:
             assert_body_fits(len(content), bytes_max)
         return content
 

@@ -5,6 +5,7 @@ Knows nothing of any contract. Every failure leaves as a problem; unexpected one
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -13,12 +14,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.auth import Identity, token_of
+from api.auth import Identity
 from api.body import BodyReader, ClientGone
 from api.freshness import RecentWrites
-from api.lane import BY_NAME, cycle_of
+from api.heads import BY_NAME, HEAD
+from api.lane import cycle_of
 from api.limits import LimitExceeded
 from api.parts import Parts
 from api.problem import MEDIA_TYPE, MethodNotAllowed, decoding_error, headers_of, problem_of
@@ -30,7 +32,7 @@ REQUEST_ID, ROUTE, STATUS = "msgxc.request_id", "msgxc.route", "msgxc.status"
 HEADERS, ADDED = BY_NAME, "msgxc.added_headers"
 """Scope keys between the frame and the endpoints. HEADERS: the request's, by name. ADDED: for every answer."""
 
-NOBODY = Caller(uid="")
+_NOBODY = Identity(Caller(uid=""), math.inf, "")
 BODILESS = frozenset({204, 304})
 """Their answers have no content, and say nothing about it (RFC 9110, section 8.6)."""
 _JSON_TYPE = (b"content-type", b"application/json")
@@ -62,6 +64,10 @@ class PathEndpoint:
             return respond(scope, send, 204, [(b"allow", ", ".join(self.allowed()).encode())], b"")
         return refuse_in(self._dialect, scope, send, MethodNotAllowed(self.allowed()))
 
+    def of(self, method: str) -> ASGIApp:
+        """What answers requests with this method."""
+        return self._endpoints.get(method, self)
+
     def allowed(self) -> list[str]:
         return sorted({*self._endpoints, "OPTIONS"})
 
@@ -72,7 +78,7 @@ class Endpoint:
     def __init__(self, route: Route, parts: Parts, recent_writes: RecentWrites) -> None:
         self._route, self._parts, self._recent_writes = route, parts, recent_writes
         self._decode = _decoder(route)
-        self._limit = parts.rate_limit()
+        self._limit, self._verifier = parts.rate_limit(), parts.verifier
         self._body, self._is_open = BodyReader(), route.is_open
         self._name = f"{route.method} {route.path}"
 
@@ -83,29 +89,29 @@ class Endpoint:
         call: Call[Any, Any] | None = None
         began_s = time.perf_counter() if route.noted is not None else 0.0
         try:
-            caller, visitor = NOBODY, None
-            if not self._is_open:
-                admit = route.admit
-                identity = self._verified(scope) if admit is None else await admit(self._parts, scope)
-                caller, visitor = identity.caller, identity.visitor
-                if identity.key:
-                    headers = self._limit.take(identity.key)
-                assert_may_call(route.who, caller)
+            if self._is_open:
+                identity = _NOBODY
+            elif route.admit is None:
+                identity = self._verifier.of_head(scope[HEAD])
+            else:
+                identity = await route.admit(self._parts, scope)
+            if identity.key:
+                headers = self._limit.take(identity.key)
+            assert_may_call(route.who, identity.caller)
             body = None
             if self._decode is not None:
                 content = self._body.at_once(scope[HEADERS], receive, route.body_bytes_max)
                 if content is None:
                     content = await self._body.read(scope[HEADERS], receive, bytes_max=route.body_bytes_max)
                 body = self._decode(content)
-            call = self._call(scope, caller, body)
-            call.visitor = visitor
+            call = self._call(scope, identity, body)
             if route.raw_bytes_max:
                 call.raw = await self._raw(scope, receive)
             if route.reads:
-                await self._recent_writes.seen(caller.realm, route.reads)
+                await self._recent_writes.seen(identity.caller.realm, route.reads)
             answer = await route.handler(call)
             if route.method != "GET":
-                self._recent_writes.note(caller.realm)
+                self._recent_writes.note(identity.caller.realm)
         except ClientGone:
             return
         except LimitExceeded as error:
@@ -117,11 +123,8 @@ class Endpoint:
         if route.noted is not None and call is not None:
             route.noted(call, scope[STATUS], time.perf_counter() - began_s)
 
-    def _verified(self, scope: Scope) -> Identity:
-        return self._parts.verifier.verify(token_of(scope[HEADERS].get(b"authorization")))
-
-    def _call(self, scope: Scope, caller: Caller, body: Any) -> Call[Any, Any]:
-        route = self._route
+    def _call(self, scope: Scope, identity: Identity, body: Any) -> Call[Any, Any]:
+        route, caller = self._route, identity.caller
         return Call(
             parts=self._parts,
             caller=caller,
@@ -131,6 +134,7 @@ class Endpoint:
             body=body,
             route=self._name,
             idempotency_key=idempotency_key(scope[HEADERS]) if route.idempotent else "",
+            visitor=identity.visitor,
         )
 
     def _query(self, kind: type[msgspec.Struct], query: bytes) -> Any:
@@ -153,7 +157,7 @@ def _decoder(route: Route) -> Callable[[bytes], Any] | None:
 
 
 def context_of(scope: Scope, caller: Caller) -> Context:
-    return Context(realm=caller.realm, actor=caller.uid, correlation=scope.get(REQUEST_ID, ""))
+    return Context(caller.realm, caller.uid, correlation=scope[REQUEST_ID])
 
 
 def decode_body(decoder: msgspec.json.Decoder[Any], content: bytes) -> Any:

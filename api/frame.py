@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.endpoint import ADDED, HEADERS, REQUEST_ID, ROUTE, STATUS, respond, without
+from api.endpoint import ADDED, REQUEST_ID, ROUTE, STATUS, respond, without
+from api.heads import Head, head_of
 from api.parts import Parts
 from api.route import Header
 
@@ -39,7 +40,8 @@ log = structlog.get_logger("msgxc.api")
 class Frame:
     """One for the application. `direct` is for our own endpoints, `wrapped` for whatever else answers.
 
-    credentialed: what lies under these paths, pages of every origin may call, with their credentials.
+    credentialed: what lies under these paths, pages of every origin may call, with their credentials. on_unexpected:
+    answers where an endpoint broke before it did.
     """
 
     def __init__(self, parts: Parts, *, credentialed: tuple[str, ...] = ()) -> None:
@@ -48,19 +50,23 @@ class Frame:
         self._metrics = parts.metrics
         self._access_log = parts.settings.access_log
         self._request_ids = _random_ids()
+        self.on_unexpected: Callable[[Scope, Send], Awaitable[None]] = _say_nothing
         self._origins = frozenset(origin.encode() for origin in parts.settings.cors_origins)
 
     async def direct(self, endpoint: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Around an endpoint that answers by api.endpoint.respond, which adds our headers itself."""
-        preflight = self.open(scope)
         began_s = time.perf_counter()
         try:
-            if preflight:
+            if self.open(scope):
                 await respond(scope, send, 204, [], b"")
             else:
                 await endpoint(scope, receive, send)
+        except Exception:
+            if STATUS not in scope:
+                await self.on_unexpected(scope, send)
+            raise
         finally:
-            self._note(scope, scope.get(STATUS, 500), time.perf_counter() - began_s)
+            self._note(scope, time.perf_counter() - began_s)
 
     async def wrapped(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Around any ASGI application."""
@@ -72,28 +78,45 @@ class Frame:
                 message["headers"] = own + without(own, scope[ADDED])
             await send(message)
 
-        async def framed(scope: Scope, receive: Receive, _: Send) -> None:
-            await app(scope, receive, send_framed)
-
-        await self.direct(framed, scope, receive, send)
+        began_s = time.perf_counter()
+        try:
+            if self.open(scope):
+                await respond(scope, send, 204, [], b"")
+            else:
+                await app(scope, receive, send_framed)
+        finally:
+            self._note(scope, time.perf_counter() - began_s)
 
     def open(self, scope: Scope) -> bool:
         """Put what the endpoints need into the scope. Whether this is a preflight of CORS, to be answered at once."""
-        headers = scope.get(HEADERS)
-        if headers is None:
-            headers = scope[HEADERS] = dict(scope["headers"])
-        request_id = headers.get(b"x-request-id", b"")
-        if not _REQUEST_ID.fullmatch(request_id):
+        head = head_of(scope)
+        opened = head.known.get(self)
+        if opened is None:
+            opened = head.known[self] = self._opening(head, scope)
+        request_id, added, is_preflight = opened
+        if not request_id:
             request_id = next(self._request_ids)
         scope[REQUEST_ID] = request_id.decode("ascii")
-        scope[ADDED] = [*_SECURITY, (b"x-request-id", request_id)]
-        path: str = scope["path"]
-        anyone = path.startswith(self._below) or path in self._credentialed
-        return (anyone or bool(self._origins)) and self._allow_origin(scope, headers, anyone=anyone)
+        scope[ADDED] = [*added, (b"x-request-id", request_id)]
+        return is_preflight
 
-    def _allow_origin(self, scope: Scope, headers: Mapping[bytes, bytes], *, anyone: bool) -> bool:
+    def _opening(self, head: Head, scope: Scope) -> tuple[bytes, list[Header], bool]:
+        """The caller's request id, if it has a good one; what is added to the answer; whether this is a preflight."""
+        request_id = head.by_name.get(b"x-request-id", b"")
+        if not _REQUEST_ID.fullmatch(request_id):
+            request_id = b""
+        path: str = scope["path"]
+        added = list(_SECURITY)
+        anyone = path.startswith(self._below) or path in self._credentialed
+        if not (anyone or self._origins):
+            return request_id, added, False
+        is_preflight = self._allow_origin(scope.get("method", ""), head.by_name, added, anyone=anyone)
+        return request_id, added, is_preflight
+
+    def _allow_origin(
+        self, method: str, headers: Mapping[bytes, bytes], added: list[Header], *, anyone: bool
+    ) -> bool:
         """Let the origins that are set read the answer. Whether this asks only what is allowed."""
-        added = scope[ADDED]
         added.append((b"vary", b"Origin"))
         origin = headers.get(b"origin")
         if origin is None or not (anyone or b"*" in self._origins or origin in self._origins):
@@ -102,7 +125,7 @@ class Frame:
         if anyone:
             added.append((b"access-control-allow-credentials", b"true"))
         added.append((b"access-control-expose-headers", _EXPOSED_OF_DEVICES if anyone else _EXPOSED))
-        if scope.get("method") != "OPTIONS" or b"access-control-request-method" not in headers:
+        if method != "OPTIONS" or b"access-control-request-method" not in headers:
             return False
         asked = headers.get(b"access-control-request-headers", b"Authorization, Content-Type")
         added.append((b"access-control-allow-methods", _METHODS))
@@ -110,8 +133,8 @@ class Frame:
         added.append((b"access-control-max-age", _PREFLIGHT_S))
         return True
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope.get(ROUTE)
+    def _note(self, scope: Scope, seconds: float) -> None:
+        route, status = scope.get(ROUTE), scope.get(STATUS, 500)
         method = scope["method"] if route else "(any)"
         self._metrics.requests.note(method, route or "(none)", status, seconds)
         if self._access_log == "all" or (status >= 400 and self._access_log == "failures"):
@@ -123,6 +146,10 @@ class Frame:
                 ms=round(seconds * 1000, 2),
                 request_id=scope[REQUEST_ID],
             )
+
+
+async def _say_nothing(_scope: Scope, _send: Send) -> None:
+    """The server answers for itself."""
 
 
 def _random_ids() -> Iterator[bytes]:

@@ -31,11 +31,11 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from api.hanging_up import EXTENSION
+from api.heads import BY_NAME, HEAD, Head, Heads, Remembered
+from domain.number import whole_number
 
 Header = tuple[bytes, bytes]
 
-BY_NAME: Final = "msgxc.headers"
-"""Scope key: the request's headers by name."""
 JOINED_BYTES_MAX: Final = 64 * 1024
 """Of a content that is copied behind its head, so that both are one write."""
 _SENDABLE: Final = bytes({0x09, *range(0x20, 0x7F), *range(0x80, 0x100)})
@@ -46,6 +46,10 @@ NAMES_MAX: Final = 256
 URLS_MAX, URL_BYTES_MAX = 1_000, 256
 """Addresses remembered, as they come in requests, and how long those are."""
 _FORWARDED: Final = (b"x-forwarded-for", b"x-forwarded-proto")
+_ONE_BY_ONE: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
+"""Requests with these are parsed, each: there is more to them than a head and a body."""
+_SAID: Final = ("http_version", "method", "path", "raw_path", "query_string", "headers", BY_NAME, HEAD)
+"""What a scope has from the head alone."""
 
 
 def cycle_of(call: Receive | Send) -> Cycle | None:
@@ -161,6 +165,10 @@ def _address_of(url: bytes) -> tuple[str, bytes, bytes]:
     return unquote(path) if "%" in path else path, raw_path, parsed.query or b""
 
 
+def _is_forwarded(by_name: dict[bytes, bytes]) -> bool:
+    return _FORWARDED[0] in by_name or _FORWARDED[1] in by_name
+
+
 _known_address = lru_cache(URLS_MAX)(_address_of)
 """Hot path: most requests are for the address of one before."""
 
@@ -195,7 +203,14 @@ class _FirstLines:
         return lines
 
 
-_first_lines_of: WeakKeyDictionary[ServerState, _FirstLines] = WeakKeyDictionary()
+class _Shared:
+    """What all connections of a server share."""
+
+    def __init__(self, state: ServerState) -> None:
+        self.first_lines, self.heads = _FirstLines(state), Heads()
+
+
+_shared_by: WeakKeyDictionary[ServerState, _Shared] = WeakKeyDictionary()
 
 
 class Lane(HttpToolsProtocol):
@@ -213,7 +228,9 @@ class Lane(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         # Without forwarded headers that middleware does nothing, which takes it 3 us.
         self._unforwarded = self.app.app if type(self.app) is ProxyHeadersMiddleware else self.app
-        self.first_lines = _first_lines_of.setdefault(server_state, _FirstLines(server_state))
+        shared = _shared_by.get(server_state) or _shared_by.setdefault(server_state, _Shared(server_state))
+        self.first_lines, self._heads = shared.first_lines, shared.heads
+        self._is_between = True
         self._begun: tuple[Cycle, ASGI3Application] | None = None
         self._idle_since_s: float | None = None
         self._scope: dict[str, Any] = {}
@@ -238,6 +255,40 @@ class Lane(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._idle_since_s = None
+        raw = b""
+        if self._is_between and (self.cycle is None or self.cycle.response_complete):
+            # Hot path: a whole request, of a head that came before, needs no parser, which goes on after it.
+            end = data.find(b"\r\n\r\n") + 4
+            raw = data[:end]
+            known = self._heads.find(raw)
+            if known is not None and known.length == len(data) - end:
+                self._begin_again(known, data[end:])
+                return
+        self._parse(data)
+        if self._begun is not None:
+            (cycle, app), self._begun = self._begun, None
+            if raw:
+                self._remember(raw, len(data) - len(raw), cycle)
+            self._start_at_once(cycle, app)
+
+    def _begin_again(self, known: Remembered, body: bytes) -> None:
+        scope = {**self._scope, **known.scope, "state": self.app_state.copy()}
+        self.cycle = cycle = Cycle(self, scope, keep_alive=True, expect_100_continue=False)  # type: ignore[arg-type]
+        cycle.body, cycle.more_body = body, False
+        self._start_at_once(cycle, self._application(forwarded=known.forwarded))
+
+    def _remember(self, raw: bytes, length: int, cycle: Cycle) -> None:
+        """If what came was this head and so much of a body, whole, and nothing else."""
+        scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
+        by_name: dict[bytes, bytes] = scope[BY_NAME]
+        stays = self._is_between and cycle.keep_alive and length <= HIGH_WATER_LIMIT
+        if not stays or not _ONE_BY_ONE.isdisjoint(by_name):
+            return
+        if whole_number(by_name.get(b"content-length", b"0")) == length and self._heads.is_worth_it(raw):
+            said = {key: scope[key] for key in _SAID}
+            self._heads.keep(raw, Remembered(said, length, forwarded=_is_forwarded(by_name)))
+
+    def _parse(self, data: bytes) -> None:
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -248,9 +299,6 @@ class Lane(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.logger.warning("Invalid HTTP request received.")
             self.send_400_response("Invalid HTTP request received.")
-        if self._begun is not None:
-            (cycle, app), self._begun = self._begun, None
-            self._start_at_once(cycle, app)
 
     def handle_websocket_upgrade(self) -> None:
         self._stop_timer()
@@ -259,6 +307,7 @@ class Lane(HttpToolsProtocol):
     # What the parser calls.
 
     def on_message_begin(self) -> None:
+        self._is_between = False
         self.url = b""
         self.headers = []
         scope: dict[str, Any] = {**self._scope, "headers": self.headers, "state": self.app_state.copy()}
@@ -275,6 +324,7 @@ class Lane(HttpToolsProtocol):
         if parser.should_upgrade() and self._should_upgrade():
             return
         by_name = scope[BY_NAME] = dict(self.headers)
+        scope[HEAD] = Head(by_name)
         address_of = _known_address if len(self.url) <= URL_BYTES_MAX else _address_of
         path, raw_path, scope["query_string"] = address_of(self.url)
         scope["path"], scope["raw_path"] = self.root_path + path, self._raw_root + raw_path
@@ -285,11 +335,12 @@ class Lane(HttpToolsProtocol):
             expect_100_continue=b"expect" in by_name and self._expects_100_continue(),
         )
         former, self.cycle = self.cycle, cycle
+        app = self._application(forwarded=_is_forwarded(by_name))
         if former is None or former.response_complete:
-            self._begun = (cycle, self._application(by_name))
+            self._begun = (cycle, app)
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((cycle, self._application(by_name)))
+            self.pipeline.appendleft((cycle, app))
 
     def on_body(self, body: bytes) -> None:
         if (self.parser.should_upgrade() and self._should_upgrade()) or self.cycle.response_complete:
@@ -299,6 +350,7 @@ class Lane(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
+        self._is_between = True
         if (self.parser.should_upgrade() and self._should_upgrade()) or self.cycle.response_complete:
             return
         self.cycle.end_body()
@@ -306,14 +358,12 @@ class Lane(HttpToolsProtocol):
     def _expects_100_continue(self) -> bool:
         return any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers)
 
-    def _application(self, by_name: dict[bytes, bytes]) -> Any:
+    def _application(self, *, forwarded: bool) -> Any:
         limit = self.limit_concurrency
         if limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit):
             self.logger.warning("Exceeded concurrency limit.")
             return service_unavailable
-        if _FORWARDED[0] in by_name or _FORWARDED[1] in by_name:
-            return self.app
-        return self._unforwarded
+        return self.app if forwarded else self._unforwarded
 
     # From one request to the next.
 

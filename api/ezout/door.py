@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from api.auth import Identity, Verifier, token_of
 from api.ezout.firebase import FirebaseVerifier
-from api.lane import BY_NAME
+from api.heads import BY_NAME
 from domain.context import Caller
 from domain.errors import Forbidden, Unauthenticated
 from domain.shop import EVERY_SHOP

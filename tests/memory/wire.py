@@ -73,11 +73,17 @@ class Connection:
     """One connection to an application, by uvicorn's protocol or by ours. state: of the server."""
 
     def __init__(
-        self, protocol: type[HttpToolsProtocol], app: ASGIApp, *, peer: str = "127.0.0.1", **options: Any
+        self,
+        protocol: type[HttpToolsProtocol],
+        app: ASGIApp,
+        *,
+        peer: str = "127.0.0.1",
+        state: ServerState | None = None,
+        **options: Any,
     ) -> None:
         config = uvicorn.Config(app, log_config=None, access_log=False, **options)
         config.load()
-        self.state = ServerState()
+        self.state = state or ServerState()
         self.state.default_headers = [*DATE]
         self.wire = Wire(peer)
         self.protocol = protocol(config, self.state, {"of": "lifespan"}, asyncio.get_running_loop())

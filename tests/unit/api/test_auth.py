@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from api import auth
 from api.auth import Verifier, bearer
+from api.heads import Head
 from api.keys import BadKeys, Key, KeySet, key_set, parse_jwks
 from domain.errors import Unauthenticated
 
@@ -183,6 +184,30 @@ def test_a_verified_token_is_remembered_until_it_expires_or_the_keys_change() ->
     source.keys = KeySet(tuple(key for key in source.keys.keys if key.algorithm != "HS256"))
     with pytest.raises(Unauthenticated):
         made.verify(token)
+
+
+def test_a_head_that_comes_again_is_trusted_no_longer_than_its_token() -> None:
+    """Its token is not read again, but ends with its exp, and with any change of the keys."""
+    now = [time.time()]
+    source = Source(*parse_jwks(ALL_KEYS, source="test"))
+    made = Verifier(source, now_s=lambda: now[0])
+    by_ann = {b"authorization": b"Bearer " + signed().encode()}
+    head = Head(by_ann)
+    first = made.of_head(head)
+    head.by_name = {}
+    assert made.of_head(head) is first
+    head.by_name = by_ann
+    now[0] += 61
+    with pytest.raises(Unauthenticated, match="expired"):
+        made.of_head(head)
+    now[0] -= 61
+    source.keys = KeySet(source.keys.keys)
+    assert made.of_head(head) is not first
+    source.keys = KeySet(tuple(key for key in source.keys.keys if key.algorithm != "HS256"))
+    with pytest.raises(Unauthenticated):
+        made.of_head(head)
+    with pytest.raises(Unauthenticated):
+        verifier(audience="another").of_head(head)
 
 
 def test_what_is_remembered_is_bounded() -> None:
