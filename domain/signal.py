@@ -112,4 +112,4 @@ Signal = DeviceEvents | Interactions
 
 
 def signal_subject(kind: SignalKind, client: UUID) -> str:
-    return f"signal.{kind}.{partition(client)}.{client.hex}"
+    return f"signal.{kind}.{partition(client)}.{client.int:032x}"

@@ -59,8 +59,11 @@ class OwnMerchants:
     def __init__(self, apps: WithApps) -> None:
         self._apps = apps
 
-    async def settings(self, merchant: str) -> MerchantSettings:
+    def known(self, merchant: str) -> MerchantSettings:
         return MerchantSettings(merchant=merchant)
+
+    async def settings(self, merchant: str) -> MerchantSettings:
+        return self.known(merchant)
 
     async def is_known(self, merchant: str) -> bool:
         return await self._apps.has_app(merchant)

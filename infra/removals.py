@@ -27,8 +27,12 @@ class RememberedRemovals:
 
     def __init__(self, store: EventStore, *, contacts_max: int = CONTACTS_MAX) -> None:
         self._store, self._max = store, contacts_max
-        self._known: dict[UUID, bool] = {}
+        # By the ids' numbers: a hash of a UUID is a call of Python, and this is asked with every batch.
+        self._known: dict[int, bool] = {}
         self._reading: object | None = None
+
+    def known(self, contact: UUID) -> bool | None:
+        return self._known.get(contact.int)
 
     def is_removed(self, contact: UUID) -> Coroutine[Any, Any, bool]:
         return self.is_erased(contact, timeout_s=LOOK_S_MAX)
@@ -36,7 +40,7 @@ class RememberedRemovals:
     async def is_erased(self, contact: UUID, *, timeout_s: float | None = None) -> bool:
         """The same for a caller who can wait for as long as the log takes to answer."""
         # Hot path: who publishes, or tells events, is nearly always one that was asked for before.
-        known = self._known.get(contact)
+        known = self._known.get(contact.int)
         return await self._look(contact, timeout_s) if known is None else known
 
     def begin(self) -> None:
@@ -63,10 +67,10 @@ class RememberedRemovals:
             self._keep(contact, removed=True)
         elif reading is not None and reading is self._reading:
             # An erasure since the look is noted already, and stays.
-            self._keep(contact, removed=self._known.get(contact, False))
-        return self._known.get(contact, False)
+            self._keep(contact, removed=self._known.get(contact.int, False))
+        return self._known.get(contact.int, False)
 
     def _keep(self, contact: UUID, *, removed: bool) -> None:
-        self._known[contact] = removed
+        self._known[contact.int] = removed
         if len(self._known) > self._max:
             del self._known[next(iter(self._known))]

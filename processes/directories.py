@@ -84,6 +84,10 @@ class AppDirectory(Protocol):
     At most a second behind our own events about the app; at most a day behind a source that sends none.
     """
 
+    def known(self, code: str) -> AppFacts | None:
+        """As `app`, where that is in memory under this very code and still holds; else None: ask `app`. Quick."""
+        ...
+
     async def app(self, code: str, *, toll: Toll | None = None) -> AppFacts | None:
         """None when there is no such app, or it is retired. The code's letters' case is nothing. Raises Unavailable.
 
@@ -110,6 +114,10 @@ class MerchantSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Merchants(Protocol):
+    def known(self, merchant: str) -> MerchantSettings | None:
+        """As `settings`, where they are in memory and still hold; else None: ask for them. Quick."""
+        ...
+
     async def settings(self, merchant: str) -> MerchantSettings:
         """Of a merchant that nobody knows: the defaults. Raises Unavailable."""
         ...

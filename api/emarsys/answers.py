@@ -57,7 +57,7 @@ async def news(call: Call[Any, Any]) -> tuple[Header, ...]:
     if standing is None:
         return ()
     name, state = _state(call, standing)
-    return () if state == visitor.state_text.encode() else ((name, state),)
+    return () if state == visitor.proof.state_text.encode() else ((name, state),)
 
 
 async def contact_token(call: Call[Any, Any], standing: Standing) -> str:
@@ -121,5 +121,5 @@ def wait_of(prefer: bytes) -> float:
 
 def _state(call: Call[Any, Any], standing: Standing) -> Header:
     visitor: Visitor = call.visitor
-    signed = call.parts.tokens.sign_state(state_of(standing), held=visitor.state_text)
+    signed = call.parts.tokens.sign_state(state_of(standing), held=visitor.proof.state_text)
     return visitor.contract.state_header, signed.encode()

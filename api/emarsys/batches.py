@@ -6,7 +6,7 @@ is refused as a whole. Pure: knows no app, no client and no HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -94,7 +94,9 @@ class EventsBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """A request's items. state: the device's, None when it sent none that can be kept."""
+    """A request's items. state: the device's, None when it sent none that can be kept. internal: names of the events
+    that the SDK has named.
+    """
 
     dnd: bool = False
     events: tuple[DeviceEvent, ...] = ()
@@ -102,6 +104,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     viewed: tuple[CampaignView, ...] = ()
     refused: tuple[Refused, ...] = ()
     state: Any = None
+    internal: frozenset[str] = frozenset()
 
     @property
     def is_empty(self) -> bool:
@@ -138,13 +141,19 @@ def read_batch(content: bytes) -> Batch:
 
 def _all_good(body: EventsBody) -> Batch:
     """Raises ValueError when something about it is not good."""
+    events = tuple([each.read() for each in body.events])
     return Batch(
         dnd=body.dnd is True,
-        events=tuple([each.read() for each in body.events]),
+        events=events,
         clicks=tuple([each.read() for each in body.clicks]),
         viewed=tuple([each.read() for each in body.viewed_messages]),
-        state=_state(body.device_event_state),
+        state=None if body.device_event_state is None else _state(body.device_event_state),
+        internal=_internal(events),
     )
+
+
+def _internal(events: Sequence[DeviceEvent]) -> frozenset[str]:
+    return frozenset([event.name for event in events if event.internal])
 
 
 def _item_by_item(content: bytes) -> Batch:
@@ -170,6 +179,7 @@ def _item_by_item(content: bytes) -> Batch:
         viewed=viewed,
         refused=tuple(refused[:REFUSED_MAX]),
         state=state,
+        internal=_internal(events),
     )
 
 

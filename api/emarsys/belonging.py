@@ -7,7 +7,6 @@ it: a tag can hide a message. Asks the read models, and only where it matters.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +15,7 @@ import msgspec
 from api.emarsys.batches import KEPT_CHARS, Batch
 from api.freshness import WAIT_S_MAX
 from api.route import Call
-from domain.device_actions import TAGGING, tagged
+from domain.device_actions import tagged
 from domain.errors import Unavailable
 from domain.recorded import EVENTS
 from domain.signal import DeviceEvent, Refused
@@ -39,21 +38,15 @@ async def belongs(call: Call[Any, Any], client: UUID, contact: UUID) -> bool:
     return row is not None and row["contact"] == contact
 
 
-def has_tags(events: Sequence[DeviceEvent]) -> bool:
-    return not TAGGING.isdisjoint([event.name for event in events if event.internal])
-
-
-async def without_foreign_tags(
-    call: Call[Any, Any], client: UUID, contact: UUID, batch: Batch
-) -> tuple[tuple[DeviceEvent, ...], tuple[Refused, ...]]:
-    """The batch's events without tags for the inbox of somebody whose client this is no longer; and what is refused of
-    the batch, those with the reason.
+async def without_foreign_tags(call: Call[Any, Any], client: UUID, contact: UUID, batch: Batch) -> Batch:
+    """The batch without tags for the inbox of somebody whose client this is no longer; those are among what is refused
+    of it, with the reason.
 
     What else came with them is taken as ever, even while nobody can say whose the client is.
     """
     try:
         if await belongs(call, client, contact):
-            return batch.events, batch.refused
+            return batch
         reason = FOREIGN
     except Unavailable:
         reason = UNKNOWN
@@ -68,4 +61,4 @@ async def without_foreign_tags(
             text = msgspec.json.encode(event).decode()[:KEPT_CHARS]
             refused.append(Refused(part="events", index=place, reason=reason, item=text))
         place += 1
-    return tuple(kept), tuple(refused)
+    return msgspec.structs.replace(batch, events=tuple(kept), refused=tuple(refused))

@@ -11,6 +11,7 @@ from api.emarsys.bodies import Properties, PushTokenBody, SwitchBody, properties
 from api.emarsys.door import Contract, Visitor
 from api.emarsys.lookups import app_of
 from api.emarsys.moving import arrive
+from api.emarsys.proofs import Proof
 from api.route import Answer, Call
 from commands.sdk_clients import ClearPushToken, RegisterClient, SetPushToken, Standing
 from domain.errors import Invalid
@@ -20,7 +21,7 @@ async def register(call: Call[Properties, None]) -> Answer:
     """v4 gives tokens, and so a contact, to who comes without, or with those of a client that it is not (any more)."""
     visitor: Visitor = call.visitor
     properties = properties_of(call.body)
-    is_known = visitor.state is not None and visitor.former is None
+    is_known = visitor.state is not None and visitor.proof.former is None
     has_token = is_known and bool(visitor.headers.get(b"ec-contact"))
     signs_in = visitor.contract is Contract.V4 and not has_token
     command = RegisterClient(device=visitor.device, properties=properties, with_contact=signs_in)
@@ -50,7 +51,7 @@ async def switch(call: Call[SwitchBody, None]) -> Answer:
     )
     there = msgspec.structs.replace(
         call,
-        visitor=msgspec.structs.replace(visitor, app=target, state=None, state_text=""),
+        visitor=msgspec.structs.replace(visitor, app=target, proof=Proof(client_id=visitor.client_id)),
         context=msgspec.structs.replace(call.context, realm=target.realm),
     )
     return await answers.with_tokens(there, standing)

@@ -11,6 +11,7 @@ import enum
 import math
 import re
 from collections.abc import Mapping
+from uuid import UUID
 
 import msgspec
 from starlette.types import Scope
@@ -20,11 +21,11 @@ from api.emarsys import limits
 from api.emarsys.dialect import BadClientId
 from api.emarsys.jws import TokenExpired, TokenForeign
 from api.emarsys.limits import DeviceLimitExceeded
-from api.emarsys.lookups import address_of, app_of_path, app_of_refresh
+from api.emarsys.lookups import app_of_path, app_of_refresh
 from api.emarsys.moving import arrive
 from api.emarsys.proofs import Proof, Said
 from api.emarsys.states import state_of
-from api.emarsys.tokens import CONTACT_HEADER, STATE_HEADER, ClientState, Tokens
+from api.emarsys.tokens import CONTACT_HEADER, STATE_HEADER, ClientState, ContactToken, Tokens
 from api.endpoint import ADDED, HEADERS, context_of
 from api.parts import Parts
 from commands.sdk_clients import Device
@@ -43,9 +44,8 @@ class Contract(enum.Enum):
     V3 = (b"x-client-id", b"x-client-state", b"x-contact-token")
     V4 = (b"ec-client-id", b"ec-client-state", b"ec-contact")
 
-    @property
-    def state_header(self) -> bytes:
-        return self.value[1]
+    def __init__(self, id_header: bytes, state_header: bytes, contact_header: bytes) -> None:
+        self.id_header, self.state_header, self.contact_header = id_header, state_header, contact_header
 
 
 class Checks(enum.Enum):
@@ -71,21 +71,39 @@ _CONTACT_CHECKS = frozenset({Checks.STATE, Checks.FRESH_CONTACT})
 """Those that look at the contact token."""
 
 
-class Visitor(Proof, frozen=True, kw_only=True):
+class Visitor(msgspec.Struct, frozen=True):
     """A device at the door: its app, and what its headers have proved."""
 
     app: AppFacts
     contract: Contract
     headers: Mapping[bytes, bytes]
+    proof: Proof
+
+    @property
+    def client_id(self) -> str:
+        return self.proof.client_id
+
+    @property
+    def client(self) -> UUID | None:
+        return self.proof.client
+
+    @property
+    def state(self) -> ClientState | None:
+        return self.proof.state
+
+    @property
+    def contact(self) -> ContactToken | None:
+        return self.proof.contact
 
     @property
     def device(self) -> Device:
-        state = self.state
+        proof = self.proof
+        state = proof.state
         if state is None:
-            return Device(app=self.app.code, client_id=self.client_id, client=self.client)
+            return Device(app=self.app.code, client_id=proof.client_id, client=proof.client)
         return Device(
             app=self.app.code,
-            client_id=self.client_id,
+            client_id=proof.client_id,
             client=state.client,
             contact=state.contact,
             identity=named(state),
@@ -104,37 +122,27 @@ class Door:
 
     def __init__(self, contract: Contract, checks: Checks = Checks.STATE) -> None:
         self._contract, self._checks = contract, checks
-        self._id_header, self._state_header, self._contact_header = contract.value
+        self._id_header, self._state_header = contract.id_header, contract.state_header
+        self._contact_header = contract.contact_header if checks in _CONTACT_CHECKS else None
 
     async def __call__(self, parts: Parts, scope: Scope) -> Identity:
         headers: Mapping[bytes, bytes] = scope[HEADERS]
-        is_refresh = self._checks is Checks.NOTHING
-        app = await (app_of_refresh(parts, scope) if is_refresh else app_of_path(parts, scope))
-        contact = headers.get(self._contact_header) if self._checks in _CONTACT_CHECKS else None
-        said = (app.code, headers.get(self._id_header, b""), headers.get(self._state_header), contact)
-        if is_refresh:
-            proof = Proof(client_id=_client_id(said[1], self._id_header))
-            self._take_back(parts.tokens, scope, said[2])
+        if self._checks is Checks.NOTHING:
+            app = await app_of_refresh(parts, scope)
+            proof = Proof(client_id=_client_id(headers.get(self._id_header, b""), self._id_header))
+            self._take_back(parts.tokens, scope, headers.get(self._state_header))
         else:
-            proof = self._proof(parts, app, said)
+            app = parts.apps.known(scope["path_params"]["app"]) or await app_of_path(parts, scope)
+            proof = self._proof(parts, app, headers, now_s := parts.now_s())
             if proof.held:
                 scope[ADDED].append((self._state_header, proof.held))
-            count(parts, scope, app, proof)
+            count(parts, scope, app, proof, now_s)
             if proof.is_outdated and self._checks is Checks.FRESH_CONTACT:
-                self._ask_anew(parts, contact or b"")
+                self._ask_anew(parts, headers.get(self._contract.contact_header, b""))
             if proof.former is not None:
                 proof = await self._moved(parts, scope, app, proof, proof.former)
-        visitor = Visitor(
-            app=app,
-            client_id=proof.client_id,
-            contract=self._contract,
-            headers=headers,
-            state=proof.state,
-            state_text=proof.state_text,
-            former=proof.former,
-            contact=proof.contact,
-        )
-        return Identity(Caller(uid=proof.client_id, realm=app.realm), math.inf, "", visitor)
+        caller = Caller(proof.client_id, app.settings.merchant)
+        return Identity(caller, math.inf, "", Visitor(app, self._contract, headers, proof))
 
     def _ask_anew(self, parts: Parts, contact: bytes) -> None:
         """Raises TokenExpired; not again if the device could not do anything about it, since it would drop its call."""
@@ -166,14 +174,18 @@ class Door:
             except Unauthenticated:
                 scope[ADDED].append((self._state_header, b""))
 
-    def _proof(self, parts: Parts, app: AppFacts, said: Said) -> Proof:
+    def _proof(self, parts: Parts, app: AppFacts, headers: Mapping[bytes, bytes], now_s: float) -> Proof:
         """Raises BadClientId, and Unauthenticated for a token that is forged, foreign, or of a key that is gone."""
+        id, state = headers.get(self._id_header, b""), headers.get(self._state_header)
+        contact = headers.get(self._contact_header) if self._contact_header is not None else None
+        if not state and not contact:
+            return Proof(client_id=_client_id(id, self._id_header))
         # Hot path: a device says the same with nearly every call, and what it proves stays so until the keys change or
         # its contact token ends (a tenth of a device event's processor time; see bench/device_events.py).
-        known = parts.proofs.find(parts.tokens, said, parts.now_s())
+        said: Said = (app.code, id, state, contact)
+        known = parts.proofs.find(parts.tokens, said, now_s)
         if known is not None:
             return known
-        _, id, state, contact = said
         proof = self._verified(parts.tokens, app, _client_id(id, self._id_header), state, contact)
         if proof.client is not None and proof.former is None:
             parts.proofs.keep(parts.tokens, said, proof)
@@ -219,18 +231,16 @@ class Door:
         return msgspec.structs.replace(proof, contact=token)
 
 
-def count(parts: Parts, scope: Scope, app: AppFacts, proof: Proof) -> None:
+def count(parts: Parts, scope: Scope, app: AppFacts, proof: Proof, now_s: float) -> None:
     """Raises DeviceLimitExceeded. Either way the answer says what is left."""
-    address = address_of(scope)
+    address = scope["client"][0] if scope.get("client") else ""
     # A client id alone is anybody's word: calls that prove nothing use up nothing of the client that has it.
-    client = proof.former.client if proof.former is not None else proof.client
-    caller = client.hex if client is not None else f"?{address}|{proof.client_id}"
+    caller = proof.counted_as or f"?{address}|{proof.client_id}"
     try:
-        fields = limits.take(parts.counter, parts.now_s(), app, caller, address)
+        scope[ADDED].extend(limits.take(parts.counter, now_s, app, caller, address))
     except DeviceLimitExceeded as error:
         scope[ADDED].extend(error.fields)
         raise
-    scope[ADDED].extend(fields)
 
 
 def _client_id(value: bytes, name: bytes) -> str:

@@ -6,7 +6,7 @@ message) is done by processes behind the stream.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 from uuid import UUID
 
@@ -17,17 +17,17 @@ from api.auth import Identity
 from api.body import ClientGone
 from api.emarsys.answers import news
 from api.emarsys.batches import Batch, EventsBody, read_batch
-from api.emarsys.belonging import has_tags, without_foreign_tags
+from api.emarsys.belonging import without_foreign_tags
 from api.emarsys.dialect import V3, V4
 from api.emarsys.door import Contract, Door, Visitor
 from api.emarsys.tokens import STATE_HEADER
-from api.emarsys.wanted import contact_of, dropped, unwanted
+from api.emarsys.wanted import dropped, unwanted
 from api.endpoint import STATUS
 from api.hanging_up import HUNG_UP, hang_up
 from api.parts import Parts
 from api.route import Answer, Call
 from domain.app_settings import EventAction
-from domain.device_actions import STARTS, actions_for, has_effect
+from domain.device_actions import STARTS, TAGGING, actions_for, has_effect
 from domain.errors import Unauthenticated, Unavailable
 from domain.signal import EFFECTS_KIND, EVENTS_KIND, DeviceEvents, SignalKind
 from projections import devices
@@ -51,13 +51,16 @@ class EventsDoor(Door):
     sends it again later when there was no answer at all. To native SDKs both are the same.
     """
 
-    async def __call__(self, parts: Parts, scope: Scope) -> Identity:
+    def __call__(self, parts: Parts, scope: Scope) -> Coroutine[Any, Any, Identity]:
         if parts.signals.in_flight >= IN_FLIGHT_MAX:
-            if await hang_up(scope):
-                scope[STATUS] = HUNG_UP
-                raise ClientGone
-            raise Unavailable("too many device events at a time; send them again")
-        return await super().__call__(parts, scope)
+            return self._turn_away(scope)
+        return super().__call__(parts, scope)
+
+    async def _turn_away(self, scope: Scope) -> Identity:
+        if await hang_up(scope):
+            scope[STATUS] = HUNG_UP
+            raise ClientGone
+        raise Unavailable("too many device events at a time; send them again")
 
 
 class OnEventAction(msgspec.Struct, frozen=True, rename="camel"):
@@ -105,38 +108,41 @@ class EventsV5(V4):
 async def take(call: Call[Batch, None]) -> Answer:
     """204 when there is nothing to tell the device."""
     visitor, batch = call.visitor, call.body
-    client, contact = client_of(visitor), contact_of(visitor)
-    reason = await unwanted(call)
+    client, reason = client_of(visitor), await unwanted(call)
     if reason is not None:
         return dropped(call, reason, items=batch.items)
+    # Hot path: apps' own events, which nearly all are, mean nothing to the exchange unless the app's settings say so.
+    means_something = bool(batch.internal or visitor.app.settings.event_actions)
     if not batch.is_empty:
-        await _append(call, client, contact)
+        kept, contact, context = batch, visitor.proof.whose, call.context
+        if contact is not None and not TAGGING.isdisjoint(batch.internal):
+            kept = await without_foreign_tags(call, client, contact, batch)
+        kind: SignalKind = EVENTS_KIND
+        if means_something and has_effect(visitor.app.settings, batch.events):
+            kind = EFFECTS_KIND
+        await call.parts.signals.append(
+            _signal(kept, client, visitor), kind=kind, realm=context.realm, correlation=context.correlation
+        )
     # Once in a while is enough for what has changed without the device, such as its contact's number: it costs reads.
-    starts = _tells_a_start(batch)
-    headers = await news(call) if starts or visitor.state is None else ()
-    value = await _answer(call, client, starts=starts)
+    starts = not STARTS.isdisjoint(batch.internal)
+    headers = await news(call) if starts or visitor.proof.state is None else ()
+    value = None
+    if means_something or batch.state is not None:
+        value = await _answer(call, client, starts=starts)
     return Answer(b"", 204, headers=headers) if value is None else Answer(value, headers=headers)
 
 
-async def _append(call: Call[Batch, None], client: UUID, contact: UUID | None) -> None:
-    visitor, batch = call.visitor, call.body
-    events, refused = batch.events, batch.refused
-    if contact is not None and has_tags(events):
-        events, refused = await without_foreign_tags(call, client, contact, batch)
-    signal = DeviceEvents(
+def _signal(batch: Batch, client: UUID, visitor: Visitor) -> DeviceEvents:
+    return DeviceEvents(
         client=client,
-        contact=contact,
+        contact=visitor.proof.whose,
         app=visitor.app.code,
-        events=events,
+        events=batch.events,
         clicks=batch.clicks,
         viewed=batch.viewed,
-        refused=refused,
+        refused=batch.refused,
         dnd=batch.dnd,
         state=batch.state,
-    )
-    kind: SignalKind = EFFECTS_KIND if has_effect(visitor.app.settings, batch.events) else EVENTS_KIND
-    await call.parts.signals.append(
-        signal, kind=kind, realm=visitor.app.realm, correlation=call.context.correlation
     )
 
 
@@ -155,10 +161,6 @@ async def _answer(
         return CampaignsAnswer(_campaigns(matching), state if isinstance(state, str) else None)
     action = OnEventAction(matching[0].campaign_id, matching[0].actions) if matching else None
     return EventsAnswer(action, state)
-
-
-def _tells_a_start(batch: Batch) -> bool:
-    return not STARTS.isdisjoint([event.name for event in batch.events if event.internal])
 
 
 async def _kept_state(call: Call[Batch, None], client: UUID) -> Any:
@@ -180,7 +182,7 @@ def _campaigns(matching: Iterable[EventAction]) -> tuple[ActionCampaign, ...] | 
 
 def client_of(visitor: Visitor) -> UUID:
     """Raises Unauthenticated: a client id alone is a word that anybody can say."""
-    client = visitor.client
+    client = visitor.proof.client
     if client is not None:
         return client
     raise Unauthenticated("send the client state or a contact token", field=STATE_HEADER)

@@ -18,7 +18,7 @@ from api.emarsys.belonging import FOREIGN, belongs
 from api.emarsys.door import Visitor
 from api.emarsys.events import client_of
 from api.emarsys.interactions import drop
-from api.emarsys.wanted import contact_of, unwanted
+from api.emarsys.wanted import unwanted
 from api.route import Answer, Call
 from domain.device_actions import MESSAGE_ID, TAG, TAG_ADD, TAG_REMOVE, tagged
 from domain.errors import Invalid
@@ -235,7 +235,7 @@ async def _own(
     call: Call[list[TagUpdate], None], taken: list[tuple[TagUpdate, DeviceEvent]]
 ) -> list[tuple[TagUpdate, DeviceEvent]]:
     """Keep them, if the client is the contact's still; what is left of them. Raises Unavailable, Unauthenticated."""
-    client, contact = client_of(call.visitor), contact_of(call.visitor)
+    client, contact = client_of(call.visitor), call.visitor.proof.whose
     if contact is not None and await belongs(call, client, contact):
         await _append(call, events=tuple(event for _, event in taken))
         return taken
@@ -281,7 +281,7 @@ async def _items(
 ) -> list[Item]:
     """Raises Unauthenticated."""
     visitor: Visitor = call.visitor
-    client, contact = client_of(visitor), contact_of(visitor)
+    client, contact = client_of(visitor), visitor.proof.whose
     if contact is None or await unwanted(call) or not await belongs(call, client, contact):
         return []
     return await inbox.newest(
@@ -313,7 +313,7 @@ async def _append(
         return
     signal = DeviceEvents(
         client=client,
-        contact=contact_of(visitor),
+        contact=visitor.proof.whose,
         app=visitor.app.code,
         events=events,
         clicks=clicks,

@@ -38,19 +38,19 @@ def take(counter: RateCounter, now_s: float, app: AppFacts, caller: str, address
     caller: the client as proven, or what nobody else can be. What one limit refuses is not counted against the next:
     else a single address could use up what all of an app's devices have.
     """
+    # Hot path: with every call of a device. What is said of a limit is made for the narrowest alone.
     limits, of, second = app.settings.rate_limits, app.code, int(now_s)
-    window, nearest, left = second // WINDOW_S, None, 0
-    for whose, limit, key in (
-        ("address", limits.address_per_minute, f"sdk|a|{of}|{address}"),
-        ("client", limits.client_per_minute, f"sdk|c|{of}|{caller}"),
-        ("app", limits.app_per_minute, f"sdk|p|{of}"),
-    ):
-        count = counter.add(key, window)
-        if nearest is None or limit - count < left:
-            nearest, left = (whose, limit, count), limit - count
-        if left < 0:
-            break
-    assert nearest is not None
+    window, add = second // WINDOW_S, counter.add
+    limit, count = limits.address_per_minute, add(f"sdk|a|{of}|{address}", window)
+    nearest, left = ("address", limit, count), limit - count
+    if left >= 0:
+        limit, count = limits.client_per_minute, add(f"sdk|c|{of}|{caller}", window)
+        if limit - count < left:
+            nearest, left = ("client", limit, count), limit - count
+    if left >= 0:
+        limit, count = limits.app_per_minute, add(f"sdk|p|{of}", window)
+        if limit - count < left:
+            nearest = ("app", limit, count)
     return _fields(second, nearest)
 
 

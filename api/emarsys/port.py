@@ -70,6 +70,10 @@ class Resolutions(Protocol):
 class Removals(Protocol):
     """Which contacts were erased."""
 
+    def known(self, contact: UUID) -> bool | None:
+        """As `is_removed`, where that is in memory; else None: ask. Quick."""
+        ...
+
     async def is_removed(self, contact: UUID) -> bool:
         """Whether the contact was erased, at most a second ago or any time before.
 

@@ -107,6 +107,8 @@ class Tokens:
 
     def __init__(self, keys: SigningKeys, *, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
+        self.generation = keys.current
+        """Another object when what was read before may have lost its worth, or another key signs."""
         self._state = _Kind(
             Jws(keys, kind="client-state+jwt", name=STATE_HEADER, bytes_max=STATE_BYTES_MAX), ClientState
         )
@@ -114,10 +116,6 @@ class Tokens:
             Jws(keys, kind="contact-token+jwt", name=CONTACT_HEADER, bytes_max=CONTACT_TOKEN_BYTES_MAX),
             ContactToken,
         )
-
-    def generation(self) -> SigningKeySet:
-        """Another object when what was read before may have lost its worth, or another key signs."""
-        return self._state.jws.generation()
 
     def sign_state(self, state: ClientState, *, held: str = "") -> str:
         """held: the state that the device has just sent and that was read; given back while it says the same.

@@ -16,29 +16,29 @@ from msgspec.structs import replace
 from api.emarsys.answers import merchant_of
 from api.emarsys.door import Visitor
 from api.emarsys.interactions import Reason, drop
-from api.emarsys.tokens import ContactField
+from api.emarsys.proofs import Proof
 from api.route import Answer, Call, Header
 from domain.errors import Unavailable
 
 
-def contact_of(visitor: Visitor) -> UUID | None:
-    """The token is newer than the state or says the same; None: nobody in particular."""
-    if visitor.contact is not None:
-        return visitor.contact.contact
-    return visitor.state.contact if visitor.state is not None else None
-
-
 async def unwanted(call: Call[Any, Any]) -> Reason | None:
     """Why nobody wants what the call tells; None: it is to be taken."""
-    # Hot path: asked of every batch of device events.
-    visitor: Visitor = call.visitor
-    contact = contact_of(visitor)
-    if contact is not None and await _is_removed(call, contact):
-        return "contact-erased"
-    if visitor.contact is not None and visitor.contact.disabled:
+    # Hot path: asked of every batch of device events; what there is to know is nearly always in memory.
+    proof: Proof = call.visitor.proof
+    contact, token = proof.whose, proof.contact
+    if contact is not None:
+        is_removed = call.parts.removals.known(contact)
+        if is_removed or (is_removed is None and await _is_removed(call, contact)):
+            return "contact-erased"
+    if token is not None and token.disabled:
         return "contact-disabled"
-    if _is_of_nobody_known(visitor) and not await are_anonymous_wanted(call):
-        return "anonymous-unwanted"
+    if proof.is_of_nobody_known:
+        settings = call.visitor.app.settings
+        if not settings.anonymous_allowed:
+            return "anonymous-unwanted"
+        merchant = call.parts.merchants.known(settings.merchant)
+        if not (merchant or await merchant_of(call, settings.merchant)).anonymous_contacts:
+            return "anonymous-unwanted"
     return None
 
 
@@ -46,13 +46,6 @@ def dropped(call: Call[Any, Any], reason: Reason, *, items: int) -> Answer:
     """204, since the device is not to send it again; whose contact is gone is told so by a state without one."""
     drop(call, reason, items=items)
     return Answer(b"", 204, headers=_state_of_nobody(call) if reason == "contact-erased" else ())
-
-
-async def are_anonymous_wanted(call: Call[Any, Any]) -> bool:
-    app = call.visitor.app
-    if not app.settings.anonymous_allowed:
-        return False
-    return (await merchant_of(call, app.realm)).anonymous_contacts
 
 
 async def _is_removed(call: Call[Any, Any], contact: UUID) -> bool:
@@ -63,18 +56,10 @@ async def _is_removed(call: Call[Any, Any], contact: UUID) -> bool:
         return False
 
 
-def _is_of_nobody_known(visitor: Visitor) -> bool:
-    """As the state says; where a contact token names another contact, that is news, and says it by `disabled`."""
-    state, token = visitor.state, visitor.contact
-    if state is None or (token is not None and token.contact != state.contact):
-        return False
-    return not isinstance(state.contact_field, ContactField)
-
-
 def _state_of_nobody(call: Call[Any, Any]) -> tuple[Header, ...]:
     visitor: Visitor = call.visitor
     if visitor.state is None:
         return ()
     state = replace(visitor.state, contact_field=UNSET, contact=None, contact_id=None)
-    signed = call.parts.tokens.sign_state(state, held=visitor.state_text)
+    signed = call.parts.tokens.sign_state(state, held=visitor.proof.state_text)
     return ((visitor.contract.state_header, signed.encode()),)

@@ -70,18 +70,24 @@ class FollowedApps:
         self._changes = 0
         self._following = False
 
-    async def app(self, code: str, *, toll: Toll | None = None) -> AppFacts | None:
+    def known(self, code: str) -> AppFacts | None:
         # Hot path: with every call of a device, whose app is nearly always one of a few. Emptied by any change.
         known = self._by_code.get(code)
-        if known is not None and known.until_s > self._now_s():
-            self.lookups.note(Level.MEMORY)
-            return known.facts
+        if known is None or known.until_s <= self._now_s():
+            return None
+        self.lookups.in_memory += 1
+        return known.facts
+
+    async def app(self, code: str, *, toll: Toll | None = None) -> AppFacts | None:
+        facts = self.known(code)
+        if facts is not None:
+            return facts
         if not is_code(code):
             return None
         id = self._ids.app(code)
         remembered = self._known.get(id) or self._unknown.get(id)
         if remembered is not None and remembered.until_s > self._now_s():
-            self.lookups.note(Level.MEMORY)
+            self.lookups.in_memory += 1
             if remembered.facts is not None:
                 self._known.move_to_end(id)
                 if len(self._by_code) < self._apps_max:

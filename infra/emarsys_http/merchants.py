@@ -48,6 +48,10 @@ class HttpMerchants:
         self._unknown: OrderedDict[str, _Remembered] = OrderedDict()
         self._flights: Flights[str, _Remembered] = Flights()
 
+    def known(self, merchant: str) -> MerchantSettings | None:
+        found = self._known(merchant)
+        return None if found is None else found.settings
+
     async def settings(self, merchant: str) -> MerchantSettings:
         return (await self._find(merchant)).settings
 
@@ -62,11 +66,17 @@ class HttpMerchants:
             raise
         return await self._apps.has_app(merchant)
 
-    async def _find(self, merchant: str) -> _Remembered:
+    def _known(self, merchant: str) -> _Remembered | None:
         remembered = self._remembered.get(merchant) or self._unknown.get(merchant)
-        if remembered is not None and remembered.until_s > self._now_s():
-            if remembered.is_known:
-                self._remembered.move_to_end(merchant)
+        if remembered is None or remembered.until_s <= self._now_s():
+            return None
+        if remembered.is_known:
+            self._remembered.move_to_end(merchant)
+        return remembered
+
+    async def _find(self, merchant: str) -> _Remembered:
+        remembered = self._known(merchant)
+        if remembered is not None:
             return remembered
         return await self._flights.share(merchant, lambda: self._look_up(merchant))
 

@@ -30,6 +30,9 @@ class StoredApps(OwnApps):
         self.refreshed: list[str] = []
         self._seen: set[str] = set()
 
+    def known(self, code: str) -> AppFacts | None:
+        return None
+
     async def app(self, code: str, *, toll: Toll | None = None) -> AppFacts | None:
         """A code that named an app before is looked up free of toll, as one in memory would be."""
         if toll is not None and code.casefold() not in self._seen:

@@ -118,6 +118,9 @@ class Uncached:
     def __init__(self, it: Site) -> None:
         self._apps, self._under_way, self.most, self.away = it.apps, 0, 0, 0
 
+    def known(self, code: str) -> AppFacts | None:
+        return None
+
     async def app(self, code: str, *, toll: Toll | None = None) -> AppFacts | None:
         if toll is not None:
             toll()

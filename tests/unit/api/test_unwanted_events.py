@@ -101,11 +101,14 @@ async def test_settings_hold_from_now_on_for_tokens_of_before(it: Site) -> None:
     assert len(signals(it)) == 3
 
 
-async def test_a_merchant_that_wants_no_strangers_is_asked_as_it_is_now(it: Site) -> None:
-    """Whatever the app allows; of people who signed in, nobody asks."""
+@pytest.mark.parametrize("is_remembered", [True, False])
+async def test_a_merchant_that_wants_no_strangers_is_asked_as_it_is_now(
+    it: Site, is_remembered: bool
+) -> None:
+    """Whatever the app allows, remembered or asked for; of people who signed in, nobody asks."""
     phone = await started(it)
     phone.contact_token = ""
-    it.parts.merchants.settings = no_strangers  # type: ignore[method-assign]
+    object.__setattr__(it.parts, "merchants", NoStrangers(is_remembered=is_remembered))
     await tell(phone)
     assert signals(it) == []
     await phone.call("POST", "/client/contact", ANN)
@@ -113,8 +116,18 @@ async def test_a_merchant_that_wants_no_strangers_is_asked_as_it_is_now(it: Site
     assert len(signals(it)) == 1
 
 
-async def no_strangers(merchant: str) -> MerchantSettings:
-    return MerchantSettings(merchant=merchant, anonymous_contacts=False)
+class NoStrangers:
+    """processes.directories.Merchants."""
+
+    def __init__(self, *, is_remembered: bool) -> None:
+        self._is_remembered = is_remembered
+
+    def known(self, merchant: str) -> MerchantSettings | None:
+        settings = MerchantSettings(merchant=merchant, anonymous_contacts=False)
+        return settings if self._is_remembered else None
+
+    async def settings(self, merchant: str) -> MerchantSettings:
+        return MerchantSettings(merchant=merchant, anonymous_contacts=False)
 
 
 @pytest.mark.parametrize("token", ["as it came", "left out", "expired"])
@@ -191,12 +204,15 @@ async def test_events_are_taken_while_nobody_can_say_who_was_erased(it: Site) ->
     """A 503 would have them sent again and again, or dropped, for nearly everybody in vain."""
 
     class Away(RememberedRemovals):
+        def known(self, contact: UUID) -> bool | None:
+            return None
+
         async def is_removed(self, contact: UUID) -> bool:
             raise Unavailable("the log does not answer")
 
     phone = await started(it)
     away = Away(it.world.own.store)
-    it.parts.removals.is_removed = away.is_removed  # type: ignore[method-assign]
+    object.__setattr__(it.parts, "removals", away)
     assert (await tell(phone)).status_code == 204
     assert len(signals(it)) == 1
 

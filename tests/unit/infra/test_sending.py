@@ -28,6 +28,9 @@ class Known:
     def __init__(self, *apps: AppFacts) -> None:
         self.apps = {app.code.casefold(): app for app in apps}
 
+    def known(self, code: str) -> AppFacts | None:
+        return self.apps.get(code.casefold())
+
     async def app(self, code: str, *, toll: Toll | None = None) -> AppFacts | None:
         return self.apps.get(code.casefold())
 
