@@ -27,7 +27,7 @@ from api.endpoint import PathEndpoint, refuse_in
 from api.ezout import table as shops
 from api.frame import Frame
 from api.freshness import RecentWrites
-from api.heads import head_of
+from api.heads import HEAD, head_of
 from api.msgxc import socket, stream
 from api.parts import Parts
 from api.problem import MethodNotAllowed
@@ -107,10 +107,10 @@ class Application(Starlette):
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         # Hot path: what a head means is worked out once, and a coroutine less is around each request.
         if scope["type"] == "http":
-            known = head_of(scope).known
-            found = known.get(self)
+            head = scope.get(HEAD) or head_of(scope)
+            found = head.known.get(self)
             if found is None:
-                found = known[self] = (self._endpoint(scope), scope.get("path_params"))
+                found = head.known[self] = (self._endpoint(scope), scope.get("path_params"))
             endpoint, path_params = found
             if endpoint is not None:
                 if path_params is not None:

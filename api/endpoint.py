@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -125,15 +125,16 @@ class Endpoint:
 
     def _call(self, scope: Scope, identity: Identity, body: Any) -> Call[Any, Any]:
         route, caller = self._route, identity.caller
+        given = scope[HEADERS].get(b"idempotency-key")
         return Call(
             parts=self._parts,
             caller=caller,
-            context=context_of(scope, caller),
+            context=Context(caller.realm, caller.uid, correlation=scope[REQUEST_ID]),  # hot path: context_of
             path=scope.get("path_params", {}),
             query=self._query(route.query, scope["query_string"]) if route.query else None,
             body=body,
             route=self._name,
-            idempotency_key=idempotency_key(scope[HEADERS]) if route.idempotent else "",
+            idempotency_key=idempotency_key(given) if route.idempotent and given is not None else "",
             visitor=identity.visitor,
         )
 
@@ -181,11 +182,8 @@ def decode_query[Q: msgspec.Struct](type: type[Q], query: bytes) -> Q:
         raise Invalid("the query cannot be read; percent-encode it", field="query") from None
 
 
-def idempotency_key(headers: Mapping[bytes, bytes]) -> str:
-    """The Idempotency-Key, "" when there is none. Raises Invalid for one that cannot be."""
-    value = headers.get(b"idempotency-key")
-    if value is None:
-        return ""
+def idempotency_key(value: bytes) -> str:
+    """What an Idempotency-Key says. Raises Invalid for one that cannot be."""
     key = value.decode("latin-1").strip('"')
     if not _KEY.fullmatch(key):
         raise Invalid("use 1 to 255 visible ASCII characters", field="Idempotency-Key")

@@ -262,7 +262,11 @@ class Lane(HttpToolsProtocol):
             raw = data[:end]
             known = self._heads.find(raw)
             if known is not None and known.length == len(data) - end:
-                self._begin_again(known, data[end:])
+                scope = {**self._scope, **known.scope, "state": self.app_state.copy()}
+                again = Cycle(self, scope, keep_alive=True, expect_100_continue=False)  # type: ignore[arg-type]
+                again.body, again.more_body = data[end:], False
+                self.cycle = again
+                self._start_at_once(again, self._application(forwarded=known.forwarded))
                 return
         self._parse(data)
         if self._begun is not None:
@@ -270,12 +274,6 @@ class Lane(HttpToolsProtocol):
             if raw:
                 self._remember(raw, len(data) - len(raw), cycle)
             self._start_at_once(cycle, app)
-
-    def _begin_again(self, known: Remembered, body: bytes) -> None:
-        scope = {**self._scope, **known.scope, "state": self.app_state.copy()}
-        self.cycle = cycle = Cycle(self, scope, keep_alive=True, expect_100_continue=False)  # type: ignore[arg-type]
-        cycle.body, cycle.more_body = body, False
-        self._start_at_once(cycle, self._application(forwarded=known.forwarded))
 
     def _remember(self, raw: bytes, length: int, cycle: Cycle) -> None:
         """If what came was this head and so much of a body, whole, and nothing else."""
