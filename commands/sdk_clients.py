@@ -18,7 +18,7 @@ from domain.aggregate import Aggregate, Created
 from domain.client import CLEARED, Client
 from domain.contact import Contact, Identity
 from domain.errors import Unauthenticated
-from domain.push_token import PushAddress, push_address
+from domain.push_token import push_address
 from domain.refresh_family import MOVED
 from domain.resolution import anonymous_uid
 
@@ -261,8 +261,12 @@ async def _take_address(client: Client, source: Client, scope: Scope) -> None:
     if await has_lost(source, source.token, scope, realm=await scope.store.realm_of(Client, source.id)):
         return
     to = push_address(source.address, _platform(source))
+    to = to._replace(channel=source.channel or to.channel)
     # A digest of its realm's own: that of another merchant would be one that no other client here can have.
-    _set_address(client, to._replace(channel=source.channel or to.channel), scope)
+    token = scope.ids.token(scope.realm, to.channel, to.identity)
+    # A device that went on before may have told it as `source` again, when the answer to that was lost.
+    is_lost = client.token == token and await has_lost(client, token, scope)
+    client.set_address(at=scope.now, channel=to.channel, address=to.address, token=token, is_lost=is_lost)
 
 
 async def _address_anew(client: Client, scope: Scope) -> None:
@@ -272,12 +276,8 @@ async def _address_anew(client: Client, scope: Scope) -> None:
         return
     to = push_address(client.address, platform)
     if to.channel != client.channel and not await has_lost(client, client.token, scope):
-        _set_address(client, to, scope)
-
-
-def _set_address(client: Client, to: PushAddress, scope: Scope) -> None:
-    token = scope.ids.token(scope.realm, to.channel, to.identity)
-    client.set_address(at=scope.now, channel=to.channel, address=to.address, token=token)
+        token = scope.ids.token(scope.realm, to.channel, to.identity)
+        client.set_address(at=scope.now, channel=to.channel, address=to.address, token=token)
 
 
 def _platform(client: Client) -> str:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
 from commands.apps import RegisterApp, RetireApp
 from domain.app_settings import AppSettings
+from domain.client import Client
 from domain.context import Context
 from domain.recorded import EVENTS
 from domain.refresh_family import GRACE
 from domain.signal import DeviceEvents
+from projections import reach
 from tests.memory.phone import ANN, APP, OTHER, PROPERTIES, Phone, count, phones, started, topics
 from tests.memory.site import Site
+from tests.memory.world import REALM
 from tests.unit.api.device_tokens import ES
 
 ABROAD = "abroad"
@@ -279,3 +283,20 @@ async def test_the_story_of_a_move_is_on_the_log(it: Site) -> None:
             "refresh.ended.v1",
         ]
     )
+
+
+async def test_a_token_told_to_the_former_app_again_goes_along_with_the_next_move(it: Site) -> None:
+    """The answer to the first move was lost, so the device was still the former app's when it told its token again."""
+    phone = await started(it, base="/v4/apps")
+    await phone.call("PUT", "/client/push-token", {"pushToken": "aa11"})
+    held = phone.state
+    await phone.call("POST", "/client/app", {"to": OTHER})
+    phone.state = held
+    await phone.call("PUT", "/client/push-token", {"pushToken": "aa11"})
+    await phone.call("POST", "/client/app", {"to": OTHER})
+    id = UUID(phone.says["client"])
+    client = await it.world.own.store.load(Client, id, fresh=True)
+    assert client is not None
+    assert client.token is not None
+    await it.settled()
+    assert await reach.owned(it.world.models, REALM, [(client.token, id)]) == [True]
