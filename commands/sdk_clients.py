@@ -107,13 +107,17 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 async def register_client(command: RegisterClient, scope: Scope) -> Standing:
     """Without a proof and a contact this is one event, and nothing is read for it."""
-    client = await own_client(command.device, scope, command.properties)
-    client.change_properties(at=scope.now, properties=command.properties)
-    await _address_anew(client, scope)
+    device, properties = command.device, command.properties
+    if device.client is None:
+        client = _new_client(device, scope, properties)
+    else:
+        client = await own_client(device, scope, properties)
+        client.change_properties(at=scope.now, properties=properties)
+        await _address_anew(client, scope)
     if command.with_contact:
         return await signed_in(client, scope)
     await scope.save(client)
-    return await standing(command.device, client, scope)
+    return standing_of(client, None) if client.contact is None else await standing(device, client, scope)
 
 
 async def set_push_token(command: SetPushToken, scope: Scope) -> Standing:
@@ -175,9 +179,13 @@ async def own_client(device: Device, scope: Scope, properties: dict[str, Any] | 
             raise Unauthenticated("the token is another client's")
         # A proof whose client is not there is of a log that was restored to an earlier day: the device goes on.
         return client or _registered(device, device.client, scope, given)
+    return _new_client(device, scope, given)
+
+
+def _new_client(device: Device, scope: Scope, properties: dict[str, Any]) -> Client:
     # Nothing is read for the first of an id: the log itself refuses a second beginning. The next try makes its own.
     name = f"{device.client_id}#{scope.nonce}" if scope.fresh else device.client_id
-    return _registered(device, scope.ids.client(scope.realm, device.app, name), scope, given)
+    return _registered(device, scope.ids.client(scope.realm, device.app, name), scope, properties)
 
 
 def _is(client: Client, device: Device) -> bool:
@@ -217,11 +225,13 @@ async def standing(device: Device, client: Client, scope: Scope) -> Standing:
     """The same without signing in: the contact is read only when the device's state does not name it."""
     if client.contact is not None and client.contact != device.contact:
         return standing_of(client, await scope.load_from_leader(Contact, client.contact))
-    return Standing(
-        **_facts(client),
+    if client.contact is None:
+        return standing_of(client, None)
+    return msgspec.structs.replace(
+        standing_of(client, None),
         contact=client.contact,
-        is_linked=client.contact is not None,
-        identity=device.identity if client.contact is not None else None,
+        is_linked=True,
+        identity=device.identity,
         contact_id=client.contact_id,
     )
 
@@ -300,20 +310,14 @@ def _registered(device: Device, id: UUID, scope: Scope, properties: dict[str, An
 def standing_of(client: Client, contact: Contact | None, refresh_token: str = "") -> Standing:
     linked = contact is not None and client.contact == contact.id
     return Standing(
-        **_facts(client),
+        client=client.id,
+        client_id=client.client_id,
+        app=client.app,
+        properties=client.properties,
+        has_push_token=client.token is not None,
         contact=contact.id if contact else None,
         is_linked=linked,
         identity=contact.identity if contact and linked else None,
         contact_id=contact.contact_id if contact and linked else None,
         refresh_token=refresh_token,
     )
-
-
-def _facts(client: Client) -> dict[str, Any]:
-    return {
-        "client": client.id,
-        "client_id": client.client_id,
-        "app": client.app,
-        "properties": client.properties,
-        "has_push_token": client.token is not None,
-    }

@@ -28,7 +28,7 @@ WAIT_S_MAX = 10.0
 _WAIT = re.compile(rb"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,4})\"?\s*(?:$|[,;])", re.IGNORECASE)
 
 
-async def with_state(call: Call[Any, Any], standing: Standing) -> Answer:
+def with_state(call: Call[Any, Any], standing: Standing) -> Answer:
     """204, and the client state."""
     return Answer(b"", 204, headers=(_state(call, standing),))
 

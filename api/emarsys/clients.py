@@ -26,16 +26,16 @@ async def register(call: Call[Properties, None]) -> Answer:
     signs_in = visitor.contract is Contract.V4 and not has_token
     command = RegisterClient(device=visitor.device, properties=properties, with_contact=signs_in)
     standing = await execute(call, command)
-    return await (answers.with_tokens(call, standing) if signs_in else answers.with_state(call, standing))
+    return await answers.with_tokens(call, standing) if signs_in else answers.with_state(call, standing)
 
 
 async def set_push_token(call: Call[PushTokenBody, None]) -> Answer:
     command = SetPushToken(device=call.visitor.device, token=call.body.push_token)
-    return await answers.with_state(call, await execute(call, command))
+    return answers.with_state(call, await execute(call, command))
 
 
 async def clear_push_token(call: Call[None, None]) -> Answer:
-    return await answers.with_state(call, await execute(call, ClearPushToken(device=call.visitor.device)))
+    return answers.with_state(call, await execute(call, ClearPushToken(device=call.visitor.device)))
 
 
 async def switch(call: Call[SwitchBody, None]) -> Answer:

@@ -142,8 +142,8 @@ def decode_lax(kind: Any, content: bytes) -> Any:
     # Hot path: a decoder that is made once takes half the time.
     decoder = _decoder(kind)
     try:
-        return decode_body(decoder, content)
-    except Invalid:
+        return decoder.decode(content or b"{}")
+    except (ValueError, RecursionError):
         with contextlib.suppress(ValueError, RecursionError):
             content = mended(content)
         return decode_body(decoder, content)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 import json
 import re
-from base64 import b64encode
+from binascii import b2a_base64
 from typing import Any
 
 import msgspec
@@ -72,7 +72,7 @@ class Jws:
     def write(self, claims: bytes) -> str:
         """Signed by the key that signs now. claims: a JSON object, as `escaped` makes it."""
         key = self.generation().signing
-        data = b"%b.%b" % (self._signing_header, b64encode(claims).rstrip(b"="))
+        data = b"%b.%b" % (self._signing_header, b2a_base64(claims, newline=False).rstrip(b"="))
         return (data + b"." + _base64url(key.sign(data))).decode()
 
     def read(self, token: str) -> bytes:
@@ -141,4 +141,4 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def _base64url(raw: bytes) -> bytes:
-    return b64encode(raw).rstrip(b"=").translate(_TO_URL)
+    return b2a_base64(raw, newline=False).rstrip(b"=").translate(_TO_URL)

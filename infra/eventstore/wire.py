@@ -121,11 +121,20 @@ def pack_delivery(subject: str, record: DeliveryRecord, *, at: datetime, correla
 
 def pack_signal(signal: Signal, kind: SignalKind, *, realm: str, at: datetime, correlation: str) -> Packed:
     """Its digest is left out: nothing refers to a signal, and this is done for every request of a device."""
+    lines = signal_lines(type(signal), realm=realm, at=at, correlation=correlation)
+    return Packed(signal_subject(kind, signal.client), lines, encode_signal(signal), "")
+
+
+def signal_lines(kind: type[Signal], *, realm: str, at: datetime, correlation: str) -> bytes:
+    """The header lines, the same for all signals of a kind that a realm has at a time."""
     corr = f"Corr: {_safe(correlation)}\r\n" if correlation else ""
-    lines = (
-        f"Topic: {_SIGNAL_TOPIC_OF[type(signal)]}\r\nRealm: {_safe(realm)}\r\n{corr}Time: {time_text(at)}\r\n"
-    )
-    return Packed(signal_subject(kind, signal.client), lines.encode(), _encode_json(signal), "")
+    topic = _SIGNAL_TOPIC_OF[kind]
+    return f"Topic: {topic}\r\nRealm: {_safe_name(realm)}\r\n{corr}Time: {time_text(at)}\r\n".encode()
+
+
+def encode_signal(signal: Signal) -> bytes:
+    """The body."""
+    return _encode_json(signal)
 
 
 def pack_shop(subject: str, topic: str, body: bytes, *, at: datetime, context: Context) -> Packed:
