@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -17,12 +18,14 @@ from domain.message import Audience, Content, Message, ToApp, ToContacts, ToEver
 from domain.nesting import assert_shallow
 from domain.push import assert_valid, push_of
 from domain.subscription import Subscription
-from domain.thread import Thread
+from domain.thread import Settings, Thread
 
 TTL_S_DEFAULT = 86_400
 """The original's 24 hours."""
 TTL_S_MAX = 2_419_200
 """Four weeks: the longest that FCM and web push keep a message."""
+TTLS_KNOWN_MAX = 1_000
+"""Times to live that are remembered; few senders have one of their own."""
 TEXT_MIN = 2
 """Characters; the contract's own bound."""
 TEXT_OF_APP_MIN = 1
@@ -124,12 +127,7 @@ async def publish(command: Publish, scope: Scope) -> Accepted:
     thread = await _thread_to_publish(command.tid, scope)
     if thread.switched_off:
         return Accepted(None)
-    return await _accept(
-        command.draft,
-        scope,
-        audience=ToThread(thread.id),
-        thread=thread,
-    )
+    return await _accept(command.draft, scope, audience=ToThread(thread.id), thread=thread)
 
 
 async def send(command: Send, scope: Scope) -> Accepted:
@@ -205,40 +203,10 @@ async def _accept(
     app: str = "",
     style: str = "",
 ) -> Accepted:
-    ttl_s = TTL_S_DEFAULT if draft.ttl_s is None else draft.ttl_s
-    _assert_valid(draft, scope.now, ttl_s, text_min=TEXT_OF_APP_MIN if app else TEXT_MIN)
-    if scope.caller and await scope.threads.is_erased(scope.ids.contact(scope.realm, scope.caller.uid)):
+    caller = scope.caller
+    if caller and await scope.threads.is_erased(scope.ids.contact(scope.context.realm, caller.uid)):
         raise Conflict("this contact was erased for good; use another uid")
-    content = _content(draft, thread)
-    channels = _channels(draft, thread)
-    if app:
-        channels = tuple(name for name in APP_CHANNELS if draft.channels is None or name in draft.channels)
-    scope.check(content, channels, style=style)
-    near = thread.id if thread else None
-    if scope.claim:
-        id = scope.ids.message(scope.realm, f"claim|{scope.claim.scope}", thread=near)
-    else:
-        id = scope.ids.fresh(scope.nonce, like=near)
-    scheduled_at = _later(draft.scheduled_at, scope.now)
-    message = Message.accept(
-        id=id,
-        at=scope.now,
-        audience=audience,
-        content=content,
-        sender=scope.caller.uid if scope.caller else scope.context.actor,
-        tid=thread.tid if thread else None,
-        channels=channels,
-        urgency=draft.urgency or (thread.settings.urgency if thread else 3),
-        expires_at=(scheduled_at or scope.now) + timedelta(seconds=ttl_s),
-        scheduled_at=scheduled_at,
-        parent=draft.parent,
-        confidential=bool(thread and thread.settings.confidential),
-        app=app,
-    )
-    return await _claim_and_save(message, scope)
-
-
-async def _claim_and_save(message: Message, scope: Scope) -> Accepted:
+    message = _message_of(draft, scope, audience, thread, app, style)
     try:
         position = await scope.create(message)
     except VersionConflict:
@@ -248,6 +216,49 @@ async def _claim_and_save(message: Message, scope: Scope) -> Accepted:
         assert_same(scope.claim, found[1])
         return Accepted(message.id, found[0], repeated=True)
     return Accepted(message.id, position)
+
+
+def _message_of(
+    draft: Draft, scope: Scope, audience: Audience, thread: Thread | None, app: str, style: str
+) -> Message:
+    """What the draft comes to in this thread, or for this app. Raises Invalid or TooLarge."""
+    now, settings = scope.now, thread.settings if thread else None
+    ttl_s = TTL_S_DEFAULT if draft.ttl_s is None else draft.ttl_s
+    _assert_valid(draft, now, ttl_s, text_min=TEXT_OF_APP_MIN if app else TEXT_MIN)
+    content, channels = _content(draft, settings), _channels(draft, settings)
+    if app:
+        channels = tuple(name for name in APP_CHANNELS if draft.channels is None or name in draft.channels)
+    scope.check(content, channels, style=style)
+    # A time in the past means at once, as in the original.
+    scheduled_at = draft.scheduled_at if draft.scheduled_at and draft.scheduled_at > now else None
+    return Message.accept(
+        id=_new_id(scope, near=thread.id if thread else None),
+        at=now,
+        audience=audience,
+        content=content,
+        sender=scope.caller.uid if scope.caller else scope.context.actor,
+        tid=thread.tid if thread else None,
+        channels=channels,
+        urgency=draft.urgency or (settings.urgency if settings else 3),
+        expires_at=(scheduled_at or now) + _seconds(ttl_s),
+        scheduled_at=scheduled_at,
+        parent=draft.parent,
+        confidential=bool(settings and settings.confidential),
+        app=app,
+    )
+
+
+def _new_id(scope: Scope, *, near: UUID | None) -> UUID:
+    """The claim's, so that a twin of the call meets it; without a claim a fresh one. near: who shares its partition."""
+    if scope.claim is None:
+        return scope.ids.fresh(scope.nonce, like=near)
+    return scope.ids.message(scope.realm, f"claim|{scope.claim.scope}", thread=near)
+
+
+@lru_cache(TTLS_KNOWN_MAX)
+def _seconds(number: int) -> timedelta:
+    """Hot path: most messages live for one of a few times, and to look one up takes a tenth of making it."""
+    return timedelta(seconds=number)
 
 
 async def _thread_to_publish(tid: str, scope: Scope) -> Thread:
@@ -279,25 +290,19 @@ async def _message(id: UUID, tid: str | None, scope: Scope) -> Message:
     return message
 
 
-def _content(draft: Draft, thread: Thread | None) -> Content:
-    if thread is None:
+def _content(draft: Draft, settings: Settings | None) -> Content:
+    if settings is None:
         return Content(draft.text, draft.subject, draft.opts)
-    settings = thread.settings
     return Content(
         draft.text, draft.subject or settings.name or settings.alias, draft.opts or settings.defaults
     )
 
 
-def _channels(draft: Draft, thread: Thread | None) -> tuple[str, ...] | None:
-    allowed = thread.settings.channels if thread else None
+def _channels(draft: Draft, settings: Settings | None) -> tuple[str, ...] | None:
+    allowed = settings.channels if settings else None
     if draft.channels is None or allowed is None:
         return draft.channels if allowed is None else allowed
     return tuple(channel for channel in draft.channels if channel in allowed)
-
-
-def _later(scheduled_at: datetime | None, now: datetime) -> datetime | None:
-    """A time in the past means at once, as in the original."""
-    return scheduled_at if scheduled_at and scheduled_at > now else None
 
 
 def _assert_valid(draft: Draft, now: datetime, ttl_s: int, *, text_min: int) -> None:

@@ -88,7 +88,11 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 
     def create(self, aggregate: Aggregate) -> Coroutine[Any, Any, int]:
         """Append what takes its id from the claim, if there is one; the claim's digest is kept with it."""
-        return self._append(aggregate, claim=self.claim.digest if self.claim else None)
+        # Whatever comes of it: what the log says of the new id is certain.
+        self.trace.appended = True
+        return self.store.save(
+            aggregate, context=self.context, claim=None if self.claim is None else self.claim.digest
+        )
 
     def save(self, *aggregates: Aggregate, answer: Any = None) -> Coroutine[Any, Any, int]:
         """Append all pending events; a claim on a command that creates nothing goes into the same batch.

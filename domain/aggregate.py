@@ -7,11 +7,13 @@ and mints no ids: both are arguments.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass
 from dataclasses import fields as fields_of
 from datetime import datetime
 from functools import cache
 from inspect import signature
+from operator import itemgetter
 from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
@@ -62,19 +64,22 @@ class Created(Event, CanInitAggregate[UUID]):
         """
         if aggregate is not None:
             raise ValueError("an aggregate begins once")
-        kind, parameters = _beginning(self.originator_topic)
-        made = kind.__new__(kind)
+        kind, taken_from = _beginning(self.originator_topic)
+        made = object.__new__(kind)
         made.__base_init__(self.originator_id, self.originator_version, self.timestamp)
-        made.__init__(*map(vars(self).__getitem__, parameters))
+        made.__init__(*taken_from(vars(self)))
         self.apply(made)
         return made
 
 
 @cache
-def _beginning(topic: str) -> tuple[Any, tuple[str, ...]]:
-    """The aggregate of a topic, and what its initialiser takes, in order: fields of the event it begins with."""
+def _beginning(topic: str) -> tuple[Any, Callable[[dict[str, Any]], tuple[Any, ...]]]:
+    """The aggregate of a topic, and what its initialiser takes, in order, of the fields of the event it begins with."""
     kind = resolve_topic(topic)
-    return kind, tuple(signature(kind.__init__).parameters)[1:]
+    names = tuple(signature(kind.__init__).parameters)[1:]
+    if len(names) > 1:
+        return kind, itemgetter(*names)
+    return kind, lambda fields: tuple(fields[name] for name in names)  # itemgetter makes no tuple of one
 
 
 class _Fields(NamedTuple):
@@ -121,7 +126,10 @@ class Aggregate(BaseAggregate[UUID]):
         fields["originator_id"] = id
         fields["originator_version"] = cls.INITIAL_VERSION
         fields["timestamp"] = at
-        created = event_of(event, fields)
+        return cls._begun_by(event_of(event, fields))
+
+    @classmethod
+    def _begun_by(cls, created: Created) -> Any:
         aggregate: Any = created.mutate(None)
         aggregate.pending_events.append(created)
         return aggregate

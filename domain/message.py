@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.aggregate import Aggregate, Created, KeyOwner
+from domain.aggregate import Aggregate, Created, KeyOwner, restored
 from domain.aggregate import Event as BaseEvent
 from domain.errors import Conflict
 
@@ -140,8 +140,42 @@ class Message(Aggregate):
         self.cancelled = self.dispatched = self.settled = False
 
     @classmethod
-    def accept(cls, *, id: UUID, at: datetime, **fields: Any) -> Message:
-        message: Message = cls._open(cls.Accepted, id=id, at=at, **fields)
+    def accept(
+        cls,
+        *,
+        id: UUID,
+        at: datetime,
+        audience: Audience,
+        content: Content | None,
+        sender: str,
+        expires_at: datetime,
+        tid: str | None = None,
+        channels: tuple[str, ...] | None = None,
+        urgency: int = 3,
+        scheduled_at: datetime | None = None,
+        parent: str | None = None,
+        confidential: bool = False,
+        app: str = "",
+    ) -> Message:
+        # Hot path: Accepted's fields in its own order, since passing them on by name takes longer than all the rest.
+        fields = {
+            "originator_id": id,
+            "originator_version": cls.INITIAL_VERSION,
+            "timestamp": at,
+            "originator_topic": cls.TOPIC,
+            "audience": audience,
+            "content": content,
+            "sender": sender,
+            "tid": tid,
+            "channels": channels,
+            "urgency": urgency,
+            "expires_at": expires_at,
+            "scheduled_at": scheduled_at,
+            "parent": parent,
+            "confidential": confidential,
+            "app": app,
+        }
+        message: Message = cls._begun_by(restored(cls.Accepted, fields))
         return message
 
     def fall_due(self, *, at: datetime) -> None:

@@ -31,7 +31,8 @@ class FollowedThreads:
         self, events: Log, store: EventStore, removals: RememberedRemovals, *, on_reconnect: OnReconnect
     ) -> None:
         self._log, self._store, self._on_reconnect = events, store, on_reconnect
-        self._threads: OrderedDict[UUID, Thread] = OrderedDict()
+        # By the ids' numbers: a UUID's hash is a call of Python, and this is asked with every publish.
+        self._threads: OrderedDict[int, Thread] = OrderedDict()
         self._removals = removals
         self._changes = 0
         self._following = False
@@ -39,9 +40,9 @@ class FollowedThreads:
     async def thread(self, id: UUID) -> Thread | None:
         if not self._following:
             return await self._store.load(Thread, id)
-        known = self._threads.get(id)
+        known = self._threads.get(id.int)
         if known is not None:
-            self._threads.move_to_end(id)
+            self._threads.move_to_end(id.int)
             return known
         changes = self._changes
         thread = await self._store.load(Thread, id, fresh=True)
@@ -62,14 +63,14 @@ class FollowedThreads:
             async for facts in self._log.follow(EVENTS, start, subjects=("evt.thread.>",)):
                 self._changes += 1
                 for fact in facts:
-                    self._threads.pop(UUID(fact.subject.rpartition(".")[2]), None)
+                    self._threads.pop(int(fact.subject.rpartition(".")[2], 16), None)
         finally:
             self._following = False
             self._forget_all()
             end_watch()
 
     def _keep(self, id: UUID, thread: Thread) -> None:
-        self._threads[id] = thread
+        self._threads[id.int] = thread
         while len(self._threads) > THREADS_MAX:
             self._threads.popitem(last=False)
 

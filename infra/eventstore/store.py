@@ -86,7 +86,7 @@ class JetStreamEventStore:
             raise
         before = position - len(entries)
         for aggregate, version, number, digest in ends:
-            aggregate.collect_events()
+            aggregate.pending_events.clear()
             if version > 1:  # of one that has just begun nothing is remembered
                 self._memory.saved(aggregate, Head(version, before + number, digest))
         return position
@@ -110,15 +110,16 @@ class JetStreamEventStore:
         context: Context,
         claim: str | None,
     ) -> str:
-        """Add an aggregate's events to `entries`; the digest of the last."""
+        """Add an aggregate's events to `entries`; the digest of the last, which a single first event has no use for."""
         version = events[0].originator_version
         head = NOTHING if version == 1 else await self._head_before(aggregate, version)
         prev = head.digest
         expect: int | None = head.sequence
+        digested = version > 1 or len(events) > 1
         for event in events:
             name = key_name(event)
             key = await self._sealing_key(name) if name else None
-            packed = pack_event(event, context, prev=prev, key=key, claim=claim)
+            packed = pack_event(event, context, prev=prev, key=key, claim=claim, digested=digested)
             entries.append(Entry(packed.subject, packed.lines, packed.body, expect))
             prev, expect, claim = packed.digest, None, None
         return prev

@@ -113,6 +113,7 @@ class Appender:
 
     def __init__(self, js: JetStream, guard: Guard, stream: str) -> None:
         self._js, self._guard, self.stream = js, guard, stream
+        self._connection, self._known = js.connection, guard.known(stream)
 
     async def append(self, entries: Sequence[Entry]) -> int:
         """All or nothing, consecutive; the position of the last.
@@ -120,8 +121,8 @@ class Appender:
         Raises VersionConflict or Unavailable (nothing stored), OutcomeUnknown, TooLarge (nothing sent).
         """
         self.assert_fits(entries)
-        guard = self._guard
-        msg_id, after = _name_of(entries), guard.position(self.stream)
+        known = self._known
+        msg_id, after = _name_of(entries) if entries[0].expect is None else "", known.position
         # Hot path: on a connection that is ready and checked, one request and its answer. Whatever goes wrong is an
         # attempt, whose rules are the only ones.
         failure: Unavailable | None = None
@@ -133,7 +134,7 @@ class Appender:
                 failure = failed
         if position is None:
             position = await self._insist(_Attempt(entries, msg_id, after), failure)
-        guard.saw(self.stream, position, entries[-1].body)
+        known.saw(position, entries[-1].body)
         return position
 
     async def burst(self, entries: Sequence[Entry], *, timeout_s: float) -> None:
@@ -142,7 +143,7 @@ class Appender:
         For what nobody's answer depends on: none is looked for or sent again. Raises Unavailable or TooLarge.
         """
         self.assert_fits(entries)
-        connection, last = self._js.connection, entries[-1]
+        connection, last = self._connection, entries[-1]
         if not connection.is_ready:
             await connection.wait_ready()
         await self._guard.assert_same(self.stream)
@@ -154,7 +155,8 @@ class Appender:
 
     def _may_send(self) -> bool:
         """Whether the log is there, and the one that it was."""
-        return self._js.connection.is_ready and self._guard.is_checked(self.stream)
+        connection = self._connection
+        return connection.is_ready and self._known.is_checked(connection.generation)
 
     async def _insist(self, attempt: _Attempt, failure: Unavailable | None) -> int:
         """Go on after a first try that ended in `failure` (None: that could not be made)."""
@@ -170,8 +172,8 @@ class Appender:
     async def _try(self, attempt: _Attempt) -> int | None:
         """The position; None when it has to be tried again."""
         try:
-            if not self._js.connection.is_ready:
-                await self._js.connection.wait_ready()
+            if not self._connection.is_ready:
+                await self._connection.wait_ready()
             found = await self._look_first(attempt)
         except (NoAnswer, Disconnected, NotServing) as failure:
             attempt.failure = failure
@@ -196,7 +198,7 @@ class Appender:
 
     def assert_fits(self, entries: Sequence[Entry]) -> None:
         """Raises TooLarge for a message that the server would cut the connection for."""
-        limit = self._js.connection.max_payload - _HEADER_BYTES_MAX
+        limit = self._connection.payload_bytes_max - _HEADER_BYTES_MAX
         for entry in entries:
             if len(entry.body) > limit:
                 raise TooLarge(f"more than the log's {limit} bytes a message")
@@ -212,7 +214,7 @@ class Appender:
                 lines += f"Nats-Msg-Id: {msg_id}\r\n".encode()
         else:
             before, lines = _batch(entries)
-        return self._js.connection.begin(
+        return self._connection.begin(
             last.subject, last.body, lines=lines, before=before, timeout_s=ACK_TIMEOUT_S
         )
 
@@ -237,7 +239,7 @@ class Appender:
 def _name_of(entries: Sequence[Entry]) -> str:
     """What a single append without expectation is found by."""
     first = entries[0]
-    if first.expect is not None or first.behind is not None or not first.deduplicate or len(entries) > 1:
+    if first.behind is not None or not first.deduplicate or len(entries) > 1:
         return ""
     return first.msg_id or os.urandom(16).hex()  # as random as a UUID, at a tenth of its cost
 

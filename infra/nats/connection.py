@@ -76,11 +76,12 @@ class Connection(Client):
     """Use `connected`, which opens and closes it.
 
     generation counts the connections made: who saw another number before must check again what it relied on.
+    payload_bytes_max: the server's own limit for a message with its headers.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.generation = 0
+        self.generation, self.payload_bytes_max = 0, self.max_payload
         self._routes: dict[bytes, Route] = {}
         self._links = LinkTransport(self._routes)
         self._transport = self._links
@@ -271,7 +272,7 @@ class Connection(Client):
     async def _process_connect_init(self) -> None:
         await super()._process_connect_init()
         # Counted before anybody can send on it: what was relied on must be checked first.
-        self.generation += 1
+        self.generation, self.payload_bytes_max = self.generation + 1, self.max_payload
         self._links.current.open()
         self._up.set()
 

@@ -21,15 +21,27 @@ class OtherLog(Unavailable):
     retryable = False
 
 
-class _Known:
-    """What this process relies on in one stream: the furthest position, and the body it had there."""
+class Known:
+    """What this process relies on in one stream: the furthest position, and the body it had there.
+
+    epoch "": nothing, since nobody has begun with it. checked: the connection on which it was last found the same.
+    """
 
     __slots__ = ("body", "checked", "epoch", "lock", "position")
 
-    def __init__(self, epoch: str, generation: int) -> None:
-        self.epoch, self.checked = epoch, generation
+    def __init__(self) -> None:
+        self.epoch, self.checked = "", 0
         self.position, self.body = 0, b""
         self.lock = asyncio.Lock()
+
+    def saw(self, position: int, body: bytes) -> None:
+        """An append was acknowledged at this position."""
+        if position > self.position and self.epoch:
+            self.position, self.body = position, body
+
+    def is_checked(self, generation: int) -> bool:
+        """Whether there is nothing to ask on the connection of this number."""
+        return self.checked == generation or not self.epoch
 
 
 class Guard:
@@ -37,45 +49,37 @@ class Guard:
 
     def __init__(self, js: JetStream) -> None:
         self._js = js
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, Known] = {}
 
     async def begin(self, streams: Iterable[str]) -> None:
         """Take the streams as they are now."""
         for stream in streams:
             generation = self._js.connection.generation
-            self._known[stream] = _Known(await self._epoch(stream), generation)
+            epoch = await self._epoch(stream)
+            known = self.known(stream)
+            known.epoch, known.checked = epoch, generation
+
+    def known(self, stream: str) -> Known:
+        """The stream's own, for whoever asks it with every append; one and the same, also before `begin`."""
+        known = self._known.get(stream)
+        if known is None:
+            known = self._known[stream] = Known()
+        return known
 
     def epoch(self, stream: str) -> str:
         return self._known[stream].epoch
 
-    def position(self, stream: str) -> int:
-        """The furthest position that was acknowledged to us; 0 if none was yet."""
-        known = self._known.get(stream)
-        return 0 if known is None else known.position
-
-    def saw(self, stream: str, position: int, body: bytes) -> None:
-        """An append was acknowledged at this position."""
-        known = self._known.get(stream)
-        if known is not None and position > known.position:
-            known.position, known.body = position, body
-
-    def is_checked(self, stream: str) -> bool:
-        """Whether `assert_same` has nothing to ask."""
-        known = self._known.get(stream)
-        return known is None or known.checked == self._js.connection.generation
-
     async def assert_same(self, stream: str) -> None:
         """Raises OtherLog."""
-        known = self._known.get(stream)
-        generation = self._js.connection.generation
-        if known is None or known.checked == generation:
+        known, generation = self.known(stream), self._js.connection.generation
+        if known.is_checked(generation):
             return
         async with known.lock:
             if known.checked != generation:
                 await self._check(stream, known)
                 known.checked = generation
 
-    async def _check(self, stream: str, known: _Known) -> None:
+    async def _check(self, stream: str, known: Known) -> None:
         # As it is before we ask: appends under way may be acknowledged meanwhile, beyond what the answer knows.
         position, body = known.position, known.body
         info = await self._js.info(stream)

@@ -188,9 +188,10 @@ async def test_appends_under_way_are_no_sign_of_another_log(log: JetStreamLog) -
     end = await log.end(EVENTS)
     last = await log.js.leader_get(EVENTS, seq=end)
     assert last is not None
-    guard.saw(EVENTS, end, last.data)
+    known = guard.known(EVENTS)
+    known.saw(end, last.data)
     newer = itertools.count(end + 1)
-    js.meanwhile = lambda: guard.saw(EVENTS, next(newer), b"acknowledged meanwhile")
+    js.meanwhile = lambda: known.saw(next(newer), b"acknowledged meanwhile")
     log.js.connection.generation += 1  # as after a reconnect
     await guard.assert_same(EVENTS)
-    assert guard.is_checked(EVENTS)
+    assert known.is_checked(log.js.connection.generation)

@@ -38,6 +38,14 @@ def test_an_event_is_as_its_class_makes_it() -> None:
     assert given.keys() == (ENVELOPE | ACCEPTED).keys()
 
 
+@pytest.mark.parametrize("further", [{}, {"tid": "news", "channels": ("sms",), "urgency": 1, "app": "shop"}])
+def test_a_message_begins_with_the_event_that_its_class_makes(further: dict[str, Any]) -> None:
+    """The defaults are the event's own, and the fields in its order, as they go onto the log."""
+    [event] = Message.accept(id=UUID(int=1), at=AT, **ACCEPTED, **further).pending_events
+    assert event == Message.Accepted(**ENVELOPE, **ACCEPTED, **further)
+    assert list(vars(event)) == [field.name for field in fields(Message.Accepted)]
+
+
 @pytest.mark.parametrize("missing", sorted(ACCEPTED))
 def test_an_event_with_a_field_missing_is_not_made(missing: str) -> None:
     """Nor is it when as many are too many."""
@@ -45,7 +53,7 @@ def test_an_event_with_a_field_missing_is_not_made(missing: str) -> None:
     with pytest.raises(TypeError, match=missing):
         Message.accept(id=UUID(int=1), at=AT, **rest)
     with pytest.raises(TypeError, match="colour"):
-        Message.accept(id=UUID(int=1), at=AT, **rest, colour="red")
+        Message.accept(id=UUID(int=1), at=AT, **{**rest, "colour": "red"})
 
 
 def test_events_share_no_defaults() -> None:
