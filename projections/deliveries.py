@@ -7,7 +7,7 @@ is one row per slice, too, and found when it is asked for: a row of each recipie
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import batched
@@ -15,7 +15,17 @@ from typing import Any, assert_never
 from uuid import UUID
 
 from domain.channel import WEBSOCKET
-from domain.delivery import PAGE_SIZE, Attempt, AudiencePage, Dispatch, OutcomeSlice, Receipt, Result
+from domain.delivery import (
+    PAGE_SIZE,
+    Attempt,
+    AudienceEntry,
+    AudiencePage,
+    Dispatch,
+    OutcomeSlice,
+    Receipt,
+    Recipient,
+    Result,
+)
 from domain.outcome import (
     Accepted,
     Expired,
@@ -29,7 +39,7 @@ from domain.outcome import (
 from domain.recorded import DELIVERY, Recorded
 from projections.checks import narrow
 from projections.paging import walk
-from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
+from projections.port import Generation, Key, Put, PutMany, ReadModels, Row, Table, Write
 
 BUCKETS = 16
 """Buckets of one message's deliveries: a broadcast to millions has no partition over 100,000 rows or so."""
@@ -104,6 +114,7 @@ PLANNED = ("accepted", "left_out", "sends")
 
 NOBODY = UUID(int=0)
 """Stands for the contact of a client that belongs to none."""
+NOTHING: Mapping[str, Sequence[Any]] = {}
 
 
 class Deliveries:
@@ -145,7 +156,7 @@ class Deliveries:
 
 def _of_page(fact: Recorded, page: AudiencePage) -> Iterable[Write]:
     counts: Counter[str] = Counter(contacts=len(page.entries))
-    shown = {"planned": fact.at, "accepted": fact.at, "updated_at": fact.position}
+    shown: list[AudienceEntry] = []
     for entry in page.entries:
         if entry.left_out:
             counts["devices_left_out"] += entry.left_out
@@ -154,8 +165,12 @@ def _of_page(fact: Recorded, page: AudiencePage) -> Iterable[Write]:
             values = {"suppressed": fact.at, "code": entry.suppressed, "updated_at": fact.position}
             yield _row(fact, page.message, entry.contact, "", None, values)
         elif WEBSOCKET in entry.channels:
-            counts["accepted"] += 1
-            yield _row(fact, page.message, entry.contact, WEBSOCKET, None, shown)
+            shown.append(entry)
+    if shown:
+        counts["accepted"] = len(shown)
+        keys = [_key(fact.realm, page.message, entry.contact, WEBSOCKET, None) for entry in shown]
+        values = {"planned": fact.at, "accepted": fact.at, "updated_at": fact.position}
+        yield PutMany(DELIVERIES, keys, values, fact.position)
     yield _total(fact, page.message, f"audience-{page.page}", counts)
 
 
@@ -163,8 +178,8 @@ def _of_dispatch(fact: Recorded, dispatch: Dispatch) -> Iterable[Write]:
     if not dispatch.is_first:
         return
     values = {"planned": fact.at, "dispatch": dispatch.id, "updated_at": fact.position}
-    for recipient in dispatch.recipients:
-        yield _row(fact, dispatch.message, recipient.contact, dispatch.channel, recipient.client, values)
+    keys = _keys(fact.realm, dispatch.message, dispatch.channel, dispatch.recipients)
+    yield PutMany(DELIVERIES, keys, values, fact.position)
     who = "".join([(to.client or to.contact or NOBODY).hex for to in dispatch.recipients])
     place = (fact.realm, dispatch.message, dispatch.channel, dispatch.id)
     yield Put(PLACES, place, {"who": who}, fact.position)
@@ -180,36 +195,41 @@ def _of_attempt(fact: Recorded, attempt: Attempt) -> Iterable[Write]:
 def _of_outcomes(fact: Recorded, ended: OutcomeSlice) -> Iterable[Write]:
     twice = ended.perhaps_twice()
     if ended.late:
-        for place in twice:
-            values = {"repeated": True, "updated_at": fact.position}
-            yield _result_row(fact, ended, ended.results[place], values)
+        again = [ended.results[place] for place in sorted(twice)]
+        yield _of_results(fact, ended, again, {"repeated": True, "updated_at": fact.position})
         return
     if not ended.results:
         return
     key = (fact.realm, ended.message, ended.channel, ended.dispatch, ended.first)
     yield Put(ATTEMPTS, key, {"ended": ended.ended_at}, fact.position)
     counts: Counter[str] = Counter()
-    shared = {
+    values = {
         "attempted": ended.started_at or ended.ended_at,
         "dispatch": ended.dispatch,
         "updated_at": fact.position,
     }
+    alike: defaultdict[tuple[type[Outcome], bool], list[Result]] = defaultdict(list)
     for place, result in enumerate(ended.results):
-        state, values = _outcome_values(result.outcome)
-        counts[state] += 1
-        if place in twice:
-            values["repeated"] = True
-        yield _result_row(fact, ended, result, {**values, state: fact.at, **shared})
+        alike[type(result.outcome), place in twice].append(result)
+    for (_, is_repeated), results in alike.items():
+        state, said = _said([result.outcome for result in results])
+        counts[state] += len(results)
+        reached = {**values, state: fact.at, **({"repeated": True} if is_repeated else {})}
+        yield _of_results(fact, ended, results, reached, said)
     part = f"outcome-{ended.channel}-{ended.dispatch}-{ended.first}"
     yield _total(fact, ended.message, part, counts)
 
 
-def _outcome_values(outcome: Outcome) -> tuple[str, dict[str, Any]]:
-    """The state an outcome means, and what it says beside."""
-    match outcome:
+def _said(outcomes: Sequence[Outcome]) -> tuple[str, Mapping[str, Sequence[Any]]]:
+    """The state that outcomes of one kind mean, and, by column, what each of them says beside."""
+    match outcomes[0]:
         case Accepted():
-            said = {"provider_id": outcome.provider_id, "code": None, "detail": outcome.detail}
-            return "accepted", said
+            accepted = [each for each in outcomes if isinstance(each, Accepted)]
+            return "accepted", {
+                "provider_id": [each.provider_id for each in accepted],
+                "code": [None] * len(accepted),
+                "detail": [each.detail for each in accepted],
+            }
         case Retry():
             state = "retrying"
         case Gone():
@@ -223,8 +243,12 @@ def _outcome_values(outcome: Outcome) -> tuple[str, dict[str, Any]]:
         case Unknown():
             state = "unknown"
         case _:
-            assert_never(outcome)
-    return state, {"code": outcome.code, "detail": outcome.detail or None}
+            assert_never(outcomes[0])
+    others = [each for each in outcomes if not isinstance(each, Accepted)]
+    return state, {
+        "code": [each.code for each in others],
+        "detail": [each.detail or None for each in others],
+    }
 
 
 def _of_receipt(fact: Recorded, receipt: Receipt) -> Iterable[Write]:
@@ -234,8 +258,15 @@ def _of_receipt(fact: Recorded, receipt: Receipt) -> Iterable[Write]:
     yield _row(fact, receipt.message, receipt.contact, receipt.channel, receipt.client, values)
 
 
-def _result_row(fact: Recorded, ended: OutcomeSlice, result: Result, values: Mapping[str, Any]) -> Put:
-    return _row(fact, ended.message, result.contact, ended.channel, result.client, values)
+def _of_results(
+    fact: Recorded,
+    ended: OutcomeSlice,
+    results: Sequence[Result],
+    values: Mapping[str, Any],
+    own: Mapping[str, Sequence[Any]] = NOTHING,
+) -> PutMany:
+    keys = _keys(fact.realm, ended.message, ended.channel, results)
+    return PutMany(DELIVERIES, keys, values, fact.position, own)
 
 
 def _row(
@@ -246,7 +277,6 @@ def _row(
     client: UUID | None,
     values: Mapping[str, Any],
 ) -> Put:
-    """values: one mapping for many rows is stored faster than one for each."""
     return Put(
         DELIVERIES, _key(fact.realm, message, contact or NOBODY, channel, client), values, fact.position
     )
@@ -254,6 +284,21 @@ def _row(
 
 def _key(realm: str, message: UUID, contact: UUID, channel: str, client: UUID | None) -> Key:
     return (realm, message, contact.int % BUCKETS, contact, channel, client.hex if client else "")
+
+
+def _keys(realm: str, message: UUID, channel: str, whom: Iterable[Recipient | Result]) -> list[Key]:
+    """Hot path: written out, for hundreds of deliveries on one channel."""
+    return [
+        (
+            realm,
+            message,
+            (contact := to.contact or NOBODY).int % BUCKETS,
+            contact,
+            channel,
+            to.client.hex if to.client else "",
+        )
+        for to in whom
+    ]
 
 
 def _total(fact: Recorded, message: UUID, part: str, counts: Counter[str]) -> Put:

@@ -17,7 +17,7 @@ from domain.device_actions import tagged
 from domain.recorded import DELIVERY, SIGNALS, Recorded
 from domain.signal import KEPT, DeviceEvents
 from projections.messages import MESSAGES
-from projections.port import Generation, Put, ReadModels, Row, Table, Write
+from projections.port import Generation, Put, PutMany, ReadModels, Row, Table, Write
 
 INBOX = Table(
     projection="inbox",
@@ -75,11 +75,9 @@ class Inbox:
     def project(self, fact: Recorded) -> Iterable[Write]:
         match fact.body:
             case AudiencePage() as page:
-                received = {"message": page.message}
-                for entry in page.entries:
-                    if not entry.suppressed:
-                        key = (fact.realm, entry.contact, fact.position)
-                        yield Put(INBOX, key, received, fact.position)
+                there = [entry.contact for entry in page.entries if not entry.suppressed]
+                keys = [(fact.realm, contact, fact.position) for contact in there]
+                yield PutMany(INBOX, keys, {"message": page.message}, fact.position)
             case DeviceEvents(contact=contact) as signal if contact is not None:
                 for event in signal.events:
                     found = tagged(event)

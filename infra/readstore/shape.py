@@ -84,12 +84,13 @@ class Shape:
 
     def value_columns(self, names: Sequence[str], values: Sequence[Sequence[Any]]) -> list[Sequence[Stored]]:
         """The values of many rows, each in the order of `names`, as columns."""
+        return self.columns_of(names, zip(*values, strict=True))
+
+    def columns_of(self, names: Sequence[str], parts: Iterable[Sequence[Any]]) -> list[Sequence[Stored]]:
+        """The same, of values that are columns already."""
         if unknown := set(names) - self.table.columns.keys():
             raise ValueError(f"{self.table.name} has no column {unknown}")
-        return [
-            column(self.types[name], part)
-            for name, part in zip(names, zip(*values, strict=True), strict=True)
-        ]
+        return [column(self.types[name], part) for name, part in zip(names, parts, strict=True)]
 
     def canonical(self, row: Row) -> bytes:
         """The same bytes for the same row, whichever store it came from."""

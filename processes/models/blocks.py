@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from domain.recorded import Recorded
 from processes.port import Log
-from projections.port import Projection, Put, Summing, Write
+from projections.port import Projection, Put, Summing, Write, singly
 
 READ_AT_ONCE = 1_000
 Project = Callable[[Recorded], Awaitable[Sequence[Write]]]
@@ -49,7 +49,7 @@ class OpenBlock:
         self._puts += [put for put in self._summed(writes) if self._block(put) == after]
 
     def _summed(self, writes: Iterable[Write]) -> list[Put]:
-        return [put for put in writes if isinstance(put, Put) and put.table is self._summing.summed]
+        return [put for put in singly(writes) if isinstance(put, Put) and put.table is self._summing.summed]
 
     def _block(self, put: Put) -> int:
         return put.position // self._summing.block

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from hypothesis import strategies as st
 
-from projections.port import Delete, Key, Put, Table, Write
+from projections.port import Delete, Key, Put, PutMany, Table, Write
 
 PROJECTION = "samples"
 
@@ -91,7 +91,7 @@ def pools(draw: st.DrawFn, table: Table, realm: str) -> list[Key]:
 
 
 @st.composite
-def writes(draw: st.DrawFn, pool: Mapping[str, list[Key]]) -> Write:
+def writes(draw: st.DrawFn, pool: Mapping[str, list[Key]]) -> Put | Delete:
     table = draw(st.sampled_from(TABLES))
     key, position = draw(st.sampled_from(pool[table.name])), draw(POSITIONS)
     if draw(st.integers(0, 4)) == 0:
@@ -105,12 +105,37 @@ class History:
 
     def __init__(self) -> None:
         self._cells: dict[tuple[str, Key, int, str], Any] = {}
-        self.writes: list[Write] = []
+        self.writes: list[Put | Delete] = []
 
-    def add(self, write: Write) -> Write:
+    def add(self, write: Put | Delete) -> Put | Delete:
         if isinstance(write, Put):
             place = (write.table.name, write.key, write.position)
             values = {name: self._cells.setdefault((*place, name), new) for name, new in write.values.items()}
             write = Put(write.table, write.key, values, write.position)
         self.writes.append(write)
         return write
+
+
+def together(writes: Iterable[Put | Delete]) -> list[Write]:
+    """The same page, with one write for all puts of a table, a position and the same columns."""
+    alike: dict[tuple[str, int, tuple[str, ...]], list[Put]] = {}
+    page: list[Write] = []
+    for write in writes:
+        if isinstance(write, Put):
+            alike.setdefault((write.table.name, write.position, tuple(write.values)), []).append(write)
+        else:
+            page.append(write)
+    return page + [_many(puts) for puts in alike.values()]
+
+
+def _many(puts: Sequence[Put]) -> PutMany:
+    """What the first row shares with all others is said once."""
+    first = puts[0]
+    own = {name for put in puts for name in put.values if put.values[name] is not first.values[name]}
+    return PutMany(
+        first.table,
+        [put.key for put in puts],
+        {name: value for name, value in first.values.items() if name not in own},
+        first.position,
+        {name: [put.values[name] for put in puts] for name in sorted(own)},
+    )

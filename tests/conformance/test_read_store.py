@@ -10,7 +10,7 @@ import pytest
 
 from infra.readstore.shape import ROWS_MAX
 from infra.readstore.store import ReadStore
-from projections.port import Delete, Put, Table
+from projections.port import Delete, Put, PutMany, Table
 from tests.conformance.read_store_openings import NAMES, begun, counts, filled, live
 from tests.conformance.read_store_tables import START
 
@@ -201,12 +201,25 @@ async def test_a_key_is_whole(store: ReadStore, table: Table) -> None:
             await generation.apply([Put(table, key, {"count": 1}, 1)], [])
 
 
+async def test_many_rows_in_one_write_have_a_value_each(store: ReadStore, table: Table) -> None:
+    """A row without its own value, and a column that is not there, are refused; no rows are none."""
+    generation = await live(store, table)
+    keys = [("main", "d", 1), ("main", "d", 2)]
+    for own in ({"count": [1]}, {"count": [1, 2, 3]}, {"missing": [1, 2]}):
+        with pytest.raises(ValueError, match=r"shorter|longer|no column"):
+            await generation.apply([PutMany(table, keys, {"words": "w"}, 1, own)], [])
+    await generation.apply([PutMany(table, [], {"words": "w"}, 1)], [])
+    assert await store.range(table, ("main",)) == []
+
+
 async def test_one_fact_gives_a_cell_one_value(store: ReadStore, table: Table) -> None:
     """Two values for a cell at one position are refused: the stores would not agree which of them stays."""
     generation = await live(store, table)
     one, two = (Put(table, ("main", "d", 1), {"count": value}, 5) for value in (1, 2))
     with pytest.raises(ValueError, match="two values"):
         await generation.apply([one, two], [])
+    with pytest.raises(ValueError, match="two values"):
+        await generation.apply([PutMany(table, [one.key, one.key], {}, 5, {"count": [1, 2]})], [])
     await generation.apply([one, Put(table, ("main", "d", 1), {"words": "w"}, 5), one], [])
     row = await store.get(table, ("main", "d", 1))
     assert row is not None

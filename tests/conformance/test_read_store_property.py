@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from infra.readstore.config import CassandraConfig, read_store
 from infra.readstore.store import ReadStore
 from projections.port import Generation, Key, Table
-from tests.conformance.read_store_tables import PROJECTION, TABLES, History, keys, pools, writes
+from tests.conformance.read_store_tables import PROJECTION, TABLES, History, keys, pools, together, writes
 from tests.memory.read_models import MemoryReadModels
 
 
@@ -74,6 +74,18 @@ class ReadStoreMachine(RuleBasedStateMachine):
         """Positions come in no order, and may be older than what is there."""
         page = data.draw(st.lists(writes(self.pool), min_size=1, max_size=20))
         self.apply([self.history.add(write) for write in page])
+
+    @rule(random=st.randoms(use_true_random=False))
+    def repeat_together(self, random: Any) -> None:
+        """What was written comes again, many rows in one write."""
+        known = self.history.writes
+        self.apply(together(random.sample(known, len(known) // 2)))
+
+    @rule(data=st.data())
+    def write_together(self, data: st.DataObject) -> None:
+        """Many rows in one write are what a put of each would have made."""
+        page = data.draw(st.lists(writes(self.pool), min_size=1, max_size=20))
+        self.apply(together([self.history.add(write) for write in page]))
 
     @rule(random=st.randoms(use_true_random=False), part=st.floats(0, 1))
     def repeat(self, random: Any, part: float) -> None:

@@ -10,7 +10,7 @@ from domain.errors import Unavailable
 from domain.recorded import Checkpoint
 from infra.readstore.cells import DECODERS, ENCODERS
 from infra.readstore.shape import Digest, Shape
-from projections.port import ColumnType, Delete, Key, Put, Row, Table, Write
+from projections.port import ColumnType, Delete, Key, Put, Row, Table, Write, singly
 from tests.memory.lifeline import Lifeline
 
 
@@ -22,7 +22,7 @@ class Cells:
     put_at: int = 0
     deleted_at: int = 0
 
-    def apply(self, write: Write) -> None:
+    def apply(self, write: Put | Delete) -> None:
         if isinstance(write, Delete):
             self.deleted_at = max(self.deleted_at, write.position)
             return
@@ -124,7 +124,7 @@ class MemoryReadModels:
     def apply(self, writes: Sequence[Write]) -> None:
         self._assert_up()
         given: dict[tuple[str, Key, int, str], Any] = {}
-        for write in writes:
+        for write in singly(writes):
             _assert_fits(write)
             for name, value in write.values.items() if isinstance(write, Put) else ():
                 cell = (write.table.name, write.key, write.position, name)
@@ -184,7 +184,7 @@ def _row(table: Table, key: Key, cells: Cells) -> Row:
     return {**dict(zip(names, key, strict=True)), **{name: cells.read(name) for name in table.columns}}
 
 
-def _assert_fits(write: Write) -> None:
+def _assert_fits(write: Put | Delete) -> None:
     """A write names a whole key and only columns of its table."""
     table = write.table
     assert len(write.key) == len(table.partition) + len(table.clustering), table.name
