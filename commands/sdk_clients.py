@@ -185,7 +185,7 @@ async def own_client(device: Device, scope: Scope, properties: dict[str, Any] | 
 def _new_client(device: Device, scope: Scope, properties: dict[str, Any]) -> Client:
     # Nothing is read for the first of an id: the log itself refuses a second beginning. The next try makes its own.
     name = f"{device.client_id}#{scope.nonce}" if scope.fresh else device.client_id
-    return _registered(device, scope.ids.client(scope.realm, device.app, name), scope, properties)
+    return _registered(device, scope.ids.client(scope.context.realm, device.app, name), scope, properties)
 
 
 def _is(client: Client, device: Device) -> bool:

@@ -6,7 +6,7 @@ is refused as a whole. Pure: knows no app, no client and no HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -31,6 +31,10 @@ KEPT_CHARS = 1_024
 REFUSED_MAX = 100
 """Of one request; a device that sends only rubbish shall not fill the stream with it."""
 
+CUSTOM, INTERNAL = "custom", "internal"
+"""Types of events: who has named it, the app or the SDK."""
+_TYPES = frozenset({CUSTOM, INTERNAL})
+
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_MAX)]
 Word = Annotated[str, Meta(max_length=WORD_MAX)]
 When = Annotated[datetime, Meta(tz=True)]
@@ -49,12 +53,12 @@ class EventItem(msgspec.Struct, frozen=True, kw_only=True):
 
     def read(self) -> DeviceEvent:
         """Raises ValueError."""
-        if self.type not in {"custom", "internal"}:
+        if self.type not in _TYPES:
             raise ValueError("type is custom or internal")
         return DeviceEvent(
             name=self.name,
             at=self.timestamp,
-            internal=self.type == "internal",
+            internal=self.type == INTERNAL,
             attributes=self.attributes or {},
             session=self.session_id or "",
             tracking=self.tracking_info or "",
@@ -134,26 +138,19 @@ _decode_view = msgspec.json.Decoder(ViewItem).decode
 def read_batch(content: bytes) -> Batch:
     """Raises Invalid for what is no JSON object in UTF-8."""
     try:
-        return _all_good(_decode_strict(content or b"{}"))
+        # Hot path: all is good, as it nearly always is.
+        body = _decode_strict(content or b"{}")
+        state = body.device_event_state
+        return Batch(
+            dnd=body.dnd is True,
+            events=tuple([each.read() for each in body.events]),
+            clicks=tuple([each.read() for each in body.clicks]),
+            viewed=tuple([each.read() for each in body.viewed_messages]),
+            state=None if state is None else _state(state),
+            internal=frozenset([each.name for each in body.events if each.type == INTERNAL]),
+        )
     except (ValueError, RecursionError):
         return _item_by_item(content)
-
-
-def _all_good(body: EventsBody) -> Batch:
-    """Raises ValueError when something about it is not good."""
-    events = tuple([each.read() for each in body.events])
-    return Batch(
-        dnd=body.dnd is True,
-        events=events,
-        clicks=tuple([each.read() for each in body.clicks]),
-        viewed=tuple([each.read() for each in body.viewed_messages]),
-        state=None if body.device_event_state is None else _state(body.device_event_state),
-        internal=_internal(events),
-    )
-
-
-def _internal(events: Sequence[DeviceEvent]) -> frozenset[str]:
-    return frozenset([event.name for event in events if event.internal])
 
 
 def _item_by_item(content: bytes) -> Batch:
@@ -179,7 +176,7 @@ def _item_by_item(content: bytes) -> Batch:
         viewed=viewed,
         refused=tuple(refused[:REFUSED_MAX]),
         state=state,
-        internal=_internal(events),
+        internal=frozenset([event.name for event in events if event.internal]),
     )
 
 

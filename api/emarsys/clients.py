@@ -8,6 +8,7 @@ import msgspec
 
 from api.emarsys import answers
 from api.emarsys.bodies import Properties, PushTokenBody, SwitchBody, properties_of
+from api.emarsys.dialect import V3, V4, decode_lax
 from api.emarsys.door import Contract, Visitor
 from api.emarsys.lookups import app_of
 from api.emarsys.moving import arrive
@@ -17,14 +18,28 @@ from commands.sdk_clients import ClearPushToken, RegisterClient, SetPushToken, S
 from domain.errors import Invalid
 
 
+class RegistrationV3(V3):
+    """Bodies are a client's properties, bounded."""
+
+    def body(self, kind: Any, content: bytes) -> Properties:
+        return properties_of(decode_lax(kind, content), content)
+
+
+class RegistrationV4(V4):
+    """Likewise."""
+
+    def body(self, kind: Any, content: bytes) -> Properties:
+        return properties_of(decode_lax(kind, content), content)
+
+
 async def register(call: Call[Properties, None]) -> Answer:
     """v4 gives tokens, and so a contact, to who comes without, or with those of a client that it is not (any more)."""
     visitor: Visitor = call.visitor
-    properties = properties_of(call.body)
-    is_known = visitor.state is not None and visitor.proof.former is None
-    has_token = is_known and bool(visitor.headers.get(b"ec-contact"))
-    signs_in = visitor.contract is Contract.V4 and not has_token
-    command = RegisterClient(device=visitor.device, properties=properties, with_contact=signs_in)
+    signs_in = False
+    if visitor.contract is Contract.V4:
+        is_known = visitor.proof.state is not None and visitor.proof.former is None
+        signs_in = not (is_known and visitor.headers.get(b"ec-contact"))
+    command = RegisterClient(device=visitor.device, properties=call.body, with_contact=signs_in)
     standing = await execute(call, command)
     return await answers.with_tokens(call, standing) if signs_in else answers.with_state(call, standing)
 

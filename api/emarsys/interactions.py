@@ -53,11 +53,11 @@ def note_failure(call: Call[Any, Any], status: int, took_s: float) -> None:
 def note(call: Call[Any, Any], status: int, took_s: float) -> None:
     """api.route.Noted. A call that nobody can be held to is in the metrics alone."""
     visitor = call.visitor
-    client = call.client or visitor.client
+    client = call.client or visitor.proof.client
     if client is None:
         return
     call.parts.signals.note(
-        visitor.app.realm, client, visitor.app.code, _interaction(call, status, took_s, call.remark)
+        visitor.app.settings.merchant, client, visitor.app.code, _interaction(call, status, took_s)
     )
 
 
@@ -66,14 +66,11 @@ def note_appless(call: Call[Any, Any], status: int, took_s: float) -> None:
     if not isinstance(call.remark, OfContact):
         return
     realm: str = call.visitor.realm
-    call.parts.signals.note(
-        realm, call.parts.ids.merchant(realm), "", _interaction(call, status, took_s, call.remark)
-    )
+    call.parts.signals.note(realm, call.parts.ids.merchant(realm), "", _interaction(call, status, took_s))
 
 
-def _interaction(
-    call: Call[Any, Any], status: int, took_s: float, remark: Dropped | OfContact | None
-) -> Interaction:
+def _interaction(call: Call[Any, Any], status: int, took_s: float) -> Interaction:
+    remark: Dropped | OfContact | None = call.remark
     return Interaction(
         at=call.parts.clock(),
         call=call.route,

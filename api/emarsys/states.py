@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from msgspec import UNSET, UnsetType
-
 from api.emarsys.tokens import ClientState, ContactField
 from commands.sdk_clients import Standing
 
 
 def state_of(standing: Standing) -> ClientState:
+    if not standing.is_linked:
+        return ClientState(
+            client=standing.client,
+            client_id=standing.client_id,
+            app=standing.app,
+            properties=standing.properties,
+            has_push_token=standing.has_push_token,
+        )
     return ClientState(
         client=standing.client,
         client_id=standing.client_id,
@@ -16,14 +22,12 @@ def state_of(standing: Standing) -> ClientState:
         properties=standing.properties,
         contact_field=_field(standing),
         has_push_token=standing.has_push_token,
-        contact=standing.contact if standing.is_linked else None,
-        contact_id=standing.contact_id if standing.is_linked else None,
+        contact=standing.contact,
+        contact_id=standing.contact_id,
     )
 
 
-def _field(standing: Standing) -> ContactField | None | UnsetType:
-    if not standing.is_linked:
-        return UNSET
+def _field(standing: Standing) -> ContactField | None:
     if standing.identity is None:
         return None
     return ContactField(

@@ -55,7 +55,8 @@ def _client_service(base: str, contract: Contract) -> Iterator[Route]:
     is_v4 = contract is Contract.V4
 
     def route(method: str, path: str, handler: Handler, summary: str, checks: Checks, **more: Any) -> Route:
-        return _route(method, f"{base}{path}", handler, summary, dialect, Door(contract, checks), **more)
+        own: Dialect = more.pop("dialect", dialect)
+        return _route(method, f"{base}{path}", handler, summary, own, Door(contract, checks), **more)
 
     alone = Checks.STATE_ALONE
     yield route(
@@ -64,6 +65,7 @@ def _client_service(base: str, contract: Contract) -> Iterator[Route]:
         clients.register,
         "Register the client, or tell what changed about it.",
         Checks.REGISTRATION,
+        dialect=clients.RegistrationV4() if is_v4 else clients.RegistrationV3(),
         body=Properties,
         **({"answer": Tokens, "statuses": (200, 204)} if is_v4 else {"statuses": (204,)}),
     )
