@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
 import httptools
@@ -31,8 +29,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from api.hanging_up import EXTENSION
-from api.heads import BY_NAME, HEAD, Head, Heads, Remembered
-from domain.number import whole_number
+from api.heads import BY_NAME, HEAD, Head, Heads, address_of, is_forwarded
 
 Header = tuple[bytes, bytes]
 
@@ -43,13 +40,6 @@ _SENDABLE: Final = bytes({0x09, *range(0x20, 0x7F), *range(0x80, 0x100)})
 _OF_CONNECTIONS: Final = frozenset({b"connection", b"transfer-encoding"})
 NAMES_MAX: Final = 256
 """Of header fields remembered: several times what all contracts have."""
-URLS_MAX, URL_BYTES_MAX = 1_000, 256
-"""Addresses remembered, as they come in requests, and how long those are."""
-_FORWARDED: Final = (b"x-forwarded-for", b"x-forwarded-proto")
-_ONE_BY_ONE: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
-"""Requests with these are parsed, each: there is more to them than a head and a body."""
-_SAID: Final = ("http_version", "method", "path", "raw_path", "query_string", "headers", BY_NAME, HEAD)
-"""What a scope has from the head alone."""
 
 
 def cycle_of(call: Receive | Send) -> Cycle | None:
@@ -157,21 +147,6 @@ class Cycle(RequestResponseCycle):
         return True
 
 
-def _address_of(url: bytes) -> tuple[str, bytes, bytes]:
-    """Path, the path as it came, query."""
-    parsed = httptools.parse_url(url)
-    raw_path: bytes = parsed.path
-    path = raw_path.decode("ascii")
-    return unquote(path) if "%" in path else path, raw_path, parsed.query or b""
-
-
-def _is_forwarded(by_name: dict[bytes, bytes]) -> bool:
-    return _FORWARDED[0] in by_name or _FORWARDED[1] in by_name
-
-
-_known_address = lru_cache(URLS_MAX)(_address_of)
-"""Hot path: most requests are for the address of one before."""
-
 _starts: dict[bytes, bytes] = {}
 """How the lines of header fields begin, by their names, which are our own."""
 
@@ -206,8 +181,8 @@ class _FirstLines:
 class _Shared:
     """What all connections of a server share."""
 
-    def __init__(self, state: ServerState) -> None:
-        self.first_lines, self.heads = _FirstLines(state), Heads()
+    def __init__(self, state: ServerState, root_path: str) -> None:
+        self.first_lines, self.heads = _FirstLines(state), Heads(root_path)
 
 
 _shared_by: WeakKeyDictionary[ServerState, _Shared] = WeakKeyDictionary()
@@ -228,7 +203,9 @@ class Lane(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         # Without forwarded headers that middleware does nothing, which takes it 3 us.
         self._unforwarded = self.app.app if type(self.app) is ProxyHeadersMiddleware else self.app
-        shared = _shared_by.get(server_state) or _shared_by.setdefault(server_state, _Shared(server_state))
+        shared = _shared_by.get(server_state)
+        if shared is None:
+            shared = _shared_by[server_state] = _Shared(server_state, self.root_path)
         self.first_lines, self._heads = shared.first_lines, shared.heads
         self._is_between = True
         self._begun: tuple[Cycle, ASGI3Application] | None = None
@@ -255,36 +232,23 @@ class Lane(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._idle_since_s = None
-        raw = b""
+        # Hot path: a whole request with a plain head needs no parser, which goes on after it.
         if self._is_between and (self.cycle is None or self.cycle.response_complete):
-            # Hot path: a whole request, of a head that came before, needs no parser, which goes on after it.
             end = data.find(b"\r\n\r\n") + 4
-            raw = data[:end]
-            known = self._heads.find(raw)
-            if known is not None and known.length == len(data) - end:
-                scope = {**self._scope, **known.scope, "state": self.app_state.copy()}
-                again = Cycle(self, scope, keep_alive=True, expect_100_continue=False)  # type: ignore[arg-type]
-                again.body, again.more_body = data[end:], False
-                self.cycle = again
-                self._start_at_once(again, self._application(forwarded=known.forwarded))
-                return
+            if end < len(data) or not data.startswith(b"P"):  # a body is on its way
+                raw = data[:end]
+                plain = self._heads.known(raw) or self._heads.read(raw)
+                if plain is not None and plain.length == len(data) - end <= HIGH_WATER_LIMIT:
+                    scope = {**self._scope, **plain.scope, "state": self.app_state.copy()}
+                    whole = Cycle(self, scope, keep_alive=True, expect_100_continue=False)  # type: ignore[arg-type]
+                    whole.body, whole.more_body = data[end:], False
+                    self.cycle = whole
+                    self._start_at_once(whole, self._application(forwarded=plain.forwarded))
+                    return
         self._parse(data)
         if self._begun is not None:
             (cycle, app), self._begun = self._begun, None
-            if raw:
-                self._remember(raw, len(data) - len(raw), cycle)
             self._start_at_once(cycle, app)
-
-    def _remember(self, raw: bytes, length: int, cycle: Cycle) -> None:
-        """If what came was this head and so much of a body, whole, and nothing else."""
-        scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
-        by_name: dict[bytes, bytes] = scope[BY_NAME]
-        stays = self._is_between and cycle.keep_alive and length <= HIGH_WATER_LIMIT
-        if not stays or not _ONE_BY_ONE.isdisjoint(by_name):
-            return
-        if whole_number(by_name.get(b"content-length", b"0")) == length and self._heads.is_worth_it(raw):
-            said = {key: scope[key] for key in _SAID}
-            self._heads.keep(raw, Remembered(said, length, forwarded=_is_forwarded(by_name)))
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -323,7 +287,6 @@ class Lane(HttpToolsProtocol):
             return
         by_name = scope[BY_NAME] = dict(self.headers)
         scope[HEAD] = Head(by_name)
-        address_of = _known_address if len(self.url) <= URL_BYTES_MAX else _address_of
         path, raw_path, scope["query_string"] = address_of(self.url)
         scope["path"], scope["raw_path"] = self.root_path + path, self._raw_root + raw_path
         cycle = Cycle(
@@ -333,7 +296,7 @@ class Lane(HttpToolsProtocol):
             expect_100_continue=b"expect" in by_name and self._expects_100_continue(),
         )
         former, self.cycle = self.cycle, cycle
-        app = self._application(forwarded=_is_forwarded(by_name))
+        app = self._application(forwarded=is_forwarded(by_name))
         if former is None or former.response_complete:
             self._begun = (cycle, app)
         else:
