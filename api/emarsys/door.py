@@ -11,7 +11,6 @@ import enum
 import math
 import re
 from collections.abc import Mapping
-from uuid import UUID
 
 import msgspec
 from starlette.types import Scope
@@ -25,7 +24,7 @@ from api.emarsys.lookups import app_of_path, app_of_refresh
 from api.emarsys.moving import arrive
 from api.emarsys.proofs import Proof, Said
 from api.emarsys.states import state_of
-from api.emarsys.tokens import CONTACT_HEADER, STATE_HEADER, ClientState, ContactToken, Tokens
+from api.emarsys.tokens import CONTACT_HEADER, STATE_HEADER, ClientState, Tokens
 from api.endpoint import ADDED, HEADERS, context_of
 from api.parts import Parts
 from commands.sdk_clients import Device
@@ -84,16 +83,8 @@ class Visitor(msgspec.Struct, frozen=True):
         return self.proof.client_id
 
     @property
-    def client(self) -> UUID | None:
-        return self.proof.client
-
-    @property
     def state(self) -> ClientState | None:
         return self.proof.state
-
-    @property
-    def contact(self) -> ContactToken | None:
-        return self.proof.contact
 
     @property
     def device(self) -> Device:
