@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from domain import channel
 from domain.errors import Invalid
 from domain.message import Content
@@ -62,6 +64,7 @@ _RESERVED = ("google.", "gcm.")
 _OF_ANOTHER = frozenset({"SENDER_ID_MISMATCH", "THIRD_PARTY_AUTH_ERROR"})
 """A registration of another project, or a browser's for another VAPID key."""
 _RESERVED_KEYS = frozenset({"from", "message_type", "collapse_key"})
+_decode_taken: Callable[[bytes], dict[str, str]] = msgspec.json.Decoder(dict[str, str]).decode
 _NO_TOKEN = "not a valid fcm registration token"  # noqa: S105  a phrase of FCM's, no password
 
 
@@ -237,13 +240,23 @@ def size_of(form: FcmForm) -> int:
 def judge(result: Result, notice: Notice, now: datetime) -> Verdict:
     if not isinstance(result, Answer):
         return unanswered(result)
-    body = json_of(result)
     if result.status == 200:
-        return Accepted(provider_id=said(body, "name"))
+        return Accepted(provider_id=_name_of(result))
+    body = json_of(result)
     error = at(body, "error")
     named = (said(detail, "errorCode") for detail in listed(error, "details"))
     code = next(filter(None, named), "") or said(error, "status") or str(result.status)
     return _judge_error(result, code, said(error, "message"), notice, now)
+
+
+def _name_of(answer: Answer) -> str:
+    """What FCM calls the message."""
+    # Hot path: as it is nearly always said; anything else is looked at with care.
+    try:
+        name = _decode_taken(answer.body)["name"]
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
+        return said(json_of(answer), "name")
+    return clipped(name)
 
 
 def _judge_error(result: Answer, code: str, detail: str, notice: Notice, now: datetime) -> Verdict:

@@ -49,7 +49,7 @@ class Keepalive(msgspec.Struct, frozen=True, kw_only=True):
 
 class Connection(asyncio.Protocol):
     """on_room: it may have become possible to send more. on_end: called once, all streams settled. on_status: told of
-    each answer that is no bare 200.
+    each answer that is no 200.
 
     `ready` resolves when the peer has said its limits, with None, or with the reason why it never will.
     """
@@ -232,6 +232,15 @@ class Connection(asyncio.Protocol):
             self._forget(stream)
             self.answered += 1
             found.batch.settle(found.index, _OK)
+
+    def on_begun_200(self, stream: int) -> None:
+        found = self._streams.get(stream)
+        if found is None:
+            self._check_not_idle(stream)
+        elif found.status:
+            self._trailers(stream, found, 200, end=False)
+        else:
+            found.status = 200
 
     def on_headers(self, stream: int, block: bytes, *, end: bool) -> None:
         status, headers = self._headers.read(block)

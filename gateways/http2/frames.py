@@ -101,6 +101,10 @@ class Receiver(Protocol):
         """A whole answer in one frame: status 200, nothing else of interest."""
         ...
 
+    def on_begun_200(self, stream: int) -> None:
+        """The same, but its body follows."""
+        ...
+
     def on_headers(self, stream: int, block: bytes, *, end: bool) -> None: ...
     def on_data(self, stream: int, data: bytes, *, counted: int, end: bool) -> None:
         """counted: bytes of flow control, padding included."""
@@ -138,7 +142,8 @@ class FrameReader:
         """Raises ConnectionFault; the reader is then of no further use."""
         buffer = self._rest + data if self._rest else data
         at, end = 0, len(buffer)
-        on_plain_200, on_data = self._receiver.on_plain_200, self._receiver.on_data
+        on_plain_200, on_begun_200 = self._receiver.on_plain_200, self._receiver.on_begun_200
+        on_data = self._receiver.on_data
         while end - at >= 9:
             size = buffer[at] << 16 | buffer[at + 1] << 8 | buffer[at + 2]
             if size > FRAME_BYTES_MAX:
@@ -148,16 +153,17 @@ class FrameReader:
                 break
             kind, flags = buffer[at + 3], buffer[at + 4]
             stream = unpack_u32(buffer, at + 5)[0] & WINDOW_MAX
+            # Hot path: what nearly all frames are.
             if (
-                flags == 0x5
-                and kind == HEADERS
+                kind == HEADERS
+                and flags & ~END_STREAM == END_HEADERS
                 and size
                 and buffer[at + 9] == STATUS_200
                 and self._quiet(stream)
             ):
-                on_plain_200(stream)
+                (on_begun_200 if flags == END_HEADERS else on_plain_200)(stream)
             elif flags == END_STREAM and kind == DATA and self._quiet(stream):
-                # Hot path: FCM says what it took in a frame of its own, the end of nearly every answer.
+                # FCM says what it took in a frame of its own, the end of nearly every answer.
                 on_data(stream, buffer[at + 9 : after], counted=size, end=True)
             else:
                 self._take(kind, flags, stream, buffer[at + 9 : after])
