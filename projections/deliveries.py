@@ -109,6 +109,10 @@ PLACES = Table(
 
 ID_CHARS = 32
 
+TOTALS_FIRST, TOTALS_READ = 100, 1_000
+"""Rows of a message's totals that are read at a time: most messages have a few, and a short read is answered at once.
+"""
+
 PLANNED = ("accepted", "left_out", "sends")
 """What a page or a dispatch counts, one for each delivery: shown on sockets, left out, sent."""
 
@@ -362,15 +366,15 @@ async def totals(models: ReadModels, realm: str, message: UUID) -> dict[str, int
     """
     summed: Counter[str] = Counter()
     after: tuple[str] | None = None
-    ended = 0
+    ended, limit = 0, TOTALS_FIRST
     while True:
-        rows = await models.range(TOTALS, (realm, message), after=after, limit=1000)
+        rows = await models.range(TOTALS, (realm, message), after=after, limit=limit)
         for row in rows:
             counts = row["counts"] or {}
             summed.update(counts)
             if row["part"].startswith("outcome-"):
                 ended += sum(counts.get(state, 0) for state in TERMINAL)
-        if len(rows) < 1000:
+        if len(rows) < limit:
             break
-        after = (rows[-1]["part"],)
+        after, limit = (rows[-1]["part"],), TOTALS_READ
     return {**summed, "sends": summed["sends"], "open": summed["sends"] - ended}

@@ -24,6 +24,11 @@ CHECKPOINT_PAGES = 4000
 WRITER_CACHE_KIB = 8 * 1024
 """Random keys touch pages all over a table: a million rows' inner pages and a good part of its leaves."""
 
+READER_MAPPED_BYTES = 1 << 30
+"""Of each file: readers look at the system's own copy of a page, where random keys would have nearly each page copied
+by a call of its own.
+"""
+
 STATEMENTS_CACHED = 512
 
 
@@ -41,6 +46,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
 def open_reader(path: Path) -> sqlite3.Connection:
     connection = _connect(path, "rw", BUSY_S_READER)
     connection.execute("PRAGMA query_only = ON")
+    connection.execute(f"PRAGMA mmap_size = {READER_MAPPED_BYTES}")
     return connection
 
 

@@ -110,9 +110,17 @@ class SqliteReader:
         keys = reader.shape.partition_keys(partitions)
         if len(set(keys)) < len(keys):
             return await self.range_many(table, list(dict.fromkeys(partitions)), limit_each=limit_each)
+        rows_max = len(keys) * limit_each
+        if rows_max > DIRECT_ROWS_MAX and TOGETHER_MIN <= len(keys) <= TOGETHER:
+            # Hot path: the addresses of a small audience are a few rows, whatever they might be.
+            await self._settled()
+            few = self._at_once(
+                lambda connection: _together(connection, reader, keys, limit_each, DIRECT_ROWS_MAX)
+            )
+            if few is not None:
+                return dict(zip(partitions, reader.groups(few), strict=True))
         found = await self._ask(
-            lambda connection: _ranges(connection, reader, keys, limit_each),
-            rows_max=len(keys) * limit_each,
+            lambda connection: _ranges(connection, reader, keys, limit_each), rows_max=rows_max
         )
         return dict(zip(partitions, reader.groups(found), strict=True))
 
@@ -167,7 +175,7 @@ class SqliteReader:
             return self._at_once(question)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._in_thread, question)
 
-    def _at_once(self, question: Question) -> list[Rows]:
+    def _at_once[T](self, question: Callable[[sqlite3.Connection], T]) -> T:
         with translated():
             if self._direct is None:
                 self._direct = open_reader(self._path)
@@ -219,10 +227,14 @@ def _ranges(
 
 
 def _together(
-    connection: sqlite3.Connection, reader: RowReader, keys: Sequence[Key], limit_each: int
+    connection: sqlite3.Connection,
+    reader: RowReader,
+    keys: Sequence[Key],
+    limit_each: int,
+    rows_max: int = TOGETHER_ROWS_MAX,
 ) -> list[Rows] | None:
     """As `_ranges` by one statement; None where that does not serve: their names differ in more than the last part, or
-    they have many rows.
+    they have `rows_max` rows or more.
     """
     *head, _ = keys[0]
     if any(key[:-1] != keys[0][:-1] for key in keys):
@@ -230,8 +242,8 @@ def _together(
     select = reader.statement("together", lambda: sql.ranges(reader, TOGETHER))
     lasts = [key[-1] for key in keys]
     padding = [lasts[-1]] * (TOGETHER - len(lasts))
-    rows = connection.execute(select, (*head, *lasts, *padding, TOGETHER_ROWS_MAX)).fetchall()
-    if len(rows) == TOGETHER_ROWS_MAX:
+    rows = connection.execute(select, (*head, *lasts, *padding, rows_max)).fetchall()
+    if len(rows) == rows_max:
         return None
     groups: dict[Any, Rows] = {last: [] for last in lasts}
     for row in rows:
