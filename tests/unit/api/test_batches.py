@@ -50,6 +50,19 @@ bad_events = st.one_of(
 )
 
 
+UNSAID = st.fixed_dictionaries(
+    {}, optional={name: st.none() | WORDS for name in ("sessionId", "trackingInfo", "reporting")}
+)
+
+
+@given(st.lists(st.builds(dict.__or__, good_events, UNSAID), max_size=5))
+def test_an_event_is_the_same_whatever_came_with_it(items: list[Any]) -> None:
+    """One bad item has all of them read one by one."""
+    good, mixed = (read_batch(json.dumps({"events": each}).encode()) for each in (items, [*items, 5]))
+    assert (good.events, good.internal) == (mixed.events, mixed.internal)
+    assert (len(good.refused), len(mixed.refused)) == (0, 1)
+
+
 @given(st.lists(st.tuples(st.booleans(), good_events, bad_events), max_size=30))
 def test_the_good_are_kept_in_order_and_the_bad_with_their_reason(
     drawn: list[tuple[bool, dict[str, Any], Any]],

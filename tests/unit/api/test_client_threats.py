@@ -147,8 +147,9 @@ async def test_a_refresh_is_never_refused_for_what_others_of_its_address_look_fo
     refresh is refused as ever.
     """
     phone = await started(it)
-    apps = Uncached(it)
+    apps, now_s = Uncached(it), it.parts.now_s()
     object.__setattr__(it.parts, "apps", apps)
+    object.__setattr__(it.parts, "now_s", lambda: now_s)  # all in one window
     for number in range(LOOK_UPS_MAX):
         stranger = Phone(it, app=f"none-{number}")
         stranger.refresh_token = "x" * 70
