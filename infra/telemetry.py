@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -41,6 +42,23 @@ QUIET_LOGGERS: Final = ("aiohttp.access", "asyncio", "cassandra", "hpack", "mail
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
+class Lossy:
+    """Where log lines go. What cannot be written (whoever read the pipe has gone, the disk is full) is lost: that is no
+    failure of whoever has something to say, least of all of a process that is told to stop.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def configure_logging(
     level: str = "info", form: str = "auto", *, stream: TextIO | None = None, is_final: bool = False
 ) -> None:
@@ -49,8 +67,9 @@ def configure_logging(
     form: "json", "console", or "auto": console on a terminal.
     is_final: nothing configures it anew in this process. Loggers then keep what they found, which is faster.
     """
-    out = stream or sys.stderr
-    lines = form == "console" or (form == "auto" and out.isatty())
+    target = stream or sys.stderr
+    out: Any = Lossy(target)
+    lines = form == "console" or (form == "auto" and target.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -58,7 +77,7 @@ def configure_logging(
         structlog.processors.StackInfoRenderer(),
         withhold,
     ]
-    final = _console_tail(colors=out.isatty()) if lines else _json_tail()
+    final = _console_tail(colors=target.isatty()) if lines else _json_tail()
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -117,7 +136,7 @@ def _json_line(event: Any, **_: Any) -> str:
     return msgspec.json.encode(event, enc_hook=repr).decode()
 
 
-def _route_stdlib(formatter: logging.Formatter, out: TextIO, level: str) -> None:
+def _route_stdlib(formatter: logging.Formatter, out: Any, level: str) -> None:
     handler = logging.StreamHandler(out)
     handler.setFormatter(formatter)
     handler.addFilter(_short)

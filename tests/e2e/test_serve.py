@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,14 @@ def test_a_signal_ends_all_of_it(exchange: RunningExchange, number: signal.Signa
     assert time.monotonic() - began_s < 5.0 * _slack()
     assert len(exchange.family()) > 1
     assert exchange.stop(number) == 0
+
+
+def test_what_cannot_be_logged_stops_nothing(exchange: RunningExchange) -> None:
+    """With a full disk under its log it delivers, and ends as it should."""
+    exchange.start(log=Path("/dev/full"))
+    _publish(exchange, "nobody hears of this")
+    exchange.wait(lambda: len(_arrived(exchange, "nobody hears of this")) == 5, ARRIVAL_S_MAX, "all channels")
+    assert exchange.stop() == 0
 
 
 def test_a_second_signal_ends_it_at_once(exchange: RunningExchange) -> None:

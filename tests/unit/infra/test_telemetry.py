@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -11,6 +12,16 @@ import structlog
 from prometheus_client import generate_latest
 
 from infra.telemetry import configure_logging, process_registry
+
+
+class Full(io.StringIO):
+    """A file on a disk without room."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture
@@ -50,6 +61,19 @@ def test_levels_below_the_setting_are_silent(out: io.StringIO) -> None:
     configure_logging("warning", "json", stream=out)
     structlog.get_logger().info("noise")
     assert out.getvalue() == ""
+
+
+def test_what_cannot_be_logged_stops_nobody(out: io.StringIO) -> None:
+    """A disk that is full and a stream that is closed take the line, and nothing else."""
+    closed = io.StringIO()
+    for broken in (Full(), closed):
+        configure_logging("info", "json", stream=broken)
+        closed.close()
+        structlog.get_logger().info("sent")
+        logging.getLogger("msgxc").warning("sent")
+    configure_logging("info", "json", stream=out)
+    structlog.get_logger().info("sent")
+    assert out.getvalue().count("sent") == 1
 
 
 def test_a_process_measures_itself() -> None:
