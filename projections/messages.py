@@ -161,7 +161,8 @@ def _accepted(fact: Recorded, event: Message.Accepted) -> dict[str, Any]:
     if event.content and not event.confidential:
         content = event.content
         values |= {"subject": content.subject, "text": content.text, "opts": content.opts}
-    return values
+    # The first fact of its row has nothing to clear, and what is cleared costs a store as much as what is set.
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _ended_before_due(row: Row) -> bool:

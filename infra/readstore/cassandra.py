@@ -21,10 +21,10 @@ from infra.readstore import cassandra_wire as wire
 from infra.readstore import ddl
 from infra.readstore.cassandra_reader import CassandraReader, bound
 from infra.readstore.cassandra_session import CassandraSession
-from infra.readstore.cassandra_writer import CassandraWriter
+from infra.readstore.cassandra_writer import BoundRow, CassandraWriter
 from infra.readstore.cells import ENCODERS
 from infra.readstore.config import CassandraConfig
-from infra.readstore.gathering import Pages, PageWriter
+from infra.readstore.gathering import PageWriter
 from infra.readstore.shape import Shape
 from infra.readstore.store import ReadStore, Record, State
 from projections.port import Table, Write
@@ -155,7 +155,8 @@ class CassandraGeneration(CassandraReader):
         self.projection = record.projection
         self._writer = CassandraWriter(session, record.number)
         self._clock = clock
-        self._pages = PageWriter(tables, self._store, gather=record.state is State.BUILDING)
+        gather = record.state is State.BUILDING
+        self._pages = PageWriter(tables, self._writer.make, self._store, gather=gather)
 
     async def apply(self, writes: Sequence[Write], checkpoints: Sequence[Checkpoint]) -> None:
         """Rows, then checkpoints."""
@@ -171,8 +172,8 @@ class CassandraGeneration(CassandraReader):
         await self._pages.settle()
         await super().aclose()
 
-    async def _store(self, pages: Pages, checkpoints: Sequence[Checkpoint]) -> None:
-        await self._writer.store(pages)
+    async def _store(self, rows: Sequence[BoundRow], checkpoints: Sequence[Checkpoint]) -> None:
+        await self._writer.store(rows)
         if not checkpoints:
             return
         insert = await self._session.prepare(self._session.control.insert_checkpoint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 
 from cassandra.query import BoundStatement, PreparedStatement
 
@@ -17,8 +18,11 @@ from projections.port import Key, Row, Table
 KEYS_IN_MAX = 100
 """Keys of one partition in one request: the node reads them one after the other."""
 
-SCAN_ROWS = 1000
-"""Rows of a page of a scan."""
+SCAN_ROWS = 500
+"""Rows of a page of a scan, of which one for each of these is under way."""
+
+SCAN_RANGES = 4
+"""Parts of the ring that are read at once: a node reads a part in one thread, and makes a page while we look at one."""
 
 
 class CassandraReader:
@@ -122,7 +126,8 @@ class CassandraReader:
         await self._settled()
         reader = self._readers.of(table)
         select = await self._session.prepare(cql.scan(reader, self._place))
-        async for page in self._session.pages(bound(select, [], fetch=SCAN_ROWS)):
+        parts = [bound(select, list(map(wire.long_, part)), fetch=SCAN_ROWS) for part in _ring(SCAN_RANGES)]
+        async for page in self._session.pages(parts):
             yield reader.rows(page)
 
     async def digest(self, table: Table) -> tuple[int, str]:
@@ -146,6 +151,12 @@ def bound(
     made.values = values
     made.raw_values = ()  # what the driver shows of a statement in its messages: nothing
     return made
+
+
+def _ring(parts: int) -> list[tuple[int, int]]:
+    """(after, up to) of the partitioner's tokens: 64 bits, and no key has the lowest."""
+    bounds = [-(2**63) + (2**64 - 1) * part // parts for part in range(parts + 1)]
+    return list(pairwise(bounds))
 
 
 def _key(shape: Shape, stored: Sequence[Stored]) -> list[bytes]:

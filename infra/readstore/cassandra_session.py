@@ -11,7 +11,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from cassandra import (
@@ -92,19 +92,28 @@ class CassandraSession:
 
     async def rows(self, statement: BoundStatement) -> Rows:
         """All rows of an answer, however many pages the node makes of it."""
-        found: Rows = []
-        async for page in self.pages(statement):
-            found += page
+        response, waiting = self._send(statement)
+        found: Rows = list(await waiting or ())
+        while response.has_more_pages:
+            found += await self._next_page(response) or ()
         return found
 
-    async def pages(self, statement: BoundStatement) -> AsyncIterator[Rows]:
-        response, waiting = self._send(statement)
-        while True:
-            page = await waiting
-            yield page or []
-            if not response.has_more_pages:
-                return
-            waiting = self._next_page(response)
+    async def pages(self, statements: Sequence[BoundStatement]) -> AsyncIterator[Rows]:
+        """Pages of all their answers as they come; the next one of each is under way while one is looked at."""
+        waiting: dict[asyncio.Future[Any], Any] = {}
+        try:
+            for statement in statements:
+                response, page = self._send(statement)
+                waiting[page] = response
+            while waiting:
+                come, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for page in come:
+                    response, rows = waiting.pop(page), page.result()
+                    if response.has_more_pages:
+                        waiting[self._next_page(response)] = response
+                    yield rows or []
+        finally:
+            await asyncio.gather(*waiting, return_exceptions=True)
 
     async def run(self, statements: Iterable[Any]) -> list[Any]:
         """Their answers, in order: `IN_FLIGHT_MAX` at a time. The first error is raised when none is under way."""
@@ -143,13 +152,13 @@ class CassandraSession:
     def has_table(self, name: str) -> bool:
         return name in self._keyspaces()[self._config.keyspace].tables
 
-    def home(self, routing_key: bytes) -> object:
-        """Two keys with the same home are stored by the same nodes."""
+    def homes(self) -> Callable[[bytes], object]:
+        """Where a key is stored, as known now: two keys with the same home are stored by the same nodes."""
         assert self._cluster is not None
-        metadata = self._cluster.metadata
+        metadata, keyspace = self._cluster.metadata, self._config.keyspace
         if len(metadata.all_hosts()) <= self._config.rf:
-            return None
-        return frozenset(metadata.get_replicas(self._config.keyspace, routing_key))
+            return lambda _: None
+        return lambda routing_key: frozenset(metadata.get_replicas(keyspace, routing_key))
 
     # Bridge: the driver answers in a thread of its own
 

@@ -100,7 +100,9 @@ def range_(reader: RowReader, place: Place, *, after: int, before: int, backward
 
 
 def scan(reader: RowReader, place: Place) -> str:
-    return _select(reader, place)
+    """Binds the tokens of partitions after which it begins and with which it ends."""
+    token = f"token({_quoted(reader.shape.partition)})"
+    return f"{_select(reader, place)} WHERE {token} > ? AND {token} <= ?"
 
 
 def _select(reader: RowReader, place: Place) -> str:

@@ -31,7 +31,9 @@ long_ = _LONG.pack
 
 def column(kind: ColumnType, values: Sequence[Stored]) -> list[bytes | None]:
     pack = _PACKERS[kind]
-    return [None if value is None else pack(value) for value in values]
+    if None in values:
+        return [None if value is None else pack(value) for value in values]
+    return list(map(pack, values))
 
 
 def values(kinds: Sequence[ColumnType], stored: Sequence[Stored]) -> list[bytes]:

@@ -8,6 +8,7 @@ for more than copies. Never reads rows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 
 import msgspec
 from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement
@@ -27,17 +28,20 @@ BATCH_BYTES_MAX = 64 * 1024
 MIXED_PARTITIONS_MAX = 10
 """Over ten, Cassandra warns of every batch (unlogged_batch_across_partitions_warn_threshold)."""
 
-MIXED_BYTES_MAX = 4 * 1024
-"""Over 5 KiB across partitions it warns (batch_size_warn_threshold); it counts some bytes more than we do."""
+MIXED_BYTES_MAX = 5 * 1024
+"""Over it, across partitions, it warns (batch_size_warn_threshold), and a warning costs more than the batch."""
 
+PARTITION_BYTES, ROW_BYTES, CELL_BYTES = 33, 21, 20
+"""What Cassandra 5 counts beside the values: deletions and static row, mark and deletion, a cell's three times."""
 
 MIXED_ROWS_MAX = 8
 """Groups of more rows are worth a request of their own."""
 
 
-class _Row(msgspec.Struct, frozen=True):
+class BoundRow(msgspec.Struct, frozen=True, gc=False):
+    """A row in CQL's binary form. partition: (table, routing key). size: as Cassandra counts it."""
+
     partition: tuple[str, bytes]
-    """(table, routing key)"""
     statement: PreparedStatement
     values: Sequence[bytes | None]
     size: int
@@ -50,36 +54,42 @@ class CassandraWriter:
         self._session = session
         self._place = cql.Place(session.keyspace, number)
 
-    async def store(self, pages: Iterable[Puts | Deletes]) -> None:
-        """Returns when every row is stored. An error leaves some rows stored; the same pages again complete it."""
-        partitions: dict[tuple[str, bytes], list[_Row]] = {}
+    async def make(self, pages: Iterable[Puts | Deletes]) -> list[BoundRow]:
+        rows: list[BoundRow] = []
         for page in pages:
-            for row in _rows(page, await self._prepare(page)):
-                partitions.setdefault(row.partition, []).append(row)
+            rows += _rows(page, await self._prepare(page))
+        return rows
+
+    async def store(self, rows: Iterable[BoundRow]) -> None:
+        """Returns when every row is stored. An error leaves some of them stored; the same again completes it."""
+        partitions: dict[tuple[str, bytes], list[BoundRow]] = {}
+        for row in rows:
+            partitions.setdefault(row.partition, []).append(row)
         keyspace = self._session.keyspace
-        await self._session.run(_statement(rows, keyspace) for rows in self._batches(partitions.values()))
+        await self._session.run(_statement(some, keyspace) for some in self._batches(partitions.values()))
 
     async def _prepare(self, page: Puts | Deletes) -> PreparedStatement:
         if isinstance(page, Puts):
             return await self._session.prepare(cql.put(page.shape, self._place, page.columns))
         return await self._session.prepare(cql.delete(page.shape, self._place))
 
-    def _batches(self, partitions: Iterable[list[_Row]]) -> Iterator[list[_Row]]:
+    def _batches(self, partitions: Iterable[list[BoundRow]]) -> Iterator[list[BoundRow]]:
         """Full batches of single partitions, and what is left over put together by where it is stored."""
-        few: dict[object, list[list[_Row]]] = {}
+        home = self._session.homes()
+        few: dict[object, list[list[BoundRow]]] = {}
         for rows in partitions:
             *full, rest = _cut(rows)
             yield from full
             if len(rest) > MIXED_ROWS_MAX:
                 yield rest
             else:
-                few.setdefault(self._session.home(rest[0].partition[1]), []).append(rest)
+                few.setdefault(home(rest[0].partition[1]), []).append(rest)
         for groups in few.values():
             yield from _mix(groups)
 
 
-def _rows(page: Puts | Deletes, statement: PreparedStatement) -> Iterator[_Row]:
-    """Column by column into binary form, then row by row into what the statement binds."""
+def _rows(page: Puts | Deletes, statement: PreparedStatement) -> Iterable[BoundRow]:
+    """Hot path: column by column into binary form, and then into rows without a step of Python for each of them."""
     shape = page.shape
     *stored, positions = zip(*page.rows, strict=True)
     names = [*shape.key_names, *(page.columns if isinstance(page, Puts) else ())]
@@ -87,16 +97,17 @@ def _rows(page: Puts | Deletes, statement: PreparedStatement) -> Iterator[_Row]:
     timestamps = wire.column("bigint", positions)
     # As the statements bind them: a put its timestamp last, a delete first.
     binds = [*columns, timestamps] if isinstance(page, Puts) else [timestamps, *columns]
-    keys = wire.routing_keys(columns[: len(shape.partition)])
-    sizes = map(sum, zip(*map(_lengths, columns), strict=True))
-    table = shape.table.name
-    for key, values, size in zip(keys, zip(*binds, strict=True), sizes, strict=True):
-        yield _Row((table, key), statement, values, size)
+    width = len(shape.partition)
+    keys = wire.routing_keys(columns[:width])
+    own = ROW_BYTES + CELL_BYTES * (len(names) - len(shape.key_names))
+    sizes = map(sum, zip(repeat(own), *map(_lengths, columns[width:]), strict=False))
+    partitions = zip(repeat(shape.table.name), keys, strict=False)
+    return map(BoundRow, partitions, repeat(statement), zip(*binds, strict=True), sizes)
 
 
-def _cut(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+def _cut(rows: Sequence[BoundRow]) -> Iterator[list[BoundRow]]:
     """Rows of one partition in batches of the allowed size; never none."""
-    batch, size = list[_Row](), 0
+    batch, size = list[BoundRow](), 0
     for row in rows:
         if batch and (len(batch) == BATCH_ROWS_MAX or size + row.size > BATCH_BYTES_MAX):
             yield batch
@@ -106,11 +117,11 @@ def _cut(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
     yield batch
 
 
-def _mix(groups: Sequence[list[_Row]]) -> Iterator[list[_Row]]:
+def _mix(groups: Sequence[list[BoundRow]]) -> Iterator[list[BoundRow]]:
     """Small groups, each of a partition of its own, together."""
-    batch, size, partitions = list[_Row](), 0, 0
+    batch, size, partitions = list[BoundRow](), 0, 0
     for rows in groups:
-        more = sum(row.size for row in rows)
+        more = PARTITION_BYTES + sum(row.size for row in rows)
         if batch and (partitions == MIXED_PARTITIONS_MAX or size + more > MIXED_BYTES_MAX):
             yield batch
             batch, size, partitions = [], 0, 0
@@ -121,10 +132,10 @@ def _mix(groups: Sequence[list[_Row]]) -> Iterator[list[_Row]]:
 
 
 def _lengths(cells: Sequence[bytes | None]) -> Iterable[int]:
-    return map(len, (b"" if cell is None else cell for cell in cells))
+    return map(len, [cell or b"" for cell in cells])
 
 
-def _statement(rows: Sequence[_Row], keyspace: str) -> BoundStatement | BatchStatement:
+def _statement(rows: Sequence[BoundRow], keyspace: str) -> BoundStatement | BatchStatement:
     first = rows[0]
     if len(rows) == 1:
         return bound(first.statement, first.values)

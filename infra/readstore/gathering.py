@@ -1,50 +1,59 @@
 """Writes of one generation on their way to the database, a page at a time or several gathered.
 
 What is live is stored before `apply` returns. A generation that is being built is read by nobody, so its pages are
-gathered: they are stored eight at a time while the next ones are projected, in fewer and fuller statements, which
-about doubles the speed of a rebuild. Until they are stored they are kept here; whoever reads the generation, offers
-it or closes it has them stored first. A killed rebuild goes on from its last stored checkpoint.
+gathered: they are stored eight at a time while the next ones are projected and put into the database's form, in fewer
+and fuller statements, which about doubles the speed of a rebuild. Until they are stored they are kept here; whoever
+reads the generation, offers it or closes it has them stored first. A killed rebuild goes on from its last stored
+checkpoint.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from domain.recorded import Checkpoint
-from infra.readstore.writes import Deletes, Puts, WritePlanner, merged
+from infra.readstore.writes import Deletes, Puts, WritePlanner
 from projections.port import Table, Write
 
 PAGES_MAX = 8
 """Pages gathered: at 500 facts each some thousand rows. More brings little and takes memory."""
 
 Pages = list[Puts | Deletes]
-Store = Callable[[Pages, Sequence[Checkpoint]], Coroutine[Any, Any, None]]
 
 
-class PageWriter:
-    """store: rows, then checkpoints; the same again changes nothing."""
+class PageWriter[Part]:
+    """make: what the database takes of a page, as parts that can be added up. store: the parts of one page or several,
+    then checkpoints; the same again changes nothing.
+    """
 
-    def __init__(self, tables: Iterable[Table], store: Store, *, gather: bool) -> None:
+    def __init__(
+        self,
+        tables: Iterable[Table],
+        make: Callable[[Pages], Awaitable[list[Part]]],
+        store: Callable[[list[Part], Sequence[Checkpoint]], Coroutine[Any, Any, None]],
+        *,
+        gather: bool,
+    ) -> None:
         self._planner = WritePlanner(tables)
-        self._store = store
+        self._make, self._store = make, store
         self._gather = gather
-        self._pages: Pages = []
+        self._parts: list[Part] = []
         self._checkpoints: dict[str, Checkpoint] = {}
         self._count = 0
         self._storing: asyncio.Task[None] | None = None
-        self._going: tuple[Pages, list[Checkpoint]] = [], []
+        self._going: tuple[list[Part], list[Checkpoint]] = [], []
 
     async def apply(self, writes: Sequence[Write], checkpoints: Sequence[Checkpoint]) -> None:
         """ValueError: a write that no store can hold, a bug of the projection; nothing of its page is stored."""
-        pages = self._planner.plan(writes)
+        parts = await self._make(self._planner.plan(writes))
         if not self._gather:
-            await self._store(pages, checkpoints)
+            await self._store(parts, checkpoints)
             return
         if self._count >= PAGES_MAX:
             await self._start()
-        self._pages += pages
+        self._parts += parts
         self._checkpoints.update((one.stream, one) for one in checkpoints)
         self._count += 1
 
@@ -63,10 +72,10 @@ class PageWriter:
     async def _start(self) -> None:
         """Begin to store what is gathered, as soon as what was before is stored."""
         await self._land()
-        pages, checkpoints = merged(self._pages), list(self._checkpoints.values())
-        self._storing = asyncio.create_task(self._store(pages, checkpoints))
-        self._going = pages, checkpoints
-        self._pages, self._checkpoints, self._count = [], {}, 0
+        parts, checkpoints = self._parts, list(self._checkpoints.values())
+        self._storing = asyncio.create_task(self._store(parts, checkpoints))
+        self._going = parts, checkpoints
+        self._parts, self._checkpoints, self._count = [], {}, 0
 
     async def _land(self) -> None:
         """Wait for what is being stored; if it fails it goes back in front, for the next try."""
@@ -75,8 +84,8 @@ class PageWriter:
         try:
             await self._storing
         except BaseException:
-            pages, checkpoints = self._going
-            self._pages = pages + self._pages
+            parts, checkpoints = self._going
+            self._parts = parts + self._parts
             self._checkpoints = {one.stream: one for one in checkpoints} | self._checkpoints
             self._count += PAGES_MAX
             raise

@@ -21,6 +21,7 @@ from infra.readstore.sqlite_file import open_reader, open_writer, transaction, t
 from infra.readstore.sqlite_reader import SqliteReader
 from infra.readstore.sqlite_writer import SqliteWriter, lock, remove
 from infra.readstore.store import ReadStore, Record, State
+from infra.readstore.writes import merged
 from projections.port import Write
 
 READER_THREADS = 2
@@ -147,14 +148,20 @@ class SqliteGeneration(SqliteReader):
         self.projection, self.number = record.projection, record.number
         self._writer = writer
         self._write = write
-        self._pages = PageWriter(record.declared(), self._store, gather=record.state is State.BUILDING)
+        gather = record.state is State.BUILDING
+        self._pages = PageWriter(record.declared(), self._make, self._store, gather=gather)
 
     async def apply(self, writes: Sequence[Write], checkpoints: Sequence[Checkpoint]) -> None:
         """All rows and checkpoints of the page, or none."""
         await self._pages.apply(writes, checkpoints)
 
+    async def _make(self, pages: Pages) -> Pages:
+        """As they are: the rows of several pages are put together by what they are stored with."""
+        return pages
+
     async def _store(self, pages: Pages, checkpoints: Sequence[Checkpoint]) -> None:
-        await self._write(lambda: self._writer.store(pages, checkpoints))
+        together = merged(pages)
+        await self._write(lambda: self._writer.store(together, checkpoints))
 
     async def publish(self) -> None:
         await self._pages.publish()

@@ -22,7 +22,7 @@ from infra.eventstore.catalogue import DELIVERY_TOPICS, domain_catalogue
 from infra.eventstore.examples import example_event, example_record
 from projections import clients, contacts, messages, reach, threads
 from projections.catalogue import ALL
-from projections.port import Projection, Selective
+from projections.port import Projection, Put, Selective
 from projections.reach import Reach
 from tests.memory.clock import START
 from tests.unit.projections.histories import (
@@ -358,6 +358,17 @@ async def test_messages_are_listed_newest_first(history: History, limit: int) ->
     waiting = [m for m in aggregates(history, Message) if not m.due and not m.cancelled]
     waiting.sort(key=lambda m: (m.scheduled_at, m.id))
     assert [row["message"] for row in upcoming] == [message.id for message in waiting]
+
+
+@given(histories)
+def test_the_first_fact_of_a_message_clears_nothing(history: History) -> None:
+    """There is nothing to clear, and a cell that is cleared is work for a store at each reading."""
+    for fact in history.facts:
+        if isinstance(fact.body, Message.Accepted):
+            put = next(iter(messages.Messages().project(fact)))
+            assert isinstance(put, Put)
+            assert put.table is messages.MESSAGES
+            assert None not in put.values.values()
 
 
 async def _recent(models: Any, limit: int) -> list[UUID]:

@@ -26,12 +26,15 @@ class Rows:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def store(self, pages: Pages, checkpoints: Sequence[Checkpoint]) -> None:
+    async def make(self, pages: Pages) -> list[object]:
+        return [row[0] for page in pages for row in page.rows]
+
+    async def store(self, numbers: Sequence[object], checkpoints: Sequence[Checkpoint]) -> None:
         await self.open.wait()
         self.calls += 1
         if self.down:
             raise Unavailable("down")
-        self.numbers += [row[0] for page in pages for row in page.rows]
+        self.numbers += numbers
         self.checkpoint = max([self.checkpoint, *(one.position for one in checkpoints)])
 
 
@@ -42,7 +45,7 @@ def page(number: int) -> tuple[list[Put], list[Checkpoint]]:
 async def test_what_is_live_is_stored_at_once() -> None:
     """Each page is there when `apply` returns, and an error is that page's."""
     rows = Rows()
-    writer = PageWriter([TABLE], rows.store, gather=False)
+    writer = PageWriter([TABLE], rows.make, rows.store, gather=False)
     await writer.apply(*page(1))
     assert rows.numbers == [1]
     rows.down = True
@@ -53,7 +56,7 @@ async def test_what_is_live_is_stored_at_once() -> None:
 async def test_pages_are_stored_beside_the_next_ones() -> None:
     """Gathered pages go out together while more are taken; no more than two gatherings are held."""
     rows = Rows()
-    writer = PageWriter([TABLE], rows.store, gather=True)
+    writer = PageWriter([TABLE], rows.make, rows.store, gather=True)
     rows.open.clear()
     for number in range(1, 2 * PAGES_MAX + 1):
         await writer.apply(*page(number))
@@ -70,7 +73,7 @@ async def test_pages_are_stored_beside_the_next_ones() -> None:
 async def test_a_failure_loses_nothing() -> None:
     """While the database is down `apply` says so; the caller tries again, and afterwards every page is there."""
     rows = Rows()
-    writer = PageWriter([TABLE], rows.store, gather=True)
+    writer = PageWriter([TABLE], rows.make, rows.store, gather=True)
     rows.down = True
     number = failures = 0
     while number < 5 * PAGES_MAX:
@@ -90,7 +93,7 @@ async def test_a_failure_loses_nothing() -> None:
 async def test_a_checkpoint_never_goes_before_its_rows() -> None:
     """Whenever the database has a checkpoint it has all rows up to it."""
     rows = Rows()
-    writer = PageWriter([TABLE], rows.store, gather=True)
+    writer = PageWriter([TABLE], rows.make, rows.store, gather=True)
     for number in range(1, 5 * PAGES_MAX):
         await writer.apply(*page(number))
         await asyncio.sleep(0)
@@ -99,7 +102,8 @@ async def test_a_checkpoint_never_goes_before_its_rows() -> None:
 
 async def test_a_wrong_write_is_told_at_once() -> None:
     """A bug of the projection shows at its own page, not at a later one."""
-    writer = PageWriter([TABLE], Rows().store, gather=True)
+    rows = Rows()
+    writer = PageWriter([TABLE], rows.make, rows.store, gather=True)
     with pytest.raises(ValueError, match="text"):
         await writer.apply([Put(TABLE, (1,), {"words": 1}, 1)], [])
 
@@ -107,7 +111,7 @@ async def test_a_wrong_write_is_told_at_once() -> None:
 async def test_once_published_nothing_is_held_back() -> None:
     """Publishing stores what was gathered, and from then on each page at once."""
     rows = Rows()
-    writer = PageWriter([TABLE], rows.store, gather=True)
+    writer = PageWriter([TABLE], rows.make, rows.store, gather=True)
     await writer.apply(*page(1))
     assert rows.numbers == []
     await writer.publish()
