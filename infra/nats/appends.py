@@ -256,8 +256,8 @@ def _position_in(frame: Frame) -> int:
 
 def _batch(entries: Sequence[Entry]) -> tuple[bytes, bytes]:
     """An atomic batch: the frames before its last message, and the header lines of that."""
-    batch = uuid.uuid4().hex
-    parts = [_expecting(entry) + _member(batch, i) for i, entry in enumerate(entries, 1)]
+    member = f"Nats-Batch-Id: {uuid.uuid4().hex}\r\nNats-Batch-Sequence: ".encode()
+    parts = [b"%b%b%d\r\n" % (_expecting(entry), member, number) for number, entry in enumerate(entries, 1)]
     before = b"".join(
         [
             publish_frame(entry.subject, entry.body, lines=part)
@@ -274,10 +274,6 @@ def _expecting(entry: Entry) -> bytes:
     if entry.behind is not None:
         lines += b"Nats-Expected-Last-Sequence: %d\r\n" % entry.behind
     return lines
-
-
-def _member(batch: str, number: int) -> bytes:
-    return f"Nats-Batch-Id: {batch}\r\nNats-Batch-Sequence: {number}\r\n".encode()
 
 
 def _last_of(attempt: _Attempt, found: Stored | None) -> int | None:

@@ -122,19 +122,21 @@ class Committer:
         messages = size = 0
         while self._waiting:
             save = self._waiting[0]
-            messages += len(save.entries)
-            size += sum(len(entry.body) for entry in save.entries)
+            entries = save.entries
+            messages += len(entries)
+            size += sum([len(entry.body) for entry in entries])
             if taken and (messages > BATCH_MESSAGES or size > BATCH_BYTES):
                 break
             self._waiting.popleft()
             if save.done.done():
                 continue  # its caller was cancelled before anything was sent
-            if any(_waits(entry, subjects, held) for entry in save.entries):
-                held.update(entry.subject for entry in save.entries)
+            own = [entry.subject for entry in entries]
+            if _waits(entries, subjects, held):
+                held.update(own)
                 later.append(save)  # it will see the outcome of the one before it
-                continue
-            subjects.update(entry.subject for entry in save.entries)
-            taken.append(save)
+            else:
+                subjects.update(own)
+                taken.append(save)
         self._waiting.extendleft(reversed(later))
         return taken
 
@@ -176,9 +178,15 @@ class Committer:
                 _settle(save, position)
 
 
-def _waits(entry: Entry, taken: Collection[str], held: Collection[str]) -> bool:
-    """Whether what is before it on its subject must be decided first; what expects nothing only keeps its place."""
-    return entry.subject in held or (entry.expect is not None and entry.subject in taken)
+def _waits(entries: Sequence[Entry], taken: Collection[str], held: Collection[str]) -> bool:
+    """Whether what is before one of them on its subject must be decided first; what expects nothing only keeps its
+    place.
+    """
+    # Hot path: a list, since a generator is a call for each save.
+    waiting = [
+        entry.subject in held or (entry.expect is not None and entry.subject in taken) for entry in entries
+    ]
+    return any(waiting)
 
 
 def _settle(save: _Save, position: int) -> None:

@@ -87,7 +87,7 @@ class Connection(Client):
         self._transport = self._links
         self._waiting: dict[bytes, _Waiting] = {}
         self._inbox = f"_INBOX.{secrets.token_hex(11)}."
-        self._tokens = 0
+        self._asked = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._up = asyncio.Event()
         self._watchers: list[tuple[Callable[[], None]]] = []
@@ -190,11 +190,11 @@ class Connection(Client):
         if not link.is_open:
             raise Disconnected("the log cannot be reached")
         loop = asyncio.get_running_loop()
-        self._tokens += 1
-        token = b"%x" % self._tokens
+        self._asked += 1
+        reply = f"{self._inbox}{self._asked:x}"
         answer = loop.create_future()  # a plain one: a task waits for a subclass at twice the cost
-        frame = publish_frame(subject, payload, reply=self._inbox + token.decode(), lines=lines)
-        self._waiting[token] = _Waiting(answer, loop.time() + timeout_s, [] if several else None)
+        frame = publish_frame(subject, payload, reply=reply, lines=lines)
+        self._waiting[reply.encode()] = _Waiting(answer, loop.time() + timeout_s, [] if several else None)
         if self._sweeper is None:
             self._sweeper = loop.call_later(SWEEP_S, self._sweep)
         link.write(before + frame if before else frame)
@@ -229,8 +229,7 @@ class Connection(Client):
             await self._links.current.room(timeout_s)
 
     def _on_answer(self, frame: Frame) -> None:
-        token = frame.subject[len(self._inbox) :]
-        waiting = self._waiting.get(token)
+        waiting = self._waiting.get(frame.subject)
         if waiting is None:
             return
         answer, frames = waiting.answer, waiting.frames
@@ -240,7 +239,7 @@ class Connection(Client):
             frames.append(frame)
             if not status_of(frame.headers):
                 return
-        del self._waiting[token]
+        del self._waiting[frame.subject]
         if not answer.done():
             answer.set_result(frames)
 
@@ -248,8 +247,8 @@ class Connection(Client):
         """Fail what has waited too long. Called by one timer for all requests."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for token in [token for token, waiting in self._waiting.items() if waiting.deadline <= now]:
-            self._waiting.pop(token).fail(NoAnswer("the log did not answer in time"))
+        for reply in [reply for reply, waiting in self._waiting.items() if waiting.deadline <= now]:
+            self._waiting.pop(reply).fail(NoAnswer("the log did not answer in time"))
         self._sweeper = loop.call_later(SWEEP_S, self._sweep) if self._waiting else None
 
     async def _on_reconnected(self) -> None:
