@@ -126,6 +126,10 @@ async def test_many_partitions_are_read_as_each_alone(
     for limit in (1, 2, 7, 100):
         found = await store.range_many(table, asked, limit_each=limit)
         assert found == {one: await store.range(table, one, limit=limit) for one in asked}
+    small, large = [one for one in asked if sizes.get(one[0], 0) < 4], [("realm 4",), ("realm 9",)]
+    for some in (small[:20], [*small[:10], *large], [*large, ("realm 14",), ("realm 19",), *small[:10]]):
+        found = await store.range_many(table, some)
+        assert found == {one: await store.range(table, one) for one in some}
 
 
 async def test_a_part_of_a_table_is_read_alone(store: ReadStore, table: Table) -> None:

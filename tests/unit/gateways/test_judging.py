@@ -134,6 +134,23 @@ def test_any_reply_of_a_mail_server_has_a_verdict(code: int, message: str) -> No
     assert msgspec.json.encode(smtp.judge(code, message))
 
 
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (b'{"name":"projects/p/messages/1"}', "projects/p/messages/1"),
+        (b'{"name":"projects/p/messages/1","more":{"of":[1]}}', "projects/p/messages/1"),
+        (b'{"name":7}', "7"),
+        (b'{"message":"1"}', ""),
+        (b'["name"]', ""),
+        (b'{"name":"\xff"}', ""),
+        (b"", ""),
+    ],
+)
+def test_what_fcm_took_is_accepted_however_it_says_so(body: bytes, name: str) -> None:
+    """A 200 is Accepted, with FCM's name for the message where it gives one."""
+    assert fcm.judge(Answer(200, body), NOTICE, NOW) == Accepted(name)
+
+
 @given(text=WORDS | st.text(max_size=200))
 def test_any_date_is_survived(text: str) -> None:
     """One with a zone, or None; a wait is never negative and never longer than a day."""
