@@ -119,7 +119,7 @@ async def run_roles(on: Ground, stop: Stop, *, processes: bool) -> None:
 
 def here(exchange: Exchange) -> list[Role]:
     return [
-        projecting(exchange),
+        projecting(exchange, alone=True),
         res_service(exchange),
         *roles.dispatching(exchange),
         *resolving(exchange),

@@ -13,7 +13,7 @@ from infra.draining import draining
 from infra.pausing import Gate, gated, obeying
 from infra.readstore.store import ReadStore
 from infra.supervisor import Role, Stop, wait_set
-from processes.models.projector import Projector
+from processes.models.projector import CHECKPOINT_EVERY_S, CHECKPOINT_EVERY_S_ALONE, Projector
 from processes.models.rebuild import Takeover
 from projections.catalogue import ALL
 from projections.port import Projection
@@ -24,22 +24,28 @@ PROJECTED = tuple(dict.fromkeys(stream for projection in ALL for stream in proje
 OFFER_LOOK_S = 1.0
 
 
-def projecting(exchange: Exchange) -> Role:
+def projecting(exchange: Exchange, *, alone: bool = False) -> Role:
+    """alone: all that waits for the read models is in this process."""
+    every_s = CHECKPOINT_EVERY_S_ALONE if alone else CHECKPOINT_EVERY_S
+
     async def run(stop: Stop) -> None:
         gate = Gate()
         async with obeying(exchange.log.js.connection, gate):
             while not stop.is_set():
-                await _project(exchange, gate, stop)
+                await _project(exchange, gate, stop, every_s)
 
     return Role("project", run)
 
 
-async def _project(exchange: Exchange, gate: Gate, stop: Stop) -> None:
+async def _project(exchange: Exchange, gate: Gate, stop: Stop, every_s: float) -> None:
     """Until the stop, or until a generation is offered that could not be fed so far."""
     generations, outdated = await fed_generations(exchange.store)
     until = Stop()
     log = draining(gated(exchange.log, gate), until)
-    projectors = [Projector(log, stream, generations, exchange.watermark) for stream in PROJECTED]
+    projectors = [
+        Projector(log, stream, generations, exchange.watermark, checkpoint_every_s=every_s)
+        for stream in PROJECTED
+    ]
     takeover = Takeover(
         store=exchange.store,
         projectors=projectors,

@@ -33,6 +33,10 @@ CHECKPOINT_EVERY_S = 0.05
 """A checkpoint without rows is stored this often at most, and this long after the last fact at the latest: it costs a
 transaction, and most pages have rows for a few of the read models only. Processes that wait for it wait no longer.
 """
+CHECKPOINT_EVERY_S_ALONE = 0.25
+"""Where nobody waits for it, since all that reads the models is in this process: with a dozen read models that were
+more transactions than rows have. What a killed process has not stored it projects again.
+"""
 EVERYTHING = ("",)
 """Every subject begins so."""
 
@@ -71,7 +75,10 @@ class Track:
 
 
 class Projector:
-    """Feeds the given generations from one stream. on_progress: told each position that is applied."""
+    """Feeds the given generations from one stream.
+
+    on_progress: told each position that is applied. checkpoint_every_s: see CHECKPOINT_EVERY_S.
+    """
 
     def __init__(
         self,
@@ -81,6 +88,7 @@ class Projector:
         watermark: Watermark,
         *,
         on_progress: Callable[[int], None] | None = None,
+        checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     ) -> None:
         self._log, self.stream, self._watermark = events, stream, watermark
         self._given = [
@@ -89,7 +97,7 @@ class Projector:
         self._tracks: list[Track] = []
         self._applying = asyncio.Lock()
         self._started = asyncio.Event()
-        self._on_progress = on_progress
+        self._on_progress, self._checkpoint_every_s = on_progress, checkpoint_every_s
         self.position = 0
 
     async def run(self, *, until: int | None = None) -> None:
@@ -116,7 +124,7 @@ class Projector:
 
     async def _follow(self, start: Checkpoint | None, subjects: Sequence[str], aim: int | None) -> None:
         following = self._log.follow(self.stream, start, subjects=subjects, batch=BATCH)
-        async with contextlib.aclosing(or_silence(following, after_s=CHECKPOINT_EVERY_S)) as batches:
+        async with contextlib.aclosing(or_silence(following, after_s=self._checkpoint_every_s)) as batches:
             async for facts in batches:
                 async with self._applying:
                     if facts is None:
@@ -221,7 +229,7 @@ class Projector:
         """What a page of facts has made, and then where it ends. A checkpoint without rows may wait."""
         rows = [*writes, *track.sums(writes, checkpoint.position)]
         now = time.monotonic()
-        if rows or now - track.stored_at >= CHECKPOINT_EVERY_S:
+        if rows or now - track.stored_at >= self._checkpoint_every_s:
             try:
                 await _stored(track.generation, rows, checkpoint)
             except ValueError:
