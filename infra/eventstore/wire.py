@@ -58,6 +58,8 @@ _DELIVERY_DECODERS = {
 _SIGNAL_TOPIC_OF = {record: topic for topic, record in SIGNAL_TOPICS.items()}
 _SIGNAL_DECODERS = {topic: msgspec.json.Decoder(record) for topic, record in SIGNAL_TOPICS.items()}
 _encode_json = msgspec.json.Encoder().encode
+encode_signal = _encode_json
+"""A signal's body."""
 
 
 class Packed(msgspec.Struct, frozen=True):
@@ -141,11 +143,6 @@ def signal_lines(kind: type[Signal], *, realm: str, at: datetime, correlation: s
     corr = f"Corr: {_safe(correlation)}\r\n" if correlation else ""
     topic = _SIGNAL_TOPIC_OF[kind]
     return f"Topic: {topic}\r\nRealm: {_safe_name(realm)}\r\n{corr}Time: {time_text(at)}\r\n".encode()
-
-
-def encode_signal(signal: Signal) -> bytes:
-    """The body."""
-    return _encode_json(signal)
 
 
 def pack_shop(subject: str, topic: str, body: bytes, *, at: datetime, context: Context) -> Packed:
