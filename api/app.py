@@ -107,10 +107,10 @@ class Application(Starlette):
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         # Hot path: what a head means is worked out once, and a coroutine less is around each request.
         if scope["type"] == "http":
-            head = scope.get(HEAD) or head_of(scope)
-            found = head.known.get(self)
+            known = (scope.get(HEAD) or head_of(scope)).target.known
+            found = known.get(self)
             if found is None:
-                found = head.known[self] = (self._endpoint(scope), scope.get("path_params"))
+                found = known[self] = (self._endpoint(scope), scope.get("path_params"))
             endpoint, path_params = found
             if endpoint is not None:
                 if path_params is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -90,34 +90,19 @@ class Frame:
     def open(self, scope: Scope) -> bool:
         """Put what the endpoints need into the scope. Whether this is a preflight of CORS, to be answered at once."""
         head: Head = scope.get(HEAD) or head_of(scope)
-        opened = head.known.get(self)
-        if opened is None:
-            opened = head.known[self] = self._opening(head, scope)
-        request_id, added, is_preflight = opened
-        if not request_id:
+        by_name, path = head.by_name, head.target.path
+        request_id = by_name.get(b"x-request-id", b"")
+        if not request_id or not _REQUEST_ID.fullmatch(request_id):
             request_id = self._request_ids.pop() if self._request_ids else self._another_id()
         scope[REQUEST_ID] = request_id.decode("ascii")
-        scope[ADDED] = [*added, (b"x-request-id", request_id)]
-        return is_preflight
-
-    def _opening(self, head: Head, scope: Scope) -> tuple[bytes, list[Header], bool]:
-        """The caller's request id, if it has a good one; what is added to the answer; whether this is a preflight."""
-        request_id = head.by_name.get(b"x-request-id", b"")
-        if not _REQUEST_ID.fullmatch(request_id):
-            request_id = b""
-        path: str = scope["path"]
-        added = list(_SECURITY)
+        added = scope[ADDED] = [*_SECURITY, (b"x-request-id", request_id)]
         anyone = path.startswith(self._below) or path in self._credentialed
-        if not (anyone or self._origins):
-            return request_id, added, False
-        is_preflight = self._allow_origin(scope.get("method", ""), head.by_name, added, anyone=anyone)
-        return request_id, added, is_preflight
+        return (anyone or bool(self._origins)) and self._allow_origin(head, added, anyone=anyone)
 
-    def _allow_origin(
-        self, method: str, headers: Mapping[bytes, bytes], added: list[Header], *, anyone: bool
-    ) -> bool:
+    def _allow_origin(self, head: Head, added: list[Header], *, anyone: bool) -> bool:
         """Let the origins that are set read the answer. Whether this asks only what is allowed."""
         added.append((b"vary", b"Origin"))
+        headers = head.by_name
         origin = headers.get(b"origin")
         if origin is None or not (anyone or b"*" in self._origins or origin in self._origins):
             return False
@@ -125,7 +110,7 @@ class Frame:
         if anyone:
             added.append((b"access-control-allow-credentials", b"true"))
         added.append((b"access-control-expose-headers", _EXPOSED_OF_DEVICES if anyone else _EXPOSED))
-        if method != "OPTIONS" or b"access-control-request-method" not in headers:
+        if head.target.method != "OPTIONS" or b"access-control-request-method" not in headers:
             return False
         asked = headers.get(b"access-control-request-headers", b"Authorization, Content-Type")
         added.append((b"access-control-allow-methods", _METHODS))

@@ -11,8 +11,6 @@ token's worth, asks each time whether it has. Never writes a head anywhere: ther
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -29,10 +27,12 @@ BY_NAME: Final = "msgxc.headers"
 HEADS_MAX: Final = 4_096
 """Remembered at a time: callers that stay, each with several lengths of bodies."""
 HEAD_BYTES_MAX: Final = 2_048
-"""Of one that is remembered: 8 MB for all, and three times that for what is made of them. A token has 200 to 1,000."""
+"""Of one that is remembered: 8 MB for all, and four times that for what is made of them. A token has 200 to 1,000."""
+FIELDS_MAX: Final = 40
+"""Of one that is remembered, since many short ones take thirty times what they came in. Browsers behind proxies have 25."""
 ONCE_MAX: Final = 16_384
 """Heads that came once, known by a hash alone: most never come again, as each new device's."""
-URLS_MAX, URL_BYTES_MAX = 1_000, 256
+TARGETS_MAX, URL_BYTES_MAX = 1_000, 256
 """Addresses remembered, as they come in requests, and how long those are."""
 
 _REQUEST_LINE = re.compile(
@@ -40,30 +40,44 @@ _REQUEST_LINE = re.compile(
 )
 _FIELDS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~\x80-\xff]*+\r\n)*+\r\n")
 _NOT_PLAIN: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"proxy-connection"})
-_STAYS: Final = b"keep-alive"
-_FORWARDED: Final = (b"x-forwarded-for", b"x-forwarded-proto")
+
+
+class Target:
+    """Method and address of requests. known: what others have worked out from them, by whoever did."""
+
+    __slots__ = ("known", "method", "path", "query", "raw_path")
+
+    def __init__(self, method: str, path: str, raw_path: bytes, query: bytes) -> None:
+        self.method, self.path, self.raw_path, self.query = method, path, raw_path, query
+        self.known: dict[object, Any] = {}
 
 
 class Head:
     """A head that was read. Nothing of it is ever changed.
 
-    by_name: its fields. known: what others have worked out from it, by whoever did.
+    by_name: its fields. known: as a target's, from the whole of it. scope: what it says of its request, as ASGI has it.
+    length: of the body. is_forwarded: a proxy says whose the request is.
     """
 
-    __slots__ = ("by_name", "known")
+    __slots__ = ("by_name", "is_forwarded", "known", "length", "scope", "target")
 
-    def __init__(self, by_name: Mapping[bytes, bytes]) -> None:
-        self.by_name = by_name
+    def __init__(
+        self, target: Target, fields: list[tuple[bytes, bytes]], http_version: str = "1.1", length: int = 0
+    ) -> None:
+        self.target, self.length = target, length
+        self.by_name = by_name = dict(fields)
+        self.is_forwarded = b"x-forwarded-for" in by_name or b"x-forwarded-proto" in by_name
         self.known: dict[object, Any] = {}
-
-
-class Plain:
-    """A plain head. scope: what it says of its request, as ASGI has it. length: of the body. forwarded: by a proxy."""
-
-    __slots__ = ("forwarded", "length", "scope")
-
-    def __init__(self, scope: dict[str, Any], length: int, *, forwarded: bool) -> None:
-        self.scope, self.length, self.forwarded = scope, length, forwarded
+        self.scope = {
+            "http_version": http_version,
+            "method": target.method,
+            "path": target.path,
+            "raw_path": target.raw_path,
+            "query_string": target.query,
+            "headers": fields,
+            BY_NAME: by_name,
+            HEAD: self,
+        }
 
 
 class Heads:
@@ -71,11 +85,12 @@ class Heads:
 
     def __init__(self, root_path: str) -> None:
         self._root_path, self._raw_root = root_path, root_path.encode("ascii")
-        self._kept: dict[bytes, Plain] = {}
+        self._kept: dict[bytes, Head] = {}
         self._once: set[int] = set()
+        self._targets: dict[tuple[bytes, bytes], Target] = {}
         self.known = self._kept.get
 
-    def read(self, raw: bytes) -> Plain | None:
+    def read(self, raw: bytes) -> Head | None:
         """None for one that is not plain."""
         line = _REQUEST_LINE.match(raw)
         if line is None or _FIELDS.fullmatch(raw, line.end()) is None or b" \r\n" in raw or b"\t\r\n" in raw:
@@ -84,33 +99,37 @@ class Heads:
         for field in raw[line.end() : -4].split(b"\r\n") if len(raw) > line.end() + 2 else ():
             name, _, value = field.partition(b":")
             fields.append((name.lower(), value.lstrip(b" \t")))
-        by_name = dict(fields)
+        try:
+            head = Head(self.target(line[1], line[2]), fields)
+        except httptools.HttpParserError:
+            return None
+        by_name = head.by_name
         length = whole_number(by_name.get(b"content-length", b"0"))
         if length is None or len(by_name) < len(fields) or not _NOT_PLAIN.isdisjoint(by_name):
             return None
-        if by_name.get(b"connection", _STAYS).lower() != _STAYS:
+        if b"connection" in by_name and by_name[b"connection"].lower() != b"keep-alive":
             return None
-        method, url = line.groups()
-        try:
-            path, raw_path, query = address_of(url)
-        except httptools.HttpParserError:
-            return None
-        scope = {
-            "http_version": "1.1",
-            "method": method.decode("ascii"),
-            "path": self._root_path + path,
-            "raw_path": self._raw_root + raw_path,
-            "query_string": query,
-            "headers": fields,
-            BY_NAME: by_name,
-            HEAD: Head(by_name),
-        }
-        plain = Plain(scope, length, forwarded=is_forwarded(by_name))
-        if len(raw) <= HEAD_BYTES_MAX:
-            self._keep(raw, plain)
-        return plain
+        head.length = length
+        if len(raw) <= HEAD_BYTES_MAX and len(fields) <= FIELDS_MAX:
+            self._keep(raw, head)
+        return head
 
-    def _keep(self, raw: bytes, plain: Plain) -> None:
+    def target(self, method: bytes, url: bytes) -> Target:
+        """Raises httptools' errors. Hot path: most requests are for the address of one before."""
+        known = self._targets.get((method, url))
+        if known is not None:
+            return known
+        parsed = httptools.parse_url(url)
+        path = parsed.path.decode("ascii")
+        path = self._root_path + (unquote(path) if "%" in path else path)
+        target = Target(method.decode("ascii"), path, self._raw_root + parsed.path, parsed.query or b"")
+        if len(url) <= URL_BYTES_MAX:
+            if len(self._targets) >= TARGETS_MAX:
+                self._targets.clear()
+            self._targets[method, url] = target
+        return target
+
+    def _keep(self, raw: bytes, head: Head) -> None:
         """If it has come before. The one kept first is forgotten first."""
         hashed = hash(raw)
         if hashed not in self._once:
@@ -120,34 +139,15 @@ class Heads:
             return
         if len(self._kept) >= HEADS_MAX:
             del self._kept[next(iter(self._kept))]
-        self._kept[raw] = plain
+        self._kept[raw] = head
 
 
 def head_of(scope: Scope) -> Head:
     """The request's; made of the scope where the server is not ours."""
     head: Head | None = scope.get(HEAD)
     if head is None:
-        by_name = scope[BY_NAME] = dict(scope["headers"])
-        head = scope[HEAD] = Head(by_name)
+        raw_path, query = scope.get("raw_path") or b"", scope.get("query_string", b"")
+        target = Target(scope.get("method", ""), scope["path"], raw_path, query)
+        head = scope[HEAD] = Head(target, scope["headers"])
+        scope[BY_NAME] = head.by_name
     return head
-
-
-def is_forwarded(by_name: Mapping[bytes, bytes]) -> bool:
-    """Whether a proxy says whose the request is."""
-    return _FORWARDED[0] in by_name or _FORWARDED[1] in by_name
-
-
-def address_of(url: bytes) -> tuple[str, bytes, bytes]:
-    """Path, the path as it came, query. Raises httptools' errors."""
-    return _known_address(url) if len(url) <= URL_BYTES_MAX else _parsed(url)
-
-
-def _parsed(url: bytes) -> tuple[str, bytes, bytes]:
-    parsed = httptools.parse_url(url)
-    raw_path: bytes = parsed.path
-    path = raw_path.decode("ascii")
-    return unquote(path) if "%" in path else path, raw_path, parsed.query or b""
-
-
-_known_address = lru_cache(URLS_MAX)(_parsed)
-"""Hot path: most requests are for the address of one before."""

@@ -29,7 +29,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from api.hanging_up import EXTENSION
-from api.heads import BY_NAME, HEAD, Head, Heads, address_of, is_forwarded
+from api.heads import Head, Heads
 
 Header = tuple[bytes, bytes]
 
@@ -211,7 +211,6 @@ class Lane(HttpToolsProtocol):
         self._begun: tuple[Cycle, ASGI3Application] | None = None
         self._idle_since_s: float | None = None
         self._scope: dict[str, Any] = {}
-        self._raw_root = self.root_path.encode("ascii")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -237,13 +236,13 @@ class Lane(HttpToolsProtocol):
             end = data.find(b"\r\n\r\n") + 4
             if end < len(data) or not data.startswith(b"P"):  # a body is on its way
                 raw = data[:end]
-                plain = self._heads.known(raw) or self._heads.read(raw)
-                if plain is not None and plain.length == len(data) - end <= HIGH_WATER_LIMIT:
-                    scope = {**self._scope, **plain.scope, "state": self.app_state.copy()}
+                head = self._heads.known(raw) or self._heads.read(raw)
+                if head is not None and head.length == len(data) - end <= HIGH_WATER_LIMIT:
+                    scope = {**self._scope, **head.scope, "state": self.app_state.copy()}
                     whole = Cycle(self, scope, keep_alive=True, expect_100_continue=False)  # type: ignore[arg-type]
                     whole.body, whole.more_body = data[end:], False
                     self.cycle = whole
-                    self._start_at_once(whole, self._application(forwarded=plain.forwarded))
+                    self._start_at_once(whole, self._application(forwarded=head.is_forwarded))
                     return
         self._parse(data)
         if self._begun is not None:
@@ -281,22 +280,20 @@ class Lane(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         parser = self.parser
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-        http_version = scope["http_version"] = parser.get_http_version()
-        scope["method"] = parser.get_method().decode("ascii")
+        http_version, method = parser.get_http_version(), parser.get_method()
+        scope["http_version"], scope["method"] = http_version, method.decode("ascii")
         if parser.should_upgrade() and self._should_upgrade():
             return
-        by_name = scope[BY_NAME] = dict(self.headers)
-        scope[HEAD] = Head(by_name)
-        path, raw_path, scope["query_string"] = address_of(self.url)
-        scope["path"], scope["raw_path"] = self.root_path + path, self._raw_root + raw_path
+        head = Head(self._heads.target(method, self.url), self.headers, http_version)
+        scope.update(head.scope)
         cycle = Cycle(
             self,
             self.scope,
             keep_alive=http_version != "1.0" and parser.should_keep_alive(),
-            expect_100_continue=b"expect" in by_name and self._expects_100_continue(),
+            expect_100_continue=b"expect" in head.by_name and self._expects_100_continue(),
         )
         former, self.cycle = self.cycle, cycle
-        app = self._application(forwarded=is_forwarded(by_name))
+        app = self._application(forwarded=head.is_forwarded)
         if former is None or former.response_complete:
             self._begun = (cycle, app)
         else:

@@ -3,8 +3,9 @@
     .venv/bin/python bench/device_events.py [--count 20000]
 
 Each request has its own client's state and contact token, both checked, and is answered once the stream has its
-signal. The reference answers the same body without doing anything, under the same uvicorn settings, in the same run,
-in turn. Then five times as many connections press on, while another one asks GET /ping.
+signal; its order is another each time, as SDKs send it, so that no head comes twice. The reference answers the same
+requests, at an address of its own, without doing anything, under the same uvicorn settings, in the same run, in turn.
+Then five times as many connections press on, while another one asks GET /ping.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import statistics
 import sys
 import tempfile
 import uuid
+from collections.abc import Callable
+from itertools import count as counted
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.http_load import Report, load, post
+from bench.http_load import Report, load
 from bench.machine import machine
 from bench.publish import Round, running_nats
 from bench.serving import Running, api_alone, bare_route, free_port, token_for
@@ -34,8 +37,10 @@ CONNECTIONS = 128
 PRESSING = 5 * CONNECTIONS
 CLIENTS = 200
 APP = "BENCH-1"
+EVENTS = f"/v4/apps/{APP}/client/events"
 PINGS_S = 0.02
 """Between two of GET /ping."""
+Request = Callable[[int], bytes]
 WITHOUT_LIMITS = {f"{whose}_per_minute": 100_000_000 for whose in ("client", "app", "address")}
 
 
@@ -51,16 +56,17 @@ async def main() -> None:
             heads = await registered(api, await token_for(folder, "bench", "admin"))
             print(f"machine: {machine()}")
             for size in (1, 10):
-                await measured(api, bare, [with_batch(head, size) for head in heads], size, count)
-            await pressed(api, [with_batch(head, 1) for head in heads], count)
+                await measured(api, bare, heads, size, count)
+            await pressed(api, in_turn([with_batch(EVENTS, head, 1) for head in heads]), count)
 
 
-async def measured(api: Running, bare: Running, requests: list[bytes], size: int, count: int) -> None:
-    plain = post("/bare", body_of(size))
+async def measured(api: Running, bare: Running, heads: list[dict[str, str]], size: int, count: int) -> None:
+    requests = in_turn([with_batch(EVENTS, head, size) for head in heads])
+    plain = in_turn([with_batch("/bare", head, size) for head in heads])
     ours, reference = [], []
     for _ in range(ROUNDS + 1):  # the first one warms up
         ours.append(await one_round(api, requests, count, {204}))
-        reference.append(await one_round(bare, [plain], count, {200}))
+        reference.append(await one_round(bare, plain, count, {200}))
     for name, rounds in ((f"batches of {size}", ours[1:]), ("bare Starlette route", reference[1:])):
         rate, cpu_us, p50_ms, p99_ms = (statistics.median(column) for column in zip(*rounds, strict=True))
         print(f"{name}: {rate:,.0f}/s, {cpu_us:.0f} us CPU each, p50 {p50_ms:.1f} p99 {p99_ms:.1f} ms")
@@ -68,11 +74,9 @@ async def measured(api: Running, bare: Running, requests: list[bytes], size: int
     print(f"ratio: {statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
 
 
-async def pressed(api: Running, requests: list[bytes], count: int) -> None:
+async def pressed(api: Running, request: Request, count: int) -> None:
     """Five times the connections; what becomes of another route meanwhile."""
-    pressing = asyncio.create_task(
-        load(api.port, lambda number: requests[number % len(requests)], count=count, connections=PRESSING)
-    )
+    pressing = asyncio.create_task(load(api.port, request, count=count, connections=PRESSING))
     pings_s: list[float] = []
     loop = asyncio.get_running_loop()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{api.port}", timeout=30) as client:
@@ -90,11 +94,9 @@ async def pressed(api: Running, requests: list[bytes], count: int) -> None:
     )
 
 
-async def one_round(server: Running, requests: list[bytes], count: int, expected: set[int]) -> Round:
+async def one_round(server: Running, request: Request, count: int, expected: set[int]) -> Round:
     before_s = server.cpu_s()
-    done = await load(
-        server.port, lambda number: requests[number % len(requests)], count=count, connections=CONNECTIONS
-    )
+    done = await load(server.port, request, count=count, connections=CONNECTIONS)
     assert set(done.statuses) == expected, done.statuses
     cpu_us = (server.cpu_s() - before_s) / count * 1e6
     return Round(done.per_second, cpu_us, done.percentile_ms(0.5), done.percentile_ms(0.99))
@@ -127,15 +129,26 @@ async def one_device(client: httpx.AsyncClient) -> dict[str, str]:
     return headers
 
 
-def with_batch(headers: dict[str, str], size: int) -> bytes:
-    """A whole request, as Android 3.x sends it."""
+def in_turn(requests: list[tuple[bytes, bytes]]) -> Request:
+    """These, again and again, each with an order of its own."""
+    orders = counted(1_767_000_000_000)
+
+    def request(number: int) -> bytes:
+        before, after = requests[number % len(requests)]
+        return b"%b%d%b" % (before, next(orders), after)
+
+    return request
+
+
+def with_batch(path: str, headers: dict[str, str], size: int) -> tuple[bytes, bytes]:
+    """A whole request, as Android 3.x sends it: what is before its order, and what is behind it."""
     body = body_of(size)
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return (
-        f"POST /v4/apps/{APP}/client/events HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-        f"x-emarsys-sdk-version: 3.7.0\r\nx-request-order: 1767000000000\r\n{lines}"
-        f"content-length: {len(body)}\r\n\r\n"
-    ).encode() + body
+    before = (
+        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+        f"x-emarsys-sdk-version: 3.7.0\r\n{lines}x-request-order: "
+    )
+    return before.encode(), f"\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
 
 
 def body_of(size: int) -> bytes:

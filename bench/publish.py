@@ -3,7 +3,7 @@
     make bench-publish        or: .venv/bin/python bench/publish.py [--count 20000] [--sync 2m|always]
 
 Each publish is a POST with a checked JWT whose event the stream has acknowledged. The reference answers the same
-body without doing anything, under the same uvicorn settings, in the same run, in turn. With `--sync always` the
+request without doing anything, under the same uvicorn settings, in the same run, in turn. With `--sync always` the
 reference is a bare JetStream publish, each in a stream of its own, with as many in flight.
 """
 
@@ -56,14 +56,14 @@ async def main() -> None:
         ):
             token = await token_for(folder, "bench")
             await open_thread(api, token)
-            publish = post("/api/v2/publish", BODY, token=token)
+            publish, plain = (post(path, BODY, token=token) for path in ("/api/v2/publish", "/bare"))
             ours, reference = [], []
             for _ in range(ROUNDS + 1):  # the first one warms up
                 ours.append(await one_round(api, lambda _: publish, arguments.count))
                 if arguments.sync == "always":
                     reference.append(await bare_publishes(server, arguments.count))
                 else:
-                    reference.append(await one_round(bare, lambda _: post("/bare", BODY), arguments.count))
+                    reference.append(await one_round(bare, lambda _: plain, arguments.count))
     report(arguments.sync, ours[1:], reference[1:])
 
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from api import auth
 from api.auth import Verifier, bearer
-from api.heads import Head
+from api.heads import Head, Target
 from api.keys import BadKeys, Key, KeySet, key_set, parse_jwks
 from domain.errors import Unauthenticated
 
@@ -192,7 +192,7 @@ def test_a_head_that_comes_again_is_trusted_no_longer_than_its_token() -> None:
     source = Source(*parse_jwks(ALL_KEYS, source="test"))
     made = Verifier(source, now_s=lambda: now[0])
     by_ann = {b"authorization": b"Bearer " + signed().encode()}
-    head = Head(by_ann)
+    head = Head(Target("GET", "/", b"/", b""), [*by_ann.items()])
     first = made.of_head(head)
     head.by_name = {}
     assert made.of_head(head) is first
