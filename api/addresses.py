@@ -46,7 +46,8 @@ class Addresses:
         try:
             parts = [_decoded(part) for part in scope["raw_path"].split(b"/")]
         except BadPath as error:
-            return _Refusal(error)
+            # Made anew: what answers is remembered with the head, and what was raised holds this request's connection.
+            return _Refusal(BadPath(error.detail, field=error.field))
         if not any("/" in part for part in parts):
             return None
         for wanted, endpoint in self._by_length[len(parts)]:

@@ -27,9 +27,9 @@ BY_NAME: Final = "msgxc.headers"
 HEADS_MAX: Final = 4_096
 """Remembered at a time: callers that stay, each with several lengths of bodies."""
 HEAD_BYTES_MAX: Final = 2_048
-"""Of one that is remembered: 8 MB for all, and four times that for what is made of them. A token has 200 to 1,000."""
+"""Of one that is remembered: 8 MB for all, and five times that for what is made of them. A token has 200 to 1,000."""
 FIELDS_MAX: Final = 40
-"""Of one that is remembered, since many short ones take thirty times what they came in. Browsers behind proxies have 25."""
+"""Of one that is remembered: hundreds of short ones take thirty times what they came in. Browsers' have 25 at most."""
 ONCE_MAX: Final = 16_384
 """Heads that came once, known by a hash alone: most never come again, as each new device's."""
 TARGETS_MAX, URL_BYTES_MAX = 1_000, 256

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
+import weakref
 from typing import Any
 
 import httptools
@@ -251,5 +254,48 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         those.read(b"GET /x%d HTTP/1.1\r\n\r\n" % number)
     assert len(those._once) <= 10
     long = b"GET / HTTP/1.1\r\nx: %b\r\n\r\n" % (b"x" * heads.HEAD_BYTES_MAX)
-    assert all(those.read(long) for _ in range(3))
-    assert not those.known(long)
+    wide = b"GET / HTTP/1.1\r\n%b\r\n" % b"".join(
+        b"%d:\r\n" % number for number in range(heads.FIELDS_MAX + 1)
+    )
+    for raw in (long, wide):
+        assert all(those.read(raw) for _ in range(3))
+        assert not those.known(raw)
+
+
+@pytest.mark.parametrize(("fields", "chars"), [(heads.FIELDS_MAX, 40), (heads.FIELDS_MAX, 0), (3, 600)])
+def test_a_head_takes_no_more_room_than_is_said(fields: int, chars: int) -> None:
+    """Six times the longest, itself included, whatever is in it."""
+    those, number = Heads(""), 200
+    rest = b"".join(b"x-%d:%b\r\n" % (place, b"x" * chars) for place in range(fields))
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for path in range(number):
+            raw = b"GET /%d HTTP/1.1\r\n%b\r\n" % (path, rest)
+            assert those.read(raw)
+            assert those.read(raw) is those.known(raw)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before <= number * 6 * heads.HEAD_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v2/threads", "/api/v2/%ff", "/api/v2/threads/a%2Fb", "/nothing", "/v4/apps/a/client"]
+)
+async def test_a_head_that_is_remembered_holds_no_connection(path: str) -> None:
+    """Nor what the first request with it sent, however it was answered."""
+    head = f"POST {path} HTTP/1.1\r\nHost: msgxc\r\nContent-Length: 9\r\n\r\n".encode()
+    async with site() as it:
+        state, gone = None, []
+        for _ in range(3):
+            connection = Connection(Lane, it.app, state=state)
+            state = connection.state
+            await connection.send([head + b"x" * 9])
+            await connection.idle()
+            assert connection.wire.done
+            await connection.lose()
+            gone.append(weakref.ref(connection.protocol))
+            del connection
+        gc.collect()
+        assert [each() for each in gone] == [None] * 3
