@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from domain.aggregate import KeyOwner
@@ -13,9 +14,9 @@ from tests.unit.domain.story import at, given
 ID, THREAD = UUID(int=1), UUID(int=2)
 
 
-def message(*, due_s: float | None = None, ttl_s: float = 60, **fields: object) -> Message:
+def message(*, due_s: float | None = None, ttl_s: float = 60, **fields: Any) -> Message:
     scheduled_at = None if due_s is None else at(due_s)
-    known: dict[str, object] = {
+    known: dict[str, Any] = {
         "audience": ToThread(THREAD),
         "content": Content("hello"),
         "sender": "boss",
