@@ -55,7 +55,8 @@ class Target:
 class Head:
     """A head that was read. Nothing of it is ever changed.
 
-    by_name: its fields. known: as a target's, from the whole of it. scope: what it says of its request, as ASGI has it.
+    by_name: its fields. known: as a target's, from the whole of it. scope: what it says of its request, as ASGI has it,
+    but not itself: most heads come once, and shall be gone with their request, not with the next collection of circles.
     length: of the body. is_forwarded: a proxy says whose the request is.
     """
 
@@ -76,7 +77,6 @@ class Head:
             "query_string": target.query,
             "headers": fields,
             BY_NAME: by_name,
-            HEAD: self,
         }
 
 
@@ -110,7 +110,7 @@ class Heads:
         if b"connection" in by_name and by_name[b"connection"].lower() != b"keep-alive":
             return None
         head.length = length
-        if len(raw) <= HEAD_BYTES_MAX and len(fields) <= FIELDS_MAX:
+        if len(raw) <= HEAD_BYTES_MAX and len(line[2]) <= URL_BYTES_MAX and len(fields) <= FIELDS_MAX:
             self._keep(raw, head)
         return head
 

@@ -29,7 +29,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from api.hanging_up import EXTENSION
-from api.heads import Head, Heads
+from api.heads import HEAD, Head, Heads
 
 Header = tuple[bytes, bytes]
 
@@ -238,7 +238,7 @@ class Lane(HttpToolsProtocol):
                 raw = data[:end]
                 head = self._heads.known(raw) or self._heads.read(raw)
                 if head is not None and head.length == len(data) - end <= HIGH_WATER_LIMIT:
-                    scope = {**self._scope, **head.scope, "state": self.app_state.copy()}
+                    scope = {**self._scope, **head.scope, HEAD: head, "state": self.app_state.copy()}
                     whole = Cycle(self, scope, keep_alive=True, expect_100_continue=False)  # type: ignore[arg-type]
                     whole.body, whole.more_body = data[end:], False
                     self.cycle = whole
@@ -286,6 +286,7 @@ class Lane(HttpToolsProtocol):
             return
         head = Head(self._heads.target(method, self.url), self.headers, http_version)
         scope.update(head.scope)
+        scope[HEAD] = head
         cycle = Cycle(
             self,
             self.scope,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api import heads
-from api.heads import BY_NAME, HEAD, Heads
+from api.heads import BY_NAME, Heads
 from api.lane import Lane
 from tests.memory.site import site, token
 from tests.memory.wire import Connection, Told
@@ -215,7 +215,7 @@ def test_a_plain_head_is_read_as_uvicorns_parser_reads_it(raw: bytes) -> None:
     assert parsed.parser.get_http_version() == plain.scope["http_version"]
     assert parsed.parser.get_method().decode() == plain.scope["method"]
     assert those.target(parsed.parser.get_method(), parsed.url) is plain.target
-    assert (plain.scope[HEAD], plain.scope["path"]) == (plain, plain.target.path)
+    assert plain.scope["path"] == plain.target.path
     assert parsed.fields == plain.scope["headers"]
     assert plain.scope[BY_NAME] == dict(parsed.fields)
 
@@ -257,9 +257,19 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     wide = b"GET / HTTP/1.1\r\n%b\r\n" % b"".join(
         b"%d:\r\n" % number for number in range(heads.FIELDS_MAX + 1)
     )
-    for raw in (long, wide):
+    far = b"GET /%b HTTP/1.1\r\n\r\n" % (b"x" * heads.URL_BYTES_MAX)
+    for raw in (long, wide, far):
         assert all(those.read(raw) for _ in range(3))
         assert not those.known(raw)
+
+
+def test_a_head_that_came_once_is_gone_with_its_request() -> None:
+    """Not only when the next collection finds it."""
+    those, number = Heads(""), 200
+    gc.collect()
+    for each in range(number):
+        assert those.read(b"GET / HTTP/1.1\r\nAuthorization: Bearer %d\r\n\r\n" % each)
+    assert gc.collect() < number
 
 
 @pytest.mark.parametrize(("fields", "chars"), [(heads.FIELDS_MAX, 40), (heads.FIELDS_MAX, 0), (3, 600)])
