@@ -242,7 +242,7 @@ class Lane(HttpToolsProtocol):
                     whole = Cycle(self, scope, keep_alive=True, expect_100_continue=False)  # type: ignore[arg-type]
                     whole.body, whole.more_body = data[end:], False
                     self.cycle = whole
-                    self._start_at_once(whole, self._application(forwarded=head.is_forwarded))
+                    self._start_at_once(whole, self._application(head))
                     return
         self._parse(data)
         if self._begun is not None:
@@ -294,7 +294,7 @@ class Lane(HttpToolsProtocol):
             expect_100_continue=b"expect" in head.by_name and self._expects_100_continue(),
         )
         former, self.cycle = self.cycle, cycle
-        app = self._application(forwarded=head.is_forwarded)
+        app = self._application(head)
         if former is None or former.response_complete:
             self._begun = (cycle, app)
         else:
@@ -317,12 +317,12 @@ class Lane(HttpToolsProtocol):
     def _expects_100_continue(self) -> bool:
         return any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers)
 
-    def _application(self, *, forwarded: bool) -> Any:
+    def _application(self, head: Head) -> Any:
         limit = self.limit_concurrency
         if limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit):
             self.logger.warning("Exceeded concurrency limit.")
             return service_unavailable
-        return self.app if forwarded else self._unforwarded
+        return self.app if head.is_forwarded else self._unforwarded
 
     # From one request to the next.
 
