@@ -52,7 +52,7 @@ IN_FLIGHT_MAX = 64
 """Requests of one call that wait for an answer: keeps a node of eight cores busy, and a small one from queueing."""
 
 PREPARED_MAX = 5_000
-"""Statements kept: a few for each table and generation. More means that names are made up somewhere."""
+"""Statements kept: dozens for a table of a generation, by what its rows have. The oldest go first."""
 
 Rows = list[tuple[Any, ...]]
 
@@ -138,9 +138,10 @@ class CassandraSession:
             return known
         async with self._preparing:
             if cql not in self._prepared:
-                assert len(self._prepared) < PREPARED_MAX, "too many different statements"
                 statement = await self._blocking(self._up.prepare, cql)
                 statement.is_idempotent = True
+                if len(self._prepared) >= PREPARED_MAX:
+                    del self._prepared[next(iter(self._prepared))]
                 self._prepared[cql] = statement
             return self._prepared[cql]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.readstore import cassandra_session
 from infra.readstore.config import CassandraConfig, read_store
 from projections.port import Put, Table
 
@@ -40,3 +41,21 @@ async def test_no_batch_is_warned_of(
         await store.drop(TABLE.projection, number)
     assert len(read) == len(puts)
     assert [record.getMessage() for record in caplog.records if "warning" in record.getMessage()] == []
+
+
+async def test_rows_of_any_shape_are_stored_with_few_statements_kept(
+    cassandra: CassandraConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are no longer kept are prepared again."""
+    monkeypatch.setattr(cassandra_session, "PREPARED_MAX", 3)
+    kinds = [dict.fromkeys(COLUMNS[:columns], "x") for columns in range(1, 8)]
+    async with read_store(tmp_path, cassandra) as store:
+        number = await store.begin(TABLE.projection, 1)
+        generation = await store.generation(TABLE.projection, number, [TABLE])
+        for position in (1, 2):
+            puts = [Put(TABLE, ("main", place, ""), kind, position) for place, kind in enumerate(kinds)]
+            await generation.apply(puts, [])
+        read = [row async for page in generation.scan(TABLE) for row in page]
+        await store.drop(TABLE.projection, number)
+    said = {row["number"]: sum(row[name] is not None for name in COLUMNS) for row in read}
+    assert said == {place: len(kind) for place, kind in enumerate(kinds)}
