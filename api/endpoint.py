@@ -20,7 +20,7 @@ from api.auth import Identity
 from api.body import BodyReader, ClientGone
 from api.freshness import RecentWrites
 from api.heads import BY_NAME, HEAD
-from api.lane import cycle_of
+from api.lane import Cycle
 from api.limits import LimitExceeded
 from api.parts import Parts
 from api.problem import MEDIA_TYPE, MethodNotAllowed, decoding_error, headers_of, problem_of
@@ -98,13 +98,13 @@ class Endpoint:
             if identity.key:
                 headers = self._limit.take(identity.key)
             assert_may_call(route.who, identity.caller)
-            body = None
+            # Before its body is read: a call of somebody known is noted however that ends.
+            call = self._call(scope, identity)
             if self._decode is not None:
                 content = self._body.at_once(scope[HEADERS], receive, route.body_bytes_max)
                 if content is None:
                     content = await self._body.read(scope[HEADERS], receive, bytes_max=route.body_bytes_max)
-                body = self._decode(content)
-            call = self._call(scope, identity, body)
+                call.body = self._decode(content)
             if route.raw_bytes_max:
                 call.raw = await self._raw(scope, receive)
             if route.reads:
@@ -123,7 +123,7 @@ class Endpoint:
         if route.noted is not None and call is not None:
             route.noted(call, scope[STATUS], time.perf_counter() - began_s)
 
-    def _call(self, scope: Scope, identity: Identity, body: Any) -> Call[Any, Any]:
+    def _call(self, scope: Scope, identity: Identity) -> Call[Any, Any]:
         route, caller = self._route, identity.caller
         given = scope[HEADERS].get(b"idempotency-key")
         return Call(
@@ -132,7 +132,7 @@ class Endpoint:
             context=Context(caller.realm, caller.uid, correlation=scope[REQUEST_ID]),  # hot path: context_of
             path=scope.get("path_params", {}),
             query=self._query(route.query, scope["query_string"]) if route.query else None,
-            body=body,
+            body=None,
             route=self._name,
             idempotency_key=idempotency_key(given) if route.idempotent and given is not None else "",
             visitor=identity.visitor,
@@ -236,8 +236,8 @@ async def respond(scope: Scope, send: Send, status: int, headers: list[Header], 
     headers.extend(scope[ADDED])
     if scope["method"] == "HEAD":
         content = b""
-    cycle = cycle_of(send)
-    if cycle is None or not cycle.answer(status, headers, content):
+    cycle = getattr(send, "__self__", None)  # hot path: what is behind it, if nothing is in between
+    if type(cycle) is not Cycle or not cycle.answer(status, headers, content):
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 

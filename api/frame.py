@@ -31,6 +31,7 @@ _EXPOSED_OF_DEVICES = (
     b"X-Client-State, EC-Client-State, ETag, Retry-After, "
     b"X-Rate-Limit-Limit, X-Rate-Limit-Remaining, X-Rate-Limit-Reset, X-Request-Id"
 )
+_VARY: Header = (b"vary", b"Origin")
 _METHODS = b"GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 _PREFLIGHT_S = b"86400"
 
@@ -97,14 +98,16 @@ class Frame:
         scope[REQUEST_ID] = request_id.decode("ascii")
         added = scope[ADDED] = [*_SECURITY, (b"x-request-id", request_id)]
         anyone = path.startswith(self._below) or path in self._credentialed
-        return (anyone or bool(self._origins)) and self._allow_origin(head, added, anyone=anyone)
+        if not anyone and not self._origins:
+            return False
+        added.append(_VARY)
+        return b"origin" in by_name and self._allow_origin(head, added, anyone=anyone)
 
     def _allow_origin(self, head: Head, added: list[Header], *, anyone: bool) -> bool:
         """Let the origins that are set read the answer. Whether this asks only what is allowed."""
-        added.append((b"vary", b"Origin"))
         headers = head.by_name
-        origin = headers.get(b"origin")
-        if origin is None or not (anyone or b"*" in self._origins or origin in self._origins):
+        origin = headers[b"origin"]
+        if not (anyone or b"*" in self._origins or origin in self._origins):
             return False
         added.append((b"access-control-allow-origin", origin))
         if anyone:
