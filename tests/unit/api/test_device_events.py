@@ -318,6 +318,25 @@ async def test_a_request_that_is_sent_again_sends_no_message_again(it: Site) -> 
     assert len({fact.subject for fact in it.world.facts(EVENTS, "evt.message.>")}) == 10
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("", {"x": "y" * 20_000}, 413),
+        ("", {"x": "y" * 300_000}, 413),
+        ("", b"{", 400),
+        ("/events", b"[", 400),
+    ],
+)
+async def test_what_a_known_client_is_refused_is_noted(it: Site, path: str, body: Any, status: int) -> None:
+    """Also when it is for what the body is: the log of its calls says how each ended."""
+    phone = await started(it)
+    it.signals.noted.clear()
+    got = await call(phone, "POST", f"/v3/apps/{{app}}/client{path}", body)
+    assert got.status_code == status
+    [noted] = it.signals.noted
+    assert (str(noted.client), noted.call.status) == (str(UUID(phone.says["client"])), status)
+
+
 async def test_calls_are_noted_with_their_client(it: Site) -> None:
     """Which route, how it ended; not a call that nobody can be held to, nor one that is a signal already."""
     phone = await started(it)
