@@ -17,7 +17,8 @@ from commands.port import VersionConflict
 from domain.recorded import EVENTS, FEED, Checkpoint
 from infra.eventstore.wire import Packed, header_text, pack_bytes
 from infra.nats.appends import Appender, Entry
-from infra.nats.committer import BATCH_BYTES, BATCH_MESSAGES, Costs
+from infra.nats.committer import BATCH_BYTES, BATCH_MESSAGES
+from infra.nats.costs import Costs
 from infra.nats.errors import ApiFailure, NotServing
 from infra.nats.frames import Stored
 from infra.nats.guard import Guard, OtherLog

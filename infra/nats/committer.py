@@ -1,14 +1,14 @@
-"""Group commit: what arrives while a commit is in flight goes into the next one, as one atomic batch.
+"""Group commit: what arrives while a commit is in flight goes into the next one, as one atomic batch or side by side.
 
-A batch costs the server about the same whatever its size, and so does a flush to the disk; shared, they make
-thousands of saves a second of what would be hundreds. One stale member refuses a whole batch; then it is
-split until the stale one stands alone. Each save stays all or nothing and gets its own answer.
+Where flushes to the disk are dear, a batch that shares them makes thousands of saves a second of what would be
+hundreds. Where they are cheap, saves of one event finish sooner each for itself; which it is, `Ways` learns. One stale
+member refuses a whole batch; then it is split until the stale one stands alone. Each save stays all or nothing and
+gets its own answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
@@ -18,19 +18,13 @@ import msgspec
 from commands.port import VersionConflict
 from domain.errors import MsgxcError, OutcomeUnknown, Unavailable
 from infra.nats.appends import BATCH_MESSAGES_MAX, Appender, Entry
+from infra.nats.ways import Ways
 
 BATCH_MESSAGES = 300
 """Beyond this a batch's own cost grows faster than what sharing saves."""
 
 BATCH_BYTES = 4 << 20
 """One write, and one answer to wait for: bounded in bytes as well."""
-
-BATCH_S, SINGLE_S = 0.005, 0.0004
-"""What a batch and a single append cost on a quiet disk; what they cost here is learnt from each commit."""
-
-LEARNING_RATE = 0.2
-TRY_OTHER_WAY_EVERY = 64
-"""Commits after which the way that seemed dearer is tried again, in case that the disk has changed."""
 
 WAITING_MAX = 20_000
 """Saves waiting for their commit; more than that is a queue nobody waits out."""
@@ -41,35 +35,15 @@ class _Save(msgspec.Struct):
     done: asyncio.Future[int]
 
 
-class Costs:
-    """Whether a number of single appends is cheaper side by side or as one batch, from what they last cost."""
-
-    def __init__(self) -> None:
-        self._batch_s, self._single_s, self._turn = BATCH_S, SINGLE_S, 0
-
-    def prefer_batch(self, singles: int) -> bool:
-        self._turn += 1
-        side_by_side_s = singles * self._single_s
-        cheaper = side_by_side_s > self._batch_s
-        close = self._batch_s / 4 < side_by_side_s < self._batch_s * 4
-        return cheaper != (close and self._turn % TRY_OTHER_WAY_EVERY == 0)
-
-    def learn_batch(self, elapsed_s: float) -> None:
-        self._batch_s += (elapsed_s - self._batch_s) * LEARNING_RATE
-
-    def learn_singles(self, singles: int, elapsed_s: float) -> None:
-        self._single_s += (elapsed_s / singles - self._single_s) * LEARNING_RATE
-
-
 class Committer:
     """Shares commits to one stream. `run` must be running."""
 
     def __init__(self, appender: Appender, *, share_singles: bool) -> None:
-        """share_singles: whether saves of one event are worth sharing, too (the stream flushes each write)."""
+        """share_singles: whether saves of one event may be worth sharing, too (the stream flushes each write)."""
         self._appender, self._share_singles = appender, share_singles
         self._waiting: deque[_Save] = deque()
         self._arrived = asyncio.Event()
-        self._costs = Costs()
+        self._ways = Ways()
         self._under_way: list[_Save] = []
 
     @property
@@ -89,7 +63,11 @@ class Committer:
         save = _Save(entries, asyncio.get_running_loop().create_future())
         self._waiting.append(save)
         self._arrived.set()
-        return await save.done
+        self._ways.began()
+        try:
+            return await save.done
+        finally:
+            self._ways.ended()
 
     async def run(self) -> None:
         """Commit for ever. Cancelled, it tells who still waits; `drain` first to leave nobody in doubt."""
@@ -143,14 +121,13 @@ class Committer:
     async def _commit(self, saves: list[_Save]) -> None:
         if not saves:
             return
-        began = time.monotonic()
         if len(saves) == 1:
             await self._commit_one(saves[0])
-        elif any(len(save.entries) > 1 for save in saves) or self._costs.prefer_batch(len(saves)):
+        elif self._ways.together or any(len(save.entries) > 1 for save in saves):
             await self._commit_together(saves)
         else:
+            # In one write, and the next ones when all are answered: a trickle costs the server twice as much for each.
             await asyncio.gather(*(self._commit_one(save) for save in saves))
-            self._costs.learn_singles(len(saves), time.monotonic() - began)
 
     async def _commit_one(self, save: _Save) -> None:
         try:
@@ -161,7 +138,6 @@ class Committer:
     async def _commit_together(self, saves: list[_Save]) -> None:
         entries = [entry for save in saves for entry in save.entries]
         assert len(entries) <= BATCH_MESSAGES_MAX
-        began = time.monotonic()
         try:
             position = await self._appender.append(entries) - len(entries)
         except VersionConflict:
@@ -172,7 +148,6 @@ class Committer:
             for save in saves:
                 _fail(save, error)
         else:
-            self._costs.learn_batch(time.monotonic() - began)
             for save in saves:
                 position += len(save.entries)
                 _settle(save, position)
