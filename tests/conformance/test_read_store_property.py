@@ -19,6 +19,9 @@ from projections.port import Generation, Key, Table
 from tests.conformance.read_store_tables import PROJECTION, TABLES, History, keys, pools, together, writes
 from tests.memory.read_models import MemoryReadModels
 
+VERSIONS = count(1)
+"""A store goes on with a generation of the same version that was begun before: each test has one of its own."""
+
 
 class Stores:
     """The model and the stores that must read like it, on a loop of their own."""
@@ -28,13 +31,13 @@ class Stores:
         self.models = MemoryReadModels()
         self.realms = count()
         self.generations: dict[str, Generation] = {"memory": self.models.generation(PROJECTION)}
-        self._stores = stores
+        self._stores, self._version = stores, next(VERSIONS)
         for name, store in stores.items():
             self.generations[name] = self.runner.run(self._open(store))
 
     async def _open(self, store: ReadStore) -> Generation:
         await store.open()
-        number = await store.begin(PROJECTION, 1)
+        number = await store.begin(PROJECTION, self._version)
         return await store.generation(PROJECTION, number, TABLES)
 
     def close(self) -> None:

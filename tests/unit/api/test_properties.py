@@ -43,6 +43,7 @@ def test_no_json_grows_by_more_than_is_reckoned_with(written: str) -> None:
     ids=["a long text", "numbers that are longer as we write them", "deep"],
 )
 def test_what_is_too_large_or_too_deep_is_refused(body: dict[str, Any], refusal: type[Exception]) -> None:
+    """By its size as we write it, whatever it came in."""
     content = json.dumps(body).replace("1000000000000000.0", "1e15").encode()
     with pytest.raises(refusal):
         properties_of(body, content)
