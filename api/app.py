@@ -62,7 +62,7 @@ def build(parts: Parts) -> Starlette:
         {route.path: route.app for route in patterns if _is_of_app(route)},
         Addresses({route.path: route.app for route in patterns}),
         next((route.app for route in patterns if route.path == shops.PUBLISH_PATH), None),
-        Frame(parts, credentialed=(*OPEN_TO_PAGES, *web_domains.PATHS)),
+        Frame(parts, credentialed=(*OPEN_TO_PAGES, *web_domains.PATHS), on_unexpected=_answer_unexpected),
         routes=[
             *patterns,
             WebSocketRoute(socket.PATH, socket.SocketEndpoint(parts, live, recent)),
@@ -92,7 +92,6 @@ class Application(Starlette):
         frame: Frame,
         **options: Any,
     ) -> None:
-        frame.on_unexpected = _answer_unexpected
         super().__init__(
             middleware=[Middleware(_Framed, frame=frame)],
             exception_handlers={HTTPException: _refused, Exception: _unexpected},

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.types import Receive
 
-from api.lane import Cycle
+from api.lane import cycle_of
 from api.limits import BODY_BYTES_MAX, assert_body_fits
 from domain.errors import Invalid
 from domain.number import whole_number
@@ -36,8 +36,8 @@ class BodyReader:
 
     def at_once(self, headers: Mapping[bytes, bytes], receive: Receive, bytes_max: int) -> bytes | None:
         """Hot path: a body that is here already, which needs no watch on its time; None: `read` it. Raises TooLarge."""
-        cycle = getattr(receive, "__self__", None)  # hot path: what is behind it, if nothing is in between
-        content = cycle.whole_body() if type(cycle) is Cycle else None
+        cycle = cycle_of(receive)
+        content = cycle.whole_body() if cycle is not None else None
         if content is None:
             announced = whole_number(headers.get(b"content-length", b""))
             if announced is not None and announced > bytes_max:

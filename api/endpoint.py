@@ -20,7 +20,7 @@ from api.auth import Identity
 from api.body import BodyReader, ClientGone
 from api.freshness import RecentWrites
 from api.heads import BY_NAME, HEAD
-from api.lane import Cycle
+from api.lane import cycle_of
 from api.limits import LimitExceeded
 from api.parts import Parts
 from api.problem import MEDIA_TYPE, MethodNotAllowed, decoding_error, headers_of, problem_of
@@ -129,7 +129,7 @@ class Endpoint:
         return Call(
             parts=self._parts,
             caller=caller,
-            context=Context(caller.realm, caller.uid, correlation=scope[REQUEST_ID]),  # hot path: context_of
+            context=context_of(scope, caller),
             path=scope.get("path_params", {}),
             query=self._query(route.query, scope["query_string"]) if route.query else None,
             body=None,
@@ -236,8 +236,8 @@ async def respond(scope: Scope, send: Send, status: int, headers: list[Header], 
     headers.extend(scope[ADDED])
     if scope["method"] == "HEAD":
         content = b""
-    cycle = getattr(send, "__self__", None)  # hot path: what is behind it, if nothing is in between
-    if type(cycle) is not Cycle or not cycle.answer(status, headers, content):
+    cycle = cycle_of(send)
+    if cycle is None or not cycle.answer(status, headers, content):
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 

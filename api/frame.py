@@ -38,6 +38,10 @@ _PREFLIGHT_S = b"86400"
 log = structlog.get_logger("msgxc.api")
 
 
+async def _say_nothing(_scope: Scope, _send: Send) -> None:
+    """The server answers for itself."""
+
+
 class Frame:
     """One for the application. `direct` is for our own endpoints, `wrapped` for whatever else answers.
 
@@ -45,13 +49,19 @@ class Frame:
     answers where an endpoint broke before it did.
     """
 
-    def __init__(self, parts: Parts, *, credentialed: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        credentialed: tuple[str, ...] = (),
+        on_unexpected: Callable[[Scope, Send], Awaitable[None]] = _say_nothing,
+    ) -> None:
         self._credentialed = credentialed
         self._below = tuple(f"{root}/" for root in credentialed)
         self._metrics = parts.metrics
         self._access_log = parts.settings.access_log
         self._request_ids: list[bytes] = []
-        self.on_unexpected: Callable[[Scope, Send], Awaitable[None]] = _say_nothing
+        self._on_unexpected = on_unexpected
         self._origins = frozenset(origin.encode() for origin in parts.settings.cors_origins)
 
     async def direct(self, endpoint: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,7 +74,7 @@ class Frame:
                 await endpoint(scope, receive, send)
         except Exception:
             if STATUS not in scope:
-                await self.on_unexpected(scope, send)
+                await self._on_unexpected(scope, send)
             raise
         finally:
             self._note(scope, time.perf_counter() - began_s)
@@ -140,7 +150,3 @@ class Frame:
                 ms=round(seconds * 1000, 2),
                 request_id=scope[REQUEST_ID],
             )
-
-
-async def _say_nothing(_scope: Scope, _send: Send) -> None:
-    """The server answers for itself."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import httptools
+from starlette.types import Receive, Send
 from uvicorn._types import ASGI3Application, HTTPScope
 from uvicorn.config import Config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -41,11 +42,14 @@ NAMES_MAX: Final = 256
 """Of header fields remembered: several times what all contracts have."""
 
 
-class Cycle(RequestResponseCycle):
-    """One request and its answer. `receive` and `send` are uvicorn's; `whole_body` and `answer` do the same at once.
+def cycle_of(call: Receive | Send) -> Cycle | None:
+    """What is behind a `receive` or `send`, if nothing is in between and the lane serves."""
+    cycle = getattr(call, "__self__", None)
+    return cycle if type(cycle) is Cycle else None
 
-    Who is called with these methods finds it as their `__self__`, if nothing is in between and the lane serves.
-    """
+
+class Cycle(RequestResponseCycle):
+    """One request and its answer. `receive` and `send` are uvicorn's; `whole_body` and `answer` do the same at once."""
 
     # Hot path: made for each request. What seldom changes is the class's, and an event is made for those who wait.
     disconnected = False
@@ -117,8 +121,6 @@ class Cycle(RequestResponseCycle):
         """
         if self.flow.write_paused or self.disconnected or self.response_started or self.access_log:
             return False
-        first = self._first_lines
-        first_lines = first.known.get(status) if first.of is first.state.default_headers else None
         # Hot path: the fields are checked together: whatever could break out of its line shows as a control character.
         lines = []
         for name, value in headers:
@@ -130,7 +132,7 @@ class Cycle(RequestResponseCycle):
         if fields.translate(None, _SENDABLE) != b"\r\n" * (len(lines) - 1):
             return False
         end = b"\r\n\r\n" if self.keep_alive else b"\r\nconnection: close\r\n\r\n"
-        head = b"".join((first_lines or first.of_status(status), fields, end))
+        head = b"".join((self._first_lines(status), fields, end))
         self.response_started = self.response_complete = True
         self.waiting_for_100_continue = False
         if len(content) <= JOINED_BYTES_MAX:
@@ -163,14 +165,16 @@ class _FirstLines:
     """The beginnings of answers by status, as long as the server keeps its own headers: for a second."""
 
     def __init__(self, state: ServerState) -> None:
-        self.state, self.of = state, state.default_headers
-        self.known: dict[int, bytes] = {}
+        self._state, self._of = state, state.default_headers
+        self._lines: dict[int, bytes] = {}
 
-    def of_status(self, status: int) -> bytes:
-        if self.of is not self.state.default_headers:
-            self.of, self.known = self.state.default_headers, {}
-        own = b"".join(b"%b: %b\r\n" % (name.lower(), value) for name, value in self.of)
-        lines = self.known[status] = STATUS_LINE[status] + own
+    def __call__(self, status: int) -> bytes:
+        if self._of is not self._state.default_headers:
+            self._of, self._lines = self._state.default_headers, {}
+        lines = self._lines.get(status)
+        if lines is None:
+            own = b"".join(b"%b: %b\r\n" % (name.lower(), value) for name, value in self._of)
+            lines = self._lines[status] = STATUS_LINE[status] + own
         return lines
 
 
@@ -238,8 +242,7 @@ class Lane(HttpToolsProtocol):
                     whole = Cycle(self, scope, keep_alive=True, expect_100_continue=False)  # type: ignore[arg-type]
                     whole.body, whole.more_body = data[end:], False
                     self.cycle = whole
-                    is_direct = self.limit_concurrency is None and not head.is_forwarded
-                    self._start_at_once(whole, self._unforwarded if is_direct else self._application(head))
+                    self._start_at_once(whole, self._application(head))
                     return
         self._parse(data)
         if self._begun is not None:

@@ -138,24 +138,10 @@ _decode_view = msgspec.json.Decoder(ViewItem).decode
 def read_batch(content: bytes) -> Batch:
     """Raises Invalid for what is no JSON object in UTF-8."""
     try:
-        # Hot path: all is good, as it nearly always is. Events are read as by `EventItem.read`, without a call each.
+        # All is good, as it nearly always is.
         body = _decode_strict(content or b"{}")
         state = body.device_event_state
-        events = [
-            DeviceEvent(
-                name=each.name,
-                at=each.timestamp,
-                internal=each.type == INTERNAL,
-                attributes=each.attributes or {},
-                session=each.session_id or "",
-                tracking=each.tracking_info or "",
-                reporting=each.reporting or "",
-            )
-            for each in body.events
-            if each.type in _TYPES
-        ]
-        if len(events) < len(body.events):
-            return _item_by_item(content)
+        events = [each.read() for each in body.events]
         return Batch(
             dnd=body.dnd is True,
             events=tuple(events),
