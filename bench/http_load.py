@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -43,7 +43,6 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none by inheritance.
         self.transport = cast("asyncio.Transport", transport)
-        self._send()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -55,14 +54,14 @@ class _Connection(asyncio.Protocol):
         length = int(head[start + 15 :].split(b"\r\n", 1)[0]) if start >= 0 else 0
         if len(self._buffer) < head_end + 4 + length:
             return
-        self._load.answered(int(self._buffer[9:12]), time.perf_counter() - self._sent_at)
+        self._load.answered(int(self._buffer[9:12]), self._sent_at)
         self._buffer = b""
-        self._send()
+        self.send()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._load.lost(exc)
 
-    def _send(self) -> None:
+    def send(self) -> None:
         request = self._load.next_request()
         if request is None:
             if self.transport is not None:
@@ -74,11 +73,17 @@ class _Connection(asyncio.Protocol):
 
 
 class _Load:
-    def __init__(self, request: Callable[[int], bytes], count: int, until: float) -> None:
-        self._request, self._left, self._until = request, count, until
-        self._number = 0
+    def __init__(self, request: Callable[[int], bytes], count: int) -> None:
+        self._request, self._left, self._until = request, count, 0.0
+        self._number, self._began = 0, 0.0
         self.report, self.open = Report(), 0
         self.done = asyncio.get_running_loop().create_future()
+
+    def begin(self, connections: Iterable[_Connection], seconds: float) -> None:
+        self._began = time.perf_counter()
+        self._until = self._began + seconds
+        for each in connections:
+            each.send()
 
     def next_request(self) -> bytes | None:
         if not self._left or time.perf_counter() > self._until:
@@ -87,9 +92,11 @@ class _Load:
         self._number += 1
         return self._request(self._number)
 
-    def answered(self, status: int, latency_s: float) -> None:
+    def answered(self, status: int, sent_at: float) -> None:
+        now = time.perf_counter()
         self.report.statuses[status] += 1
-        self.report.latencies_s.append(latency_s)
+        self.report.latencies_s.append(now - sent_at)
+        self.report.elapsed_s = now - self._began
 
     def lost(self, exc: Exception | None) -> None:
         self.open -= 1
@@ -100,17 +107,20 @@ class _Load:
 async def load(
     port: int, request: Callable[[int], bytes], *, count: int, connections: int = 64, seconds: float = 60.0
 ) -> Report:
-    """Send `count` requests (each made by `request(number)`) over `connections`, for at most `seconds`."""
+    """Send `count` requests (each made by `request(number)`) over `connections`, for at most `seconds`.
+
+    All connections are open before the first request, and the time ends with the last answer.
+    """
     assert 1 <= connections <= CONNECTIONS_MAX, "bounded"
-    started = time.perf_counter()
-    run = _Load(request, count, started + seconds)
-    run.open = connections
+    run = _Load(request, count)
     loop = asyncio.get_running_loop()
+    opened = []
     for _ in range(connections):
-        await loop.create_connection(lambda: _Connection(run), "127.0.0.1", port)
+        opened.append(await loop.create_connection(lambda: _Connection(run), "127.0.0.1", port))
+        run.open += 1
+    run.begin([connection for _, connection in opened], seconds)
     async with asyncio.timeout(seconds + 10.0):
         await run.done
-    run.report.elapsed_s = time.perf_counter() - started
     return run.report
 
 

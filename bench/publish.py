@@ -1,6 +1,6 @@
 """Publishes accepted per second by one API process, beside the same server's bare Starlette route.
 
-    make bench-publish        or: .venv/bin/python bench/publish.py [--count 20000] [--sync 2m|always]
+    make bench-publish        or: .venv/bin/python bench/publish.py [--sync 2m|always] [--connections 128]
 
 Each publish is a POST with a checked JWT whose event the stream has acknowledged. The reference answers the same
 request without doing anything, under the same uvicorn settings, in the same run, in turn. With `--sync always` the
@@ -23,7 +23,7 @@ import nats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.http_load import load, post
+from bench.http_load import CONNECTIONS_MAX, load, post
 from bench.machine import machine
 from bench.serving import Running, api_alone, bare_route, free_port, token_for
 from infra.nats.server import NatsServer, ServerConfig
@@ -34,6 +34,14 @@ CONNECTIONS = 128
 TEXT = "x" * 220
 """Makes a body of 300 bytes, as in the measurements this is compared with."""
 BODY = b'{"tid":"bench","msg":"%b","opts":{"sound":"ping.aiff"}}' % TEXT.encode()
+
+
+class Load(NamedTuple):
+    """connections: so many requests, or publishes, are in flight at any time."""
+
+    count: int
+    sync: str
+    connections: int
 
 
 class Round(NamedTuple):
@@ -59,25 +67,25 @@ async def main() -> None:
             publish, plain = (post(path, BODY, token=token) for path in ("/api/v2/publish", "/bare"))
             ours, reference = [], []
             for _ in range(ROUNDS + 1):  # the first one warms up
-                ours.append(await one_round(api, lambda _: publish, arguments.count))
+                ours.append(await one_round(api, lambda _: publish, arguments))
                 if arguments.sync == "always":
-                    reference.append(await bare_publishes(server, arguments.count))
+                    reference.append(await bare_publishes(server, arguments))
                 else:
-                    reference.append(await one_round(bare, lambda _: plain, arguments.count))
-    report(arguments.sync, ours[1:], reference[1:])
+                    reference.append(await one_round(bare, lambda _: plain, arguments))
+    report(arguments, ours[1:], reference[1:])
 
 
-async def one_round(server: Running, request: Callable[[int], bytes], count: int) -> Round:
-    before_s = server.cpu_s()
-    done = await load(server.port, request, count=count, connections=CONNECTIONS)
+async def one_round(server: Running, request: Callable[[int], bytes], load_of: Load) -> Round:
+    before_s, count = server.cpu_s(), load_of.count
+    done = await load(server.port, request, count=count, connections=load_of.connections)
     assert set(done.statuses) == {200}, done.statuses
     cpu_us = (server.cpu_s() - before_s) / count * 1e6
     return Round(done.per_second, cpu_us, done.percentile_ms(0.5), done.percentile_ms(0.99))
 
 
-def report(sync: str, ours: list[Round], reference: list[Round]) -> None:
-    what = "bare JetStream publish" if sync == "always" else "bare Starlette route"
-    print(f"machine: {machine()}; sync {sync}")
+def report(load_of: Load, ours: list[Round], reference: list[Round]) -> None:
+    what = "bare JetStream publish" if load_of.sync == "always" else "bare Starlette route"
+    print(f"machine: {machine()}; sync {load_of.sync}, {load_of.connections} in flight")
     for name, rounds in (("publishes accepted", ours), (what, reference)):
         rate = statistics.median(each.per_second for each in rounds)
         cpu_us = statistics.median(each.cpu_us for each in rounds)
@@ -89,12 +97,12 @@ def report(sync: str, ours: list[Round], reference: list[Round]) -> None:
     print(f"ratio: {statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
 
 
-async def bare_publishes(server: NatsServer, count: int) -> Round:
+async def bare_publishes(server: NatsServer, load_of: Load) -> Round:
     """What the client library can do without us: as many publishes in flight as there are connections."""
     connection = await nats.connect(server.url, token=server.token)
     jetstream = connection.jetstream()
     await jetstream.add_stream(name="BARE", subjects=["bare.>"])
-    left = iter(range(count))
+    count, left = load_of.count, iter(range(load_of.count))
 
     async def one() -> None:
         for number in left:
@@ -102,7 +110,7 @@ async def bare_publishes(server: NatsServer, count: int) -> Round:
 
     loop = asyncio.get_running_loop()
     started = loop.time()
-    await asyncio.gather(*(one() for _ in range(CONNECTIONS)))
+    await asyncio.gather(*(one() for _ in range(load_of.connections)))
     elapsed_s = loop.time() - started
     await jetstream.delete_stream("BARE")
     await connection.close()
@@ -125,7 +133,7 @@ async def running_nats(folder: Path, sync: str) -> AsyncIterator[NatsServer]:
         await server.stop()
 
 
-def parse() -> argparse.Namespace:
+def parse() -> Load:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -133,9 +141,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--sync", default="2m", help="nats-server's sync_interval: 2m (its default) or always"
     )
-    arguments = parser.parse_args()
-    arguments.count = min(arguments.count, COUNT_MAX)
-    return arguments
+    parser.add_argument(
+        "--connections", type=int, default=CONNECTIONS, help="requests in flight, at most 1,000"
+    )
+    given = parser.parse_args()
+    return Load(min(given.count, COUNT_MAX), given.sync, min(given.connections, CONNECTIONS_MAX))
 
 
 if __name__ == "__main__":

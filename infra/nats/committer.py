@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Collection, Sequence
 
 import msgspec
 
@@ -30,6 +29,12 @@ WAITING_MAX = 20_000
 """Saves waiting for their commit; more than that is a queue nobody waits out."""
 
 
+ANSWERS_A_TURN = 16
+"""Saves of a batch whose callers go on in one turn of the event loop. All at once, they would serve their requests in
+step and come back together: the log would rest while they are busy, and they while it is.
+"""
+
+
 class _Save(msgspec.Struct):
     entries: Sequence[Entry]
     done: asyncio.Future[int]
@@ -45,29 +50,25 @@ class Committer:
         self._arrived = asyncio.Event()
         self._ways = Ways()
         self._under_way: list[_Save] = []
+        self._stored: deque[tuple[_Save, int]] = deque()  # at these positions, which their callers are still to be told
 
     @property
     def stream(self) -> str:
         return self._appender.stream
 
-    def append(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, int]:
-        """As Appender.append."""
+    def append(self, entries: Sequence[Entry]) -> Awaitable[int]:
+        """As Appender.append; what is refused unsent is raised at once."""
         if len(entries) == 1 and not self._share_singles:
             return self._appender.append(entries)
-        return self._share(entries)
-
-    async def _share(self, entries: Sequence[Entry]) -> int:
         self._appender.assert_fits(entries)
         if len(self._waiting) >= WAITING_MAX:
             raise Unavailable("too many saves are waiting for the log")
-        save = _Save(entries, asyncio.get_running_loop().create_future())
-        self._waiting.append(save)
-        self._arrived.set()
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Save(entries, done))
+        if not self._arrived.is_set():
+            self._arrived.set()
         self._ways.began()
-        try:
-            return await save.done
-        finally:
-            self._ways.ended()
+        return done
 
     async def run(self) -> None:
         """Commit for ever. Cancelled, it tells who still waits; `drain` first to leave nobody in doubt."""
@@ -80,6 +81,7 @@ class Committer:
                     await self._commit(self._under_way)
                     self._under_way = []
         finally:
+            self._answer(len(self._stored))
             for save in self._under_way:
                 _fail(save, OutcomeUnknown("shutting down"))
             for save in self._waiting:
@@ -87,6 +89,7 @@ class Committer:
 
     async def drain(self) -> None:
         """Return once everything handed in so far has its answer."""
+        self._answer(len(self._stored))
         pending = [save.done for save in (*self._under_way, *self._waiting)]
         if pending:
             await asyncio.wait(pending)
@@ -107,9 +110,11 @@ class Committer:
                 break
             self._waiting.popleft()
             if save.done.done():
-                continue  # its caller was cancelled before anything was sent
+                self._ways.ended(1)  # its caller was cancelled before anything was sent
+                continue
             own = [entry.subject for entry in entries]
-            if _waits(entries, subjects, held):
+            alone = subjects.isdisjoint(own) and held.isdisjoint(own)
+            if not alone and _waits(entries, subjects, held):
                 held.update(own)
                 later.append(save)  # it will see the outcome of the one before it
             else:
@@ -134,6 +139,14 @@ class Committer:
             _settle(save, await self._appender.append(save.entries))
         except MsgxcError as error:
             _fail(save, error)
+        self._ways.ended(1)
+
+    def _answer(self, saves: int = ANSWERS_A_TURN) -> None:
+        """Tell so many of those that are stored, and the others in the turns to come."""
+        for _ in range(min(saves, len(self._stored))):
+            _settle(*self._stored.popleft())
+        if self._stored:
+            asyncio.get_running_loop().call_soon(self._answer)
 
     async def _commit_together(self, saves: list[_Save]) -> None:
         entries = [entry for save in saves for entry in save.entries]
@@ -144,24 +157,25 @@ class Committer:
             half = len(saves) // 2
             await self._commit(saves[:half])
             await self._commit(saves[half:])
+            return
         except MsgxcError as error:
             for save in saves:
                 _fail(save, error)
         else:
             for save in saves:
                 position += len(save.entries)
-                _settle(save, position)
+                self._stored.append((save, position))
+            self._answer()
+        self._ways.ended(len(saves))
 
 
 def _waits(entries: Sequence[Entry], taken: Collection[str], held: Collection[str]) -> bool:
     """Whether what is before one of them on its subject must be decided first; what expects nothing only keeps its
     place.
     """
-    # Hot path: a list, since a generator is a call for each save.
-    waiting = [
+    return any(
         entry.subject in held or (entry.expect is not None and entry.subject in taken) for entry in entries
-    ]
-    return any(waiting)
+    )
 
 
 def _settle(save: _Save, position: int) -> None:

@@ -29,15 +29,15 @@ CLEARLY = 3.0
 CHANGED = 2.0
 """When a save takes so many times more, or less, than when both were compared, the result holds no longer."""
 
-TRIAL_SHARE, TRIAL_SHARE_CHANGED = 0.02, 0.1
-"""Of the time, for the way that is thought the dearer one; and where that was thought of another disk or load."""
+LOST_SHARE, LOST_SHARE_CHANGED = 0.01, 0.05
+"""Of the time, that trials of the dearer way may lose; and where that was thought of another disk or load."""
 
 PAUSE_S, PAUSE_S_MAX = 1.0, 64.0
 """From one trial to the next: twice as long each time that nothing new came out."""
 
 
 class Ways:
-    """`together` says which way the next save goes. Call `began` and `ended` for each, whichever way it went."""
+    """`together` says which way the next saves go. Call `began` for each, and `ended` for those that end together."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -52,7 +52,7 @@ class Ways:
         self._usuals_s: list[float] = []  # and the usual way, in turn
         self._usual_s = 0.0  # what a save takes the usual way, in its last stretch
         self._compared_s = 0.0  # and took when it was last compared
-        self._tried_s = 0.0  # what the present trial has taken
+        self._lost_s = 0.0  # what the present trial took longer than the usual way would have
         self._due_s, self._due_changed_s = 0.0, 0.0
         self._pause_s = PAUSE_S
 
@@ -62,20 +62,24 @@ class Ways:
         self.under_way += 1
         self._callers = max(self._callers, self.under_way)
 
-    def ended(self) -> None:
-        self.under_way -= 1
-        self._left -= 1
+    def ended(self, saves: int) -> None:
+        self.under_way -= saves
+        self._left -= saves
         if not self.under_way:
             self._busy_s += self._clock() - self._busy_since_s
         if self._left <= 0:
             self._turn()
         elif self.together != self._usual and self._is_lost():
-            self._tried_s += self._busy()
+            self._lost_s += self._lost()
             self._conclude()
 
     def _busy(self) -> float:
         """Seconds since the stretch began with something under way."""
         return self._busy_s + (self._clock() - self._busy_since_s if self.under_way else 0.0)
+
+    def _lost(self) -> float:
+        """Seconds that this stretch of the other way has taken longer than the usual way would have."""
+        return max(0.0, self._busy() - self._usual_s * (self._size - self._left))
 
     def _is_lost(self) -> bool:
         return not self._settling and self._busy() > CLEARLY * self._size * self._usual_s
@@ -85,10 +89,9 @@ class Ways:
         if self._settling:
             self._measure()
             return
-        busy_s = self._busy()
-        each_s = busy_s / self._size
+        each_s = self._busy() / (self._size - self._left)
         if self.together != self._usual:
-            self._tried_s += busy_s
+            self._lost_s += self._lost()
             self._others_s.append(each_s)
             if each_s * CLEARLY < self._usual_s:
                 self._adopt(each_s)
@@ -115,25 +118,24 @@ class Ways:
         return self._clock() >= self._due_s
 
     def _decide(self) -> None:
-        rounds = zip(self._others_s, self._usuals_s, strict=True)
-        if all(other_s * MARGIN < usual_s for other_s, usual_s in rounds):
+        if sum(self._others_s) * MARGIN < sum(self._usuals_s):
             self._adopt(self._others_s[-1])
         else:
             self._conclude()
 
     def _adopt(self, each_s: float) -> None:
         """The other way is the usual one from now on: a save takes so long, and what it took before is the dear one."""
-        self._tried_s = self._usual_s * self._size
+        self._lost_s = (self._usual_s - each_s) * self._size
         self._usual, self._usual_s, self._pause_s = not self._usual, each_s, PAUSE_S
         self._conclude()
 
     def _conclude(self) -> None:
         """The end of a trial; the next one is not before its time."""
         now_s = self._clock()
-        self._due_s = now_s + max(self._tried_s / TRIAL_SHARE, self._pause_s)
-        self._due_changed_s = now_s + self._tried_s / TRIAL_SHARE_CHANGED
+        self._due_s = now_s + max(self._lost_s / LOST_SHARE, self._pause_s)
+        self._due_changed_s = now_s + self._lost_s / LOST_SHARE_CHANGED
         self._pause_s = min(2 * self._pause_s, PAUSE_S_MAX)
-        self._compared_s, self._tried_s = self._usual_s, 0.0
+        self._compared_s, self._lost_s = self._usual_s, 0.0
         self._others_s, self._usuals_s = [], []
         self._switch(together=self._usual)
 

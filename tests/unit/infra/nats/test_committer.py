@@ -1,7 +1,15 @@
-"""What shares a commit, and what waits for the next one."""
+"""What shares a commit, what waits for the next one, and how those who share it go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from infra.nats.appends import Entry
-from infra.nats.committer import _waits
+from infra.nats.committer import ANSWERS_A_TURN, Committer, _waits
+
+SAVES = 5 * ANSWERS_A_TURN
 
 
 def test_what_expects_nothing_shares_a_commit_with_others_on_its_subject() -> None:
@@ -12,3 +20,73 @@ def test_what_expects_nothing_shares_a_commit_with_others_on_its_subject() -> No
     assert _waits([free, strict], {"feed.thread.a"}, set())
     assert not _waits([strict], {"feed.thread.b"}, set())
     assert _waits([free], set(), {"feed.thread.a"})
+
+
+async def test_callers_of_a_batch_go_on_a_few_in_each_turn_of_the_loop() -> None:
+    """In the order of their saves, each with its own position, while the next batch is on its way."""
+    log = Log()
+    async with committing(log) as committer:
+        told: list[int] = []
+        tasks = [asyncio.create_task(tell(committer, told)) for _ in range(SAVES)]
+        await log.asked.wait()
+        tasks.append(asyncio.create_task(tell(committer, told)))
+        log.answers.release()
+        at_once = 0
+        while len(told) < SAVES:
+            before = len(told)
+            await asyncio.sleep(0)
+            at_once = max(at_once, len(told) - before)
+            assert len(log.batches) == 2 or not told
+        assert at_once == ANSWERS_A_TURN
+        log.answers.release()
+        await asyncio.gather(*tasks)
+    assert told == list(range(2, SAVES * 2 + 3, 2))
+
+
+async def test_who_is_stored_is_told_so_by_a_committer_that_ends() -> None:
+    """Though it ends before their turn: that what they saved is in the log is known."""
+    log = Log()
+    async with committing(log) as committer:
+        told: list[int] = []
+        tasks = [asyncio.create_task(tell(committer, told)) for _ in range(SAVES)]
+        await log.asked.wait()
+        log.answers.release()
+        while not committer._stored:
+            await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert len(told) == SAVES
+
+
+class Log:
+    """Takes batches when told to; plays the appender."""
+
+    def __init__(self) -> None:
+        self.asked, self.answers = asyncio.Event(), asyncio.Semaphore(0)
+        self.batches: list[int] = []
+        self._position = 0
+
+    def assert_fits(self, entries: Sequence[Entry]) -> None: ...
+
+    async def append(self, entries: Sequence[Entry]) -> int:
+        self.batches.append(len(entries))
+        self.asked.set()
+        await self.answers.acquire()
+        self._position += len(entries)
+        return self._position
+
+
+@asynccontextmanager
+async def committing(log: Log) -> AsyncIterator[Committer]:
+    committer = Committer(log, share_singles=True)  # type: ignore[arg-type]
+    running = asyncio.create_task(committer.run())
+    try:
+        yield committer
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def tell(committer: Committer, told: list[int]) -> None:
+    """Save two events, so that they go together."""
+    told.append(await committer.append([Entry(f"a.{id(object())}", b"", b"")] * 2))
