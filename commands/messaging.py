@@ -262,7 +262,7 @@ def _seconds(number: int) -> timedelta:
 
 
 async def _thread_to_publish(tid: str, scope: Scope) -> Thread:
-    thread = await scope.threads.thread(scope.ids.thread(scope.realm, tid))
+    thread = await scope.threads.thread(scope.ids.thread(scope.context.realm, tid))
     if thread is None or thread.closed:
         raise NotFound(f"no thread has the tid {tid!r}", field="tid")
     caller = scope.caller

@@ -71,10 +71,10 @@ class JetStreamEventStore:
         entries: list[Entry] = []
         ends: list[_End] = []
         for aggregate in aggregates:
-            events: Sequence[Event] = aggregate.pending_events  # type: ignore[assignment]
+            events = aggregate.pending_events
             if events:
                 digest = await self._pack(entries, aggregate, events, context, claim)
-                ends.append((aggregate, aggregate.version, len(entries), digest))
+                ends.append((aggregate, events[-1].originator_version, len(entries), digest))
                 claim = None
         if not entries:
             return 0

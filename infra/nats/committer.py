@@ -50,7 +50,9 @@ class Committer:
         self._arrived = asyncio.Event()
         self._ways = Ways()
         self._under_way: list[_Save] = []
-        self._stored: deque[tuple[_Save, int]] = deque()  # at these positions, which their callers are still to be told
+        self._stored: deque[tuple[_Save, int]] = (
+            deque()
+        )  # at these positions, which their callers are still to be told
 
     @property
     def stream(self) -> str:

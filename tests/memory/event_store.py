@@ -83,7 +83,7 @@ class MemoryEventStore:
     async def _entries_of(self, aggregate: Aggregate, context: Context, claim: str | None) -> list[Entry]:
         subject = event_subject(type(aggregate).TOPIC, aggregate.id)
         there = self._streams.on_subject(EVENTS, subject)
-        events: list[Event] = list(aggregate.pending_events)  # type: ignore[arg-type]
+        events: list[Event] = list(aggregate.pending_events)
         if len(there) != events[0].originator_version - 1:
             raise VersionConflict(f"version {len(there)} is there")
         prev = digest_of(there[-1]) if there else ""

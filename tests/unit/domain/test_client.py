@@ -275,8 +275,8 @@ def test_a_client_can_be_nobodys() -> None:
 
 def test_what_seals_an_address_is_its_owners_key() -> None:
     """The contact's key where there is a contact, else the client's own; a new owner's from the link on."""
-    assert phone().pending_events[0].key_owner() == KeyOwner("contact", ANN)  # type: ignore[attr-defined]
-    assert phone(contact=None).pending_events[0].key_owner() == KeyOwner("client", ID)  # type: ignore[attr-defined]
+    assert phone().pending_events[0].key_owner() == KeyOwner("contact", ANN)
+    assert phone(contact=None).pending_events[0].key_owner() == KeyOwner("client", ID)
     client = phone()
     client.link(at=at(1), contact=BOB, uid="bob")
     client.link(at=at(2), contact=None, uid=None)

@@ -83,8 +83,8 @@ def test_it_is_dispatched_and_settled_once() -> None:
 def test_content_is_sealed_under_a_confidential_threads_key() -> None:
     """Only there: the content of other messages, and of those without a thread, is readable."""
     [event] = message(confidential=True).pending_events
-    assert event.key_owner() == KeyOwner("thread", THREAD)  # type: ignore[attr-defined]
+    assert event.key_owner() == KeyOwner("thread", THREAD)
     [event] = message().pending_events
-    assert event.key_owner() is None  # type: ignore[attr-defined]
+    assert event.key_owner() is None
     [event] = message(confidential=True, audience=ToEveryone()).pending_events
-    assert event.key_owner() is None  # type: ignore[attr-defined]
+    assert event.key_owner() is None
