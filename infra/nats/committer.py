@@ -29,7 +29,7 @@ WAITING_MAX = 20_000
 """Saves waiting for their commit; more than that is a queue nobody waits out."""
 
 
-ANSWERS_A_TURN = 16
+ANSWERS_A_TURN = 32
 """Saves of a batch whose callers go on in one turn of the event loop. All at once, they would serve their requests in
 step and come back together: the log would rest while they are busy, and they while it is.
 """
