@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from infra.nats.appends import Entry
 from infra.nats.committer import ANSWERS_A_TURN, Committer, _waits
 
-SAVES = 5 * ANSWERS_A_TURN
+SAVES = 4 * ANSWERS_A_TURN
 
 
 def test_what_expects_nothing_shares_a_commit_with_others_on_its_subject() -> None:
