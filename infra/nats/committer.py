@@ -22,6 +22,11 @@ from infra.nats.ways import Ways
 BATCH_MESSAGES = 300
 """Beyond this a batch's own cost grows faster than what sharing saves."""
 
+SHARED_MIN = 8
+"""Saves of one event that are worth a batch where sharing pays. A batch has a price of its own, of some ten flushes,
+which a few would wait for longer than for theirs; and who waits for it is late for the next one, so that it stays.
+"""
+
 BATCH_BYTES = 4 << 20
 """One write, and one answer to wait for: bounded in bytes as well."""
 
@@ -130,11 +135,16 @@ class Committer:
             return
         if len(saves) == 1:
             await self._commit_one(saves[0])
-        elif self._ways.together or any(len(save.entries) > 1 for save in saves):
+        elif self._is_shared(saves):
             await self._commit_together(saves)
         else:
             # In one write, and the next ones when all are answered: a trickle costs the server twice as much for each.
             await asyncio.gather(*(self._commit_one(save) for save in saves))
+
+    def _is_shared(self, saves: Sequence[_Save]) -> bool:
+        if any(len(save.entries) > 1 for save in saves):
+            return True
+        return self._ways.together and len(saves) >= SHARED_MIN
 
     async def _commit_one(self, save: _Save) -> None:
         try:

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
+import pytest
+
 from infra.nats.appends import Entry
-from infra.nats.committer import ANSWERS_A_TURN, Committer, _waits
+from infra.nats.committer import ANSWERS_A_TURN, SHARED_MIN, Committer, _waits
 
 SAVES = 4 * ANSWERS_A_TURN
 
@@ -55,6 +57,21 @@ async def test_who_is_stored_is_told_so_by_a_committer_that_ends() -> None:
             await asyncio.sleep(0)
     await asyncio.gather(*tasks)
     assert len(told) == SAVES
+
+
+@pytest.mark.parametrize(
+    ("saves", "batches"), [(SHARED_MIN - 1, [1] * (SHARED_MIN - 1)), (SHARED_MIN, [SHARED_MIN])]
+)
+async def test_a_few_saves_of_one_event_wait_for_no_batch(saves: int, batches: list[int]) -> None:
+    """Also where sharing pays, which it does for many: the price of a batch is more than theirs."""
+    log = Log()
+    async with committing(log) as committer:
+        committer._ways.together = True
+        waiting = [committer.append([Entry(f"a.{number}", b"", b"")]) for number in range(saves)]
+        for _ in range(saves):
+            log.answers.release()
+        await asyncio.gather(*waiting)
+    assert log.batches == batches
 
 
 class Log:
