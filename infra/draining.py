@@ -37,28 +37,31 @@ class _Draining:
 
 async def until[T](items: AsyncIterator[T], stop: asyncio.Event) -> AsyncGenerator[T]:
     """The items up to the stop, in order; the iterator is closed at the end."""
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Timeout | None = None
+
+    def end(_: object) -> None:
+        if waiting is not None:
+            waiting.reschedule(loop.time())
+
     stopping = asyncio.ensure_future(stop.wait())
+    stopping.add_done_callback(end)
     try:
         while not stop.is_set():
-            coming = asyncio.ensure_future(_next(items))
+            # Hot path: a time-out that the stop sets off costs a tenth of a task for each item, and two turns less.
             try:
-                await asyncio.wait((coming, stopping), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                if not coming.done():
-                    coming.cancel()
-                    await asyncio.wait((coming,))
-            if coming.cancelled():
-                return
-            try:
-                item = coming.result()
+                async with asyncio.timeout(None) as waiting:
+                    item = await anext(items)
             except StopAsyncIteration:
                 return
+            except TimeoutError:
+                if waiting is not None and waiting.expired():
+                    return
+                raise  # the source's own
+            finally:
+                waiting = None
             yield item
     finally:
         stopping.cancel()
         if isinstance(items, AsyncGenerator):
             await items.aclose()
-
-
-async def _next[T](items: AsyncIterator[T]) -> T:
-    return await anext(items)
