@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import structlog
 
@@ -47,10 +48,45 @@ class TakenOver(Exception):
     """Another process works on this fact by now: it will say when the fact is dealt with."""
 
 
+class InHand:
+    """The facts of a post that are being dealt with, as many as it takes at once; they are told to be kept meanwhile.
+
+    Hot path: one timer for all of them. Most are dealt with long before it is their turn once.
+    """
+
+    def __init__(self, post: Post) -> None:
+        self._places, self._tasks = asyncio.Semaphore(post.in_flight), set[Task]()
+        self._every_s = post.ack_wait_s / EXTEND_SHARE
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._keeping = asyncio.create_task(self._keep())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+
+    async def take(self, task: Task) -> None:
+        """Waits for a place."""
+        await self._places.acquire()
+        self._tasks.add(task)
+
+    def put_down(self, task: Task) -> None:
+        self._tasks.discard(task)
+        self._places.release()
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(self._every_s)
+            for task in tuple(self._tasks):
+                with contextlib.suppress(Unavailable):
+                    await task.extend()
+
+
 async def work(events: Log, post: Post, handler: Handler) -> None:
     """Hand every fact of the post to the handler, for ever; ends by cancellation, after which nothing is lost."""
-    places = asyncio.Semaphore(post.in_flight)
-    async with asyncio.TaskGroup() as group:
+    async with InHand(post) as in_hand, asyncio.TaskGroup() as group:
         async for task in events.work(
             post.stream,
             post.durable,
@@ -59,12 +95,11 @@ async def work(events: Log, post: Post, handler: Handler) -> None:
             in_flight=post.in_flight,
             topics=post.topics,
         ):
-            await places.acquire()
-            group.create_task(_one(events, post, handler, task, places))
+            await in_hand.take(task)
+            group.create_task(_one(events, post, handler, task, in_hand))
 
 
-async def _one(events: Log, post: Post, handler: Handler, task: Task, places: asyncio.Semaphore) -> None:
-    heart = asyncio.create_task(_keep(task, post.ack_wait_s / EXTEND_SHARE))
+async def _one(events: Log, post: Post, handler: Handler, task: Task, in_hand: InHand) -> None:
     try:
         await _deal(events, post, handler, task)
     except Unavailable as error:
@@ -75,8 +110,7 @@ async def _one(events: Log, post: Post, handler: Handler, task: Task, places: as
         with contextlib.suppress(Unavailable):
             await task.give_back(delay_s=post.ack_wait_s)
     finally:
-        heart.cancel()
-        places.release()
+        in_hand.put_down(task)
 
 
 async def _deal(events: Log, post: Post, handler: Handler, task: Task) -> None:
@@ -98,13 +132,6 @@ async def _deal(events: Log, post: Post, handler: Handler, task: Task) -> None:
         await _triage(events, post, task, error)
     else:
         await task.ack()
-
-
-async def _keep(task: Task, every_s: float) -> None:
-    while True:
-        await asyncio.sleep(every_s)
-        with contextlib.suppress(Unavailable):
-            await task.extend()
 
 
 async def _later(post: Post, task: Task, error: Exception) -> None:
