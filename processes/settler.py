@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from uuid import UUID
 
 from commands.bus import Bus
@@ -48,6 +49,9 @@ class Settler:
         fact = task.fact
         if not isinstance(fact.body, Message.Dispatched):
             return
+        if not fact.body.sends:
+            await self._note(fact.realm, fact.body.originator_id, _of_sockets(fact.body), fact.correlation)
+            return
         await self._watermark.passed(("messages",), EVENTS, fact.position)
         written = await self._log.end(DELIVERY)
         await self._watermark.passed(("deliveries",), DELIVERY, written)
@@ -85,6 +89,20 @@ class Settler:
         totals = await deliveries.totals(self._models, realm, message)
         if totals["sends"] != row["sends"] or totals["open"]:
             return
+        await self._note(realm, message, totals, correlation)
+
+    async def _note(self, realm: str, message: UUID, totals: Mapping[str, int], correlation: str) -> None:
         final = {state: totals[state] for state in STATES if totals.get(state)}
         context = Context(realm, "settler", "", correlation)
         await self._bus.execute(Settle(message=message, totals=final), context)
+
+
+def _of_sockets(dispatched: Message.Dispatched) -> Mapping[str, int]:
+    """The totals of a message that nothing is sent of: whoever was not left out is shown it, and that was all.
+
+    Hot path: it need not wait for the read models to count what the event says.
+    """
+    return {
+        "accepted": dispatched.contacts - dispatched.suppressed,
+        "left_out": dispatched.suppressed,
+    }

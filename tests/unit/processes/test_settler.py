@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from commands.contacts import PutContact
 from domain.message import Message
 from domain.outcome import Accepted, Outcome, Retry
 from domain.recorded import EVENTS
@@ -85,3 +86,17 @@ async def test_who_was_left_out_is_counted() -> None:
         await publish(made, channels=("apns",))
         await made.rest()
         assert settled(made) == [{"accepted": 1, "left_out": 1}]
+
+
+async def test_a_message_for_sockets_alone_waits_for_no_read_model() -> None:
+    """Nothing of it is sent: whoever is not left out is shown it, and that is what the read models count, too."""
+    async with world("apns", roles=[role for role in ROLES if role != "project-delivery"]) as made:
+        await open_thread(made)
+        await subscribe(made, *PEOPLE, phone=True)
+        await made.do(PutContact(uid="bob", channels=("apns",)))
+        await publish(made, channels=("websocket",))
+        await made.quiet()
+        assert settled(made) == [{"accepted": 4, "left_out": 1}]
+        made.start("project-delivery")
+        await made.rest()
+        await Ledger(made).assert_balanced()
