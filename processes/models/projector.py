@@ -59,9 +59,9 @@ class Track:
     stored_at: float = 0.0
     wanted: tuple[str, ...] = EVERYTHING
 
-    def sums(self, writes: Sequence[Write], position: int) -> list[Write]:
-        """What these writes finish, when the facts up to a position have made them."""
-        return self.block.sums(writes, position) if self.block else []
+    def with_sums(self, writes: Sequence[Write], position: int) -> Sequence[Write]:
+        """These writes, and what they finish, when the facts up to a position have made them."""
+        return [*writes, *self.block.sums(writes, position)] if self.block else writes
 
     def advance(self, writes: Sequence[Write], position: int) -> None:
         """They are stored."""
@@ -176,7 +176,7 @@ class Projector:
         if track.position >= self.position:
             return checkpoint
         async for facts in self._log.follow(self.stream, checkpoint, batch=BATCH):
-            await self._apply_to(track, facts)
+            await self._apply_to(track, facts, await self._after(facts))
             if track.position >= self.position:
                 break
         await self._settle_one(track)
@@ -202,22 +202,27 @@ class Projector:
         return track, checkpoint
 
     async def _apply(self, facts: Sequence[Recorded | Poison]) -> None:
+        checkpoint = await self._after(facts)
         for track in self._tracks:
-            await self._apply_to(track, facts)
-        self._advance(facts[-1].position)
+            await self._apply_to(track, facts, checkpoint)
+        self._advance(checkpoint.position)
+
+    async def _after(self, facts: Sequence[Recorded | Poison]) -> Checkpoint:
+        """Where a page ends."""
+        last = facts[-1]
+        digest = last.digest if isinstance(last, Recorded) else ""
+        return Checkpoint(self.stream, last.position, await self._log.epoch(self.stream), digest)
 
     def _advance(self, position: int) -> None:
         self.position = max(self.position, position)
         if self._on_progress is not None:
             self._on_progress(self.position)
 
-    async def _apply_to(self, track: Track, facts: Sequence[Recorded | Poison]) -> None:
-        last = facts[-1]
-        if track.position >= last.position:
-            return
-        digest = last.digest if isinstance(last, Recorded) else ""
-        checkpoint = Checkpoint(self.stream, last.position, await self._log.epoch(self.stream), digest)
-        await self._store(await self._writes(track, facts), track, checkpoint, facts)
+    async def _apply_to(
+        self, track: Track, facts: Sequence[Recorded | Poison], checkpoint: Checkpoint
+    ) -> None:
+        if track.position < checkpoint.position:
+            await self._store(await self._writes(track, facts), track, checkpoint, facts)
 
     async def _store(
         self,
@@ -227,7 +232,7 @@ class Projector:
         facts: Sequence[Recorded | Poison],
     ) -> None:
         """What a page of facts has made, and then where it ends. A checkpoint without rows may wait."""
-        rows = [*writes, *track.sums(writes, checkpoint.position)]
+        rows = track.with_sums(writes, checkpoint.position)
         now = time.monotonic()
         if rows or now - track.stored_at >= self._checkpoint_every_s:
             try:
@@ -266,7 +271,8 @@ class Projector:
                 await self._hold(track, fact, str(error))
             else:
                 stored += writes
-        await _stored(track.generation, track.sums(stored, checkpoint.position), checkpoint)
+        sums = track.block.sums(stored, checkpoint.position) if track.block else []
+        await _stored(track.generation, sums, checkpoint)
         return stored
 
     async def _writes(self, track: Track, facts: Sequence[Recorded | Poison]) -> list[Write]:
