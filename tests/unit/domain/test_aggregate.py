@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from domain.aggregate import Event, event_of
+from domain.client import Client
 from domain.message import Content, Message, ToEveryone
 from domain.request import Request
 from domain.thread import Settings, Thread
@@ -44,6 +45,20 @@ def test_a_message_begins_with_the_event_that_its_class_makes(further: dict[str,
     [event] = Message.accept(id=UUID(int=1), at=AT, **ACCEPTED, **further).pending_events
     assert event == Message.Accepted(**ENVELOPE, **ACCEPTED, **further)
     assert list(vars(event)) == [field.name for field in fields(Message.Accepted)]
+
+
+@pytest.mark.parametrize(
+    "further",
+    [{}, {"contact": UUID(int=2), "uid": "ann", "channel": "fcm", "address": "a", "token": UUID(int=3)}],
+)
+def test_a_client_begins_with_the_event_that_its_class_makes(further: dict[str, Any]) -> None:
+    """As a message does; what it says of itself is its own where nothing is said."""
+    known: dict[str, Any] = {"app": "shop", "client_id": "device-1", **further}
+    [event] = Client.register(id=UUID(int=1), at=AT, **known).pending_events
+    assert event == Client.Registered(**{**ENVELOPE, "originator_topic": "client"}, **known)
+    assert list(vars(event)) == [field.name for field in fields(Client.Registered)]
+    [other] = Client.register(id=UUID(int=1), at=AT, **known).pending_events
+    assert vars(event)["properties"] is not vars(other)["properties"]
 
 
 @pytest.mark.parametrize("missing", sorted(ACCEPTED))
