@@ -111,7 +111,7 @@ class History:
 
     def _enlist(self, uid: str, device: str, token: str) -> Client:
         id, contact = client_id(device), contact_id(uid)
-        register = {
+        register: dict[str, Any] = {
             "contact": contact,
             "uid": uid,
             "channel": "apns",
