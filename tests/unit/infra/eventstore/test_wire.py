@@ -3,6 +3,7 @@
 import dataclasses
 from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import unquote
 from uuid import UUID
 
 import pytest
@@ -18,7 +19,15 @@ from domain.recorded import EVENTS
 from domain.thread import Settings, Thread
 from infra.eventstore.catalogue import domain_catalogue
 from infra.eventstore.sealing import Unsealable, key_name
-from infra.eventstore.wire import Packed, digest_of, pack_event, time_text, unpack, unpack_event
+from infra.eventstore.wire import (
+    HEADER_VALUE_CHARS_MAX,
+    Packed,
+    digest_of,
+    pack_event,
+    time_text,
+    unpack,
+    unpack_event,
+)
 from infra.nats.frames import Stored, parse_headers
 from tests.unit.infra.eventstore.strategies import events, texts
 
@@ -26,6 +35,9 @@ CATALOGUE = domain_catalogue()
 KEY = bytes(range(32))
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 any_event = st.sampled_from(sorted(CATALOGUE.types)).flatmap(lambda topic: events(CATALOGUE.types[topic]))
+AN_EVENT = Client.VisitorSet(
+    originator_id=UUID(int=1), originator_version=2, timestamp=AT, app="shop", visitor="v"
+)
 contexts = st.builds(Context, realm=texts, actor=texts, causation=texts, correlation=texts)
 
 
@@ -55,6 +67,27 @@ def test_headers_are_printable_ascii_whatever_people_call_themselves(event: Even
     lines = pack_event(event, context, prev="").lines
     for line in lines.split(b"\r\n"):
         assert line.decode("ascii").isprintable()
+
+
+@pytest.mark.parametrize("name", ["", "ann", "a b", "#$&'~!", "x" * HEADER_VALUE_CHARS_MAX])
+def test_a_plain_name_stands_in_a_header_as_it_is(name: str) -> None:
+    """So that whoever reads the log sees it; up to the longest."""
+    packed = pack_event(AN_EVENT, Context(actor=name), prev="")
+    assert stored(packed).headers.get("Actor", "") == name
+
+
+@pytest.mark.parametrize("name", [" ann", "ann ", "ann\n", "50%", "a\x7f", "\x1fa", "é", "ann\u2028"])
+def test_any_other_name_is_percent_encoded(name: str) -> None:
+    """What headers would lose or take for something else reads back all the same."""
+    header = stored(pack_event(AN_EVENT, Context(actor=name), prev="")).headers["Actor"]
+    assert header != name
+    assert unquote(header) == name
+
+
+def test_a_name_that_is_too_long_is_refused() -> None:
+    """Headers are no place for documents."""
+    with pytest.raises(Invalid, match="1024"):
+        pack_event(AN_EVENT, Context(actor="x" * (HEADER_VALUE_CHARS_MAX + 1)), prev="")
 
 
 @given(any_event)
