@@ -110,14 +110,17 @@ async def register_client(command: RegisterClient, scope: Scope) -> Standing:
     device, properties = command.device, command.properties
     if device.client is None:
         client = _new_client(device, scope, properties)
-    else:
-        client = await own_client(device, scope, properties)
-        client.change_properties(at=scope.now, properties=properties)
-        await _address_anew(client, scope)
+        if command.with_contact:
+            return await signed_in(client, scope)
+        await scope.create(client)
+        return standing_of(client, None)
+    client = await own_client(device, scope, properties)
+    client.change_properties(at=scope.now, properties=properties)
+    await _address_anew(client, scope)
     if command.with_contact:
         return await signed_in(client, scope)
     await scope.save(client)
-    return standing_of(client, None) if client.contact is None else await standing(device, client, scope)
+    return await standing(device, client, scope)
 
 
 async def set_push_token(command: SetPushToken, scope: Scope) -> Standing:

@@ -112,4 +112,5 @@ Signal = DeviceEvents | Interactions
 
 
 def signal_subject(kind: SignalKind, client: UUID) -> str:
-    return f"signal.{kind}.{partition(client)}.{client.int:032x}"
+    digits = client.int.to_bytes(16).hex()  # a format takes thrice as long
+    return f"signal.{kind}.{partition(client)}.{digits}"

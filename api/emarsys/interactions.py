@@ -10,6 +10,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
 from api.route import Call
 from domain.signal import Interaction
@@ -71,13 +72,14 @@ def note_appless(call: Call[Any, Any], status: int, took_s: float) -> None:
 
 def _interaction(call: Call[Any, Any], status: int, took_s: float) -> Interaction:
     remark: Dropped | OfContact | None = call.remark
-    return Interaction(
+    # Hot path: with every call of a device, of which few have a remark.
+    plain = Interaction(
         at=call.parts.clock(),
         call=call.route,
         status=status,
         took_ms=round(took_s * 1000),
         correlation=call.context.correlation,
-        dropped=remark.reason if isinstance(remark, Dropped) else "",
-        items=remark.items if isinstance(remark, Dropped) else 0,
-        contact=remark.contact if isinstance(remark, OfContact) else None,
     )
+    if isinstance(remark, Dropped):
+        return replace(plain, dropped=remark.reason, items=remark.items)
+    return plain if remark is None else replace(plain, contact=remark.contact)

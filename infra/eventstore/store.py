@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from commands.port import VersionConflict
-from domain.aggregate import Aggregate, Event
+from domain.aggregate import Aggregate
 from domain.context import Context
 from domain.errors import Conflict, MsgxcError
 from domain.recorded import EVENTS
@@ -68,14 +68,25 @@ class JetStreamEventStore:
         return aggregate
 
     async def save(self, *aggregates: Aggregate, context: Context, claim: str | None = None) -> int:
+        # Hot path: packed here, since a coroutine for each aggregate would hardly ever have to wait.
         entries: list[Entry] = []
         ends: list[_End] = []
         for aggregate in aggregates:
             events = aggregate.pending_events
-            if events:
-                digest = await self._pack(entries, aggregate, events, context, claim)
-                ends.append((aggregate, events[-1].originator_version, len(entries), digest))
-                claim = None
+            if not events:
+                continue
+            version = events[0].originator_version
+            head = NOTHING if version == 1 else await self._head_before(aggregate, version)
+            prev = head.digest
+            expect: int | None = head.sequence
+            digested = version > 1 or len(events) > 1  # nobody asks for that of a single first event
+            for event in events:
+                name = key_name(event)
+                key = await self._sealing_key(name) if name else None
+                packed = pack_event(event, context, prev=prev, key=key, claim=claim, digested=digested)
+                entries.append(Entry(packed.subject, packed.lines, packed.body, expect))
+                prev, expect, claim = packed.digest, None, None
+            ends.append((aggregate, events[-1].originator_version, len(entries), prev))
         if not entries:
             return 0
         try:
@@ -101,28 +112,6 @@ class JetStreamEventStore:
 
     async def _first(self, kind: type[Aggregate], id: UUID) -> Stored | None:
         return await self._js.leader_get(EVENTS, seq=1, next_by_subj=event_subject(kind.TOPIC, id))
-
-    async def _pack(
-        self,
-        entries: list[Entry],
-        aggregate: Aggregate,
-        events: Sequence[Event],
-        context: Context,
-        claim: str | None,
-    ) -> str:
-        """Add an aggregate's events to `entries`; the digest of the last, which a single first event has no use for."""
-        version = events[0].originator_version
-        head = NOTHING if version == 1 else await self._head_before(aggregate, version)
-        prev = head.digest
-        expect: int | None = head.sequence
-        digested = version > 1 or len(events) > 1
-        for event in events:
-            name = key_name(event)
-            key = await self._sealing_key(name) if name else None
-            packed = pack_event(event, context, prev=prev, key=key, claim=claim, digested=digested)
-            entries.append(Entry(packed.subject, packed.lines, packed.body, expect))
-            prev, expect, claim = packed.digest, None, None
-        return prev
 
     async def _head_before(self, aggregate: Aggregate, version: int) -> Head:
         """Where the aggregate's events end, if they end just before `version`; else VersionConflict."""
