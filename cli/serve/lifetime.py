@@ -18,8 +18,10 @@ log = structlog.get_logger()
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
-GC_THRESHOLD: Final = 50_000
-"""Collections in the hot path make most of the p99: with everything loaded frozen, they are rare and short."""
+GC_THRESHOLD: Final = 10_000
+"""Collections in the hot path make much of the p99: with everything loaded frozen they are rare, and as each looks at
+what has come and stayed since the last one, short: 5 ms, where 50,000 took 30.
+"""
 
 PARENT_LOOK_S: Final = 0.5
 
