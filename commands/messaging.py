@@ -189,10 +189,10 @@ async def note_dispatched(command: NoteDispatched, scope: Scope) -> None:
 
 
 async def settle(command: Settle, scope: Scope) -> None:
-    # Whoever settles has heard of it from the log, which may be sooner than the process that wrote it has.
-    message = await scope.load_from_leader(Message, command.message)
-    if message is None:
-        raise NotFound("no such message", field="mid")
+    message = await _message(command.message, None, scope)
+    if not message.dispatched:
+        # Whoever settles has heard of it from the log, which may be sooner than the process that wrote it has.
+        message = await scope.load_from_leader(Message, command.message) or message
     message.settle(at=scope.now, totals=command.totals)
     await scope.save(message)
 
