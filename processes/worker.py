@@ -80,8 +80,9 @@ class InHand:
         while True:
             await asyncio.sleep(self._every_s)
             for task in tuple(self._tasks):
-                with contextlib.suppress(Unavailable):
-                    await task.extend()
+                if task in self._tasks:  # still: who was given back comes again as was said
+                    with contextlib.suppress(Unavailable):
+                        await task.extend()
 
 
 async def work(events: Log, post: Post, handler: Handler) -> None:

@@ -14,8 +14,9 @@ from domain.errors import Conflict, Invalid, OutcomeUnknown, Unavailable
 from domain.recorded import DELIVERY
 from processes.port import Append, Task
 from processes.receipts import Receipts
-from processes.worker import DELIVERIES_MAX, Post, TakenOver, work
+from processes.worker import DELIVERIES_MAX, InHand, Post, TakenOver, work
 from tests.memory.clock import START
+from tests.memory.site import eventually
 from tests.memory.world import IDS, REALM, World
 
 POST = Post(DELIVERY, "tester", ("receipt.>",), in_flight=3)
@@ -175,6 +176,34 @@ async def test_long_work_says_that_it_goes_on() -> None:
         done.set()
         await made.rest()
     assert seen == [1]
+
+
+class Slow:
+    """A task whose word that it goes on takes until it is let through."""
+
+    def __init__(self) -> None:
+        self.asked, self.through = 0, asyncio.Event()
+
+    async def extend(self) -> None:
+        self.asked += 1
+        await self.through.wait()
+
+
+async def test_a_fact_that_is_dealt_with_is_not_said_to_go_on() -> None:
+    """The log would take back when it is to come again, if that is said after it was given back."""
+    first, second, third = Slow(), Slow(), Slow()
+    async with InHand(Post(DELIVERY, "tester", ("receipt.>",), ack_wait_s=0.06)) as in_hand:
+        for task in (first, second, third):
+            await in_hand.take(task)  # type: ignore[arg-type]
+        await eventually(lambda: first.asked + second.asked + third.asked)
+        [slow] = [task for task in (first, second, third) if task.asked]
+        [done, other] = [task for task in (first, second, third) if task is not slow]
+        in_hand.put_down(done)  # type: ignore[arg-type]
+        slow.through.set()
+        await eventually(lambda: other.asked)
+        other.through.set()
+        await eventually(lambda: slow.asked > 1)
+    assert done.asked == 0
 
 
 async def test_a_log_that_is_away_while_something_fails_stops_nobody() -> None:
