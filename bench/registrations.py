@@ -1,6 +1,6 @@
 """First registrations taken by one API process, beside the same server's bare Starlette route.
 
-    make bench-registrations        or: .venv/bin/python bench/registrations.py [--count 20000] [devices] [browsers]
+    make bench-registrations        or: .venv/bin/python bench/registrations.py [--count 5000] [devices] [browsers]
 
 A device that we have not seen is one event, answered with a signed client state once the stream has it. A browser at a
 web domain is a push contact that we have not seen, with its subscription, mail address and visitor guid. The
@@ -27,7 +27,9 @@ from bench.machine import machine
 from bench.publish import Round, running_nats
 from bench.serving import Running, api_alone, bare_route, free_port, token_for
 
-ROUNDS = 3
+ROUNDS = 15
+COUNT = 5_000
+"""Many short rounds in turn: the speed of a shared machine swings within seconds."""
 CONNECTIONS = 128
 DEVICE = (
     b'{"platform":"android","applicationVersion":"1.2.3","deviceModel":"Pixel 8","osVersion":"14",'
@@ -46,6 +48,7 @@ BROWSER = (
 async def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("kinds", nargs="*", default=["devices"], help="devices, browsers")
+    parser.set_defaults(count=COUNT)
     arguments = parser.parse_args()
     count = min(arguments.count, COUNT_MAX)
     with tempfile.TemporaryDirectory() as name:
