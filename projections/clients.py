@@ -47,7 +47,7 @@ CLIENTS_MAX = 500
 class Clients:
     """The projection."""
 
-    name, version = "clients", 1
+    name, version = "clients", 2
     streams = (EVENTS,)
     subjects = {EVENTS: ("evt.client.>",)}
     tables = (CLIENTS, CONTACT_CLIENTS)
@@ -104,7 +104,7 @@ def _values(event: Client.Event) -> dict[str, Any]:
         case Client.AddressRenewed():
             return {"quarantined": None}
         case Client.AddressRetired():
-            return {"token": None, "retired": event.code}
+            return {"token": None, "retired": event.code, "quarantined": None}
         case Client.AddressQuarantined():
             return {"quarantined": event.code}
         case Client.ContactLinked():

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -140,6 +140,7 @@ async def test_everyone_is_who_was_there_at_the_position(history: History, as_of
 
 
 @given(histories)
+@example(History().run([("enlist", "ann", "d1", "t1"), ("doubt", "d1"), ("retire", "d1")]))
 async def test_a_contacts_clients_are_those_linked_to_it(history: History) -> None:
     """By id, each as its aggregate has it."""
     models = projected(ALL, history.facts)
