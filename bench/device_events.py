@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -171,4 +172,4 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

@@ -10,7 +10,6 @@ the server's processor time for each request, the best of several rounds taken i
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any, cast
 import jwt
 import msgspec
 import uvicorn
+import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -169,4 +169,4 @@ if __name__ == "__main__":
     if given.serve:
         serve(given.serve, given.port)
     else:
-        asyncio.run(main())
+        uvloop.run(main())

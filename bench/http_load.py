@@ -1,7 +1,7 @@
 """A small HTTP/1.1 load client: keep-alive connections, one request in flight on each, latencies counted.
 
-It parses only what it must (status line and content-length), so that it costs far less than what it measures. Loopback
-only, bounded in count and time.
+It parses only what it must (status line and content-length), so that it costs far less than what it measures, whose
+processors it shares: for the same reason run it on uvloop. Loopback only, bounded in count and time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import cast
 
 CONNECTIONS_MAX = 1_000
+LENGTH = b"content-length: "
+"""As both servers write it."""
 
 
 @dataclass(slots=True)
@@ -45,17 +47,12 @@ class _Connection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head_end = self._buffer.find(b"\r\n\r\n")
-        if head_end < 0:
+        answer = self._buffer + data if self._buffer else data
+        if not _is_whole(answer):
+            self._buffer = answer
             return
-        head = self._buffer[:head_end].lower()
-        start = head.find(b"content-length:")
-        length = int(head[start + 15 :].split(b"\r\n", 1)[0]) if start >= 0 else 0
-        if len(self._buffer) < head_end + 4 + length:
-            return
-        self._load.answered(int(self._buffer[9:12]), self._sent_at)
         self._buffer = b""
+        self._load.answered(int(answer[9:12]), self._sent_at)
         self.send()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -102,6 +99,15 @@ class _Load:
         self.open -= 1
         if not self.open and not self.done.done():
             self.done.set_result(exc)
+
+
+def _is_whole(answer: bytes) -> bool:
+    head_end = answer.find(b"\r\n\r\n")
+    if head_end < 0:
+        return False
+    start = answer.find(LENGTH, 0, head_end)
+    length = int(answer[start + len(LENGTH) : answer.find(b"\r", start)]) if start >= 0 else 0
+    return len(answer) >= head_end + 4 + length
 
 
 async def load(

@@ -9,7 +9,6 @@ reference answers the same request without doing anything, under the same uvicor
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from itertools import count as counted
 from pathlib import Path
 
 import httpx
+import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -120,4 +120,4 @@ async def open_app(api: Running, token: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

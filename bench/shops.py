@@ -17,7 +17,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import cast
 from uuid import UUID, uuid4
+
+import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -51,8 +54,8 @@ class Page(asyncio.Protocol):
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(self._request)
+        # uvloop's transports are none by inheritance.
+        cast("asyncio.Transport", transport).write(self._request)
 
     def data_received(self, data: bytes) -> None:
         now_ns = time.perf_counter_ns()
@@ -80,12 +83,16 @@ async def accepted(api: Running, bare: Running, token: str, count: int) -> None:
     print(f"ratio: {statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
 
 
+async def show(page: Page, port: int) -> None:
+    await asyncio.get_running_loop().create_connection(lambda: page, "127.0.0.1", port)
+
+
 async def shown(api: Running, token: str, asked: argparse.Namespace) -> None:
-    loop, seen_ms = asyncio.get_running_loop(), list[float]()
+    seen_ms = list[float]()
     shops = [uuid4() for _ in range(asked.shops)]
     pages = [Page(shops[number % asked.shops], token, seen_ms) for number in range(asked.pages)]
     for page in pages:
-        await loop.create_connection(lambda page=page: page, "127.0.0.1", api.port)
+        await show(page, api.port)
     await asyncio.gather(*(page.opened for page in pages))
     count = asked.rate * asked.seconds
     began_s, cpu_s = time.perf_counter(), api.cpu_s()
@@ -135,4 +142,4 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())
