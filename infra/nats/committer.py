@@ -33,7 +33,6 @@ BATCH_BYTES = 4 << 20
 WAITING_MAX = 20_000
 """Saves waiting for their commit; more than that is a queue nobody waits out."""
 
-
 ANSWERS_A_TURN = 32
 """Saves of a batch whose callers go on in one turn of the event loop. All at once, they would serve their requests in
 step and come back together: the log would rest while they are busy, and they while it is.
@@ -55,9 +54,8 @@ class Committer:
         self._arrived = asyncio.Event()
         self._ways = Ways()
         self._under_way: list[_Save] = []
-        self._stored: deque[tuple[_Save, int]] = (
-            deque()
-        )  # at these positions, which their callers are still to be told
+        # At these positions, which their callers are still to be told.
+        self._stored: deque[tuple[_Save, int]] = deque()
 
     @property
     def stream(self) -> str:

@@ -59,9 +59,9 @@ class Track:
     stored_at: float = 0.0
     wanted: tuple[str, ...] = EVERYTHING
 
-    def with_sums(self, writes: Sequence[Write], position: int) -> Sequence[Write]:
-        """These writes, and what they finish, when the facts up to a position have made them."""
-        return [*writes, *self.block.sums(writes, position)] if self.block else writes
+    def sums(self, writes: Sequence[Write], position: int) -> list[Write]:
+        """What these writes finish, when the facts up to a position have made them."""
+        return self.block.sums(writes, position) if self.block else []
 
     def advance(self, writes: Sequence[Write], position: int) -> None:
         """They are stored."""
@@ -232,7 +232,7 @@ class Projector:
         facts: Sequence[Recorded | Poison],
     ) -> None:
         """What a page of facts has made, and then where it ends. A checkpoint without rows may wait."""
-        rows = track.with_sums(writes, checkpoint.position)
+        rows = [*writes, *track.sums(writes, checkpoint.position)]
         now = time.monotonic()
         if rows or now - track.stored_at >= self._checkpoint_every_s:
             try:
@@ -271,8 +271,7 @@ class Projector:
                 await self._hold(track, fact, str(error))
             else:
                 stored += writes
-        sums = track.block.sums(stored, checkpoint.position) if track.block else []
-        await _stored(track.generation, sums, checkpoint)
+        await _stored(track.generation, track.sums(stored, checkpoint.position), checkpoint)
         return stored
 
     async def _writes(self, track: Track, facts: Sequence[Recorded | Poison]) -> list[Write]:
