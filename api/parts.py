@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from secrets import token_hex
 from typing import TYPE_CHECKING, Literal
 
 from starlette.types import ASGIApp
@@ -47,6 +48,10 @@ class Settings:
     sockets_max: int = 20_000
 
 
+def _random_id() -> str:
+    return token_hex(16)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """clock: now, in UTC. now_s: the same in seconds since 1970. sandbox: served under /sandbox when there is one.
@@ -54,7 +59,7 @@ class Parts:
     shops, domains: the EzOut and the doppler contract are served where they are there. providers: whose reports are
     believed. leaving_key: what the links in mails are made with (domain.leaving). tokens: what devices carry. vapid:
     who apps are to browsers. proofs: what devices' headers have proved. lines: who waits for a look at
-    an app. id_tokens: what issuers say of people.
+    an app. id_tokens: what issuers say of people. request_id: 32 fresh hex digits, for requests that bring no id.
     """
 
     bus: Bus
@@ -76,6 +81,7 @@ class Parts:
     signals: SignalSink
     clock: Callable[[], datetime]
     now_s: Callable[[], float] = time.time
+    request_id: Callable[[], str] = _random_id
     counter: RateCounter = field(default_factory=LocalCounter)
     proofs: Proofs = field(default_factory=Proofs)
     lines: Lines = field(default_factory=Lines)

@@ -1,4 +1,4 @@
-"""Fresh randomness for the ids of what is created, taken from the system for many at a time.
+"""Fresh randomness for ids of requests, and of what they create, taken from the system for many at a time.
 
 Never for secrets: those are asked for one by one, and nothing of them waits in memory.
 """

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import structlog
 
@@ -57,15 +56,6 @@ class InHand:
     def __init__(self, post: Post) -> None:
         self._places, self._tasks = asyncio.Semaphore(post.in_flight), set[Task]()
         self._every_s = post.ack_wait_s / EXTEND_SHARE
-        self._keeping: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._keeping = asyncio.create_task(self._keep())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._keeping is not None:
-            self._keeping.cancel()
 
     async def take(self, task: Task) -> None:
         """Waits for a place."""
@@ -76,7 +66,8 @@ class InHand:
         self._tasks.discard(task)
         self._places.release()
 
-    async def _keep(self) -> None:
+    async def keep(self) -> None:
+        """Say of each that it is being dealt with, for ever."""
         while True:
             await asyncio.sleep(self._every_s)
             for task in tuple(self._tasks):
@@ -87,7 +78,9 @@ class InHand:
 
 async def work(events: Log, post: Post, handler: Handler) -> None:
     """Hand every fact of the post to the handler, for ever; ends by cancellation, after which nothing is lost."""
-    async with InHand(post) as in_hand, asyncio.TaskGroup() as group:
+    in_hand = InHand(post)
+    async with asyncio.TaskGroup() as group:
+        keeping = group.create_task(in_hand.keep())
         async for task in events.work(
             post.stream,
             post.durable,
@@ -98,6 +91,7 @@ async def work(events: Log, post: Post, handler: Handler) -> None:
         ):
             await in_hand.take(task)
             group.create_task(_one(events, post, handler, task, in_hand))
+        keeping.cancel()
 
 
 async def _one(events: Log, post: Post, handler: Handler, task: Task, in_hand: InHand) -> None:

@@ -30,6 +30,7 @@ from cli.wiring.signing import check_signing, signing_keys
 from cli.wiring.webdomains import domains_of
 from domain.leaving import leaving_key
 from infra.log.signals import SignalFigures
+from infra.nonces import Nonces
 from infra.rates import SharedCounter
 from infra.supervisor import Role, Stop, Supervisor
 from infra.telemetry import process_registry
@@ -102,6 +103,7 @@ class Api:
             id_tokens=self._id_tokens(),
             signals=exchange.signals,
             clock=now,
+            request_id=Nonces(),
             counter=self._counter,
             probes=(
                 LogProbe(exchange),

@@ -192,18 +192,43 @@ class Slow:
 async def test_a_fact_that_is_dealt_with_is_not_said_to_go_on() -> None:
     """The log would take back when it is to come again, if that is said after it was given back."""
     first, second, third = Slow(), Slow(), Slow()
-    async with InHand(Post(DELIVERY, "tester", ("receipt.>",), ack_wait_s=0.06)) as in_hand:
-        for task in (first, second, third):
-            await in_hand.take(task)  # type: ignore[arg-type]
-        await eventually(lambda: first.asked + second.asked + third.asked)
-        [slow] = [task for task in (first, second, third) if task.asked]
-        [done, other] = [task for task in (first, second, third) if task is not slow]
-        in_hand.put_down(done)  # type: ignore[arg-type]
-        slow.through.set()
-        await eventually(lambda: other.asked)
-        other.through.set()
-        await eventually(lambda: slow.asked > 1)
+    in_hand = InHand(Post(DELIVERY, "tester", ("receipt.>",), ack_wait_s=0.06))
+    keeping = asyncio.create_task(in_hand.keep())
+    for task in (first, second, third):
+        await in_hand.take(task)  # type: ignore[arg-type]
+    await eventually(lambda: first.asked + second.asked + third.asked)
+    [slow] = [task for task in (first, second, third) if task.asked]
+    [done, other] = [task for task in (first, second, third) if task is not slow]
+    in_hand.put_down(done)  # type: ignore[arg-type]
+    slow.through.set()
+    await eventually(lambda: other.asked)
+    other.through.set()
+    await eventually(lambda: slow.asked > 1)
+    keeping.cancel()
     assert done.asked == 0
+
+
+class Mute:
+    """A log of one task, of which nothing can be said, for a reason that nobody has thought of."""
+
+    async def work(self, *_: object, **__: object) -> AsyncIterator[Mute]:
+        yield self
+        await asyncio.Event().wait()
+
+    async def extend(self) -> None:
+        raise AssertionError("nobody expects this")
+
+
+async def test_who_cannot_say_any_more_that_work_goes_on_ends_it_loudly() -> None:
+    """Else every fact that takes its time would come again and again, and nobody would know why."""
+
+    async def handle(_: Task) -> None:
+        await asyncio.Event().wait()
+
+    post = Post(DELIVERY, "tester", ("receipt.>",), ack_wait_s=0.06)
+    with pytest.RaisesGroup(AssertionError):
+        async with asyncio.timeout(5):
+            await work(Mute(), post, handle)  # type: ignore[arg-type]
 
 
 async def test_a_log_that_is_away_while_something_fails_stops_nobody() -> None:
