@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -47,6 +48,8 @@ _LAUNCHER = (
     "os.execv(sys.argv[2],sys.argv[2:])\n"
 )
 """Asks the kernel for SIGTERM when the parent dies, makes sure that it has not died yet, becomes the server."""
+
+_SPECIAL = re.compile(r'[\x00-\x1f\x7f"\\]')
 
 
 class DataFolderInUse(Exception):
@@ -185,12 +188,18 @@ class NatsServer:
                 start_new_session=True,  # Ctrl-C reaches us, and we stop the server after our own work
             )
 
+    def _said_last(self) -> Path:
+        """Where it wrote last: what keeps it from reading its configuration is not in its log."""
+        files = (self._folder / "nats.out", self._folder / "nats.log")
+        written = (file for file in files if file.exists() and file.stat().st_size)
+        return max(written, key=lambda file: file.stat().st_mtime_ns, default=files[0])
+
     async def _ready(self) -> None:
         """It writes its port into a file, recovers its streams, and greets clients with INFO."""
         ports = self._folder / f"nats-server_{self.pid}.ports"
         while True:
             if not self.running:
-                raise ServerFailed(f"nats-server did not start; see {self._folder / 'nats.log'}")
+                raise ServerFailed(f"nats-server did not start; see {self._said_last()}")
             with contextlib.suppress(OSError, ValueError, LookupError):
                 if not self.port:
                     self.port = int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
@@ -249,25 +258,29 @@ def _token(path: Path) -> str:
 def _write_private(path: Path, text: str) -> None:
     temporary = path.with_suffix(".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
     temporary.replace(path)
 
 
 def _config_text(config: ServerConfig, port: int, token: str) -> str:
-    quoted = json.dumps
     return f"""# Written at each start of MSGXC; changes are lost.
 listen: "127.0.0.1:{port}"
-ports_file_dir: {quoted(str(config.folder))}
-log_file: {quoted(str(config.folder / "nats.log"))}
+ports_file_dir: {_quoted(str(config.folder))}
+log_file: {_quoted(str(config.folder / "nats.log"))}
 logfile_size_limit: 16MB
 logfile_max_num: 3
 max_payload: {MESSAGE_BYTES_MAX}
-{config.authorization or f"authorization {{ token: {quoted(token)} }}"}
+{config.authorization or f"authorization {{ token: {_quoted(token)} }}"}
 jetstream {{
-  store_dir: {quoted(str(config.folder))}  # in its subfolder jetstream
+  store_dir: {_quoted(str(config.folder))}  # in its subfolder jetstream
   sync_interval: {config.sync}
   max_file_store: 1TB  # each stream has its own limit; the disk is watched by readiness
 }}
 {config.extra}
 """
+
+
+def _quoted(text: str) -> str:
+    r"""A string of nats-server's configuration, where \xNN stands for a byte; of JSON's escapes it knows few."""
+    return '"' + _SPECIAL.sub(lambda found: f"\\x{ord(found[0]):02x}", text) + '"'

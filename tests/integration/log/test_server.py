@@ -36,6 +36,19 @@ async def test_a_server_starts_within_a_second_and_stops_cleanly(tmp_path: Path)
         os.kill(pid, 0)
 
 
+@pytest.mark.parametrize("name", ["aé", "Ünï ☃", 'a "b" \\ \x60$HOME\n#', os.fsdecode(b"a\xe9")])
+async def test_a_server_starts_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    """Letters of any language, quotes, backslashes, line breaks, bytes that are no text: its data is there."""
+    folder = tmp_path / name / "nats"
+    async with (
+        running_server(ServerConfig(folder=folder)) as server,
+        connected(Endpoint(urls=server.url, token=server.token)) as connection,
+    ):
+        await ensure(JetStream(connection), StreamSettings(), only=["EVENTS"])
+        assert (folder / "jetstream").is_dir()
+        assert (folder / "nats.log").is_file()
+
+
 async def test_only_who_knows_the_token_gets_in(own_server: NatsServer) -> None:
     """The token is in a file of the owner's alone, and the server listens on the loopback only."""
     mode = (own_server.config.folder / "token").stat().st_mode
@@ -153,11 +166,29 @@ async def test_a_server_ends_with_its_parent_however_that_ends(tmp_path: Path) -
 
 
 async def test_a_server_that_cannot_start_says_where_to_look(tmp_path: Path) -> None:
-    """And does not pretend to run."""
+    """And does not pretend to run. The file that it names is there, and says why."""
     server = NatsServer(ServerConfig(folder=tmp_path / "nats", extra="no such setting {"))
-    with pytest.raises(ServerFailed, match="see"):
+    with pytest.raises(ServerFailed, match="see") as caught:
         await server.start()
     assert not server.running
+    assert "Parse error" in said_in(caught.value)[1]
+
+
+async def test_a_server_that_stops_while_it_starts_points_to_its_log(tmp_path: Path) -> None:
+    """Once it has read its configuration, what is wrong is in its log."""
+    folder = tmp_path / "nats"
+    folder.mkdir()
+    (folder / "jetstream").write_text("no folder")
+    with pytest.raises(ServerFailed) as caught:
+        await NatsServer(ServerConfig(folder=folder)).start()
+    name, text = said_in(caught.value)
+    assert (name, "[FTL]" in text) == ("nats.log", True)
+
+
+def said_in(failure: ServerFailed) -> tuple[str, str]:
+    """The file that a failure points to, and what is in it."""
+    file = Path(str(failure).partition("; see ")[2])
+    return file.name, file.read_text()
 
 
 async def test_streams_are_as_the_architecture_says(log: JetStreamLog) -> None:
