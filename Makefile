@@ -48,7 +48,7 @@ bench-publish: setup ## Publishes accepted per second, beside a bare route (docs
 bench-sockets: setup ## From a publish to a thousand sockets, beside a naive server
 	@$(BIN)/python bench/sockets.py
 
-bench-fanout: setup ## One publish to 20,000 iPhones and 20,000 Android phones
+bench-fanout: setup ## One publish to 20,000 iPhones and 20,000 Android phones, at a light stand-in
 	@$(BIN)/python bench/fanout.py
 
 bench-push: setup ## APNs and FCM gateways alone, beside aioapns

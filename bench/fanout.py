@@ -1,10 +1,12 @@
 """One publish to 20,000 iPhones and 20,000 Android phones: how fast, and at what cost in processor time.
 
-    make bench-fanout         or: .venv/bin/python bench/fanout.py [--count 20000] [--fakes BINARY] [--prepared FOLDER]
+    make bench-fanout         or: .venv/bin/python bench/fanout.py [--count 20000] [--prepared FOLDER]
+                                                                   [--sandbox | --fakes BINARY]
 
 nats-server, projector, dispatcher and one gateway process for each of the two channels run as in production, each in
-a process of its own. The providers are the project's sandbox, or a faster peer given as a program (`BINARY
-gencert|serve`). Every address must have been sent to once, and every outcome must be on the log as accepted.
+a process of its own. The providers are a light stand-in that speaks real TLS and HTTP/2 (bench/providers.py), the
+project's sandbox, or a program (`BINARY gencert|serve`). Every outcome must be on the log as accepted, and by the
+providers' own books (the sandbox's are not asked) every address must have been sent to exactly once.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +31,7 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.machine import machine
-from bench.push_transport import Peer, fakes, sandbox
+from bench.peers import APNS_FORM, FCM_FORM, Peer, books_of, chosen_peer, offer_peers, reset_books
 from bench.serving import ROOT, Running, environment
 from cli.bootstrap import Exchange, open_exchange
 from cli.session import open_session
@@ -47,7 +50,8 @@ COUNT_MAX = 200_000
 AT_ONCE = 200
 WAIT_S_MAX = 300.0
 SAMPLE_S = 0.05
-CHANNELS = ("apns", "fcm")
+FORMS = {"apns": APNS_FORM, "fcm": FCM_FORM}
+CHANNELS = tuple(FORMS)
 CONTEXT = Context(actor="bench")
 DRAFT = Draft(text="20% off today only", channels=CHANNELS, ttl_s=3600)
 
@@ -96,23 +100,22 @@ async def main() -> None:
             shutil.copytree(prepared, folder)
         else:
             folder.mkdir()
-            await run(folder, arguments, lambda exchange, _: enlist(exchange, arguments.count))
+            await run(folder, arguments, lambda exchange, *_: enlist(exchange, arguments.count))
             if prepared is not None:
                 shutil.copytree(folder, prepared)
         os.sync()  # what all this has left for the disk to write must not slow down what is measured
-        await run(folder, arguments, lambda exchange, watched: send(exchange, watched, arguments.count))
+        await run(folder, arguments, partial(send, count=arguments.count))
 
 
-Part = Callable[[Exchange, Mapping[str, Running]], Awaitable[None]]
+Part = Callable[[Exchange, Peer, Mapping[str, Running]], Awaitable[None]]
 
 
 async def run(folder: Path, arguments: argparse.Namespace, part: Part) -> None:
     """Do a part with all processes running; they are told to end after it."""
-    provider = fakes(arguments.fakes, folder) if arguments.fakes else sandbox(folder / "sandbox")
     server = NatsServer(ServerConfig(folder=folder / "nats", sync="2m"))
     await server.start()
     try:
-        with provider as peer:
+        with chosen_peer(arguments, folder / "peer") as peer:
             settings = settings_of(folder, server, peer)
             os.environ.update(settings)
             endpoint = Endpoint(urls=server.url, token=server.token, name="bench")
@@ -125,14 +128,16 @@ async def run(folder: Path, arguments: argparse.Namespace, part: Part) -> None:
                     for name in ("project", "dispatch", *(f"gateway {channel}" for channel in CHANNELS))
                 }
                 watched["nats-server"], watched["peer"] = Running(0, server.pid), Running(0, peer.pid)
-                await part(exchange, watched | {"this": Running(0, os.getpid())})
+                await part(exchange, peer, watched | {"this": Running(0, os.getpid())})
     finally:
         await server.stop()
 
 
-async def send(exchange: Exchange, watched: Mapping[str, Running], count: int) -> None:
+async def send(exchange: Exchange, peer: Peer, watched: Mapping[str, Running], *, count: int) -> None:
     """Publish, and tell what became of it."""
     await settled(exchange, await exchange.bus.execute(Send(uid="u0", draft=DRAFT), CONTEXT))  # all are up
+    if peer.books:
+        reset_books(peer)
     sampled = Sampled(watched)
     sampled.look()
     sampling = asyncio.create_task(sampled.run())
@@ -143,6 +148,7 @@ async def send(exchange: Exchange, watched: Mapping[str, Running], count: int) -
     sampled.look()
     sent = [await outcomes_of(exchange, channel, accepted) for channel in CHANNELS]
     report(sent, sampled, accepted_at, settled_at, count)
+    check(sent, peer, count)
 
 
 def settings_of(folder: Path, server: NatsServer, peer: Peer) -> dict[str, str]:
@@ -187,9 +193,11 @@ async def enlist(exchange: Exchange, count: int) -> None:
     async def some() -> None:
         for number in numbers:
             uid = f"u{number}"
-            apns, fcm = f"{number:064x}", f"fcm{number:09d}:APA91b" + "x" * 134
-            await bus.execute(Enlist(uid=uid, channel="apns", identity=apns, address=apns), CONTEXT)
-            await bus.execute(Enlist(uid=uid, channel="fcm", identity=fcm, address=fcm), CONTEXT)
+            for channel, form in FORMS.items():
+                address = form.format(number)
+                await bus.execute(
+                    Enlist(uid=uid, channel=channel, identity=address, address=address), CONTEXT
+                )
             await bus.execute(Subscribe(tid="bench", uid=uid), CONTEXT)
 
     async with asyncio.TaskGroup() as group:
@@ -244,7 +252,18 @@ def report(
         f"{busy_s / count / 2 * 1e6:.0f} us CPU each, {cores} cores busy to {busy_s / seconds / cores:.0%}; "
         f"settled after {(settled_at - accepted_at).total_seconds():.1f} s"
     )
+
+
+def check(sent: list[Sent], peer: Peer, count: int) -> None:
+    """By the log, and by the peer's books."""
     assert all(each.outcomes == {"Accepted": count} for each in sent), "not all accepted exactly once"
+    if not peer.books:
+        return
+    books = books_of(peer)
+    for channel, form in FORMS.items():
+        fault = books[channel].fault([form.format(number) for number in range(count)])
+        assert not fault, f"the peer's books of {channel}: {fault}"
+    print(f"the peer's books: each of {count:,} addresses a channel exactly once")
 
 
 def parse() -> argparse.Namespace:
@@ -253,7 +272,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--count", type=int, default=20_000, help="contacts, at most 200,000")
     parser.add_argument("--prepared", default="", help="a folder that keeps the contacts for further runs")
-    parser.add_argument("--fakes", default="", help="a program to start as the providers")
+    offer_peers(parser)
     arguments = parser.parse_args()
     arguments.count = min(arguments.count, COUNT_MAX)
     return arguments

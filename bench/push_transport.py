@@ -1,7 +1,8 @@
 """Push gateways: sends a second and CPU time of each, with aioapns as the reference in the same run.
 
-    .venv/bin/python bench/push_transport.py                                    # against the project's sandbox
-    .venv/bin/python bench/push_transport.py --fakes BINARY                     # `BINARY gencert|serve`, a fast peer
+    .venv/bin/python bench/push_transport.py                         # against the light stand-in, bench/providers.py
+    .venv/bin/python bench/push_transport.py --sandbox               # against the project's sandbox, which checks all
+    .venv/bin/python bench/push_transport.py --fakes BINARY          # against `BINARY gencert|serve`
     .venv/bin/python bench/push_transport.py --url https://localhost:8443 --ca-file ca.pem --folder certs
 
 What is timed is whole sends: rendering, requests, answers, outcomes. The peer runs in a process of its own; on two
@@ -13,16 +14,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import socket
 import ssl
-import subprocess
 import sys
 import tempfile
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -38,6 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench.machine import machine  # noqa: E402  after the path is set
+from bench.peers import APNS_FORM, FCM_FORM, Peer, chosen_peer, offer_peers, peer_of  # noqa: E402
 from domain.message import Content  # noqa: E402
 from domain.outcome import Accepted  # noqa: E402
 from gateways.port import Gateway, Notice, Target  # noqa: E402
@@ -46,21 +45,7 @@ from gateways.registry import build  # noqa: E402
 SENDS_MAX = 200_000
 AT_ONCE = 4
 """Slices under way together, as a gateway process has them."""
-START_S = 20.0
 MESSAGE = UUID(int=7)
-
-
-@dataclass(frozen=True)
-class Peer:
-    """Where to send, and with what."""
-
-    apns_url: str
-    fcm_url: str
-    webpush_url: str
-    ca_file: str
-    apns: dict[str, str]
-    service_account: dict[str, Any]
-    pid: int = 0
 
 
 @dataclass(frozen=True)
@@ -147,8 +132,8 @@ async def through_aioapns(peer: Peer, addresses: list[Target]) -> int:
 
 async def measure(peer: Peer, count: int, rounds: int) -> list[Figures]:
     runs = {
-        "apns": (build("apns", apns_config(peer)), targets(count, "{:064x}")),
-        "fcm": (build("fcm", fcm_config(peer)), targets(count, "fcm{:09d}:APA91b" + "x" * 134)),
+        "apns": (build("apns", apns_config(peer)), targets(count, APNS_FORM)),
+        "fcm": (build("fcm", fcm_config(peer)), targets(count, FCM_FORM)),
         "webpush": (build("webpush", webpush_config(peer)), browsers(peer, count // 4)),
     }
     best: dict[str, Figures] = {}
@@ -158,7 +143,7 @@ async def measure(peer: Peer, count: int, rounds: int) -> list[Figures]:
             for _ in range(rounds):
                 sending = partial(through, gateway, addresses)
                 keep(best, await timed(name, len(addresses), sending))
-        some = targets(max(1, count // 10), "{:064x}")
+        some = targets(max(1, count // 10), APNS_FORM)
         keep(best, await timed("aioapns", len(some), lambda: through_aioapns(peer, some)))
     finally:
         for gateway, _ in runs.values():
@@ -204,97 +189,17 @@ def keep(best: dict[str, Figures], figures: Figures) -> None:
 
 
 @contextmanager
-def fakes(binary: str, folder: Path) -> Iterator[Peer]:
-    """A peer given as a program; its certificates are made on the spot."""
-    plain, tls = free_port(), free_port()
-    token_uri = f"http://127.0.0.1:{plain}/token"
-    subprocess.run([binary, "gencert", "-dir", str(folder), "-token-uri", token_uri], check=True)
-    serve = [binary, "serve", "-tls", f"127.0.0.1:{tls}", "-plain", f"127.0.0.1:{plain}", "-dir", str(folder)]
-    process = subprocess.Popen(serve, stderr=subprocess.DEVNULL)
-    try:
-        until_listening(tls)
-        yield peer_of(f"https://localhost:{tls}", folder / "ca.pem", folder, process.pid)
-    finally:
-        process.terminate()
-        process.wait(START_S)
-
-
-def peer_of(url: str, ca_file: Path, folder: Path, pid: int = 0) -> Peer:
-    apns = {"key_pem": (folder / "apns.p8").read_text(), "key_id": "ABC123DEFG", "team_id": "DEF123GHIJ"}
-    account = json.loads((folder / "fcm-sa.json").read_text())
-    return Peer(url, url, url, str(ca_file), {**apns, "topic": "org.example.app"}, account, pid)
-
-
-SANDBOX = """
-import asyncio, json, sys
-from pathlib import Path
-from infra.sandbox import Sandbox
-async def main():
-    async with Sandbox(Path(sys.argv[1])) as sandbox:
-        print(json.dumps(sandbox.environment()), flush=True)
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-asyncio.run(main())
-"""
-
-
-@contextmanager
-def sandbox(folder: Path) -> Iterator[Peer]:
-    """The project's own, in a process of its own; it ends with its standard input."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SANDBOX, str(folder)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        told = json.loads(process.stdout.readline())
-        apns = {
-            "key_pem": Path(told["MSGXC_APNS_KEY_FILE"]).read_text(),
-            "key_id": told["MSGXC_APNS_KEY_ID"],
-            "team_id": told["MSGXC_APNS_TEAM_ID"],
-            "topic": told["MSGXC_APNS_TOPIC"],
-        }
-        account = json.loads(Path(told["MSGXC_FCM_CREDENTIALS_FILE"]).read_text())
-        webpush = f"https://{told['MSGXC_WEBPUSH_HOSTS']}"
-        urls = (told["MSGXC_APNS_URL"], told["MSGXC_FCM_URL"], webpush)
-        yield Peer(*urls, told["MSGXC_CA_FILE"], apns, account, process.pid)
-    finally:
-        process.stdin.close()
-        process.wait(START_S)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def until_listening(port: int) -> None:
-    until = time.monotonic() + START_S
-    while time.monotonic() < until:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise SystemExit("the peer does not listen")
-
-
-@asynccontextmanager
-async def chosen(options: argparse.Namespace, folder: Path) -> AsyncIterator[Peer]:
+def chosen(options: argparse.Namespace, folder: Path) -> Iterator[Peer]:
     if options.url:
         yield peer_of(options.url, Path(options.ca_file), Path(options.folder))
         return
-    with fakes(options.fakes, folder) if options.fakes else sandbox(folder) as peer:
+    with chosen_peer(options, folder) as peer:
         yield peer
 
 
 async def main(options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        async with chosen(options, Path(folder)) as peer:
-            found = await measure(peer, min(options.count, SENDS_MAX), options.rounds)
+    with tempfile.TemporaryDirectory() as folder, chosen(options, Path(folder)) as peer:
+        found = await measure(peer, min(options.count, SENDS_MAX), options.rounds)
     reference = found[-1]
     print(f"machine: {machine()}; {options.count} each")
     for figures in found:
@@ -311,7 +216,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3, help="the best of so many is shown")
-    parser.add_argument("--fakes", default="", help="a program to start as the peer")
+    offer_peers(parser)
     parser.add_argument("--url", default="", help="a peer that already runs")
     parser.add_argument("--ca-file", default="")
     parser.add_argument("--folder", default="")
