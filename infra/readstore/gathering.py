@@ -44,6 +44,7 @@ class PageWriter[Part]:
         self._count = 0
         self._storing: asyncio.Task[None] | None = None
         self._going: tuple[list[Part], list[Checkpoint]] = [], []
+        self._turn = asyncio.Lock()
 
     async def apply(self, writes: Sequence[Write], checkpoints: Sequence[Checkpoint]) -> None:
         """ValueError: a write that no store can hold, a bug of the projection; nothing of its page is stored."""
@@ -52,16 +53,15 @@ class PageWriter[Part]:
             await self._store(parts, checkpoints)
             return
         if self._count >= PAGES_MAX:
-            await self._start()
+            await self._start(PAGES_MAX)
         self._parts += parts
         self._checkpoints.update((one.stream, one) for one in checkpoints)
         self._count += 1
 
     async def settle(self) -> None:
         """Return when all that was applied is stored."""
-        await self._land()
-        if self._count:
-            await self._start()
+        await self._start(1)
+        async with self._turn:
             await self._land()
 
     async def publish(self) -> None:
@@ -69,13 +69,18 @@ class PageWriter[Part]:
         self._gather = False
         await self.settle()
 
-    async def _start(self) -> None:
-        """Begin to store what is gathered, as soon as what was before is stored."""
-        await self._land()
-        parts, checkpoints = self._parts, list(self._checkpoints.values())
-        self._storing = asyncio.create_task(self._store(parts, checkpoints))
-        self._going = parts, checkpoints
-        self._parts, self._checkpoints, self._count = [], {}, 0
+    async def _start(self, pages: int) -> None:
+        """Begin to store what is gathered, as soon as what was before is stored; if it is so many pages still, when it
+        is our turn.
+        """
+        async with self._turn:
+            if self._count < pages:
+                return
+            await self._land()
+            parts, checkpoints = self._parts, list(self._checkpoints.values())
+            self._storing = asyncio.create_task(self._store(parts, checkpoints))
+            self._going = parts, checkpoints
+            self._parts, self._checkpoints, self._count = [], {}, 0
 
     async def _land(self) -> None:
         """Wait for what is being stored; if it fails it goes back in front, for the next try."""

@@ -70,6 +70,40 @@ async def test_pages_are_stored_beside_the_next_ones() -> None:
     assert rows.checkpoint == 2 * PAGES_MAX + 1
 
 
+class Gated(Rows):
+    """The second time that something is stored takes until it is let through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.second = 0, asyncio.Event()
+
+    async def store(self, numbers: Sequence[object], checkpoints: Sequence[Checkpoint]) -> None:
+        self.begun += 1
+        if self.begun == 2:
+            await self.second.wait()
+        await super().store(numbers, checkpoints)
+
+
+async def test_several_streams_may_be_applied_at_once() -> None:
+    """Who finds a full gathering waits for his turn: pages are stored in order, and to settle is to wait for all."""
+    rows = Gated()
+    writer = PageWriter([TABLE], rows.make, rows.store, gather=True)
+    rows.open.clear()
+    for number in range(1, 2 * PAGES_MAX + 1):
+        await writer.apply(*page(number))
+    late = [asyncio.create_task(writer.apply(*page(2 * PAGES_MAX + each))) for each in (1, 2)]
+    await asyncio.sleep(0)
+    rows.open.set()
+    await asyncio.gather(*late)
+    settling = asyncio.create_task(writer.settle())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not settling.done()
+    rows.second.set()
+    await settling
+    assert rows.numbers == list(range(1, 2 * PAGES_MAX + 3))
+
+
 async def test_a_failure_loses_nothing() -> None:
     """While the database is down `apply` says so; the caller tries again, and afterwards every page is there."""
     rows = Rows()
