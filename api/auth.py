@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -37,13 +37,15 @@ APPS_MAX = 200
 class Identity(msgspec.Struct, frozen=True):
     """A verified token. expires_at_s: its exp, seconds since 1970. key: for counters; "" is not counted.
 
-    visitor: what else a route's own `admit` has learnt of who calls.
+    visitor: what else a route's own `admit` has learnt of who calls. then: what that knows to be done before the call
+    itself, once all of it could be read; None: nothing, nearly always.
     """
 
     caller: Caller
     expires_at_s: float
     key: str
     visitor: Any = None
+    then: Callable[[Any], Awaitable[None]] | None = None
 
 
 class Verifier:

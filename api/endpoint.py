@@ -80,6 +80,7 @@ class Endpoint:
         self._decode = _decoder(route)
         self._limit, self._verifier = parts.rate_limit(), parts.verifier
         self._body, self._is_open = BodyReader(), route.is_open
+        self._has_more = bool(route.raw_bytes_max or route.reads)
         self._name = f"{route.method} {route.path}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,10 +106,8 @@ class Endpoint:
                 if content is None:
                     content = await self._body.read(scope[HEADERS], receive, bytes_max=route.body_bytes_max)
                 call.body = self._decode(content)
-            if route.raw_bytes_max:
-                call.raw = await self._raw(scope, receive)
-            if route.reads:
-                await self._recent_writes.seen(identity.caller.realm, route.reads)
+            if self._has_more or identity.then is not None:
+                await self._prepare(call, identity, scope, receive)
             answer = await route.handler(call)
             if route.method != "GET":
                 self._recent_writes.note(identity.caller.realm)
@@ -122,6 +121,19 @@ class Endpoint:
             await _respond_with(scope, send, answer, headers)
         if route.noted is not None and call is not None:
             route.noted(call, scope[STATUS], time.perf_counter() - began_s)
+
+    async def _prepare(
+        self, call: Call[Any, Any], identity: Identity, scope: Scope, receive: Receive
+    ) -> None:
+        """What few calls need before they are handled."""
+        route = self._route
+        if route.raw_bytes_max:
+            call.raw = await self._raw(scope, receive)
+        if identity.then is not None:
+            # Not before: a call that cannot be read changes nothing.
+            await identity.then(call)
+        if route.reads:
+            await self._recent_writes.seen(identity.caller.realm, route.reads)
 
     def _call(self, scope: Scope, identity: Identity) -> Call[Any, Any]:
         route, caller = self._route, identity.caller

@@ -11,9 +11,11 @@ from msgspec import field
 
 from api.emarsys.jws import escaped
 from api.emarsys.tokens import CONTACT_VALUE_BYTES_MAX
+from commands.sdk_contacts import VALUE_MAX
 from domain.contact import Identity
 from domain.errors import Invalid, TooLarge
 from domain.nesting import DEPTH_MAX, assert_shallow
+from domain.push_token import push_address
 
 PROPERTIES_BYTES_MAX = 16_384
 """What an SDK says of its device has about 1 kB; Android adds 150 bytes for each notification channel."""
@@ -28,6 +30,10 @@ class PushTokenBody(msgspec.Struct, frozen=True):
     """pushToken: the device's; in browsers, JSON.stringify of the PushSubscription."""
 
     push_token: str = field(name="pushToken")
+
+    def __post_init__(self) -> None:
+        """Raises Invalid for what can be no push token, whoever tells it."""
+        push_address(self.push_token, "")
 
 
 class ContactBody(msgspec.Struct, frozen=True, rename="camel"):
@@ -88,6 +94,8 @@ def identity_of(body: ContactBody, default_field: int | None) -> Identity:
         raise Invalid(
             "say who it is, in as many bytes as a client state can carry", field="contactFieldValue"
         )
+    if len(value) > VALUE_MAX:
+        raise Invalid(f"1 to {VALUE_MAX} characters", field="contactFieldValue")
     return Identity(number, value, bool(body.contact_field_encrypted))
 
 

@@ -9,7 +9,7 @@ import msgspec
 from api.emarsys import answers
 from api.emarsys.bodies import Properties, PushTokenBody, SwitchBody, properties_of
 from api.emarsys.dialect import V3, V4, decode_lax
-from api.emarsys.door import Contract, Visitor
+from api.emarsys.door import Contract, Visitor, arrived
 from api.emarsys.lookups import app_of
 from api.emarsys.moving import arrive
 from api.emarsys.proofs import Proof
@@ -61,6 +61,8 @@ async def switch(call: Call[SwitchBody, None]) -> Answer:
     target = await app_of(call.parts, call.body.to)
     if target.id == visitor.app.id:
         raise Invalid("the device is this app's already", field="to")
+    await arrived(call)
+    visitor = call.visitor
     if visitor.state is None:
         raise Invalid("send the client state, so that we know which client moves", field="ec-client-state")
     standing = await arrive(

@@ -9,7 +9,7 @@ import msgspec
 from api.emarsys import answers
 from api.emarsys.bodies import ContactBody, RefreshBody, identity_of
 from api.emarsys.clients import execute
-from api.emarsys.door import Contract, Visitor
+from api.emarsys.door import Contract, Visitor, arrived
 from api.emarsys.patience import patiently
 from api.route import Answer, Call
 from commands.sdk_clients import Standing
@@ -34,7 +34,9 @@ async def set_contact(call: Call[ContactBody, ContactQuery]) -> Answer:
         return await make_anonymous(call)
     body: ContactBody = await _verified(call)
     usual = await _usual_field(call) if body.contact_field_id is None else None
-    command = IdentifyContact(device=visitor.device, identity=identity_of(body, usual))
+    identity = identity_of(body, usual)
+    await arrived(call)
+    command = IdentifyContact(device=call.visitor.device, identity=identity)
     return await answers.with_tokens(call, await execute(call, command))
 
 
@@ -55,6 +57,7 @@ async def _verified(call: Call[ContactBody, Any]) -> ContactBody:
 
 
 async def make_anonymous(call: Call[Any, Any]) -> Answer:
+    await arrived(call)
     return await answers.with_tokens(call, await execute(call, MakeAnonymous(device=call.visitor.device)))
 
 

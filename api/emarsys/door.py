@@ -2,7 +2,8 @@
 
 A client id is a word that anybody can say. What makes a caller somebody is the client state that we signed for it, or,
 where it has none, a contact token of ours. Without either it is a device that we have not seen before. A good state of
-another app of the merchant is the device's that has another application code now: it moves before the call goes on.
+another app of the merchant is the device's that has another application code now: it moves before the call goes on, but
+not before it is known that the call can go on.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import enum
 import math
 import re
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import msgspec
 from starlette.types import Scope
@@ -25,8 +28,9 @@ from api.emarsys.moving import arrive
 from api.emarsys.proofs import Proof, Said
 from api.emarsys.states import state_of
 from api.emarsys.tokens import CONTACT_HEADER, STATE_HEADER, ClientState, Tokens
-from api.endpoint import ADDED, HEADERS, context_of
+from api.endpoint import ADDED, HEADERS
 from api.parts import Parts
+from api.route import Call, Header
 from commands.sdk_clients import Device
 from domain.app import AppFacts
 from domain.contact import Identity as Named
@@ -71,12 +75,13 @@ _CONTACT_CHECKS = frozenset({Checks.STATE, Checks.FRESH_CONTACT})
 
 
 class Visitor(msgspec.Struct, frozen=True):
-    """A device at the door: its app, and what its headers have proved."""
+    """A device at the door: its app, and what its headers have proved. added: fields for every answer to it."""
 
     app: AppFacts
     contract: Contract
     headers: Mapping[bytes, bytes]
     proof: Proof
+    added: list[Header]
 
     @property
     def client_id(self) -> str:
@@ -109,10 +114,15 @@ def named(state: ClientState) -> Named | None:
 
 
 class Door:
-    """api.route.Admit for one kind of route."""
+    """api.route.Admit for one kind of route. arrives_first: a device from another app arrives before the call; else the
+    handler calls `arrived`, once it knows itself that nothing is wrong with the call.
+    """
 
-    def __init__(self, contract: Contract, checks: Checks = Checks.STATE) -> None:
+    def __init__(
+        self, contract: Contract, checks: Checks = Checks.STATE, *, arrives_first: bool = True
+    ) -> None:
         self._contract, self._checks = contract, checks
+        self._arrives = partial(arrived, from_abroad=checks is Checks.REGISTRATION) if arrives_first else None
         self._id_header, self._state_header = contract.id_header, contract.state_header
         self._contact_header = contract.contact_header if checks in _CONTACT_CHECKS else None
 
@@ -130,30 +140,15 @@ class Door:
             count(parts, scope, app, proof, now_s)
             if proof.is_outdated and self._checks is Checks.FRESH_CONTACT:
                 self._ask_anew(parts, headers.get(self._contract.contact_header, b""))
-            if proof.former is not None:
-                proof = await self._moved(parts, scope, app, proof, proof.former)
         caller = Caller(proof.client_id, app.settings.merchant)
-        return Identity(caller, math.inf, "", Visitor(app, self._contract, headers, proof))
+        visitor = Visitor(app, self._contract, headers, proof, scope[ADDED])
+        then = self._arrives if proof.former is not None else None
+        return Identity(caller, math.inf, "", visitor, then)
 
     def _ask_anew(self, parts: Parts, contact: bytes) -> None:
         """Raises TokenExpired; not again if the device could not do anything about it, since it would drop its call."""
         if parts.proofs.asks_anew(contact, parts.now_s()):
             raise TokenExpired("this contact token has expired; refresh it", field=CONTACT_HEADER)
-
-    async def _moved(
-        self, parts: Parts, scope: Scope, app: AppFacts, proof: Proof, former: ClientState
-    ) -> Proof:
-        """As the client of this app that the device is from now on. Raises TokenForeign for one of another merchant."""
-        context = context_of(scope, Caller(uid=proof.client_id, realm=app.realm))
-        from_abroad = self._checks is Checks.REGISTRATION
-        try:
-            standing = await arrive(parts, context, app, former, keeps_contact=True, from_abroad=from_abroad)
-        except Unauthenticated:
-            raise TokenForeign("this client state is of another merchant's app", field=STATE_HEADER) from None
-        state = state_of(standing)
-        text = parts.tokens.sign_state(state)
-        scope[ADDED].append((self._state_header, text.encode()))
-        return msgspec.structs.replace(proof, state=state, state_text=text)
 
     def _take_back(self, tokens: Tokens, scope: Scope, state: bytes | None) -> None:
         """A state that is good for nothing is not to stay with a device whose refresh token is no better: native SDKs
@@ -220,6 +215,28 @@ class Door:
             return proof
         token.assert_of(realm=app.realm, app=app.code, client=client)
         return msgspec.structs.replace(proof, contact=token)
+
+
+async def arrived(call: Call[Any, Any], *, from_abroad: bool = False) -> None:
+    """The device is the client of this app that it is from now on, if it comes from another.
+
+    from_abroad: that may be another merchant's. Raises TokenForeign where it may not.
+    """
+    visitor: Visitor = call.visitor
+    app, proof = visitor.app, visitor.proof
+    if proof.former is None or proof.state is not None:
+        return
+    try:
+        standing = await arrive(
+            call.parts, call.context, app, proof.former, keeps_contact=True, from_abroad=from_abroad
+        )
+    except Unauthenticated:
+        raise TokenForeign("this client state is of another merchant's app", field=STATE_HEADER) from None
+    state = state_of(standing)
+    text = call.parts.tokens.sign_state(state)
+    visitor.added.append((visitor.contract.state_header, text.encode()))
+    here = msgspec.structs.replace(proof, state=state, state_text=text)
+    call.visitor = msgspec.structs.replace(visitor, proof=here)
 
 
 def count(parts: Parts, scope: Scope, app: AppFacts, proof: Proof, now_s: float) -> None:

@@ -56,7 +56,8 @@ def _client_service(base: str, contract: Contract) -> Iterator[Route]:
 
     def route(method: str, path: str, handler: Handler, summary: str, checks: Checks, **more: Any) -> Route:
         own: Dialect = more.pop("dialect", dialect)
-        return _route(method, f"{base}{path}", handler, summary, own, Door(contract, checks), **more)
+        door: Door = more.pop("door", None) or Door(contract, checks)
+        return _route(method, f"{base}{path}", handler, summary, own, door, **more)
 
     alone = Checks.STATE_ALONE
     yield route(
@@ -92,6 +93,7 @@ def _client_service(base: str, contract: Contract) -> Iterator[Route]:
         contacts.set_contact,
         "Say who uses the client.",
         alone,
+        door=Door(contract, alone, arrives_first=False),
         body=ContactBody,
         answer=Tokens,
         errors=(Conflict,),
@@ -126,7 +128,7 @@ def _only_v4() -> Iterator[Route]:
         clients.switch,
         "Go over to another app.",
         V4(),
-        Door(Contract.V4),
+        Door(Contract.V4, arrives_first=False),
         body=SwitchBody,
         answer=Tokens,
         errors=(NotFound,),

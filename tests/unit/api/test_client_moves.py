@@ -105,6 +105,53 @@ async def test_an_update_with_another_application_code_costs_a_device_nothing(it
     assert token.contact.hex == former["contactReference"]
 
 
+LONG = {"contactFieldId": 3, "contactFieldValue": "a" * 256}
+REFUSED: dict[str, tuple[str, str, str, Any, int]] = {
+    "register": ("/v3/apps", "POST", "/client", b"[", 400),
+    "register-too-large": ("/v3/apps", "POST", "/client", {"x": "y" * 17_000}, 413),
+    "register-oversized": ("/v3/apps", "POST", "/client", {"x": "y" * 300_000}, 413),
+    "register-v4": ("/v4/apps", "POST", "/client", b"[]", 400),
+    "push-token": ("/v3/apps", "PUT", "/client/push-token", b"{", 400),
+    "no-push-token": ("/v3/apps", "PUT", "/client/push-token", {"pushToken": ""}, 400),
+    "no-subscription": ("/v3/domains", "PUT", "/client/push-token", {"pushToken": "{}"}, 400),
+    "contact": ("/v3/apps", "POST", "/client/contact", b"{", 400),
+    "no-field": ("/v3/apps", "POST", "/client/contact", ANN | {"contactFieldId": 0}, 400),
+    "long-value": ("/v3/apps", "POST", "/client/contact", LONG, 400),
+    "id-token": ("/v3/apps", "POST", "/client/contact", {"contactFieldId": 3, "openIdToken": "a.b.c"}, 400),
+    "contact-v4": ("/v4/apps", "POST", "/client/contact", {}, 400),
+    "switch": ("/v4/apps", "POST", "/client/app", {"to": "NOBODY"}, 400),
+    "events": ("/v3/apps", "POST", "/client/events", b"[", 400),
+    "events-v5": ("/v5/apps", "POST", "/client/events", b"{", 400),
+    "inline": ("/v3/apps", "POST", "/inline-messages", {"viewIds": 1}, 400),
+    "messages": ("/embedded-messaging/api/v1", "GET", "/messages?$skip=many", None, 400),
+    "tags": ("/embedded-messaging/api/v1", "PATCH", "/tags", {}, 400),
+}
+
+
+@pytest.mark.parametrize("case", sorted(REFUSED))
+async def test_a_call_that_is_refused_moves_nobody(it: Site, case: str) -> None:
+    """Nothing is half-written: what can't be read, or says what can't be, leaves the device with its contact, its push
+    token and its refresh token in the app that it comes from; and its next good call moves it.
+    """
+    base, method, path, body, status = REFUSED[case]
+    is_v4 = base.startswith(("/v4", "/v5", "/embedded"))
+    phone = await signed_in(it, "/v4/apps" if is_v4 else "/v3/apps")
+    former, before, phone.app = phone.state, count(it), OTHER
+    got = await called(phone, base, method, path, body)
+    assert (got.status_code, phone.state, count(it)) == (status, former, before)
+    phone.app = APP
+    assert await refreshed(phone) == 200
+    client = await it.world.own.store.load(Client, UUID(phone.says["client"]), fresh=True)
+    assert client is not None
+    assert (client.address, client.contact and client.contact.hex) == (
+        "aa11",
+        phone.says["contactReference"],
+    )
+    phone.app = OTHER
+    assert (await called(phone, phone.base, "POST", "/client", PROPERTIES)).status_code in (200, 204)
+    assert phone.says["applicationCode"] == OTHER
+
+
 @pytest.mark.parametrize("base", ["/v3/apps", "/v4/apps"])
 async def test_a_sign_in_may_be_the_first_call_after_such_an_update(it: Site, base: str) -> None:
     """Who signs in then is who uses the client; who did before is not left behind on it."""
