@@ -274,7 +274,7 @@ max_payload: {MESSAGE_BYTES_MAX}
 {config.authorization or f"authorization {{ token: {_quoted(token)} }}"}
 jetstream {{
   store_dir: {_quoted(str(config.folder))}  # in its subfolder jetstream
-  sync_interval: {config.sync}
+  sync_interval: {_quoted(config.sync)}  # unquoted, 2m would be two million seconds
   max_file_store: 1TB  # each stream has its own limit; the disk is watched by readiness
 }}
 {config.extra}

@@ -49,6 +49,18 @@ async def test_a_server_starts_in_a_folder_of_any_name(tmp_path: Path, name: str
         assert (folder / "nats.log").is_file()
 
 
+@pytest.mark.parametrize("sync", ["always", "2m", "30s", "500ms"])
+async def test_how_often_it_flushes_is_understood(tmp_path: Path, sync: str) -> None:
+    """As a time: the server complains of no value in its configuration."""
+    folder = tmp_path / "nats"
+    async with running_server(ServerConfig(folder=folder, sync=sync)):
+        assert said_by(folder) == ""
+
+
+def said_by(folder: Path) -> str:
+    return (folder / "nats.out").read_text()
+
+
 async def test_only_who_knows_the_token_gets_in(own_server: NatsServer) -> None:
     """The token is in a file of the owner's alone, and the server listens on the loopback only."""
     mode = (own_server.config.folder / "token").stat().st_mode
