@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from prometheus_client.registry import Collector
 
 from cli.session import Session, now
-from cli.wiring.channels import Config, GatewayChecks
+from cli.wiring.channels import Config, GatewayChecks, build_gateway
 from cli.wiring.directories import directories
 from cli.wiring.stores import make_missing, open_store
 from commands.bus import Bus
@@ -22,7 +22,6 @@ from domain.ids import Ids
 from domain.recorded import EVENTS
 from domain.sid import sid_key
 from gateways.port import Gateway
-from gateways.registry import build
 from infra.apps.directory import FollowedApps
 from infra.directory import FollowedThreads
 from infra.feed_figures import FeedFigures
@@ -42,6 +41,7 @@ from infra.resolutions import FollowedResolutions
 from infra.secrets import SecretsError, key_id
 from infra.sending import DirectorySending
 from infra.token_owners import CaughtUpOwners
+from infra.urls import url_of
 from infra.vapid import DerivedVapidKeys
 from processes.directories import ContactData, Merchants
 from processes.feeder import Feeding
@@ -101,7 +101,7 @@ def master_keys(session: Session) -> MasterKeys:
 def public_url(session: Session) -> str:
     """Where browsers reach us: as set, or the address we listen on, which is good on this machine alone."""
     http = session.settings.http
-    return http.public_url or f"http://{http.host}:{http.port}"
+    return http.public_url or url_of(http.host, http.port)
 
 
 @contextlib.asynccontextmanager
@@ -150,7 +150,7 @@ async def open_exchange(
         store = await opened.enter_async_context(open_store(session))
         if projecting:
             await make_missing(store)
-        gateways = {channel: build(channel, config) for channel, config in configs.items()}
+        gateways = {channel: build_gateway(channel, config) for channel, config in configs.items()}
         for gateway in gateways.values():
             opened.push_async_callback(gateway.aclose)
         ids = Ids(session.keyring.id_key)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from domain.context import DEFAULT_REALM
-from infra.environment import Environment, Secret, key_size
+from infra.environment import Environment, Secret, is_visible_ascii, key_size
 
 _HTTP = ("http", "https")
 
@@ -44,5 +44,7 @@ def read_doppler(env: Environment) -> Doppler:
             "DOPPLER_LINK_REALMS", DEFAULT_REALM, like=r"[A-Za-z0-9._-]{1,64}", example="main,acme"
         ),
         visitors_url=env.url("DOPPLER_VISITORS_URL", schemes=_HTTP, example="https://app.example.org"),
-        visitors_token=env.secret("DOPPLER_VISITORS_TOKEN"),
+        visitors_token=env.secret(
+            "DOPPLER_VISITORS_TOKEN", check=is_visible_ascii, example="the token that is asked for there"
+        ),
     )

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from infra.urls import without_userinfo
+
 PREFIX: Final = "MSGXC_"
 FILE_SUFFIX: Final = "_FILE"
 
@@ -62,10 +64,20 @@ class Environment:
         }
         self.known: set[str] = set()
 
-    def text(self, name: str, default: str = "", *, like: str = "", example: str = "") -> str:
-        """A line of text; `like` is a pattern it must match whole, `example` what to write."""
+    def text(
+        self,
+        name: str,
+        default: str = "",
+        *,
+        like: str = "",
+        check: Callable[[str], bool] = bool,
+        example: str = "",
+    ) -> str:
+        """A line of text; `like` is a pattern it must match whole, `check` what else it must be, `example` what to
+        write.
+        """
         value = self._take(name).strip() or default
-        if like and value and not re.fullmatch(like, value):
+        if value and not ((not like or re.fullmatch(like, value)) and check(value)):
             raise self._wrong(name, value, f"write something like {example}")
         return value
 
@@ -86,8 +98,17 @@ class Environment:
     def folder(self, name: str, default: str) -> Path:
         return Path(self._take(name).strip() or default).expanduser().absolute()
 
-    def file(self, name: str, *, folder_too: bool = False) -> Path | None:
-        """An existing file, or None when unset."""
+    def file(
+        self,
+        name: str,
+        *,
+        folder_too: bool = False,
+        holds: Callable[[Path], bool] | None = None,
+        example: str = "",
+    ) -> Path | None:
+        """An existing file, or None when unset. holds: says of what is in it whether it can be used; it may raise
+        ValueError, OSError or TypeError, too. example: what the file should be.
+        """
         value = self._take(name).strip()
         if not value:
             return None
@@ -95,6 +116,8 @@ class Environment:
         if not (path.is_file() or (folder_too and path.is_dir())):
             what = "file or folder" if folder_too else "file"
             raise self._wrong(name, value, f"there is no such {what}; write the path of one that exists")
+        if holds is not None and not self._fits(path, holds, name, value):
+            raise self._wrong(name, value, f"this file cannot be used; write the path of {example}")
         return path
 
     def url(self, name: str, default: str = "", *, schemes: tuple[str, ...], example: str) -> str:
@@ -174,8 +197,17 @@ class Environment:
                 f"{PREFIX}{name}: {path} cannot be read; write the path of a text file"
             ) from error
 
+    def _fits(self, path: Path, holds: Callable[[Path], bool], name: str, value: str) -> bool:
+        try:
+            return holds(path)
+        except PermissionError:
+            raise self._wrong(name, value, "this file cannot be read; mend its rights") from None
+        except (OSError, ValueError, TypeError, RecursionError):
+            return False
+
     @staticmethod
     def _wrong(name: str, value: str, advice: str) -> SettingsError:
+        value = without_userinfo(value)
         shown = value if len(value) <= 60 else value[:57] + "..."
         return SettingsError(f"{PREFIX}{name}={' '.join(shown.split())}: {advice}")
 
@@ -208,7 +240,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     values: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_lines(path), 1):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
             continue
@@ -217,6 +249,15 @@ def read_env_file(path: Path) -> dict[str, str]:
             raise SettingsError(f"{path.name}, line {number}: write NAME=value")
         values[match[1]] = _unquoted(match[2])
     return values
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path.name} is not in UTF-8 (byte {error.start}): save it as UTF-8") from None
+    except OSError as error:
+        raise SettingsError(f"{path.name} cannot be read ({error.strerror}): mend its rights") from None
 
 
 def _unquoted(value: str) -> str:
@@ -231,6 +272,11 @@ def _host_and_port(item: str, default: int) -> tuple[str, int] | None:
     if not _HOST.fullmatch(host) or not 0 < number < 65536:
         return None
     return host.strip("[]"), number
+
+
+def is_visible_ascii(text: str) -> bool:
+    """Whether it can be sent in a header: a token with a space or a line break in it was copied wrongly."""
+    return re.fullmatch(r"[!-~]+", text) is not None
 
 
 def key_size(text: str) -> int:

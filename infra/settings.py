@@ -13,15 +13,32 @@ from pathlib import Path
 import msgspec
 
 from domain.channel import APNS, EMAIL, FCM, SMS, WEBPUSH
+from infra.credentials import (
+    are_certificates,
+    are_channels,
+    is_p256_key,
+    is_p256_public_key,
+    is_project_account,
+    is_service_account,
+)
 from infra.doppler_settings import Doppler, read_doppler
 from infra.emarsys_http.settings import Services, read_services
-from infra.environment import Environment, Secret, SettingsError, check_url, key_size, read_env_file
+from infra.environment import (
+    Environment,
+    Secret,
+    SettingsError,
+    is_visible_ascii,
+    key_size,
+    read_env_file,
+)
+from infra.nats.settings import Nats, read_nats
 from infra.rabbitmq.settings import RabbitMq, read_rabbitmq
 from infra.signing.settings import SdkKeys, read_sdk_keys
 
 __all__ = ["Settings", "SettingsError", "load"]
 
 _HTTP = ("http", "https")
+_AUTHORITIES = "certificates to trust (PEM)"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WEBPUSH_HOSTS = "fcm.googleapis.com,updates.push.services.mozilla.com,*.push.apple.com,*.notify.windows.com"
 
@@ -34,19 +51,6 @@ class Http(msgspec.Struct, frozen=True):
     public_url: str
     cors_origins: tuple[str, ...]
     rate_per_minute: int
-
-
-class Nats(msgspec.Struct, frozen=True):
-    """url "": an embedded server. sync: "always", or how often the embedded server flushes (`2m`)."""
-
-    url: str
-    creds: Path | None
-    sync: str
-    replicas: int
-
-    @property
-    def embedded(self) -> bool:
-        return not self.url
 
 
 class Cassandra(msgspec.Struct, frozen=True):
@@ -177,13 +181,17 @@ def read(env: Environment) -> Settings:
     return Settings(
         data_dir=env.folder("DATA_DIR", ".msgxc"),
         http=http,
-        nats=_nats(env),
+        nats=read_nats(env),
         cassandra=_cassandra(env),
         keys=_keys(env),
         sdk_keys=read_sdk_keys(env),
         apns=_apns(env),
         fcm=Fcm(
-            credentials_file=env.file("FCM_CREDENTIALS_FILE"),
+            credentials_file=env.file(
+                "FCM_CREDENTIALS_FILE",
+                holds=is_project_account,
+                example="the service account's JSON file from Firebase",
+            ),
             url=env.url("FCM_URL", schemes=_HTTP, example="https://fcm.googleapis.com"),
         ),
         webpush=_webpush(env),
@@ -193,13 +201,15 @@ def read(env: Environment) -> Settings:
         doppler=read_doppler(env),
         services=read_services(env),
         rabbitmq=read_rabbitmq(env),
-        channels_file=env.file("CHANNELS_FILE"),
+        channels_file=env.file(
+            "CHANNELS_FILE", holds=are_channels, example='a JSON file, {"channel": {its configuration}, ...}'
+        ),
         metrics_port=env.number("METRICS_PORT", 0, least=0, most=65535),
         log=Log(
             level=env.choice("LOG_LEVEL", "info", among=("debug", "info", "warning", "error")),
             form=env.choice("LOG_FORMAT", "auto", among=("auto", "json", "console")),
         ),
-        ca_file=env.file("CA_FILE"),
+        ca_file=env.file("CA_FILE", holds=are_certificates, example=_AUTHORITIES),
     )
 
 
@@ -218,31 +228,6 @@ def _http(env: Environment) -> Http:
     )
 
 
-def _nats(env: Environment) -> Nats:
-    urls = env.names(
-        "NATS_URL",
-        like=r"(?:nats|tls)://[^\s,]+",
-        example="nats://10.0.0.1:4222,nats://10.0.0.2:4222",
-    )
-    for url in urls:
-        check_url(
-            url,
-            schemes=("nats", "tls"),
-            fail=lambda: SettingsError("MSGXC_NATS_URL: write nats://host:4222, several divided by commas"),
-        )
-    return Nats(
-        url=",".join(urls),
-        creds=env.file("NATS_CREDS"),
-        sync=env.text(
-            "NATS_SYNC",
-            "2m" if urls else "always",
-            like=r"always|[1-9]\d*(?:ms|s|m)",
-            example="always, or 2m",
-        ),
-        replicas=env.number("NATS_REPLICAS", 1, least=1, most=5),
-    )
-
-
 def _cassandra(env: Environment) -> Cassandra:
     env.together("CASSANDRA_USER", "CASSANDRA_PASSWORD")
     return Cassandra(
@@ -252,7 +237,7 @@ def _cassandra(env: Environment) -> Cassandra:
         password=env.secret("CASSANDRA_PASSWORD"),
         dc=env.text("CASSANDRA_DC", like=r"[A-Za-z0-9_.-]+", example="datacenter1"),
         rf=env.number("CASSANDRA_RF", 1, least=1, most=9),
-        ca=env.file("CASSANDRA_CA"),
+        ca=env.file("CASSANDRA_CA", holds=are_certificates, example=_AUTHORITIES),
     )
 
 
@@ -275,7 +260,11 @@ def _keys(env: Environment) -> Keys:
 def _apns(env: Environment) -> Apns:
     env.together("APNS_KEY_FILE", "APNS_KEY_ID", "APNS_TEAM_ID", "APNS_TOPIC")
     return Apns(
-        key_file=env.file("APNS_KEY_FILE"),
+        key_file=env.file(
+            "APNS_KEY_FILE",
+            holds=is_p256_key,
+            example="the .p8 file from Apple's developer account, which holds a P-256 key",
+        ),
         key_id=env.text("APNS_KEY_ID", like=r"[A-Z0-9]{10}", example="ABC123DEFG"),
         team_id=env.text("APNS_TEAM_ID", like=r"[A-Z0-9]{10}", example="DEF123GHIJ"),
         topic=env.text("APNS_TOPIC", like=r"[A-Za-z0-9.-]+", example="org.example.app"),
@@ -285,7 +274,9 @@ def _apns(env: Environment) -> Apns:
 
 def _webpush(env: Environment) -> WebPush:
     return WebPush(
-        private_key_file=env.file("VAPID_PRIVATE_KEY_FILE"),
+        private_key_file=env.file(
+            "VAPID_PRIVATE_KEY_FILE", holds=is_p256_key, example="a P-256 private key (PEM)"
+        ),
         # RFC 8292, section 2.1; Apple refuses a subject with spaces or angle brackets.
         subject=env.text(
             "VAPID_SUBJECT",
@@ -318,17 +309,22 @@ def _twilio(env: Environment) -> Twilio:
 
 def _mail(env: Environment) -> Mail:
     mail = Mail(
-        sendgrid_api_key=env.secret("SENDGRID_API_KEY"),
+        sendgrid_api_key=env.secret(
+            "SENDGRID_API_KEY", check=is_visible_ascii, example="the key that SendGrid shows"
+        ),
         sendgrid_webhook_key=env.text(
             "SENDGRID_WEBHOOK_KEY",
             like=r"[A-Za-z0-9+/]{80,}={0,2}",
+            check=is_p256_public_key,
             example="the verification key of SendGrid's event webhook, a line of base64",
         ),
         sendgrid_url=env.url("SENDGRID_URL", schemes=_HTTP, example="https://api.sendgrid.com"),
         smtp_url=env.secret(
             "SMTP_URL", check=_is_smtp_url, example="smtp://user:password@mail.example.org:587"
         ),
-        sender=env.text("MAIL_FROM", like=r"[^\r\n\0@]+@[^\s@]+", example="Example <news@example.org>"),
+        sender=env.text(
+            "MAIL_FROM", like=r"[^\r\n\0]+", check=_is_sender, example="Example <news@example.org>"
+        ),
     )
     if mail.sendgrid_api_key and mail.smtp_url:
         raise SettingsError("MSGXC_SENDGRID_API_KEY and MSGXC_SMTP_URL are both set: keep one of them")
@@ -345,7 +341,9 @@ def _ezout(env: Environment, http: Http) -> EzOut:
         firebase_keys_url=env.url(
             "FIREBASE_KEYS_URL", schemes=_HTTP, example="https://keys.example.org/jwks"
         ),
-        firebase_credentials_file=env.file("FIREBASE_CREDENTIALS_FILE"),
+        firebase_credentials_file=env.file(
+            "FIREBASE_CREDENTIALS_FILE", holds=is_service_account, example="a service account's JSON file"
+        ),
     )
     if ezout.auth == "none" and not local:
         raise SettingsError(
@@ -363,8 +361,20 @@ def _are_master_keys(text: str) -> bool:
 
 
 def _is_smtp_url(text: str) -> bool:
+    from gateways.smtp import Server
+
     try:
-        check_url(text, schemes=("smtp", "smtps"), fail=lambda: SettingsError(""))
-    except SettingsError:
+        Server.of(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_sender(text: str) -> bool:
+    from gateways.mail import sender_parts
+
+    try:
+        sender_parts(text)
+    except ValueError:
         return False
     return True

@@ -14,6 +14,7 @@ from cli.serve.webserver import listening_socket
 from cli.session import Session
 from cli.wiring.channels import Config, gateway_configs
 from cli.wiring.endpoints import needed_endpoint, running
+from infra.settings import SettingsError
 from infra.supervisor import Role, Stop, Supervisor
 from infra.telemetry import process_registry, serve_metrics
 
@@ -72,4 +73,9 @@ def _serve_metrics(exchange: Exchange, name: str) -> None:
         registry = process_registry(version("msgxc"), name)
         for collector in exchange.collectors:
             registry.register(collector)
-        serve_metrics(registry, settings.http.host, settings.metrics_port)
+        try:
+            serve_metrics(registry, settings.http.host, settings.metrics_port)
+        except OSError as error:
+            raise SettingsError(
+                f"MSGXC_METRICS_PORT={settings.metrics_port}: {error.strerror}; write a free port, or 0 for none"
+            ) from error

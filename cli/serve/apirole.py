@@ -22,7 +22,7 @@ from cli.serve.roles import following_apps
 from cli.serve.webserver import DRAIN_S, serve_http
 from cli.session import now
 from cli.wiring.channels import providers_of
-from cli.wiring.jwks import FileKeys
+from cli.wiring.jwks import verifying_keys
 from cli.wiring.ports import EventsByPosition, ReceiptsToLog, RightsFromLog
 from cli.wiring.probes import FeedProbe, LogProbe, ModelsProbe, RolesProbe
 from cli.wiring.shops import shops_of
@@ -52,8 +52,10 @@ class Api:
     ) -> None:
         self._exchange, self._bound, self._sandbox, self._environment = exchange, bound, sandbox, environment
         self._counter = SharedCounter(exchange.log.js.connection)
-        # A key that cannot be used stops the start, not the first call.
+        # Keys that cannot be used stop the start, not the first call.
         check_signing(exchange.session)
+        self._verifier = Verifier(verifying_keys(exchange.session), now_s=time.time)
+        self._domains = domains_of(exchange)
         self.supervisor: Supervisor | None = None
         self.ready: Callable[[], Awaitable[None]] = _nothing
 
@@ -83,7 +85,6 @@ class Api:
         exchange = self._exchange
         http = exchange.session.settings.http
         assert self.supervisor is not None
-        verifier = Verifier(FileKeys(exchange.session.keyring.jwt), now_s=time.time)
         return Parts(
             bus=exchange.bus,
             models=exchange.store,
@@ -93,7 +94,7 @@ class Api:
             watermark=exchange.watermark,
             rights=RightsFromLog(exchange.log),
             receipts=ReceiptsToLog(exchange.log),
-            verifier=verifier,
+            verifier=self._verifier,
             tokens=tokens,
             apps=exchange.apps,
             vapid=exchange.vapid,
@@ -119,8 +120,8 @@ class Api:
                 rate_window_s=60,
             ),
             sandbox=self._sandbox,
-            shops=shops_of(exchange, verifier),
-            domains=domains_of(exchange),
+            shops=shops_of(exchange, self._verifier),
+            domains=self._domains,
             leaving_key=leaving_key(exchange.session.keyring.id_key),
             providers=providers_of(exchange.session.settings, sandbox=self._environment),
         )

@@ -17,8 +17,10 @@ from cli.upkeep.findings import Finding
 from cli.upkeep.numbers import numbers
 from cli.upkeep.retries import retries
 from cli.wiring.endpoints import any_endpoint, running
+from cli.wiring.jwks import verifying_keys
 from cli.wiring.signing import describe_signing
 from cli.wiring.stores import make_missing, open_store
+from cli.wiring.webdomains import superuser_keys
 from commands.bus import Bus
 from domain.errors import MsgxcError
 from domain.ids import Ids
@@ -29,7 +31,8 @@ from infra.nats.server import ServerFailed
 from infra.nats.streams import Drift, drift_of, stream_configs, widen
 from infra.readstore.store import ReadStore
 from infra.removals import RememberedRemovals
-from infra.secrets import KeyInfo, describe
+from infra.secrets import KeyInfo, SecretsError, describe
+from infra.settings import SettingsError
 from processes.scheduler import target
 from projections.catalogue import ALL
 from projections.messages import UPCOMING
@@ -43,23 +46,13 @@ WAITING_MAX = 10_000
 
 
 async def checkup(session: Session, *, mend: bool) -> list[Finding]:
-    keys = describe(session.folder, session.keyring, session.settings.keys)
-    try:
-        keys += await describe_signing(session)
-        findings = [*_settings(session), *_keys(keys)]
-    except (MsgxcError, Failure) as error:
-        findings = [
-            *_settings(session),
-            *_keys(keys),
-            Finding("fail", "keys", str(error), "mend MSGXC_SDK_KEYS"),
-        ]
-    findings += [*_disk(session), *_serving(session)]
+    findings = [*_settings(session), *await _all_keys(session), *_disk(session), *_serving(session)]
     try:
         async with (
             any_endpoint(session, name="msgxc doctor") as endpoint,
             opened_log(session, endpoint) as log,
         ):
-            findings += [Finding("ok", "log", f"answers at {endpoint.urls}")]
+            findings += [Finding("ok", "log", f"answers at {endpoint.shown}")]
             findings += [finding async for finding in _streams(session, log, mend=mend)]
             findings += [finding async for finding in _work(log)]
             findings += [await _feed(log)]
@@ -74,6 +67,21 @@ def _settings(session: Session) -> list[Finding]:
     store = "Cassandra" if session.settings.cassandra.hosts else "SQLite"
     channels = f"; to the sandbox: {', '.join(sandboxed)}" if sandboxed else ""
     return [Finding("ok", "settings", f"valid; read models on {store}{channels}")]
+
+
+async def _all_keys(session: Session) -> list[Finding]:
+    keys = describe(session.folder, session.keyring, session.settings.keys)
+    unusable: list[Finding] = []
+    try:
+        keys += await describe_signing(session)
+    except (MsgxcError, Failure) as error:
+        unusable.append(Finding("fail", "keys", str(error), "mend MSGXC_SDK_KEYS"))
+    for read in (lambda: verifying_keys(session), lambda: superuser_keys(session.settings.doppler.keys)):
+        try:
+            read()
+        except (SecretsError, SettingsError) as error:
+            unusable.append(Finding("fail", "keys", str(error), "mend it: no API starts like this"))
+    return [*_keys(keys), *unusable]
 
 
 def _keys(keys: list[KeyInfo]) -> list[Finding]:

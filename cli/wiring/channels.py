@@ -19,6 +19,7 @@ from domain.channel import APNS, BUILT_IN, EMAIL, FCM, SMS, WEBPUSH, WEBSOCKET
 from domain.leaving import leaving_key
 from domain.message import Content
 from gateways.port import Gateway
+from gateways.registry import build, channels
 from gateways.styles import STYLES
 from gateways.styles.check import check as check_style
 from infra.secrets import Keyring
@@ -32,6 +33,16 @@ SANDBOXED: Final = {
     EMAIL: ("MSGXC_SENDGRID_",),
 }
 """By channel, the settings that point its gateway at the sandbox. Mail goes by SendGrid's interface there."""
+
+SETTING_OF: Final = {
+    APNS: "MSGXC_APNS_KEY_FILE",
+    FCM: "MSGXC_FCM_CREDENTIALS_FILE",
+    WEBPUSH: "MSGXC_WEBPUSH_HOSTS",
+    SMS: "MSGXC_TWILIO_FROM",
+    EMAIL: "MSGXC_MAIL_FROM",
+}
+"""What to look at first where a gateway cannot be built; what settings can say by themselves was checked as they were
+read."""
 
 LOCAL_URL: Final = "MSGXC_PUBLIC_URL"
 """In the sandbox's environment: our own address, since it posts to this machine only."""
@@ -76,9 +87,25 @@ def further_channels(settings: Settings) -> dict[str, Config]:
     if settings.channels_file is None:
         return {}
     try:
-        return msgspec.json.decode(settings.channels_file.read_bytes(), type=dict[str, dict[str, Any]])
+        found = msgspec.json.decode(settings.channels_file.read_bytes(), type=dict[str, dict[str, Any]])
     except (OSError, msgspec.DecodeError) as error:
         raise SettingsError(f'MSGXC_CHANNELS_FILE: {error}; write {{"channel": {{...}}}}') from error
+    offered = channels()
+    for channel in found.keys() & offered.keys():
+        try:
+            msgspec.convert(found[channel], offered[channel].config)
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"MSGXC_CHANNELS_FILE: {channel}: {error}") from error
+    return found
+
+
+def build_gateway(channel: str, config: Config) -> Gateway:
+    """Raises SettingsError, one line that names the setting."""
+    try:
+        return build(channel, config)
+    except ValueError as error:
+        setting = SETTING_OF.get(channel, "MSGXC_CHANNELS_FILE")
+        raise SettingsError(f"{setting}: {error}") from error
 
 
 class GatewayChecks:

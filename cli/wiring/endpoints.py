@@ -60,12 +60,13 @@ def local_endpoint(server: NatsServer, *, name: str) -> Endpoint:
 def configured_endpoint(session: Session, *, name: str) -> Endpoint | None:
     """The NATS server of the settings; None where it is embedded."""
     nats = session.settings.nats
-    if nats.embedded:
+    if nats.url is None:
         return None
+    urls = nats.url.reveal()
     creds = str(nats.creds) if nats.creds else None
     # An authority of our own is for what speaks TLS; nats-py asks every server for it once it is given one.
-    ca_file = session.settings.ca_file if nats.url.startswith("tls://") else None
-    return Endpoint(urls=nats.url, creds_file=creds, ca_file=str(ca_file) if ca_file else None, name=name)
+    ca_file = session.settings.ca_file if urls.startswith("tls://") else None
+    return Endpoint(urls=urls, creds_file=creds, ca_file=str(ca_file) if ca_file else None, name=name)
 
 
 def remote_endpoint(session: Session, *, name: str) -> Endpoint | None:

@@ -12,12 +12,30 @@ from pathlib import Path
 import structlog
 
 from api.keys import BadKeys, Key, KeySet, key_set, parse_jwks
+from cli.session import Session
 from infra.secrets import SecretsError, read_jwks
+from infra.settings import SettingsError
 
 log = structlog.get_logger()
 
 LOOK_AGAIN_S = 0.5
 """A key that was taken away verifies nothing a second later."""
+
+
+def verifying_keys(session: Session) -> FileKeys:
+    """Those of MSGXC_JWT_KEYS, else of the data folder. Raises SettingsError or SecretsError for keys that cannot be
+    used, and where there is none: then nobody could sign in.
+    """
+    source = session.keyring.jwt
+    try:
+        keys = FileKeys(source)
+        if not keys.current().keys:
+            raise SecretsError(f"{source} holds no key: write a JWKS, or a folder of JWKs (*.json)")
+    except SecretsError as error:
+        if session.settings.keys.jwt is None:
+            raise
+        raise SettingsError(f"MSGXC_JWT_KEYS: {error}") from error
+    return keys
 
 
 class FileKeys:

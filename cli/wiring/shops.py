@@ -13,7 +13,7 @@ from api.ezout.firebase import FirebaseVerifier
 from api.ezout.hub import ShopHub
 from api.ezout.parts import Shops
 from cli.bootstrap import Exchange
-from cli.wiring.jwks import FileKeys
+from cli.wiring.jwks import verifying_keys
 from domain.context import Context
 from infra.draining import draining
 from infra.nats.leases import Lease
@@ -47,7 +47,7 @@ def make_door(settings: Settings, verifier: Verifier) -> Door:
 def res_service(exchange: Exchange) -> Role:
     """Shops for RES gateways; of all processes that run it, one at a time has the lease to."""
     settings, log = exchange.session.settings, exchange.log
-    door = make_door(settings, Verifier(FileKeys(exchange.session.keyring.jwt), now_s=time.time))
+    door = make_door(settings, Verifier(verifying_keys(exchange.session), now_s=time.time))
 
     async def publish(shop: UUID, body: bytes, topic: str, context: Context, claim: str) -> int:
         return await exchange.shops.publish(shop, body, topic=topic, context=context, claim=claim)

@@ -57,7 +57,8 @@ def local_keys(session: Session) -> SigningKeys:
             return FixedSigningKeys(settings.content.reveal())
         return FileSigningKeys(settings.source or session.folder.sdk)
     except BadKey as error:
-        raise Failure(str(error)) from None
+        named = f"{SOURCE}_FILE: " if settings.source is not None else ""
+        raise Failure(f"{named}{error}") from None
 
 
 def check_signing(session: Session) -> None:

@@ -11,6 +11,7 @@ from cli.session import Session
 from domain.errors import Unavailable
 from infra.readstore.config import CassandraConfig, read_store
 from infra.readstore.store import ReadStore
+from infra.settings import Cassandra
 from projections.catalogue import ALL
 from projections.port import Generation, Projection
 
@@ -28,11 +29,21 @@ async def open_store(session: Session) -> AsyncIterator[ReadStore]:
         except Unavailable as error:
             if not session.settings.cassandra.hosts:
                 raise
-            hosts = ",".join(f"{host}:{port}" for host, port in session.settings.cassandra.hosts)
-            raise Unavailable(
-                f"no Cassandra answers at {hosts}: start it, or mend MSGXC_CASSANDRA"
-            ) from error
+            raise Unavailable(_unanswered(session.settings.cassandra)) from error
         yield store
+
+
+def _unanswered(settings: Cassandra) -> str:
+    """A node that lets nobody in, or that belongs to another data centre, is not told apart from one that is away."""
+    hosts = ",".join(f"{host}:{port}" for host, port in settings.hosts)
+    others = {
+        "MSGXC_CASSANDRA_DC": settings.dc,
+        "MSGXC_CASSANDRA_USER": settings.user,
+        "MSGXC_CASSANDRA_PASSWORD": settings.password,
+        "MSGXC_CASSANDRA_CA": settings.ca,
+    }
+    mend = ", ".join(["MSGXC_CASSANDRA", *(name for name, value in others.items() if value)])
+    return f"no Cassandra answers at {hosts}: start it, or mend {mend}"
 
 
 def _cassandra(session: Session) -> CassandraConfig | None:

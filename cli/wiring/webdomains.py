@@ -50,6 +50,8 @@ def superuser_keys(path: Path | None) -> list[RSAPublicKey]:
             found += parse_keys(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, BadRsaKey) as error:
             raise SettingsError(f"MSGXC_DOPPLER_KEYS: {file}: {error}") from error
+    if not found:
+        raise SettingsError(f"MSGXC_DOPPLER_KEYS: {path} holds no key: write an RSA public key, or unset it")
     return found
 
 

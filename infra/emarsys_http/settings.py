@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from infra.environment import Environment, Secret, SettingsError
+from infra.environment import Environment, Secret, SettingsError, is_visible_ascii
 
 
 class ServiceSettings(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ def read_services(env: Environment) -> Services:
 
 def _service(env: Environment, name: str, example: str) -> ServiceSettings:
     url = env.url(f"{name}_URL", schemes=("http", "https"), example=example)
-    token = env.secret(f"{name}_TOKEN", check=str.isascii, example="a bearer token")
+    token = env.secret(f"{name}_TOKEN", check=is_visible_ascii, example="a bearer token")
     if token is not None and not url:
         raise SettingsError(f"MSGXC_{name}_TOKEN is set, but not MSGXC_{name}_URL: set it too, or neither")
     return ServiceSettings(url, token)

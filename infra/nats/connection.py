@@ -25,6 +25,7 @@ from infra.nats.errors import Denied, Disconnected, NoAnswer
 from infra.nats.frames import Frame, publish_frame, status_of
 from infra.nats.link import LinkTransport
 from infra.nats.parser import Route
+from infra.urls import without_userinfo
 
 log = structlog.get_logger()
 
@@ -57,6 +58,14 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     creds_file: str | None = None
     ca_file: str | None = None
     name: str = "msgxc"
+
+    @property
+    def shown(self) -> str:
+        """Where it is, for people: without who signs in."""
+        return without_userinfo(self.urls)
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.shown!r}, name={self.name!r})"
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -91,6 +100,7 @@ class Connection(Client):
         self._sweeper: asyncio.TimerHandle | None = None
         self._up = asyncio.Event()
         self._watchers: list[tuple[Callable[[], None]]] = []
+        self._last_error: Exception | None = None
 
     async def open(self, endpoint: Endpoint) -> None:
         await self.connect(
@@ -117,6 +127,11 @@ class Connection(Client):
         watcher = (call,)  # its own, even if `call` watches twice
         self._watchers.append(watcher)
         return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
+
+    @property
+    def trouble(self) -> str:
+        """The last thing that went wrong, in one line; "" if nothing has."""
+        return " ".join(without_userinfo(str(self._last_error or "")).split())
 
     @property
     def is_ready(self) -> bool:
@@ -266,6 +281,7 @@ class Connection(Client):
     async def _on_error(self, error: Exception) -> None:
         if not self.generation and "authorization" in str(error).lower():
             raise Denied("the NATS server refuses our token or credentials") from error
+        self._last_error = error
         log.debug("nats-error", error=str(error) or type(error).__name__)
 
     async def _process_connect_init(self) -> None:
@@ -299,15 +315,16 @@ class Connection(Client):
 
 
 @contextlib.asynccontextmanager
-async def connected(endpoint: Endpoint) -> AsyncIterator[Connection]:
+async def connected(endpoint: Endpoint, *, open_s_max: float = OPEN_S_MAX) -> AsyncIterator[Connection]:
     """An open connection, closed at the end. Raises Disconnected if no server answers, or Denied."""
     connection = Connection()
     try:
         try:
-            async with asyncio.timeout(OPEN_S_MAX):
+            async with asyncio.timeout(open_s_max):
                 await connection.open(endpoint)
         except (OSError, nats.errors.Error, TimeoutError) as error:
-            raise Disconnected(f"no NATS server answers at {endpoint.urls}") from error
+            reason = f": {connection.trouble}" if connection.trouble else ""
+            raise Disconnected(f"no NATS server answers at {endpoint.shown}{reason}") from error
         yield connection
     finally:
         await connection.close()

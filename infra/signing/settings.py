@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from infra.credentials import is_service_account
 from infra.environment import Environment, Secret, SettingsError
 
 GOOGLE_SECRET = re.compile(
@@ -47,7 +48,9 @@ def read_sdk_keys(env: Environment) -> SdkKeys:
         content=Secret(text) if text else None,
         source=source,
         secret=secret,
-        credentials_file=env.file("SDK_KEYS_CREDENTIALS_FILE"),
+        credentials_file=env.file(
+            "SDK_KEYS_CREDENTIALS_FILE", holds=is_service_account, example="a service account's JSON file"
+        ),
         url=env.url(
             "SDK_KEYS_URL", schemes=("http", "https"), example="https://secretmanager.googleapis.com"
         ),
