@@ -21,6 +21,7 @@ from cli.bootstrap import Exchange, open_exchange
 from cli.serve import demo, roles
 from cli.serve.apirole import Api
 from cli.serve.children import child_roles
+from cli.serve.greeting import greeting
 from cli.serve.lifetime import settle_memory, stop_on_signals
 from cli.serve.projecting import projecting
 from cli.serve.resolving import resolving
@@ -37,6 +38,7 @@ from cli.wiring.endpoints import (
     withdraw,
 )
 from cli.wiring.shops import res_service
+from domain.context import DEFAULT_REALM
 from domain.recorded import EVENTS
 from infra.nats.connection import Endpoint
 from infra.sandbox import Sandbox
@@ -108,7 +110,7 @@ async def run_roles(on: Ground, stop: Stop, *, processes: bool) -> None:
 
         async def ready() -> None:
             settle_memory()
-            greet(on)
+            await greet(on, exchange)
 
         api.ready = ready
         # Before anybody can call: whoever finds us ready finds the demo contact subscribed.
@@ -139,28 +141,15 @@ async def make_demo(on: Ground, exchange: Exchange) -> None:
     await made.make(log_is_empty=await exchange.log.end(EVENTS) == 0)
 
 
-def greet(on: Ground) -> None:
-    """The first thing a newcomer reads."""
-    where = on.address
-    lines = [
-        f"MSGXC serves on {where}",
-        f"  data      {on.session.folder.path}",
-        f"  channels  {_channels(on)}",
-        f"  docs      {where}/docs",
-    ]
-    if on.sandbox is not None:
-        lines.append(f"  sandbox   {where}/sandbox/  shows what arrives; sends nothing to anybody")
-    lines += [
-        "",
-        "Publish to the demo thread from another terminal:",
-        "",
-        f"  curl {where}/api/v2/publish \\",
-        f'    -H "Authorization: Bearer $({_command()} token --uid demo)" \\',
-        "    -H 'Content-Type: application/json' \\",
-        '    -d \'{"tid": "demo", "msg": "Hello from MSGXC"}\'',
-        "",
-        "Ctrl-C stops all of it.",
-    ]
+async def greet(on: Ground, exchange: Exchange) -> None:
+    thread = await exchange.threads.thread(exchange.ids.thread(DEFAULT_REALM, demo.TID))
+    lines = greeting(
+        on.session,
+        on.address,
+        channels=_channels(on),
+        has_sandbox=on.sandbox is not None,
+        has_demo=thread is not None and not thread.closed,
+    )
     typer.echo("\n".join(lines))
     sys.stdout.flush()
 
@@ -187,10 +176,5 @@ def _channels(on: Ground) -> str:
     return ", ".join(f"{name} (sandbox)" if name in sandboxed else name for name in names)
 
 
-def _command() -> str:
-    """How this command was called, so that the line can be copied."""
-    return sys.argv[0] if "/" in sys.argv[0] else "msgxc"
-
-
 def _announce(on: Ground) -> None:
-    announce(on.session, Serving(os.getpid(), on.address, on.endpoint.urls, dict(on.environment)))
+    announce(on.session, Serving(os.getpid(), on.address, on.endpoint.shown, dict(on.environment)))

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from infra.settings import Http, SettingsError
 from infra.supervisor import Stop
+from infra.urls import url_of
 
 DRAIN_S: Final = 8
 """Requests under way get this long; sockets are closed with 1012 at once."""
@@ -39,6 +40,10 @@ def listening_socket(http: Http) -> socket.socket:
             raise SettingsError(
                 f"MSGXC_HTTP_PORT={http.port}: another program listens there; write a free port, or 0 for any"
             ) from error
+        if error.errno == errno.EACCES:
+            raise SettingsError(
+                f"MSGXC_HTTP_PORT={http.port}: only root may listen there; write a port from 1024"
+            ) from error
         raise SettingsError(
             f"MSGXC_HTTP_HOST={http.host}: {error.strerror}; write an address of this machine"
         ) from error
@@ -49,8 +54,8 @@ def listening_socket(http: Http) -> socket.socket:
 def address(bound: socket.socket) -> str:
     """http://host:port, as a person would call it."""
     host, port = bound.getsockname()[:2]
-    named = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104  compared, not bound
-    return f"http://{named}:{port}"
+    named = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
+    return url_of(named, port)
 
 
 class _Server(uvicorn.Server):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.fixtures.credentials import p256_pem, service_account
 from tests.fixtures.exchange import RunningExchange
 
 CHANNELS = {"apns", "fcm", "webpush", "sms", "email"}
@@ -77,6 +80,51 @@ def test_a_port_in_use_is_said_at_once(served: RunningExchange) -> None:
     refused = other.command("serve", check=False)
     assert "another program listens there; write a free port" in refused.stderr
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+
+
+def test_what_is_printed_works_from_any_terminal(tmp_path: Path) -> None:
+    """Pasted into a shell in another folder, without our settings; whatever letters the data folder has."""
+    exchange = RunningExchange(tmp_path, {"MSGXC_DATA_DIR": str(tmp_path / "dónées d'été")})
+    try:
+        exchange.start()
+        printed = exchange.output.read_text().partition("another terminal:")[2].partition("Ctrl-C")[0]
+        elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("MSGXC_")}
+        done = subprocess.run(
+            ["sh", "-c", printed], cwd="/", env=elsewhere, capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == "true", done.stderr
+        exchange.wait(lambda: len(_arrived(exchange, "Hello from MSGXC")) == 5, ARRIVAL_S_MAX, "arrival")
+        assert exchange.stop() == 0
+    finally:
+        if exchange.process is not None and exchange.process.poll() is None:
+            exchange.kill()
+
+
+def test_with_providers_for_all_channels_there_is_no_demo(exchange: RunningExchange) -> None:
+    """No sandbox runs, no demo thread is made, and none is spoken of. It listens on IPv6, too."""
+    files = {"apns.p8": p256_pem(), "vapid.pem": p256_pem(), "fcm.json": json.dumps(service_account())}
+    for name, content in files.items():
+        (exchange.folder / name).write_text(content)
+    exchange.environment |= {
+        "MSGXC_HTTP_HOST": "::1",
+        "MSGXC_APNS_KEY_FILE": str(exchange.folder / "apns.p8"),
+        "MSGXC_APNS_KEY_ID": "ABC123DEFG",
+        "MSGXC_APNS_TEAM_ID": "DEF123GHIJ",
+        "MSGXC_APNS_TOPIC": "org.example.app",
+        "MSGXC_FCM_CREDENTIALS_FILE": str(exchange.folder / "fcm.json"),
+        "MSGXC_VAPID_PRIVATE_KEY_FILE": str(exchange.folder / "vapid.pem"),
+        "MSGXC_TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+        "MSGXC_TWILIO_AUTH_TOKEN": "t0ken",
+        "MSGXC_TWILIO_FROM": "+15005550006",
+        "MSGXC_SMTP_URL": "smtp://127.0.0.1:1?starttls=no",
+        "MSGXC_MAIL_FROM": "News <news@example.org>",
+    }
+    exchange.start()
+    printed = exchange.output.read_text()
+    assert "MSGXC serves on http://[::1]:" in printed
+    assert "demo" not in printed.replace(str(exchange.folder), "")
+    assert "sandbox" not in printed
+    assert exchange.stop() == 0
 
 
 def test_roles_in_processes_of_their_own(exchange: RunningExchange) -> None:
