@@ -9,7 +9,9 @@ import msgspec
 from commands.scope import Scope
 from domain.app import App, assert_code
 from domain.app_settings import AppSettings
-from domain.errors import Conflict, NotFound
+from domain.channel import APP_CHANNELS
+from domain.errors import Conflict, Invalid, NotFound, TooLarge
+from domain.event_action import message_of
 
 
 class RegisterApp(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +39,9 @@ async def register_app(command: RegisterApp, scope: Scope) -> UUID:
     settings = msgspec.structs.replace(command.settings, merchant=scope.realm)
     app = await scope.load(App, id)
     if app is None:
-        await scope.save(App.register(id=id, at=scope.now, code=command.code, settings=settings))
+        app = App.register(id=id, at=scope.now, code=command.code, settings=settings)
+        _assert_sendable(settings, scope)
+        await scope.save(app)
     elif app.settings.merchant != scope.realm:
         raise Conflict(f"the code {command.code!r} belongs to another realm", field="code")
     elif app.retired:
@@ -49,7 +53,9 @@ async def register_app(command: RegisterApp, scope: Scope) -> UUID:
 
 async def change_app(command: ChangeApp, scope: Scope) -> None:
     app = await _app(command.code, scope)
-    app.change(at=scope.now, settings=msgspec.structs.replace(command.settings, merchant=scope.realm))
+    settings = msgspec.structs.replace(command.settings, merchant=scope.realm)
+    app.change(at=scope.now, settings=settings)
+    _assert_sendable(settings, scope)
     await scope.save(app)
 
 
@@ -58,6 +64,18 @@ async def retire_app(command: RetireApp, scope: Scope) -> None:
     app = await _app(command.code, scope)
     app.retire(at=scope.now)
     await scope.save(app)
+
+
+def _assert_sendable(settings: AppSettings, scope: Scope) -> None:
+    """Raises TooLarge, or Invalid, for a message that no push service would take in the form of the app's style."""
+    for number, action in enumerate(settings.event_actions):
+        if action.message:
+            field = f"event_actions[{number}].message"
+            content = message_of(action, field=field).content
+            try:
+                scope.check(content, APP_CHANNELS, style=settings.push_style)
+            except (Invalid, TooLarge) as wrong:
+                raise type(wrong)(wrong.detail, field=field) from None
 
 
 async def _app(code: str, scope: Scope) -> App:

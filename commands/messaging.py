@@ -14,7 +14,17 @@ from commands.scope import Scope, assert_same
 from domain.channel import APP_CHANNELS
 from domain.contact import Contact
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
-from domain.message import Audience, Content, Message, ToApp, ToContacts, ToEveryone, ToThread
+from domain.message import (
+    TTL_S_MAX,
+    URGENCIES,
+    Audience,
+    Content,
+    Message,
+    ToApp,
+    ToContacts,
+    ToEveryone,
+    ToThread,
+)
 from domain.nesting import assert_shallow
 from domain.push import assert_valid, push_of
 from domain.subscription import Subscription
@@ -22,8 +32,6 @@ from domain.thread import Settings, Thread
 
 TTL_S_DEFAULT = 86_400
 """The original's 24 hours."""
-TTL_S_MAX = 2_419_200
-"""Four weeks: the longest that FCM and web push keep a message."""
 TTLS_KNOWN_MAX = 1_000
 """Times to live that are remembered; few senders have one of their own."""
 TEXT_MIN = 2
@@ -313,7 +321,7 @@ def _assert_valid(draft: Draft, now: datetime, ttl_s: int, *, text_min: int) -> 
         raise Invalid(f"write at least {text_min} characters", field="msg")
     if draft.opts:
         assert_shallow(draft.opts, field="opts")
-    if draft.urgency is not None and not 1 <= draft.urgency <= 4:
+    if draft.urgency is not None and draft.urgency not in URGENCIES:
         raise Invalid("urgency goes from 1 (very low) to 4 (high)", field="opts.urgency")
     if not 0 <= ttl_s <= TTL_S_MAX:
         raise Invalid(f"ttl is in seconds, 0 to {TTL_S_MAX:,}", field="opts.ttl")

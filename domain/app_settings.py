@@ -7,23 +7,20 @@ is written, so that a bound that is narrowed later never makes an old event unre
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from domain.errors import Invalid
+from domain.event_action import EventAction
 from domain.geofence import Geofences
-from domain.nesting import assert_shallow
 
 NAME_MAX = 256
 FIELD_MAX = 2**31 - 1
 """Numbers of contact fields: suites keep them as 32-bit integers."""
 RATE_MAX = 100_000_000
 """A minute."""
-CAMPAIGN_MAX = 128
 EVENT_ACTIONS_MAX = 200
-ACTIONS_MAX = 20
-"""Of one event: devices carry them out one after another."""
 
 EMARSYS_V3, EMARSYS_V4, MSGXC, DOPPLER = "emarsys-v3", "emarsys-v4", "msgxc", "doppler"
 PushStyle = Literal["emarsys-v3", "emarsys-v4", "msgxc", "doppler"]
@@ -57,20 +54,6 @@ class PushSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     style: PushStyle | None = None
     apns_topic: str | None = None
     android_payload: Literal["v1", "v2"] = "v1"
-
-
-class EventAction(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device event leads to.
-
-    event: its name. type: None for either. actions: carried out by the device (the answer's onEventAction).
-    message: content (`msg`, `title`, ...) that is sent to whoever the client belongs to; {}: nothing is sent.
-    """
-
-    event: str
-    type: Literal["custom", "internal"] | None = None
-    campaign_id: str
-    actions: tuple[dict[str, Any], ...] = ()
-    message: dict[str, Any] = {}
 
 
 class OpenIdIssuer(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,7 +157,7 @@ class AppSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
         if len(self.event_actions) > EVENT_ACTIONS_MAX:
             raise Invalid(f"at most {EVENT_ACTIONS_MAX}", field="event_actions")
         for number, each in enumerate(self.event_actions):
-            _assert_event_action(each, f"event_actions[{number}]")
+            each.assert_valid(f"event_actions[{number}]")
 
     def _assert_push_domain(self) -> None:
         if self.uses_external_push_domain and not self.external_push_domain:
@@ -189,24 +172,3 @@ _CONTACT_FIELDS = (
     "contact_field_push_accepted",
     "contact_field_last_mobile_activity",
 )
-
-
-def _assert_event_action(action: EventAction, field: str) -> None:
-    if not action.event or len(action.event) > NAME_MAX:
-        raise Invalid(f"1 to {NAME_MAX} characters", field=f"{field}.event")
-    if not 1 <= len(action.campaign_id) <= CAMPAIGN_MAX:
-        raise Invalid(
-            f"1 to {CAMPAIGN_MAX} characters: what devices name in their reports",
-            field=f"{field}.campaign_id",
-        )
-    if not action.actions and not action.message:
-        raise Invalid("it leads to nothing: give actions, a message or both", field=field)
-    if len(action.actions) > ACTIONS_MAX:
-        raise Invalid(f"at most {ACTIONS_MAX}", field=f"{field}.actions")
-    assert_shallow(action.message, field=f"{field}.message")
-    for number, each in enumerate(action.actions):
-        assert_shallow(each, field=f"{field}.actions[{number}]")
-        if not isinstance(each.get("type"), str) or not each["type"]:
-            raise Invalid(
-                "an action says its type, such as MEAppEvent", field=f"{field}.actions[{number}].type"
-            )

@@ -12,7 +12,8 @@ from uuid import UUID
 
 import msgspec
 
-from domain.app_settings import AppSettings, EventAction
+from domain.app_settings import AppSettings
+from domain.event_action import EventAction
 from domain.signal import DeviceEvent
 
 APP_START: Final = "app:start"

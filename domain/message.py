@@ -13,6 +13,11 @@ from domain.aggregate import Aggregate, Created, KeyOwner, restored
 from domain.aggregate import Event as BaseEvent
 from domain.errors import Conflict
 
+TTL_S_MAX = 2_419_200
+"""Four weeks: the longest that FCM and web push keep a message."""
+URGENCIES = range(1, 5)
+"""From very low to high."""
+
 
 class ToThread(msgspec.Struct, frozen=True, tag="thread"):
     """Everyone subscribed when the message became due."""

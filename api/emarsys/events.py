@@ -26,9 +26,9 @@ from api.endpoint import STATUS
 from api.hanging_up import HUNG_UP, hang_up
 from api.parts import Parts
 from api.route import Answer, Call
-from domain.app_settings import EventAction
 from domain.device_actions import STARTS, TAGGING, actions_for, has_effect
 from domain.errors import Unauthenticated, Unavailable
+from domain.event_action import EventAction, is_read_by_v5
 from domain.signal import EFFECTS_KIND, EVENTS_KIND, DeviceEvents, SignalKind
 from projections import devices
 
@@ -177,7 +177,13 @@ async def _kept_state(call: Call[Batch, None], client: UUID) -> Any:
 
 
 def _campaigns(matching: Iterable[EventAction]) -> tuple[ActionCampaign, ...] | None:
-    return tuple(ActionCampaign(each.campaign_id, each.actions) for each in matching) or None
+    """None without any. An action that the SDK can't read is left out: with it all of the answer would be lost."""
+    found = []
+    for each in matching:
+        actions = tuple(action for action in each.actions if is_read_by_v5(action))
+        if actions:
+            found.append(ActionCampaign(each.campaign_id, actions))
+    return tuple(found) or None
 
 
 def client_of(visitor: Visitor) -> UUID:

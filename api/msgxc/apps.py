@@ -18,13 +18,13 @@ from domain.app_settings import (
     FIELD_MAX,
     NAME_MAX,
     AppSettings,
-    EventAction,
     Kind,
     OpenIdIssuer,
     PushSettings,
     RateLimits,
 )
 from domain.errors import Conflict, NotFound, TooLarge, Unavailable
+from domain.event_action import EventAction
 from domain.geofence import Geofences
 from projections import apps
 from projections.port import Row

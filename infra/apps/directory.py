@@ -14,9 +14,11 @@ from typing import Final
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from domain.app import AppFacts, is_code
 from domain.errors import Unavailable
+from domain.event_action import faults
 from domain.ids import Ids
 from domain.recorded import EVENTS, Checkpoint
 from infra.apps.lookups import Level, Lookups
@@ -25,6 +27,8 @@ from infra.flights import Flights
 from infra.nats.streams import DAY_S
 from processes.directories import AppMetadata, Toll
 from processes.port import Log
+
+log = structlog.get_logger()
 
 APPS_MAX: Final = 10_000
 """Apps remembered, some kilobytes each; the one unused for longest is forgotten first."""
@@ -150,6 +154,7 @@ class FollowedApps:
             return None
 
     def _keep(self, id: UUID, facts: AppFacts | None, changes: int) -> AppFacts | None:
+        _warn_of_faults(facts)
         # What changed meanwhile may be newer than what was read.
         if not self._following or changes != self._changes:
             return facts
@@ -176,6 +181,13 @@ class FollowedApps:
         self._by_code.clear()
         self._known.clear()
         self._unknown.clear()
+
+
+def _warn_of_faults(facts: AppFacts | None) -> None:
+    """Settings of before a bound, or of a service that knows none: who reads them passes the faulty ones over."""
+    for fault in faults(facts.settings.event_actions if facts is not None else ()):
+        assert facts is not None
+        log.warning("event-action-passed-over", app=facts.code, field=fault.field, reason=fault.detail)
 
 
 def _add(memory: OrderedDict[UUID, _Remembered], id: UUID, entry: _Remembered, most: int) -> None:

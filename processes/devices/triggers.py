@@ -8,10 +8,10 @@ tells it: one whose answer was lost sends the whole request again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 import msgspec
@@ -20,11 +20,12 @@ from commands.bus import Bus
 from commands.messaging import Draft, SendToApp
 from commands.port import EventStore
 from commands.scope import Claim
-from domain.app_settings import AppSettings, EventAction
+from domain.app_settings import AppSettings
 from domain.client import Client
 from domain.context import Context
 from domain.device_actions import actions_for
-from domain.errors import Invalid
+from domain.errors import Invalid, MsgxcError
+from domain.event_action import EventAction, EventMessage, message_of
 from domain.recorded import SIGNALS
 from domain.signal import DeviceEvent, DeviceEvents
 from processes.directories import AppDirectory
@@ -37,23 +38,6 @@ MESSAGES_MAX = 20
 """Of one signal: a device that joins weeks of events is not to be flooded when it is back."""
 
 
-class TriggeredContent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event action's `message`, in the words of the API. opts: its `ttl` and `urgency` decide how it is sent."""
-
-    msg: str
-    title: str = ""
-    opts: dict[str, Any] = {}
-
-    def draft(self) -> Draft:
-        """Raises Invalid."""
-        opts = dict(self.opts)
-        ttl_s, urgency = opts.pop("ttl", None), opts.pop("urgency", None)
-        for name, value in (("ttl", ttl_s), ("urgency", urgency)):
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-                raise Invalid("a whole number", field=f"opts.{name}")
-        return Draft(text=self.msg, subject=self.title, opts=opts, ttl_s=ttl_s, urgency=urgency)
-
-
 class Triggers:
     def __init__(self, *, log: Log, store: EventStore, bus: Bus, apps: AppDirectory) -> None:
         self._log, self._store, self._bus, self._apps = log, store, bus, apps
@@ -62,7 +46,7 @@ class Triggers:
         await work(self._log, TRIGGERED, self.handle)
 
     async def handle(self, task: Task) -> None:
-        """Raises Invalid for content that nobody could be sent: the signal goes to TRIAGE and says why."""
+        """Raises what refused a message, when the others are made: the signal goes to TRIAGE and says why."""
         fact = task.fact
         signal = fact.body
         if not isinstance(signal, DeviceEvents) or signal.contact is None:
@@ -73,15 +57,23 @@ class Triggers:
         occasions = _occasions(app.settings, signal.events)
         if occasions and not await self._is_theirs(signal.client, signal.contact):
             return
-        for action, occasion in occasions[:MESSAGES_MAX]:
+        context = Context(fact.realm, TRIGGERED.durable, f"{SIGNALS}:{fact.position}", fact.correlation)
+        refused: MsgxcError | None = None
+        for message, occasion in _sendable(occasions)[:MESSAGES_MAX]:
             command = SendToApp(
                 app=app.code,
-                draft=_content(action).draft(),
+                draft=_draft(message),
                 contacts=(signal.contact,),
                 style=app.settings.push_style,
             )
-            context = Context(fact.realm, TRIGGERED.durable, f"{SIGNALS}:{fact.position}", fact.correlation)
-            await self._bus.execute(command, context, claim=_claim(fact.realm, signal.client, occasion))
+            try:
+                await self._bus.execute(command, context, claim=_claim(fact.realm, signal.client, occasion))
+            except MsgxcError as error:
+                if error.retryable:
+                    raise
+                refused = refused or error
+        if refused is not None:
+            raise refused
 
     async def _is_theirs(self, client: UUID, contact: UUID) -> bool:
         """Whether the client is still the contact's: what a device held before somebody signed out is good for ever,
@@ -118,11 +110,26 @@ def _occasions(settings: AppSettings, events: Sequence[DeviceEvent]) -> list[tup
     return made
 
 
-def _content(action: EventAction) -> TriggeredContent:
-    try:
-        return msgspec.convert(action.message, TriggeredContent)
-    except msgspec.ValidationError as error:
-        raise Invalid(f"event_actions {action.campaign_id}: {error}", field="event_actions") from None
+def _sendable(occasions: Iterable[tuple[EventAction, Occasion]]) -> list[tuple[EventMessage, Occasion]]:
+    """Those whose message can be sent. Others are of settings from before such were refused; whoever looks the app up
+    says so (infra.apps), once and not for each signal.
+    """
+    found = []
+    for action, occasion in occasions:
+        with contextlib.suppress(Invalid):
+            found.append((message_of(action), occasion))
+    return found
+
+
+def _draft(message: EventMessage) -> Draft:
+    content = message.content
+    return Draft(
+        text=content.text,
+        subject=content.subject,
+        opts=content.opts,
+        ttl_s=message.ttl_s,
+        urgency=message.urgency,
+    )
 
 
 def _claim(realm: str, client: UUID, occasion: Occasion) -> Claim:

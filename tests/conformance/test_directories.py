@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 
 from commands.apps import ChangeApp, RegisterApp, RetireApp
-from domain.app_settings import AppSettings, EventAction, PushSettings, RateLimits
+from domain.app_settings import AppSettings, PushSettings, RateLimits
 from domain.errors import Invalid
+from domain.event_action import EventAction
 from domain.geofence import Geofence, Geofences, Group, Trigger
 from infra.emarsys_http.apps import HttpApps
 from infra.emarsys_http.contacts import HttpContacts

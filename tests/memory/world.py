@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from commands.bus import Bus
+from commands.port import ContentCheck
 from commands.scope import Claim
 from domain.contact import Contact
 from domain.context import Caller, Context
@@ -104,7 +105,10 @@ class Running:
 
 @dataclass(slots=True)
 class World:
-    """slice_size: how many addresses a gateway sends at once. frames_at_once: as MemoryFeedLog has it."""
+    """slice_size: how many addresses a gateway sends at once. frames_at_once: as MemoryFeedLog has it.
+
+    check: of processes that are started from now on.
+    """
 
     clock: ManualClock = field(default_factory=ManualClock)
     vault: Vault = field(default_factory=Vault)
@@ -116,6 +120,7 @@ class World:
     senders: SomeSenders = field(default_factory=SomeSenders)
     slice_size: int = 2
     frames_at_once: int = 300
+    check: ContentCheck = carries_anything
     running: list[Running] = field(default_factory=list)
     deaths: int = 0
     streams: Streams = field(init=False)
@@ -136,7 +141,7 @@ class World:
         bus = Bus(
             store=store,
             threads=StoredThreads(store),
-            check=carries_anything,
+            check=self.check,
             ids=IDS,
             clock=self.clock,
             nonce=lambda: f"{next(self._nonces):032x}",

@@ -12,15 +12,27 @@ from __future__ import annotations
 from typing import Any
 
 Json = dict[str, Any]
-ACTIONS: dict[str, tuple[str, ...]] = {
+Texts = dict[str, tuple[str, ...]]
+PRESENTABLE: Texts = {
     "MEAppEvent": ("name",),
     "MECustomEvent": ("name",),
     "OpenExternalUrl": ("url",),
     "Dismiss": (),
-    "copyToClipboard": ("text",),
-    "LaunchApplication": (),
+    "InApp": (),
 }
-"""By type, the texts that one must have; a type that the SDK does not know makes all of the answer unreadable."""
+"""PresentableActionModel's subclasses: by type, the texts that one must have; a type that is none of them makes all of
+the answer unreadable.
+"""
+BASIC: Texts = {
+    **PRESENTABLE,
+    "copyToClipboard": ("text",),
+    "RequestPushPermission": (),
+    "RichContentDisplay": ("url", "animation"),
+    "pushButtonClicked": ("trackingInfo",),
+    "inAppButtonClicked": (),
+}
+"""BasicActionModel's, likewise. LaunchApplication is neither's: it is an ActionModel alone, which pushes have."""
+TARGETS = {"_blank", "_top", "_parent", "_self"}
 
 
 def read_events(body: Any) -> Json:
@@ -33,7 +45,7 @@ def read_events(body: Any) -> Json:
     for campaign in read.get("actionCampaigns") or []:
         _texts(campaign, "trackingInfo")
         for action in campaign["actions"]:
-            _basic_action(action)
+            _action(action, BASIC)
     return read
 
 
@@ -78,9 +90,10 @@ def _message(message: Json) -> None:
     if (image := message.get("listThumbnailImage")) is not None:
         _texts(image, "src")
     if (action := message.get("defaultAction")) is not None:
-        _basic_action(action)
+        _action(action, BASIC)
     for action in message["actions"]:
-        _presentable_action(action)
+        _action(action, PRESENTABLE)
+        _texts(action, "reporting", "title")
     for name in ("tags", "categoryIds"):
         if not all(isinstance(one, str) for one in message[name]):
             raise TypeError(name)
@@ -88,13 +101,22 @@ def _message(message: Json) -> None:
         raise TypeError("properties")
 
 
-def _basic_action(action: Json) -> None:
-    _texts(action, *ACTIONS[action["type"]])
-
-
-def _presentable_action(action: Json) -> None:
-    _basic_action(action)
-    _texts(action, "reporting", "title")
+def _action(action: Json, of_type: Texts) -> None:
+    kind = action["type"]
+    _texts(action, *of_type[kind])
+    if "reporting" in action:
+        _texts(action, "reporting")
+    payload = action.get("payload")
+    match kind:
+        case "MEAppEvent" | "MECustomEvent" if payload is not None:
+            _texts(payload, *_object(payload))
+        case "OpenExternalUrl" if action.get("target") is not None:
+            if action["target"] not in TARGETS:
+                raise ValueError(f"target {action['target']}")
+        case "InApp":
+            _texts(_object(payload), "url")
+        case "RichContentDisplay" if action["animation"] != "FADING_FROM_BOTTOM":
+            raise ValueError(f"animation {action['animation']}")
 
 
 def _object(value: Any) -> Json:

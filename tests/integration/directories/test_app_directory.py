@@ -11,6 +11,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
+from structlog.testing import capture_logs
 
 from commands.apps import ChangeApp, RetireApp
 from domain.app import AppFacts
@@ -246,6 +247,25 @@ async def test_an_app_of_another_service_can_be_refreshed(log: JetStreamLog, nat
             assert await here.name() == "New"
             assert await seen(there.name, "New") < BEHIND_S_MAX
         await http.aclose()
+
+
+async def test_an_app_whose_event_action_is_faulty_is_known(log: JetStreamLog) -> None:
+    """A service may know no such bound, and the log has settings of before it: who looks it up is warned, naming the
+    place, and who reads the settings passes the faulty one over.
+    """
+    good, bad = ({"event": "e", "campaign_id": "7", "message": each} for each in ({"msg": "m"}, {"foo": 1}))
+    async with directory_service() as service:
+        http = Service("the app service", service.url, token=TOKEN)
+        service.apps["shop"] = {"code": "SHOP", "merchant": REALM, "event_actions": [good, bad]}
+        async with following(Process(log, HttpApps(http, IDS))) as here:
+            with capture_logs() as logs:
+                facts = await here.apps.app("SHOP")
+                assert await here.remembers()
+        await http.aclose()
+    assert facts is not None
+    assert [each.message for each in facts.settings.event_actions] == [{"msg": "m"}, {"foo": 1}]
+    [warned] = [each for each in logs if each["event"] == "event-action-passed-over"]
+    assert (warned["app"], warned["field"]) == ("SHOP", "event_actions[1].message.msg")
 
 
 async def test_a_refresh_that_went_unheard_is_made_up_for(log: JetStreamLog, nats_server: NatsServer) -> None:

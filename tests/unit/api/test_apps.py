@@ -117,6 +117,10 @@ async def _listed(it: Site, limit: int, **query: str) -> list[str]:
         cursor = f"&cursor={page['next']}"
 
 
+def leads_to(**what: Any) -> dict[str, Any]:
+    return {"event_actions": [{"event": "cart", "campaign_id": "1", **what}]}
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"code": ""}, "code"),
     ({"code": "a/b"}, "code"),
@@ -134,6 +138,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     ({"event_actions": [{"event": "cart"}]}, "event_actions[0].campaign_id"),
     ({"event_actions": [{"event": "cart", "campaign_id": "1"}]}, "event_actions[0]"),
+    (leads_to(message={"foo": 1}), "event_actions[0].message.msg"),
+    (leads_to(message={"msg": "m", "opts": {"ttl": "5"}}), "event_actions[0].message.opts.ttl"),
+    (leads_to(message={"msg": "m", "opts": {"ttl": -5}}), "event_actions[0].message.opts.ttl"),
+    (leads_to(actions=[{"type": "Frobnicate"}]), "event_actions[0].actions[0].type"),
+    (leads_to(actions=[{"type": "MEAppEvent"}]), "event_actions[0].actions[0].name"),
     ({"external_push_domain": "x" * 254}, "external_push_domain"),
 ]
 

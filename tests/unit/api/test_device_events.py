@@ -12,8 +12,8 @@ import pytest
 
 from api.emarsys.events import BODY_BYTES_MAX, IN_FLIGHT_MAX
 from commands.apps import ChangeApp
-from domain.app_settings import AppSettings, EventAction
-from domain.recorded import DELIVERY, EVENTS, SIGNALS
+from domain.app_settings import AppSettings
+from domain.recorded import DELIVERY, SIGNALS
 from domain.sid import sid_of
 from domain.signal import KEPT, DeviceEvents
 from tests.memory.phone import ANN, APP, OTHER, V3_NAMES, Phone, phones, started
@@ -22,7 +22,6 @@ from tests.memory.world import REALM, SID_KEY
 
 AT = "2026-01-02T03:04:05.678Z"
 V4_NAMES = ("ec-client-id", "ec-client-state", "ec-contact")
-ACTION = {"type": "MEAppEvent", "name": "celebrate", "payload": {"n": "1"}}
 
 
 def event(name: str, *, internal: bool = False, **attributes: str) -> dict[str, Any]:
@@ -33,7 +32,7 @@ def event(name: str, *, internal: bool = False, **attributes: str) -> dict[str, 
 @pytest.fixture
 async def it() -> AsyncIterator[Site]:
     async with phones() as made:
-        for role in ("project-signals", "clicks", "triggers"):
+        for role in ("project-signals", "clicks"):
             made.world.start(role)
         yield made
 
@@ -55,11 +54,6 @@ async def tell(phone: Phone, *events: Any, base: str = "/v4/apps", **more: Any) 
 
 def signals(it: Site) -> list[DeviceEvents]:
     return [fact.body for fact in it.world.facts(SIGNALS) if isinstance(fact.body, DeviceEvents)]
-
-
-async def lead_to(it: Site, *actions: EventAction) -> None:
-    settings = AppSettings(merchant=REALM, default_contact_field=3, event_actions=actions)
-    await it.world.do(ChangeApp(code=APP, settings=settings))
 
 
 @pytest.mark.parametrize("base", ["/v3/apps", "/v3/domains", "/v4/apps", "/v5/apps", "/v5/domains"])
@@ -178,22 +172,6 @@ async def test_an_empty_batch_leaves_no_trace(it: Site) -> None:
     assert signals(it) == []
 
 
-async def test_actions_of_the_settings_come_back(it: Site) -> None:
-    """Native SDKs get the first that matches, generation 4 all of them; another event gets none."""
-    await lead_to(
-        it,
-        EventAction(event="bought", campaign_id="c1", actions=(ACTION,)),
-        EventAction(event="bought", type="internal", campaign_id="c2", actions=(ACTION,)),
-        EventAction(event="sold", campaign_id="c3", actions=(ACTION,)),
-    )
-    phone = await started(it)
-    got = await tell(phone, event("bought"), event("sold"))
-    assert got.json() == {"onEventAction": {"campaignId": "c1", "actions": [ACTION]}}
-    got = await tell(phone, event("sold"), event("bought"), base="/v5/apps")
-    assert [each["trackingInfo"] for each in got.json()["actionCampaigns"]] == ["c3", "c1"]
-    assert (await tell(phone, event("other"))).status_code == 204
-
-
 async def test_the_device_event_state_is_kept_for_the_device(it: Site) -> None:
     """It is echoed; a device that comes without one, at a start, gets what it had. Not for longer than signals live."""
     phone = await started(it)
@@ -242,80 +220,6 @@ async def test_a_push_that_was_opened_becomes_a_receipt(it: Site) -> None:
     told = {(each.kind, each.message, each.client, each.contact) for each in receipts}  # type: ignore[union-attr]
     assert told == {("clicked", message, client, contact)}
     assert len(receipts) == 2
-
-
-async def test_a_fence_that_was_entered_sends_a_message(it: Site) -> None:
-    """Its trigger's MECustomEvent makes the device report an event, and that leads to a message: once a signal."""
-    await lead_to(
-        it, EventAction(event="near shop", campaign_id="c1", message={"msg": "Come in!", "title": "Shop"})
-    )
-    phone = await started(it)
-    await tell(phone, event("near shop"), event("near shop"), event("elsewhere"))
-    await it.world.quiet()
-    [made] = [fact.body for fact in it.world.facts(EVENTS, "evt.message.>") if "accepted" in fact.topic]
-    assert (made.content.text, made.content.subject, made.app) == ("Come in!", "Shop", APP)  # type: ignore[union-attr]
-    assert [str(each) for each in made.audience.contacts] == [str(UUID(phone.says["contactReference"]))]  # type: ignore[union-attr]
-
-
-async def test_who_had_the_device_before_is_not_written_to(it: Site) -> None:
-    """A client state, and for some hours a contact token, outlive the sign-out; whoever has them sends nothing."""
-    await lead_to(it, EventAction(event="near shop", campaign_id="c1", message={"msg": "Come in!"}))
-    phone = await started(it)
-    former = phone.state, phone.contact_token
-    await phone.call("POST", "/client/contact", ANN)
-    phone.state, phone.contact_token = former
-    assert (await tell(phone, event("near shop"))).status_code == 204
-    phone.contact_token = ""
-    assert (await tell(phone, event("near shop"))).status_code == 204
-    await it.world.quiet()
-    assert it.world.facts(EVENTS, "evt.message.>") == []
-
-
-async def test_a_signal_that_is_dealt_with_again_sends_nothing_again(it: Site) -> None:
-    """The device's own event is the claim."""
-    await lead_to(it, EventAction(event="near shop", campaign_id="c1", message={"msg": "Come in!"}))
-    phone = await started(it)
-    await tell(phone, event("near shop"))
-    await it.world.quiet()
-    it.world.streams.durables.pop("triggers")
-    [running] = [each for each in it.world.running if each.role == "triggers"]
-    await it.world.stop(running)
-    it.world.start("triggers")
-    await it.world.quiet()
-    assert len([fact for fact in it.world.facts(EVENTS) if fact.topic.startswith("message.accepted")]) == 1
-
-
-async def test_a_request_that_is_sent_again_sends_no_message_again(it: Site) -> None:
-    """Its answer was lost, so the SDK sends it unchanged, or joined with what happened since: a new event is one,
-    though, and so is the same at another time, in another session, or with other attributes.
-    """
-    await lead_to(
-        it,
-        EventAction(event="near shop", campaign_id="c1", message={"msg": "Come in!"}),
-        EventAction(event="near shop", campaign_id="c1", message={"msg": "Bring a friend!"}),
-    )
-    phone = await started(it)
-    first = {**event("near shop", shop="1"), "sessionId": "s1"}
-
-    async def messages_after(*events: dict[str, Any]) -> int:
-        assert (await tell(phone, *events)).status_code == 204
-        await it.world.quiet()
-        accepted = [fact for fact in it.world.facts(EVENTS) if fact.topic.startswith("message.accepted")]
-        assert len({fact.body.content.text for fact in accepted}) == 2  # type: ignore[union-attr]
-        return len(accepted)
-
-    assert await messages_after(first) == 2
-    assert await messages_after(first) == 2
-    assert await messages_after(first, event("elsewhere")) == 2
-    later = {**first, "timestamp": "2026-01-02T03:04:05.679Z"}
-    assert await messages_after(first, later) == 4
-    assert await messages_after(first, later) == 4
-    assert await messages_after({**first, "sessionId": "s2"}) == 6
-    assert await messages_after({**first, "attributes": {"shop": "2"}}) == 8
-    other = await started(it, client_id="device-2")
-    assert (await tell(other, first)).status_code == 204
-    await it.world.quiet()
-    assert len({fact.subject for fact in it.world.facts(EVENTS, "evt.message.>")}) == 10
 
 
 @pytest.mark.parametrize(

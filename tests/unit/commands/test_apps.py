@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,9 +14,12 @@ from commands.apps import ChangeApp, RegisterApp, RetireApp
 from commands.contact_numbers import NUMBER_MAX, NumberContact, candidate, number_id
 from domain.app import App
 from domain.app_settings import AppSettings, RateLimits
+from domain.channel import APP_CHANNELS
 from domain.contact_number import ContactNumber
 from domain.context import Context
-from domain.errors import Conflict, Invalid, NotFound
+from domain.errors import Conflict, Invalid, NotFound, TooLarge
+from domain.event_action import EventAction
+from domain.message import Content
 from domain.recorded import EVENTS
 from tests.memory.clock import START
 from tests.memory.world import IDS, REALM, World
@@ -55,6 +60,28 @@ async def test_a_code_belongs_to_one_realm_for_ever() -> None:
         await bus.execute(REGISTER, ELSEWHERE)
     with pytest.raises(Conflict, match="retired"):
         await made.do(REGISTER)
+
+
+async def test_a_message_that_no_channel_could_carry_is_refused() -> None:
+    """When the app is set so, in the form of its style and with the place, and not when a device meets it."""
+    made = World()
+
+    def check(content: Content, channels: object, *, style: str = "") -> None:
+        assert channels == APP_CHANNELS
+        if len(content.text) > 100:
+            raise TooLarge(f"too large for {style}")
+
+    bus = replace(made.own.bus, check=check)
+    short, long = (EventAction(event="e", campaign_id="1", message={"msg": "m" * n}) for n in (100, 101))
+    large = msgspec.structs.replace(SHOP, event_actions=(short, long))
+    context = Context(REALM, "boss")
+    with pytest.raises(TooLarge, match="emarsys-v3") as refused:
+        await bus.execute(RegisterApp(code="SHOP", settings=large), context)
+    assert refused.value.field == "event_actions[1].message"
+    await bus.execute(REGISTER, context)
+    with pytest.raises(TooLarge):
+        await bus.execute(ChangeApp(code="SHOP", settings=large), context)
+    assert events(made) == [App.Registered]
 
 
 async def test_the_merchant_is_the_realm_of_whoever_registers() -> None:

@@ -12,7 +12,6 @@ import pytest
 from commands.contacts import EraseContact, PutContact
 from commands.messaging import (
     CONTACTS_MAX,
-    TTL_S_MAX,
     Accepted,
     Broadcast,
     Cancel,
@@ -25,7 +24,7 @@ from commands.messaging import (
 from commands.threads import ChangeThread, CloseThread, OpenThread, Subscribe
 from domain.context import Caller, Context
 from domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
-from domain.message import Message, ToContacts, ToEveryone, ToThread
+from domain.message import TTL_S_MAX, Message, ToContacts, ToEveryone, ToThread
 from domain.nesting import DEPTH_MAX
 from domain.recorded import EVENTS
 from domain.thread import Settings

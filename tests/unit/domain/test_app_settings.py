@@ -16,17 +16,32 @@ from domain.app_settings import (
     FIELD_MAX,
     RATE_MAX,
     AppSettings,
-    EventAction,
     PushSettings,
     RateLimits,
 )
 from domain.errors import Invalid
+from domain.event_action import EventAction
 from domain.geofence import FENCES_MAX, GROUPS_MAX, RADIUS_M_MAX, Geofence, Geofences, Group, Trigger
 
 numbers = st.one_of(st.none(), st.integers(1, FIELD_MAX))
 actions = st.fixed_dictionaries(
     {"type": st.text(min_size=1, max_size=20)},
     optional={"name": st.text(max_size=20), "payload": st.just({"a": 1})},
+)
+texts = st.text(min_size=1, max_size=20)
+event_actions = st.one_of(
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(("MEAppEvent", "MECustomEvent")), "name": texts},
+        optional={"payload": st.dictionaries(texts, st.text(max_size=20), max_size=2) | st.none()},
+    ),
+    st.fixed_dictionaries(
+        {"type": st.just("OpenExternalUrl"), "url": texts}, optional={"target": st.just("_blank")}
+    ),
+    st.fixed_dictionaries({"type": st.just("BadgeCount"), "method": texts, "value": st.integers(0, 9)}),
+    st.fixed_dictionaries({"type": st.just("copyToClipboard"), "text": texts}),
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(("Dismiss", "RequestPushPermission"))}, optional={"reporting": texts}
+    ),
 )
 rates = st.integers(1, RATE_MAX)
 
@@ -84,7 +99,7 @@ def settings(draw: st.DrawFn) -> AppSettings:
         push=PushSettings(apns_topic=draw(st.sampled_from((None, "org.example.app")))),
         event_actions=tuple(
             EventAction(event="cart", campaign_id="7", actions=(each,))
-            for each in draw(st.lists(actions, max_size=3))
+            for each in draw(st.lists(event_actions, max_size=3))
         ),
         uses_external_push_domain=draw(st.booleans()),
         external_push_domain="push.example.org",
