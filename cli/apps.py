@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from cli.console import Failure, note, print_json, print_rows
+from cli import options
+from cli.console import Failure, confirm, note, print_json, print_rows, progress
 from cli.examples import examples
 from cli.session import begun_session, run_async
 from domain.context import DEFAULT_REALM, Context
@@ -31,8 +32,16 @@ SETTINGS_BYTES_MAX = 900_000
 """Of a file of settings: what fits into one event."""
 SUBJECTS_PAGE = 500
 
-Code = Annotated[str, typer.Argument(help="The app's code; the case of its letters is nothing.")]
-Realm = Annotated[str, typer.Option(help="Of which tenant (an Emarsys merchant is one).")]
+Code = Annotated[
+    str,
+    typer.Argument(
+        parser=options.app_code, metavar="CODE", help="The app's code; the case of its letters is nothing."
+    ),
+]
+Realm = Annotated[
+    str,
+    typer.Option(parser=options.realm, metavar="<str>", help="Of which tenant (an Emarsys merchant is one)."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON.")]
 SettingsFile = Annotated[
     str,
@@ -104,11 +113,7 @@ def retire(
 ) -> None:
     """Retire an app for good: devices are told that there is none."""
     if not yes:
-        typer.confirm(
-            f"Retire {code} in realm {realm}? Its devices are cut off; this cannot be undone",
-            abort=True,
-            err=True,
-        )
+        confirm(f"Retire {code} in realm {realm}? Its devices are cut off; this cannot be undone")
     run_async(_retire(code, realm))
 
 
@@ -208,8 +213,13 @@ async def _apps(exchange: Exchange) -> AsyncIterator[App]:
     while page := await exchange.log.js.read(EVENTS, "evt.app.>", seq=position, limit=SUBJECTS_PAGE):
         ids.update(UUID(stored.subject.rpartition(".")[2]) for stored in page)
         position = page[-1].sequence + 1
-    loaded = [await exchange.log.events.load(App, id, fresh=True) for id in ids]
-    for each in sorted((each for each in loaded if each is not None), key=lambda each: each.code.casefold()):
+    loaded: list[App] = []
+    with progress("reading apps", unit="apps") as advance:
+        for number, id in enumerate(ids, start=1):
+            if (found := await exchange.log.events.load(App, id, fresh=True)) is not None:
+                loaded.append(found)
+            advance(number, len(ids))
+    for each in sorted(loaded, key=lambda each: each.code.casefold()):
         yield each
 
 
@@ -221,7 +231,7 @@ def _given(path: str, **options: str | None) -> dict[str, Any]:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        content = sys.stdin.buffer.read(SETTINGS_BYTES_MAX + 1) if path == "-" else Path(path).read_bytes()
+        content = _content(path)
         if len(content) > SETTINGS_BYTES_MAX:
             raise Failure(f"{path}: settings have at most {SETTINGS_BYTES_MAX:,} bytes")
         return msgspec.json.decode(content, type=dict[str, Any])
@@ -229,6 +239,14 @@ def _read(path: str) -> dict[str, Any]:
         raise Failure(f"{path} cannot be read: {error.strerror}") from error
     except msgspec.DecodeError as error:
         raise Failure(f"{path}: not a JSON object: {error}") from error
+
+
+def _content(path: str) -> bytes:
+    """No more than tells that it is too much, whatever the path leads to."""
+    if path == "-":
+        return sys.stdin.buffer.read(SETTINGS_BYTES_MAX + 1)
+    with Path(path).open("rb") as file:
+        return file.read(SETTINGS_BYTES_MAX + 1)
 
 
 def _settings(given: dict[str, Any], realm: str) -> AppSettings:

@@ -95,5 +95,7 @@ def export(
     """
     from cli.reading.shopreading import Wanted, export_shop
 
+    if after is not None and before is not None and after >= before:
+        raise typer.BadParameter("there is no time from --after on up to before it", param_hint="--before")
     wanted = Wanted(shop, tuple(action or ()), after, before)
     run_async(export_shop(begun_session(), wanted, str(form), out))

@@ -33,11 +33,22 @@ def backup(
     Work on the log rests meanwhile; publishes are still taken.
     """
     for target in filter(None, (folder, keys)):
-        if target.exists() and any(target.iterdir()):
-            raise Failure(f"{target} is not empty: name a new folder")
+        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+            raise Failure(f"{target} is not an empty folder: name a new one")
+    if keys is not None and _is_within(folder, keys):
+        raise typer.BadParameter(
+            f"{keys} and {folder} would be kept together: name folders of which none is in the other",
+            param_hint="--keys",
+        )
     from cli.upkeep.copies import backup as copy
 
     run_async(copy(begun_session(), folder, keys))
+
+
+def _is_within(one: Path, other: Path) -> bool:
+    """Whether two folders are the same, or either is in the other, whatever links lead there."""
+    first, second = one.resolve(), other.resolve()
+    return first.is_relative_to(second) or second.is_relative_to(first)
 
 
 def restore(
@@ -50,13 +61,14 @@ def restore(
 
     Into an empty data folder or a cluster without streams; begins a new epoch.
     """
-    from cli.upkeep.copies import read_manifest, restore_key_files
+    from cli.upkeep.copies import assert_keys_of, read_manifest, restore_key_files
     from cli.upkeep.copies import restore as bring_back
     from infra.datafolder import DataFolder
     from infra.secrets import key_id
 
     manifest = read_manifest(folder)
     if keys is not None:
+        assert_keys_of(manifest, keys)
         restore_key_files(keys, DataFolder(read_settings().data_dir))
     elif (settings := read_settings()).keys.id is None and not DataFolder(settings.data_dir).id_key.exists():
         # Before the folder's keys are made: they would stand in the way of the right ones.

@@ -14,8 +14,8 @@ from typing import Any, NoReturn, Protocol
 import msgspec
 import typer
 
-FAILURE, USAGE = 1, 2
-"""Exit codes: something failed; the command line or a setting is wrong."""
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+"""Exit codes: something failed; the command line or a setting is wrong; Ctrl-C."""
 
 LOGGED_EVERY_S = 10.0
 """How often long work tells a file of logs how far it is."""
@@ -44,9 +44,21 @@ def note(message: str) -> None:
     typer.echo(message, err=True)
 
 
+def confirm(question: str) -> None:
+    """Go on after a yes; else end the command, with what to do where nobody can be asked."""
+    typer.echo(f"{question} [y/N]: ", err=True, nl=False)
+    answer = sys.stdin.readline()
+    if answer.strip().lower() in {"y", "yes"}:
+        return
+    if answer:
+        fail("nothing was done")
+    typer.echo(err=True)
+    fail("nobody answers, so nothing was done: add --yes where nobody can be asked")
+
+
 def print_json(value: Any) -> None:
-    """One line of JSON."""
-    typer.echo(msgspec.json.encode(value, enc_hook=str).decode())
+    """One line of JSON, which is UTF-8 whatever the terminal's encoding is (RFC 8259, section 8.1)."""
+    typer.echo(msgspec.json.encode(value, enc_hook=str))
 
 
 def print_rows(rows: Sequence[Row], *, as_json: bool, empty: str = "nothing") -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import options
 from cli.console import note, print_json
 from cli.examples import examples
 from cli.session import Session, begun_session, run_async
@@ -68,6 +69,9 @@ def tail(
 
     Of two streams: EVENTS, and DELIVERY, which says what became of messages.
     """
+    from cli.reading.topics import assert_topics
+
+    assert_topics(topic or (), [str(stream)] if stream else [each.value for each in Stream])
     run_async(_tail(begun_session(), lines, follow, topic or [], stream, _printer(as_json, show_personal)))
 
 
@@ -88,7 +92,9 @@ def show(
             help="An id, thread:TID, contact:UID, client:APP/ID, merchant:ID or STREAM:POSITION.",
         ),
     ],
-    realm: Annotated[str, typer.Option(help="Whose thread, contact or client.")] = DEFAULT_REALM,
+    realm: Annotated[
+        str, typer.Option(parser=options.realm, metavar="<str>", help="Whose thread, contact or client.")
+    ] = DEFAULT_REALM,
     lines: Annotated[bool, typer.Option("--lines", help="A line for each fact, not all its fields.")] = False,
     show_personal: Personal = False,
     as_json: Json = False,
@@ -130,7 +136,11 @@ def export(
     With --out an export that was interrupted, or a later one, goes on where the last stopped.
     """
     from cli.reading.export import Wanted, export_facts
+    from cli.reading.topics import assert_topics
 
+    assert_topics(topic or (), [str(stream)])
+    if until is not None and after >= until:
+        raise typer.BadParameter(f"there is nothing behind {after} up to {until}", param_hint="--until")
     wanted = Wanted(str(stream), after, until, tuple(topic or ()), show_personal)
     run_async(export_facts(begun_session(), wanted, str(form), out))
 
@@ -151,9 +161,7 @@ async def _tail(
         starts = {name: await log.end(name) for name in streams}
         found = [fact for name in streams for fact in await last_facts(log, name, lines, matches)]
         if topics and not found and not follow:
-            note(
-                f"nothing of {', '.join(topics)}; topics are like message.accepted.v2, or a kind, like message"
-            )
+            note(f"nothing of {', '.join(topics)} yet")
         for fact in sorted(found, key=moment)[-lines:] if lines else ():
             show(fact)
         if follow:

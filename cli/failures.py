@@ -4,6 +4,11 @@ traceback.
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 from cli.console import Failure
 from domain.errors import MsgxcError
 from infra.datafolder import DataFolderError
@@ -28,6 +33,38 @@ def told(error: BaseException) -> str | None:
     """One line, or None for a bug. Of a group of failures the first expected one speaks."""
     if isinstance(error, BaseExceptionGroup):
         return next((line for line in map(told, error.exceptions) if line is not None), None)
+    if isinstance(error, OSError):
+        return _of_system(error)
     if isinstance(error, EXPECTED):
-        return " ".join(str(error).split()) or type(error).__name__
+        return _one_line(str(error)) or type(error).__name__
     return None
+
+
+def is_unheard(error: BaseException) -> bool:
+    """Whether nobody reads on, as after `| head`: there is nobody to tell, either."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(is_unheard, error.exceptions))
+    return isinstance(error, BrokenPipeError)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What the system refuses of an open file names the file: its own error does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def _of_system(error: OSError) -> str | None:
+    """What the system refused, and of which file. Without a number it is none of the system's: a time-out of ours."""
+    if error.errno is None:
+        return None
+    said = error.strerror or os.strerror(error.errno)
+    where = error.filename
+    return _one_line(f"{os.fsdecode(where)}: {said}" if isinstance(where, str | bytes) and where else said)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import time
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
-from cli.console import Failure, note, print_rows
+from cli import options
+from cli.console import Failure, confirm, note, print_rows, progress
 from cli.examples import examples
 from cli.session import Session, begun_session, now, open_session, run_async
 from cli.wiring.signing import describe_signing, rotate_signing
 from domain.context import DEFAULT_REALM, Context
 from infra.secrets import add_signing_key, describe, rotate_master_key
+
+if TYPE_CHECKING:
+    from infra.log.log import JetStreamLog
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after the keys.")
 
@@ -79,8 +83,10 @@ def rotate(which: Annotated[Rotated, typer.Argument(help="Which key.")]) -> None
 
 @app.command(epilog=examples("msgxc keys erase --uid ann --yes"))
 def erase(
-    uid: Annotated[str, typer.Option(help="Whose key.")],
-    realm: Annotated[str, typer.Option(help="Of which tenant.")] = DEFAULT_REALM,
+    uid: Annotated[str, typer.Option(parser=options.uid, metavar="<str>", help="Whose key.")],
+    realm: Annotated[
+        str, typer.Option(parser=options.realm, metavar="<str>", help="Of which tenant.")
+    ] = DEFAULT_REALM,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Erase a contact for good.
@@ -88,9 +94,7 @@ def erase(
     The key is destroyed, so nothing sealed about them can ever be read again.
     """
     if not yes:
-        typer.confirm(
-            f"Destroy the key of {uid} in realm {realm}? This cannot be undone", abort=True, err=True
-        )
+        confirm(f"Destroy the key of {uid} in realm {realm}? This cannot be undone")
     run_async(_erase(begun_session(), uid, realm))
 
 
@@ -107,7 +111,17 @@ async def _rotate_master(session: Session) -> None:
         if session.settings.keys.master is None:
             note(f"the master key is {rotate_master_key(session.folder)} from now on")
         log = await opened.enter_async_context(opened_log(open_session(), endpoint))
-        note(f"{await log.keys.rewrap():,} keys wrapped anew")
+        with progress("wrapping keys", unit="keys") as advance:
+            advance(0, await _last_position(log))
+            count = await log.keys.rewrap(on_position=advance)
+        note(f"{count:,} keys wrapped anew")
+
+
+async def _last_position(log: JetStreamLog) -> int | None:
+    from infra.nats.streams import KEYS_STREAM
+
+    info = await log.js.info(KEYS_STREAM)
+    return info.state.last_seq if info is not None else None
 
 
 async def _erase(session: Session, uid: str, realm: str) -> None:

@@ -7,12 +7,13 @@ short commands answer at once.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from cli import apps, archive, backups, doctor, events, keys, projections, running, schema, tokens
-from cli.console import FAILURE
+from cli import apps, archive, backups, doctor, events, keys, projections, running, schema, streams, tokens
+from cli.console import FAILURE, INTERRUPTED, USAGE
 from cli.examples import examples
 
 app = typer.Typer(
@@ -73,19 +74,27 @@ for group, name, epilog in (
 
 def main() -> None:
     """Run the command line. Expected failures are one line on standard error and exit code 1."""
+    streams.prepare()
     try:
-        app()
+        _assert_readable(sys.argv[1:])
+        app(prog_name="msgxc")
     except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output has left, as `| head` does.
-        sys.stderr.close()
-        sys.exit(FAILURE)
+        sys.exit(INTERRUPTED)
     except Exception as error:
-        from cli.failures import told
+        from cli.failures import is_unheard, told
 
         line = told(error)
         if line is None:
             raise
-        typer.echo(f"msgxc: {line}", err=True)
+        streams.give_up()
+        if not is_unheard(error):
+            typer.echo(f"msgxc: {line}", err=True)
         sys.exit(FAILURE)
+
+
+def _assert_readable(arguments: Sequence[str]) -> None:
+    """Bytes that are no text in the terminal's encoding name nothing here: neither a thread nor a contact."""
+    for argument in arguments:
+        if not argument.isascii() and any("\ud800" <= letter <= "\udfff" for letter in argument):
+            typer.echo(f"msgxc: {argument!r} is no text in the encoding of this terminal", err=True)
+            sys.exit(USAGE)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from cli.console import FAILURE, note, print_json
+from cli.console import FAILURE, Failure, note, print_json
 from cli.examples import examples
 from cli.session import read_settings, run_async
 
@@ -35,6 +35,8 @@ def check(
 
     Exit code 1 and the differing files if not.
     """
+    if not folder.is_dir():
+        raise Failure(f"there is no folder {folder}: msgxc schema apply makes it")
     wrong = drift(folder, _events_of(folder))
     if as_json:
         print_json(wrong)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
-
-import typer
 
 from cli.console import USAGE, fail
 from infra.datafolder import DataFolder
@@ -17,8 +15,6 @@ from infra.settings import Settings, SettingsError, load
 from infra.signing.folder import ensure_key
 
 ENV_FILE = Path(".env")
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +64,6 @@ def no_keys(folder: DataFolder) -> NoReturn:
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-def duration(text: str) -> timedelta:
-    """A time like 90s, 30m, 1h or 7d."""
-    number, unit = text[:-1], text[-1:]
-    if unit not in _UNITS or not number.isascii() or not number.isdigit() or int(number) == 0:
-        raise typer.BadParameter(f"{text!r} is no time: write 90s, 30m, 1h or 7d")
-    return timedelta(**{_UNITS[unit]: int(number)})
 
 
 def run_async[T](work: Coroutine[Any, Any, T]) -> T:

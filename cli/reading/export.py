@@ -14,8 +14,9 @@ from typing import Any, BinaryIO, Protocol
 import msgspec
 
 from cli.console import Failure, note, progress
+from cli.failures import naming
 from cli.reading.facts import Shown, cloud_event, shown
-from cli.reading.logreading import Fact, matching, read_range, reading
+from cli.reading.logreading import Fact, assert_within, matching, read_range, reading
 from cli.session import Session
 from domain.recorded import Recorded
 
@@ -54,10 +55,11 @@ async def export_facts(session: Session, wanted: Wanted, form: str, out: Path | 
     matches = matching(wanted.topics)
     unreadable = 0
     async with reading(session) as log:
-        epoch = await log.epoch(wanted.stream)
+        epoch, end = await log.epoch(wanted.stream), await log.end(wanted.stream)
+        until = end if wanted.until is None else wanted.until
+        assert_within(wanted.after, end, wanted.stream, option="--after")
+        assert_within(until, end, wanted.stream, option="--until")
         after = max(wanted.after, output.begin(wanted.stream, epoch))
-        end = await log.end(wanted.stream)
-        until = min(end, wanted.until or end)
         with progress(f"exporting {wanted.stream}") as advance:
             advance(0, max(0, until - after))
             async for batch in read_range(log, wanted.stream, after=after, until=until):
@@ -106,21 +108,28 @@ class JsonLines:
         if self._path is None:
             self._file.write(self._head)
             return 0
+        if self._path.is_dir():
+            raise Failure(f"{self._path} is a folder: name a file by --out")
         if self._path.exists():
             self._place = _read_place(self._note, self._place)
         self._file = self._path.open("ab")
-        self._file.truncate(self._place.size)
-        if self._place.size == 0:
-            self._file.write(self._head)
+        # From the first byte on: what is interrupted, or finds the disk full, can be gone on with.
+        _write_place(self._note, self._place)
+        with naming(self._path):
+            self._file.truncate(self._place.size)
+            if self._place.size == 0:
+                self._file.write(self._head)
         return self._place.position
 
     def write(self, rows: list[Shown], position: int) -> None:
-        self._file.write(self._encode(rows))
-        if self._path is not None:
+        if self._path is None:
+            self._file.write(self._encode(rows))
+            return
+        with naming(self._path):
+            self._file.write(self._encode(rows))
             self._file.flush()
-            size = self._file.tell()
-            self._place = msgspec.structs.replace(self._place, position=position, size=size)
-            _write_place(self._note, self._place)
+        self._place = msgspec.structs.replace(self._place, position=position, size=self._file.tell())
+        _write_place(self._note, self._place)
 
     def end(self) -> None:
         self._file.flush()
@@ -145,6 +154,8 @@ class ParquetParts:
 
     def begin(self, stream: str, epoch: str) -> int:
         _pyarrow()
+        if self._folder.exists() and not self._folder.is_dir():
+            raise Failure(f"{self._folder} is no folder: name one by --out")
         self._folder.mkdir(parents=True, exist_ok=True)
         self._place = _read_place(self._folder / "position.json", Place(stream, epoch, 0))
         return self._place.position
@@ -166,7 +177,8 @@ class ParquetParts:
             temporary = path.with_suffix(".unfinished")
             from pyarrow import parquet
 
-            parquet.write_table(self._table(self._rows), temporary)
+            with naming(temporary):
+                parquet.write_table(self._table(self._rows), temporary)
             temporary.replace(path)
             self._rows = []
         self._place = msgspec.structs.replace(self._place, position=self._last)
@@ -181,7 +193,10 @@ def _read_place(path: Path, fresh: Place) -> Place:
                 f"{path} is missing, so it is not known how far the output is: choose another --out"
             )
         return fresh
-    found = msgspec.json.decode(path.read_bytes(), type=Place)
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Place)
+    except msgspec.DecodeError:
+        raise Failure(f"{path} does not say how far the output is: choose another --out") from None
     if found.stream != fresh.stream:
         raise Failure(
             f"{path} is of {found.stream}, and {fresh.stream} is asked for (a name's end stands for its filters): "

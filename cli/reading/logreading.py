@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from cli.bootstrap import opened_log
+from cli.console import Failure, progress
+from cli.reading.topics import is_of
 from cli.session import Session
 from cli.wiring.endpoints import any_endpoint
 from domain.recorded import DELIVERY, EVENTS, Checkpoint, Recorded
@@ -29,13 +31,11 @@ async def reading(session: Session) -> AsyncIterator[JetStreamLog]:
 
 
 def matching(topics: Sequence[str]) -> Callable[[Fact], bool]:
-    """Whether a fact has one of the topics, or begins with one that ends in a dot or names a word (`message`)."""
+    """Whether a fact has one of the topics, or is of a kind of topics."""
 
     def matches(fact: Fact) -> bool:
         topic = fact.topic if isinstance(fact, Recorded) else ""
-        return not topics or any(
-            topic == wanted or topic.startswith(wanted.rstrip(".") + ".") for wanted in topics
-        )
+        return not topics or any(is_of(topic, wanted) for wanted in topics)
 
     return matches
 
@@ -63,18 +63,20 @@ async def last_facts(
 ) -> list[Fact]:
     """The newest facts that match, oldest first."""
     found: list[Fact] = []
-    until = await log.end(stream)
+    until = end = await log.end(stream)
     window = count
-    while until > 0 and len(found) < count:
-        after = max(0, until - window)
-        page = [
-            fact
-            async for batch in read_range(log, stream, after=after, until=until)
-            for fact in batch
-            if matches(fact)
-        ]
-        found = page + found
-        until, window = after, max(WINDOW, window)
+    with progress(f"looking through {stream}") as advance:
+        while until > 0 and len(found) < count:
+            after = max(0, until - window)
+            page = [
+                fact
+                async for batch in read_range(log, stream, after=after, until=until)
+                for fact in batch
+                if matches(fact)
+            ]
+            found = page + found
+            until, window = after, max(WINDOW, window)
+            advance(end - until, end)
     return found[-count:] if count else []
 
 
@@ -98,6 +100,12 @@ def moment(fact: Fact) -> tuple[str, int]:
     """Facts of several streams by their time; within one stream the position decides."""
     at = getattr(fact, "at", None)
     return (at.isoformat() if at else "", fact.position)
+
+
+def assert_within(position: int, end: int, stream: str, *, option: str) -> None:
+    """Raises Failure for a position that the log has not reached: it is another log's, or mistyped."""
+    if position > end:
+        raise Failure(f"{option} {position}: {stream} ends at {end}")
 
 
 async def newest_on(log: JetStreamLog, stream: str, subject: str) -> int:

@@ -20,7 +20,7 @@ import msgspec
 import typer
 
 from api.ezout.frames import StreamIds
-from cli.console import Failure, note, progress
+from cli.console import Failure, note, print_json, progress
 from cli.reading.export import JsonLines, Output, ParquetParts
 from cli.reading.logreading import Fact, read_range, reading
 from cli.session import Session
@@ -74,8 +74,11 @@ async def tail_shop(session: Session, wanted: Wanted, count: int, *, follow: boo
     async with reading(session) as log:
         start = Checkpoint(SHOPS, await log.end(SHOPS), await log.epoch(SHOPS))
         show = _printer(_as_exported(session, wanted.shop, start.epoch) if as_json else None)
-        for fact in await _last(log, wanted, start.position, count):
+        last = await _last(log, wanted, start.position, count)
+        for fact in last:
             show(fact)
+        if count and not last:
+            note(_nothing(wanted))
         if follow:
             async for batch in log.follow(SHOPS, start, subjects=(shop_subject(wanted.shop),), batch=BATCH):
                 for fact in filter(wanted.shows, batch):
@@ -89,6 +92,8 @@ async def export_shop(session: Session, wanted: Wanted, form: str, out: Path | N
         row = _as_exported(session, wanted.shop, epoch) if form == "jsonl" else _as_row
         after = output.begin(wanted.name, epoch)
         last = await log.js.leader_get(SHOPS, last_by_subj=shop_subject(wanted.shop))
+        if last is None:
+            note(_nothing(wanted))
         until = last.sequence if last is not None else 0
         with progress(f"exporting {wanted.shop}") as advance:
             advance(0, max(0, until - after))
@@ -101,6 +106,12 @@ async def export_shop(session: Session, wanted: Wanted, form: str, out: Path | N
         raise Failure(f"{unreadable} messages that were published past the exchange were left out")
     if out is not None:
         note(f"{wanted.shop} up to {until} is in {out}")
+
+
+def _nothing(wanted: Wanted) -> str:
+    """A shop is known by what it publishes alone: one that is mistyped has published nothing."""
+    said = f"nothing has been published of shop {wanted.shop}"
+    return said + (f" with the action {' or '.join(wanted.actions)}" if wanted.actions else "")
 
 
 def _shown(batch: Sequence[Fact], wanted: Wanted) -> list[tuple[Recorded, ShopMessage]]:
@@ -211,7 +222,7 @@ def _printer(shown: Shown | None) -> Callable[[Fact], None]:
         assert isinstance(fact, Recorded)
         assert isinstance(fact.body, Update | Addressed)
         if shown is not None:
-            typer.echo(msgspec.json.encode(shown(fact, fact.body)).decode())
+            print_json(shown(fact, fact.body))
         else:
             typer.echo(f"{_created(fact):%Y-%m-%d %H:%M:%S}  {fact.position:>9}  {_said(fact.body)}")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sys
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 import typer
 
 from api.providers.routes import EVENTS_PATH, REPLIES_PATH
+from cli import streams
 from cli.bootstrap import Exchange, open_exchange
 from cli.serve import demo, roles
 from cli.serve.apirole import Api
@@ -150,8 +150,11 @@ async def greet(on: Ground, exchange: Exchange) -> None:
         has_sandbox=on.sandbox is not None,
         has_demo=thread is not None and not thread.closed,
     )
-    typer.echo("\n".join(lines))
-    sys.stdout.flush()
+    try:
+        typer.echo("\n".join(lines))
+    except OSError:
+        # An exchange whose greeting nobody reads serves all the same.
+        streams.give_up()
 
 
 class DemoTokens:

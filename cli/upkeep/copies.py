@@ -15,6 +15,7 @@ import msgspec
 
 from cli.bootstrap import opened_log
 from cli.console import Failure, note, progress
+from cli.failures import naming
 from cli.session import Session, now
 from cli.wiring.endpoints import any_endpoint, configured_endpoint, embedded_server, local_endpoint
 from domain.recorded import DELIVERY, EVENTS, FEED, SCHEDULES, SHOPS, SIGNALS, TRIAGE
@@ -44,6 +45,8 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 async def backup(session: Session, folder: Path, keys: Path | None) -> None:
+    for made in filter(None, (folder, keys)):
+        made.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with any_endpoint(session, name="msgxc backup") as endpoint, opened_log(session, endpoint) as log:
         async with held_work(log.js, WORKED_ON):
             await _save_streams(session, log.js, folder, COPIED)
@@ -60,20 +63,16 @@ async def backup(session: Session, folder: Path, keys: Path | None) -> None:
 
 
 async def _save_streams(session: Session, js: JetStream, folder: Path, streams: Sequence[str]) -> None:
-    _make_folder(folder)
     copies: list[StreamCopy] = []
     for stream in streams:
         info = await js.info(stream)
         if info is None:
             raise Failure(f"there is no stream {stream}: start the exchange once")
-        with progress(stream, unit="bytes") as advance:
-            copies.append(await save(js, stream, folder / f"{stream}.snapshot", on_bytes=advance))
+        path = folder / f"{stream}.snapshot"
+        with progress(stream, unit="bytes") as advance, naming(path):
+            copies.append(await save(js, stream, path, on_bytes=advance))
     manifest = Manifest(FORM, now(), key_id(session.keyring.id_key), copies)
     replace_private_file(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
-
-
-def _make_folder(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 async def restore(session: Session, manifest: Manifest, folder: Path, keys: Path | None) -> None:
@@ -116,6 +115,12 @@ def read_manifest(folder: Path) -> Manifest:
     if manifest.form != FORM:
         raise Failure(f"{folder} was written by another version of msgxc (form {manifest.form})")
     return manifest
+
+
+def assert_keys_of(manifest: Manifest, keys: Path) -> None:
+    """Before any of them is brought back: wrong ones would stand in the way of the right ones."""
+    if read_manifest(keys).id_key != manifest.id_key or not (keys / "files").is_dir():
+        raise Failure(f"{keys} does not hold the keys of this backup: its id key is {manifest.id_key}")
 
 
 def _copy_key_files(session: Session, target: Path) -> None:

@@ -104,12 +104,16 @@ class JetStreamKeyStore:
         self._tell_forgotten()
         await self._overwrite_former(name)
 
-    async def rewrap(self) -> int:
-        """Wrap every key by the current master key; how many were not. Can be repeated at any time."""
+    async def rewrap(self, on_position: Callable[[int], None] = lambda _: None) -> int:
+        """Wrap every key by the current master key; how many were not. Can be repeated at any time.
+
+        on_position: hears up to which position of the stream of keys all are.
+        """
         position, count = 1, 0
         while page := await self._js.direct_get(KEYS_STREAM, f"{_PREFIX}>", seq=position):
             for stored in page:
                 count += await self._rewrap_one(stored)
+            on_position(page[-1].sequence)
             position = page[-1].sequence + 1
         return count
 
