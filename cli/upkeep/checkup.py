@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -70,8 +71,10 @@ def _settings(session: Session) -> list[Finding]:
 
 
 async def _all_keys(session: Session) -> list[Finding]:
-    keys = describe(session.folder, session.keyring, session.settings.keys)
+    keys: list[KeyInfo] = []
     unusable: list[Finding] = []
+    with contextlib.suppress(SecretsError):  # which is told below
+        keys += describe(session.folder, session.keyring, session.settings.keys)
     try:
         keys += await describe_signing(session)
     except (MsgxcError, Failure) as error:

@@ -82,6 +82,14 @@ def test_a_port_in_use_is_said_at_once(served: RunningExchange) -> None:
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
 
 
+def test_a_port_in_use_for_figures_is_said_at_once(served: RunningExchange) -> None:
+    """By a role that runs alone, too."""
+    role = RunningExchange(served.folder, {"MSGXC_METRICS_PORT": served.address.rpartition(":")[2]})
+    refused = role.command("project", check=False)
+    assert refused.stderr.startswith("msgxc: MSGXC_METRICS_PORT=")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+
+
 def test_what_is_printed_works_from_any_terminal(tmp_path: Path) -> None:
     """Pasted into a shell in another folder, without our settings; whatever letters the data folder has."""
     exchange = RunningExchange(tmp_path, {"MSGXC_DATA_DIR": str(tmp_path / "dónées d'été")})

@@ -15,7 +15,9 @@ from cli.wiring.channels import build_gateway, gateway_configs
 from cli.wiring.endpoints import configured_endpoint
 from cli.wiring.jwks import verifying_keys
 from cli.wiring.signing import check_signing
+from cli.wiring.stores import open_store
 from cli.wiring.webdomains import superuser_keys
+from domain.errors import Unavailable
 from infra.nats.connection import connected
 from infra.nats.errors import Disconnected
 from infra.nats.server import NatsServer
@@ -86,7 +88,7 @@ async def test_the_doctor_finds_wrong_keys_and_shows_no_password(
 ) -> None:
     """It names each setting that no API would start on, and says where the log is without who signs in."""
     await wipe(nats_server)
-    (tmp_path / "wrong").write_text('{"keys": []}')
+    (tmp_path / "wrong").write_text("no key")
     session = session_of(
         tmp_path / "data",
         NATS_URL=nats_server.url.replace("://", f"://{nats_server.token}@"),
@@ -96,10 +98,19 @@ async def test_the_doctor_finds_wrong_keys_and_shows_no_password(
     findings = await checkup(session, mend=False)
     failed = " ".join(finding.detail for finding in findings if finding.state == "fail")
     assert "MSGXC_JWT_KEYS: " in failed
+    assert "MSGXC_DOPPLER_KEYS: " in failed
     shown = " ".join(finding.detail for finding in findings)
     assert f"answers at {nats_server.url}" in shown
     assert nats_server.token not in shown
     await wipe(nats_server)
+
+
+async def test_settings_that_may_keep_cassandra_from_answering_are_named(tmp_path: Path) -> None:
+    """Those that are set: a wrong data centre or password looks like a node that is away."""
+    session = session_of(tmp_path, CASSANDRA="127.0.0.1:1", CASSANDRA_DC="nowhere")
+    with pytest.raises(Unavailable, match=r"start it, or mend MSGXC_CASSANDRA, MSGXC_CASSANDRA_DC$"):
+        async with open_store(session):
+            pass
 
 
 async def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
