@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from domain.app import AppFacts
 from domain.app_settings import FIELD_MAX
-from domain.errors import Invalid
+from domain.errors import Invalid, Unavailable
 
 CONTACT_ID_MAX = 2**53 - 1
 """The largest number that JavaScript reads exactly: contact ids travel in tokens that browsers decode."""
@@ -67,11 +67,15 @@ class ContactData(Protocol):
         ...
 
 
+class Unreadable(Unavailable):
+    """Who was asked did answer, but nobody can make sense of it: asked again at once it would say the same."""
+
+
 class AppMetadata(Protocol):
     """The source of what is known of an app; slow, and asked as seldom as can be."""
 
     async def app(self, code: str) -> AppFacts | None:
-        """None when there is no such app, or it is retired. Raises Unavailable."""
+        """None when there is no such app, or it is retired. Raises Unavailable, or Unreadable for this one app."""
         ...
 
 

@@ -25,7 +25,7 @@ from infra.apps.lookups import Level, Lookups
 from infra.apps.shared import Found, SharedApps
 from infra.flights import Flights
 from infra.nats.streams import DAY_S
-from processes.directories import AppMetadata, Toll
+from processes.directories import AppMetadata, Toll, Unreadable
 from processes.port import Log
 
 log = structlog.get_logger()
@@ -37,15 +37,20 @@ KNOWN_S: Final = float(DAY_S)
 UNKNOWN_MAX: Final = 20_000
 """Codes of no app remembered, apart from the apps, so that a flood of invented codes pushes out none."""
 UNKNOWN_S: Final = 30.0
-"""How long no app is remembered: our own events end it earlier, and who has just made an app waits little."""
+"""How long no app is remembered, or one that can't be read: our own events end it earlier, and who has just made or
+mended an app waits little.
+"""
 
 OnReconnect = Callable[[Callable[[], None]], Callable[[], None]]
 """Has a function called after each reconnect to the log; returns what ends that."""
 
 
 class _Remembered(msgspec.Struct, frozen=True):
+    """fault: why nobody can say what the app is, though the source has answered."""
+
     facts: AppFacts | None
     until_s: float
+    fault: str = ""
 
 
 class FollowedApps:
@@ -92,6 +97,8 @@ class FollowedApps:
         remembered = self._known.get(id) or self._unknown.get(id)
         if remembered is not None and remembered.until_s > self._now_s():
             self.lookups.in_memory += 1
+            if remembered.fault:
+                raise Unreadable(remembered.fault)
             if remembered.facts is not None:
                 self._known.move_to_end(id)
                 if len(self._by_code) < self._apps_max:
@@ -131,10 +138,12 @@ class FollowedApps:
         found = await self._find(id)
         if found is not None and found.facts is not None:
             self.lookups.note(Level.SHARED)
-            return self._keep(id, found.facts, changes)
+            return self._keep(id, found.facts, changes, age_s=found.age_s)
         try:
             facts = await self._source.app(code)
-        except Unavailable:
+        except Unavailable as error:
+            if isinstance(error, Unreadable):
+                self._keep_unreadable(id, code, error.detail, changes)
             outdated = self._known.get(id)
             if outdated is None:
                 raise
@@ -153,7 +162,8 @@ class FollowedApps:
         except Unavailable:
             return None
 
-    def _keep(self, id: UUID, facts: AppFacts | None, changes: int) -> AppFacts | None:
+    def _keep(self, id: UUID, facts: AppFacts | None, changes: int, *, age_s: float = 0.0) -> AppFacts | None:
+        """age_s: how long ago the source said so, who perhaps sends no events."""
         _warn_of_faults(facts)
         # What changed meanwhile may be newer than what was read.
         if not self._following or changes != self._changes:
@@ -165,8 +175,20 @@ class FollowedApps:
         if facts is None:
             _add(self._unknown, id, _Remembered(None, now_s + UNKNOWN_S), self._unknown_max)
         else:
-            _add(self._known, id, _Remembered(facts, now_s + KNOWN_S), self._apps_max)
+            _add(self._known, id, _Remembered(facts, now_s + KNOWN_S - age_s), self._apps_max)
         return facts
+
+    def _keep_unreadable(self, id: UUID, code: str, fault: str, changes: int) -> None:
+        """Ask again only in a while: no device's call mends it, and they would ask with each of them."""
+        former, outdated = self._unknown.get(id), self._known.get(id)
+        if former is None or former.fault != fault:
+            log.warning("app-unreadable", app=code, reason=fault)
+        if not self._following or changes != self._changes:
+            return
+        until_s = self._now_s() + UNKNOWN_S
+        if outdated is not None:
+            self._known[id] = _Remembered(outdated.facts, until_s)
+        _add(self._unknown, id, _Remembered(None, until_s, fault), self._unknown_max)
 
     def _drop(self, id: UUID) -> None:
         self._changes += 1

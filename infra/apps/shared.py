@@ -6,6 +6,7 @@ that is behind; the server forgets entries after a day. A cache: losing all of i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from infra.nats.appends import Appender, Entry
 from infra.nats.frames import Frame
 from infra.nats.guard import Guard
 from infra.nats.jetstream import JetStream
-from infra.nats.streams import APPS_BUCKET, APPS_STREAM
+from infra.nats.streams import APPS_BUCKET, APPS_STREAM, DAY_S
 
 _PREFIX = f"$KV.{APPS_BUCKET}."
 _DELETED = b"KV-Operation: DEL\r\n"
@@ -31,15 +32,20 @@ class Found(msgspec.Struct, frozen=True):
     """facts None: there was nothing. sequence: what a `put` that follows from this look expects.
 
     as_of: the position of the app's last event, 0 without any; what is asked of the source now knows of it.
+    age_s: how long ago the source has said the facts, as far as clocks agree.
     """
 
     facts: AppFacts | None
     sequence: int
     as_of: int
+    age_s: float = 0.0
 
 
 class _Kept(msgspec.Struct, frozen=True):
+    """said_s: when the source said so, in seconds of the epoch."""
+
     as_of: int
+    said_s: float
     facts: AppFacts
 
 
@@ -50,8 +56,8 @@ _decode = msgspec.json.Decoder(_Kept).decode
 class SharedApps:
     """Every look goes to the leaders: a replica that lags would bring back what was just changed."""
 
-    def __init__(self, js: JetStream) -> None:
-        self._js = js
+    def __init__(self, js: JetStream, *, now_s: Callable[[], float] = time.time) -> None:
+        self._js, self._now_s = js, now_s
         # Nothing that anybody relies on: no check whether the bucket is still the one of before.
         self._appender = Appender(js, Guard(js), APPS_STREAM)
 
@@ -61,12 +67,15 @@ class SharedApps:
         last = await self._js.leader_get(EVENTS, last_by_subj=f"evt.app.{partition(id)}.{id.hex}")
         as_of = last.sequence if last is not None else 0
         kept = _read(stored.data) if stored is not None else None
-        facts = kept.facts if kept is not None and kept.as_of == as_of else None
-        return Found(facts, stored.sequence if stored is not None else 0, as_of)
+        sequence = stored.sequence if stored is not None else 0
+        if kept is None or kept.as_of != as_of or (age_s := self._now_s() - kept.said_s) >= DAY_S:
+            return Found(None, sequence, as_of)
+        return Found(kept.facts, sequence, as_of, max(age_s, 0.0))
 
     async def put(self, facts: AppFacts, found: Found) -> None:
         """Keep what the source has said after `found`; somebody's newer entry, or its removal, stays."""
-        entry = Entry(_subject(facts.id), b"", _encode(_Kept(found.as_of, facts)), expect=found.sequence)
+        kept = _Kept(found.as_of, self._now_s(), facts)
+        entry = Entry(_subject(facts.id), b"", _encode(kept), expect=found.sequence)
         try:
             await self._appender.append([entry])
         except (VersionConflict, TooLarge, Unavailable):

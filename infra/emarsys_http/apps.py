@@ -8,9 +8,10 @@ import msgspec
 
 from domain.app import AppFacts, is_code
 from domain.app_settings import AppSettings
-from domain.errors import Invalid, Unavailable
+from domain.errors import Invalid
 from domain.ids import Ids
 from infra.emarsys_http.service import Absent, Denied, Service
+from processes.directories import Unreadable
 
 
 class _Document(AppSettings, frozen=True, kw_only=True):
@@ -38,11 +39,11 @@ class HttpApps:
 
     def _assert_sound(self, asked: str, code: str, settings: AppSettings) -> None:
         if code.casefold() != asked.casefold():
-            raise Unavailable(f"{self._service.name} answered for another app")
+            raise Unreadable(f"{self._service.name} answered for another app")
         try:
             # A fault in an event action is no reason to do without the app: who reads it passes it over.
             msgspec.structs.replace(settings, event_actions=()).assert_valid()
         except Invalid as wrong:
-            raise Unavailable(
+            raise Unreadable(
                 f"{self._service.name} has settings that cannot be: {wrong.field}: {wrong.detail}"
             ) from wrong

@@ -17,7 +17,7 @@ from domain.errors import Unavailable
 from infra.apps.merchants import WithApps
 from infra.emarsys_http.service import Absent, Denied, Service
 from infra.flights import Flights
-from processes.directories import MerchantSettings
+from processes.directories import MerchantSettings, Unreadable
 
 MERCHANTS_MAX: Final = 10_000
 """Remembered, some hundred bytes each; the one unused for longest is forgotten first."""
@@ -105,7 +105,7 @@ class HttpMerchants:
         try:
             return msgspec.convert({**found, "merchant": merchant}, MerchantSettings)
         except msgspec.ValidationError as error:
-            raise Unavailable(f"{self._service.name} has settings that cannot be: {error}") from error
+            raise Unreadable(f"{self._service.name} has settings that cannot be: {error}") from error
 
 
 def _add(memory: OrderedDict[str, _Remembered], merchant: str, entry: _Remembered, most: int) -> _Remembered:

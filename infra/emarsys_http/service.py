@@ -1,5 +1,6 @@
 """One service over HTTP: a question with a deadline in, its JSON answer out, or Unavailable with what was wrong.
 
+Whether it is left alone is decided by whether it answers; an answer of another form is its asker's trouble alone.
 Never retries (whoever asks decides), never follows a redirect, never waits beyond ANSWER_S, and never shows the token
 or what was asked.
 """
@@ -16,6 +17,7 @@ from domain.errors import Unavailable
 from gateways.http1.client import Http1Transport
 from gateways.transport import Answer, NoAnswer, NotSent, Request, Result
 from infra.emarsys_http.breaker import Breaker
+from processes.directories import Unreadable
 
 ANSWER_S: Final = 3.0
 """From the question to the whole answer. Devices give up after 10 s or so, and what asks for them needs time too."""
@@ -34,14 +36,14 @@ class Denied(msgspec.Struct, frozen=True):
     status: int
 
 
-_OUTCOMES: Mapping[object, str] = {Absent: "absent", Denied: "denied"}
+_OUTCOMES: Mapping[object, str] = {Absent: "absent", Denied: "denied", bytes: "unreadable"}
 
 
 class Service:
     """name: for people, in errors. url: what paths are appended to. token: a bearer token, "" for none.
 
-    outcomes: how calls have ended; "refused": not made, since it is left alone or too many wait. waited_s: for all of
-    them together.
+    outcomes: how calls have ended; "unreadable": with an answer of another form than was agreed; "refused": not made,
+    since it is left alone or too many wait. waited_s: for all of them together.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Service:
         if token:
             constants.append((b"authorization", f"Bearer {token}".encode()))
         self.name, self.label = name, label or name
-        self.outcomes = dict.fromkeys(("answered", "absent", "denied", "failed", "refused"), 0)
+        self.outcomes = dict.fromkeys(("answered", "absent", "denied", "unreadable", "failed", "refused"), 0)
         self.waited_s = 0.0
         self.breaker = Breaker(name, now_s=now_s)
         self._http = Http1Transport(url, ca_file=ca_file, constants=constants, in_flight_max=IN_FLIGHT_MAX)
@@ -69,11 +71,11 @@ class Service:
         await self._http.aclose()
 
     async def get[T](self, path: str, type: type[T]) -> T | Absent | Denied:
-        """Raises Unavailable."""
+        """Raises Unavailable; Unreadable for an answer of another form."""
         return await self._ask("GET", path, b"", type)
 
     async def post[T](self, path: str, body: Any, type: type[T]) -> T | Absent | Denied:
-        """Raises Unavailable; then the service may have acted."""
+        """Raises Unavailable, or Unreadable for an answer of another form; then the service may have acted."""
         return await self._ask("POST", path, msgspec.json.encode(body), type)
 
     async def _ask[T](self, method: str, path: str, body: bytes, type: type[T]) -> T | Absent | Denied:
@@ -83,17 +85,20 @@ class Service:
                 raise Unavailable(f"{self.name} is too slow for what is asked of it")
             with self.breaker.call():
                 outcome = "failed"
-                answer = await self._exchange(method, path.encode("ascii"), body, type)
-            outcome = _OUTCOMES.get(answer.__class__, "answered")
-            return answer
+                answer = await self._exchange(method, path.encode("ascii"), body)
+            outcome = _OUTCOMES[answer.__class__]
+            # The service is there, whatever it says: one answer that is wrong must not cost the others.
+            found = self._decoded(answer, type) if isinstance(answer, bytes) else answer
+            outcome = _OUTCOMES.get(found.__class__, "answered")
+            return found
         finally:
             self.outcomes[outcome] += 1
 
-    async def _exchange[T](self, method: str, path: bytes, body: bytes, type: type[T]) -> T | Absent | Denied:
+    async def _exchange(self, method: str, path: bytes, body: bytes) -> bytes | Absent | Denied:
         began_s = time.monotonic()
         self._waiting += 1
         try:
-            return self._read(await self._send(method, path, body), type)
+            return self._read(await self._send(method, path, body))
         finally:
             self._waiting -= 1
             self.waited_s += time.monotonic() - began_s
@@ -105,14 +110,14 @@ class Service:
             results = await self._http.post_many([Request(path, body)], deadline_s=self._answer_s)
         return results[0]
 
-    def _read[T](self, result: Result, type: type[T]) -> T | Absent | Denied:
+    def _read(self, result: Result) -> bytes | Absent | Denied:
         match result:
             case NotSent() | NoAnswer():
                 raise Unavailable(f"{self.name} does not answer ({result.code})")
             case Answer(complete=False):
                 raise Unavailable(f"{self.name} broke its answer off")
             case Answer(status=200 | 201):
-                return self._decoded(result.body, type)
+                return result.body
             case Answer(status=404 | 410):
                 return Absent()
             case Answer(status=400 | 409 | 422 as status):
@@ -126,4 +131,4 @@ class Service:
         try:
             return msgspec.json.decode(body, type=type)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            raise Unavailable(f"{self.name} answered something else than was agreed") from error
+            raise Unreadable(f"{self.name} answered something else than was agreed: {error}") from error

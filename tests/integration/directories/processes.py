@@ -73,7 +73,8 @@ class Process:
         self.log, self.clock = log, Clock()
         on_reconnect = log.js.connection.on_reconnect
         self.source = Counting(source or OwnApps(log.events, IDS))
-        self.shared = SharedApps(log.js)
+        self.wall_s = time.time()
+        self.shared = SharedApps(log.js, now_s=lambda: self.wall_s)
         self.apps = FollowedApps(
             log, self.source, self.shared, IDS, on_reconnect=on_reconnect, now_s=self.clock, **options
         )

@@ -249,6 +249,54 @@ async def test_an_app_of_another_service_can_be_refreshed(log: JetStreamLog, nat
         await http.aclose()
 
 
+async def test_an_app_that_cannot_be_read_is_asked_for_now_and_then(log: JetStreamLog) -> None:
+    """Its devices are told that nobody can say for now, from memory, and who runs it reads once why. What was known
+    before holds; and what is mended is seen after half a minute, or a refresh.
+    """
+    good = {"code": "SHOP", "merchant": REALM, "name": "Shop"}
+    bad = {**good, "rate_limits": {"client_per_minute": 0}}
+    async with directory_service() as service:
+        http = Service("the app service", service.url, token=TOKEN)
+        async with following(Process(log, HttpApps(http, IDS))) as here:
+            service.apps["shop"] = bad
+            with capture_logs() as logs:
+                for _ in range(3):
+                    for _ in range(20):
+                        with pytest.raises(Unavailable, match="client_per_minute"):
+                            await here.name()
+                    here.clock.now_s += UNKNOWN_S + 1
+            assert here.source.asked == 3
+            assert [each["app"] for each in logs if each["event"] == "app-unreadable"] == ["SHOP"]
+            service.apps["shop"] = good
+            assert await here.name() == "Shop"
+            service.apps["shop"] = bad
+            await log.js.api(f"STREAM.PURGE.{APPS_STREAM}")
+            here.clock.now_s += KNOWN_S + 1
+            for _ in range(20):
+                assert await here.name() == "Shop"
+            assert here.source.asked == 5
+        await http.aclose()
+
+
+async def test_what_the_source_has_said_is_a_day_old_at_most(
+    here: Process, log: JetStreamLog, nats_server: NatsServer
+) -> None:
+    """Not a day old in the bucket, and then another one in the memory of who finds it there."""
+    await here.do(register())
+    assert await here.name() == "Shop"
+    async with another(nats_server) as there:
+        there.wall_s += KNOWN_S - 3_600
+        assert await there.name() == "Shop"
+        assert await there.remembers()
+        assert there.source.asked == 0
+        for passed_s, asked in ((3_000, 0), (700, 1)):
+            there.clock.now_s += passed_s
+            there.wall_s += passed_s
+            assert await there.name() == "Shop"
+            assert there.source.asked == asked
+        assert await there.remembers()
+
+
 async def test_an_app_whose_event_action_is_faulty_is_known(log: JetStreamLog) -> None:
     """A service may know no such bound, and the log has settings of before it: who looks it up is warned, naming the
     place, and who reads the settings passes the faulty one over.

@@ -21,7 +21,7 @@ from infra.emarsys_http.calls import ServiceCalls
 from infra.emarsys_http.contacts import HttpContacts
 from infra.emarsys_http.merchants import FRESH_S, HttpMerchants
 from infra.emarsys_http.service import WAITING_MAX, Service
-from processes.directories import Identified, MerchantSettings
+from processes.directories import Identified, MerchantSettings, Unreadable
 from tests.fixtures.directory_service import TOKEN, Behaviour, DirectoryService, directory_service
 from tests.memory.apps import Realms
 
@@ -112,7 +112,7 @@ async def test_how_calls_end_is_on_metrics(there: DirectoryService, service: Ser
         there.status = status
         with contextlib.suppress(Unavailable, Invalid):
             await contacts.resolve(ANN)
-    counted = {"answered": 1, "denied": 1, "failed": FAILURES_MAX, "refused": 1, "absent": 0}
+    counted = {"answered": 1, "denied": 1, "failed": FAILURES_MAX, "refused": 1, "absent": 0, "unreadable": 0}
     for outcome, count in counted.items():
         labels = {"service": service.label, "outcome": outcome}
         assert registry.get_sample_value("msgxc_service_calls_total", labels) == count
@@ -201,6 +201,32 @@ async def test_an_app_that_cannot_be_is_not_believed(
     there.apps["shop"] = document
     with pytest.raises(Unavailable):
         await HttpApps(service, IDS).app("SHOP")
+
+
+async def test_one_apps_bad_document_shuts_no_other_app(there: DirectoryService, service: Service) -> None:
+    """However often it is asked for: the service is there, and says what it has of the others."""
+    geofences = {"groups": [{"id": "g", "geofences": []}]}
+    there.apps["bad"] = {"code": "BAD", "merchant": "main", "geofences": geofences}
+    there.apps["good"] = {"code": "GOOD", "merchant": "main"}
+    apps = HttpApps(service, IDS)
+    for _ in range(2 * FAILURES_MAX):
+        with pytest.raises(Unreadable, match="waitInterval"):
+            await apps.app("BAD")
+        assert await apps.app("GOOD") is not None
+    assert not service.breaker.is_open
+    assert service.outcomes["unreadable"] == 2 * FAILURES_MAX
+
+
+async def test_one_contacts_bad_number_shuts_no_other_contact(
+    there: DirectoryService, service: Service
+) -> None:
+    """That one waits until the service has mended it; the others are resolved."""
+    there.numbers["ann@example.org"] = 0
+    contacts = HttpContacts(service)
+    for _ in range(2 * FAILURES_MAX):
+        with pytest.raises(Unreadable):
+            await contacts.resolve(ANN)
+    assert await contacts.resolve(Identified(merchant="main", field=3, value="ben@example.org")) > 0
 
 
 async def test_a_document_may_say_more_than_we_know(there: DirectoryService, service: Service) -> None:
