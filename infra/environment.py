@@ -96,7 +96,12 @@ class Environment:
         return value
 
     def folder(self, name: str, default: str) -> Path:
-        return Path(self._take(name).strip() or default).expanduser().absolute()
+        path = Path(self._take(name).strip() or default).expanduser().absolute()
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise SettingsError(f"{PREFIX}{name}: the folder's name is not in UTF-8; write another") from None
+        return path
 
     def file(
         self,
@@ -207,7 +212,7 @@ class Environment:
 
     @staticmethod
     def _wrong(name: str, value: str, advice: str) -> SettingsError:
-        value = without_userinfo(value)
+        value = without_userinfo(value).encode(errors="replace").decode()
         shown = value if len(value) <= 60 else value[:57] + "..."
         return SettingsError(f"{PREFIX}{name}={' '.join(shown.split())}: {advice}")
 

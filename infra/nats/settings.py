@@ -10,7 +10,7 @@ import msgspec
 from infra.credentials import is_nats_creds
 from infra.environment import Environment, Secret, SettingsError, check_url
 
-_URLS = re.compile(r"(?:nats|tls)://[^\s,]+(?:\s*,\s*(?:nats|tls)://[^\s,]+)*")
+_URL = re.compile(r"(?:nats|tls)://[^\s,]+")
 
 
 class Nats(msgspec.Struct, frozen=True):
@@ -56,12 +56,12 @@ def read_nats(env: Environment) -> Nats:
 def _url(env: Environment) -> Secret | None:
     given = env.secret(
         "NATS_URL",
-        check=lambda text: _URLS.fullmatch(text) is not None,
+        check=lambda text: bool(_divided(text)) and all(map(_URL.fullmatch, _divided(text))),
         example="a list like nats://10.0.0.1:4222,nats://10.0.0.2:4222",
     )
     if given is None:
         return None
-    urls = [url.strip() for url in given.reveal().split(",")]
+    urls = _divided(given.reveal())
     for url in urls:
         check_url(
             url,
@@ -69,3 +69,7 @@ def _url(env: Environment) -> Secret | None:
             fail=lambda: SettingsError("MSGXC_NATS_URL: write nats://host:4222, several divided by commas"),
         )
     return Secret(",".join(urls))
+
+
+def _divided(text: str) -> list[str]:
+    return [url.strip() for url in text.split(",") if url.strip()]

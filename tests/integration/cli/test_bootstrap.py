@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from cli.bootstrap import open_exchange, opened_log
-from cli.session import Session
 from cli.wiring.endpoints import configured_endpoint
 from domain.errors import Unavailable
-from infra.datafolder import DataFolder
 from infra.nats.connection import Endpoint, connected
 from infra.nats.server import NatsServer, ServerConfig
-from infra.secrets import SecretsError, open_keyring
-from infra.settings import load
+from infra.secrets import SecretsError
 from tests.fixtures.certificates import Certificates
 from tests.fixtures.nats import wipe
-
-
-def _session(folder: Path, **variables: str) -> Session:
-    settings = load(
-        {"MSGXC_DATA_DIR": str(folder), **{f"MSGXC_{name}": value for name, value in variables.items()}}
-    )
-    data = DataFolder(settings.data_dir).prepare()
-    return Session(settings, data, open_keyring(data, settings.keys, now=datetime(2026, 1, 1, tzinfo=UTC)))
+from tests.fixtures.sessions import session_of
 
 
 async def test_a_log_of_another_id_key_is_refused(nats_server: NatsServer, tmp_path: Path) -> None:
     """On a cluster, too: with another key every person would be somebody else. The error says what to set."""
     await wipe(nats_server)
     endpoint = Endpoint(urls=nats_server.url, token=nats_server.token)
-    async with opened_log(_session(tmp_path / "a"), endpoint):
+    async with opened_log(session_of(tmp_path / "a"), endpoint):
         pass
-    async with opened_log(_session(tmp_path / "a"), endpoint):
+    async with opened_log(session_of(tmp_path / "a"), endpoint):
         pass
     with pytest.raises(SecretsError, match="set MSGXC_ID_KEY to the one it began with"):
-        async with opened_log(_session(tmp_path / "b"), endpoint):
+        async with opened_log(session_of(tmp_path / "b"), endpoint):
             pass
     await wipe(nats_server)
 
@@ -46,7 +35,7 @@ async def test_an_exchange_closes_what_it_opened(nats_server: NatsServer, tmp_pa
     """Opened with a gateway and a store, and closed again, twice on the same data."""
     await wipe(nats_server)
     endpoint = Endpoint(urls=nats_server.url, token=nats_server.token)
-    session = _session(tmp_path)
+    session = session_of(tmp_path)
     sms = {"account_sid": "AC" + "0" * 32, "auth_token": "t", "sender": "+15005550006"}
     for _ in range(2):
         async with open_exchange(session, endpoint, {"sms": sms}, projecting=True) as exchange:
@@ -66,13 +55,13 @@ async def test_nats_by_tls_with_an_authority_of_our_own(tmp_path: Path) -> None:
     try:
         url = f"tls://{server.token}@127.0.0.1:{server.port}"
         endpoint = configured_endpoint(
-            _session(tmp_path / "a", NATS_URL=url, CA_FILE=certificates.ca_file), name="t"
+            session_of(tmp_path / "a", NATS_URL=url, CA_FILE=certificates.ca_file), name="t"
         )
         assert endpoint is not None
         async with connected(endpoint) as connection:
             assert connection.is_connected
         wrong = configured_endpoint(
-            _session(tmp_path / "b", NATS_URL=url, CA_FILE=stranger.ca_file), name="t"
+            session_of(tmp_path / "b", NATS_URL=url, CA_FILE=stranger.ca_file), name="t"
         )
         assert wrong is not None
         with pytest.raises(Unavailable, match="certificate verify failed"):

@@ -216,6 +216,21 @@ def test_a_file_of_settings_that_is_no_text(tmp_path: Path) -> None:
         load({}, env_file=file)
 
 
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """A folder or a file whose name is not in UTF-8 could not be told of."""
+    assert refusal({"DATA_DIR": "/srv/a\udce9"}).startswith(
+        "MSGXC_DATA_DIR: the folder's name is not in UTF-8"
+    )
+    assert refusal({"JWT_KEYS": "/srv/a\udce9"}).startswith("MSGXC_JWT_KEYS=/srv/a?: there is no such")
+
+
+def test_servers_may_be_listed_as_people_list_things() -> None:
+    """With spaces, and a comma at the end."""
+    url = load({"MSGXC_NATS_URL": " nats://a:1 , tls://b:2, "}).nats.url
+    assert url is not None
+    assert url.reveal() == "nats://a:1,tls://b:2"
+
+
 @pytest.mark.parametrize("alone", [{"NATS_CREDS": "creds"}, {"NATS_REPLICAS": "3"}])
 def test_what_only_a_cluster_can_do_wants_its_address(alone: dict[str, str], tmp_path: Path) -> None:
     """Credentials and replicas mean nothing to the embedded server: without MSGXC_NATS_URL they are a mistake."""
