@@ -48,7 +48,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         answer = self._buffer + data if self._buffer else data
-        if not _is_whole(answer):
+        if not is_whole(answer):
             self._buffer = answer
             return
         self._buffer = b""
@@ -101,7 +101,7 @@ class _Load:
             self.done.set_result(exc)
 
 
-def _is_whole(answer: bytes) -> bool:
+def is_whole(answer: bytes) -> bool:
     head_end = answer.find(b"\r\n\r\n")
     if head_end < 0:
         return False
