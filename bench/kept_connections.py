@@ -23,6 +23,8 @@ class KeptConnections:
 
     async def ask(self, request: bytes) -> int:
         """The status of the answer."""
+        while self._idle and not self._idle[-1].is_open:
+            self._idle.pop()  # a server closes what has been idle for long
         connection = self._idle.pop() if self._idle else await self._open()
         async with asyncio.timeout(ANSWER_S_MAX):
             status = await connection.ask(request)
@@ -46,18 +48,21 @@ class _Connection(asyncio.Protocol):
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[int] | None = None
+        self.is_open = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none by inheritance.
         self._transport = cast("asyncio.Transport", transport)
+        self.is_open = True
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        if self._answer is not None and is_whole(self._buffer):
+        if self._answer is not None and not self._answer.done() and is_whole(self._buffer):
             answer, self._buffer = self._buffer, b""
             self._answer.set_result(int(answer[9:12]))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.is_open = False
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(exc or ConnectionError("closed before it answered"))
 
