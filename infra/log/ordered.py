@@ -18,6 +18,7 @@ import structlog
 
 from domain.errors import Unavailable
 from infra.log.pulls import HEARTBEAT_S, Delivery, Puller
+from infra.log.waking import Waker
 from infra.nats.frames import Stored
 from infra.nats.jetstream import JetStream
 from infra.nats.streams import NS
@@ -47,7 +48,7 @@ class OrderedReader:
         self._batch, self._check = batch, check
         self.position = position
         self._buffer: deque[Stored] = deque()
-        self._arrived = asyncio.Event()
+        self._arrived = Waker(HEARTBEAT_S)  # then look whether the consumer is still alive
         self._puller: Puller | None = None
         self._consumer = ""
         self._expected = 1
@@ -70,8 +71,9 @@ class OrderedReader:
                     self.position = taken[-1].sequence
                     yield taken
                 else:
-                    await self._wait()
+                    await self._arrived.wait()
         finally:
+            self._arrived.close()
             await self._drop()
 
     async def _keep_reading(self) -> None:
@@ -100,7 +102,7 @@ class OrderedReader:
             self._stream,
             self._consumer,
             take=self._take,
-            wake=self._arrived.set,
+            wake=self._arrived.wake,
         )
         await puller.open()
         self._puller = puller
@@ -124,13 +126,7 @@ class OrderedReader:
         else:
             self._expected += 1
             self._buffer.append(delivery.stored)
-        self._arrived.set()
-
-    async def _wait(self) -> None:
-        self._arrived.clear()
-        with contextlib.suppress(TimeoutError):  # then look whether the consumer is still alive
-            async with asyncio.timeout(HEARTBEAT_S):
-                await self._arrived.wait()
+        self._arrived.wake()
 
     async def _drop(self) -> None:
         puller, self._puller = self._puller, None

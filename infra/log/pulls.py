@@ -49,9 +49,14 @@ class Puller:
         *,
         take: Callable[[Delivery], None],
         wake: Callable[[], None],
+        passes_over: Callable[[Frame], bool] | None = None,
     ) -> None:
-        """wake: called when there is something else to look at: `broken`, `outstanding`."""
+        """wake: called when there is something else to look at: `broken`, `outstanding`.
+
+        passes_over: asked first, whether a message is none for `take`.
+        """
         self._connection, self._take, self._wake = connection, take, wake
+        self._passes_over = passes_over
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._inbox = connection.new_inbox()
         self._subscription: Subscription | None = None
@@ -100,7 +105,8 @@ class Puller:
             self._on_status(frame)
             return
         self.outstanding -= 1
-        self._take(_delivery(frame))
+        if self._passes_over is None or not self._passes_over(frame):
+            self._take(_delivery(frame))
 
     def _on_status(self, frame: Frame) -> None:
         status, said = status_of(frame.headers), description_of(frame.headers)

@@ -18,7 +18,9 @@ from domain.errors import Unavailable
 from domain.recorded import Recorded, kind_of
 from infra.log.facts import FactReader
 from infra.log.pulls import HEARTBEAT_S, Delivery, Puller
+from infra.log.waking import Waker
 from infra.nats.connection import Connection
+from infra.nats.frames import Frame, header_in
 from infra.nats.guard import Guard, OtherLog
 from infra.nats.jetstream import JetStream
 from infra.nats.streams import NS
@@ -28,6 +30,9 @@ log = structlog.get_logger()
 
 PASSED_OVER_AHEAD = 200
 """Messages fetched ahead where most of them are of topics that are passed over."""
+
+ASKED_SHARE = 4
+"""A request asks for a fourth of what is fetched ahead at least."""
 
 UNACKNOWLEDGED_MAX = 20_000
 """Of all processes of a role together; the server holds further messages back."""
@@ -103,8 +108,9 @@ class Work:
         self._stream, self._durable, self._subjects = stream, durable, list(subjects)
         self._kinds = frozenset(map(kind_of, topics))
         self._ack_wait_s, self._in_flight = ack_wait_s, in_flight
+        self._ahead = max(2 * in_flight, PASSED_OVER_AHEAD if topics else 0)
         self._buffer: deque[Delivery] = deque()
-        self._changed = asyncio.Event()
+        self._changed = Waker(HEARTBEAT_S)
         self._handed_out = 0
         self._puller: Puller | None = None
 
@@ -122,8 +128,9 @@ class Work:
                 if task is not None:
                     yield task
                 elif not self._buffer or self._handed_out >= self._in_flight:
-                    await self._wait()
+                    await self._changed.wait()
         finally:
+            self._changed.close()
             await self._drop()
 
     async def keep_alive(self) -> None:
@@ -141,15 +148,16 @@ class Work:
             puller = None
         if puller is None:
             puller = await self._begin()
-        ahead = max(2 * self._in_flight, PASSED_OVER_AHEAD if self._kinds else 0)
-        room = ahead - self._handed_out - len(self._buffer) - puller.outstanding
-        if room >= max(1, self._in_flight // 2):
-            await puller.ask_for(room)
+        if wanted := self._wanted(puller):
+            await puller.ask_for(wanted)
+
+    def _wanted(self, puller: Puller) -> int:
+        """How many messages to ask for; 0 while it would be few."""
+        room = self._ahead - self._handed_out - len(self._buffer) - puller.outstanding
+        return room if room >= max(1, self._ahead // ASKED_SHARE) else 0
 
     async def _next(self) -> LogTask | None:
         """The next task, with the keys to read it; None if there is none."""
-        while self._buffer and self._is_passed_over(self._buffer[0]):
-            await _tell(self._js.connection, self._buffer.popleft().reply, ACK)
         if not self._buffer:
             return None
         delivery = self._buffer[0]
@@ -159,9 +167,6 @@ class Work:
         self._buffer.popleft()
         self._handed_out += 1
         return LogTask(self._stream, delivery, read, self._js.connection, self._on_done)
-
-    def _is_passed_over(self, delivery: Delivery) -> bool:
-        return bool(self._kinds) and kind_of(delivery.stored.headers.get("Topic", "")) not in self._kinds
 
     async def _begin(self) -> Puller:
         await self._assert_same_log()
@@ -176,7 +181,8 @@ class Work:
             self._stream,
             self._durable,
             take=self._take,
-            wake=self._changed.set,
+            wake=self._changed.wake,
+            passes_over=self._passes_over if self._kinds else None,
         )
         await self._puller.open()
         return self._puller
@@ -201,17 +207,29 @@ class Work:
 
     def _take(self, delivery: Delivery) -> None:
         self._buffer.append(delivery)
-        self._changed.set()
+        self._changed.wake()
+
+    def _passes_over(self, frame: Frame) -> bool:
+        """Whether a message is of none of our topics; then it is dealt with.
+
+        Hot path: most messages are, for most workers, and wake nobody.
+        """
+        if kind_of(header_in(frame.headers, "Topic")) in self._kinds:
+            return False
+        self._js.connection.tell_at_once(frame.reply.decode(), ACK)
+        self._wake_if_wanted()
+        return True
 
     def _on_done(self) -> None:
         self._handed_out -= 1
-        self._changed.set()
+        if self._handed_out == self._in_flight - 1:
+            self._changed.wake()  # there is a place again
+        else:
+            self._wake_if_wanted()
 
-    async def _wait(self) -> None:
-        self._changed.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HEARTBEAT_S):
-                await self._changed.wait()
+    def _wake_if_wanted(self) -> None:
+        if self._puller is not None and self._wanted(self._puller):
+            self._changed.wake()
 
     async def _drop(self) -> None:
         puller, self._puller = self._puller, None
