@@ -40,6 +40,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_PAGES * 4096 * 4}")
     connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
+    # What a statement that fails takes back: a page of rows touches so many leaves that it would be a file each time.
+    connection.execute("PRAGMA temp_store = MEMORY")
     return connection
 
 
