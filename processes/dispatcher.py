@@ -140,7 +140,7 @@ class Dispatcher:
         slices = slices_of(
             self._models, fact.realm, message.audience, as_of=fact.position, cursor=cursor, app=message.app
         )
-        async with contextlib.aclosing(ahead(slices)) as parts:
+        async with contextlib.aclosing(ahead(slices, lambda part: part.cursor is not None)) as parts:
             async for part in parts:
                 page = await self._write_page(message, fact, tally.pages, part)
                 tally.add(page)

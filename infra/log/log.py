@@ -37,6 +37,11 @@ from processes.port import Append, FeedLog, Log, LogMismatch, Poison, Task
 DUE_KEPT = "168h"
 """How long a due schedule waits for its worker. After a longer standstill the upcoming messages are looked through."""
 
+MANY = 50
+"""Facts read at once behind which more are waiting: 2 ms of reading, which are worth a task of their own. What comes
+live comes one by one, and the longer a reader is busy the more there is for it when it asks.
+"""
+
 TRIAGED_MAX = 10_000
 """Facts put aside by one source; more is an outage, not a list to work on."""
 
@@ -122,7 +127,7 @@ class JetStreamLog:
                     )
                     yield facts
 
-        async with contextlib.aclosing(ahead(read())) as facts_ahead:
+        async with contextlib.aclosing(ahead(read(), _is_of_many)) as facts_ahead:
             async for facts in facts_ahead:
                 yield facts
 
@@ -224,6 +229,10 @@ class JetStreamLog:
             subject, position = header_text(stored.headers, "Subject"), int(stored.headers["Position"])
             first[subject] = min(position, first.get(subject, position))
         return first
+
+
+def _is_of_many(facts: Sequence[Recorded | Poison]) -> bool:
+    return len(facts) >= MANY
 
 
 def _digest(fact: Recorded | Poison, stored: Stored) -> str:
