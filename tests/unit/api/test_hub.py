@@ -125,7 +125,7 @@ async def test_many_frames_at_once_are_one_write_each() -> None:
 def test_a_long_round_is_followed_by_a_rest() -> None:
     """Three times as long, within bounds, so that what comes meanwhile is joined; a short one by none."""
     assert rest_s(0.0015) == 0
-    assert rest_s(0.008) == pytest.approx(0.024)
+    assert rest_s(0.006) == pytest.approx(0.018)
     assert rest_s(2.0) == REST_S_MAX
 
 
