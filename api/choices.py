@@ -1,13 +1,17 @@
-"""Which values a field takes, for whoever sent another one: read out of the type that refused it."""
+"""What there is, for whoever sent something else: the values that a field takes, and the name that was meant."""
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import inspect
 
 _STEP = re.compile(r"(?P<name>[^.\[\]]+)|\[[^\]]*\]")
+NAMES_SHOWN_MAX = 16
+"""Where none of the names is near: more than these nobody reads in a sentence."""
 
 
 def choices_at(kind: Any, path: str) -> tuple[str, ...]:
@@ -47,3 +51,14 @@ def _values(kind: inspect.Type) -> tuple[Any, ...]:
             return tuple(member.value for member in kind.cls)
         case _:
             return ()
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about a name that there is not: the one that was meant, or those there are."""
+    names = list(known)
+    by_fold = {each.casefold(): each for each in names}
+    near = difflib.get_close_matches(name.casefold(), by_fold, n=1)
+    if near:
+        return f"did you mean {by_fold[near[0]]}?"
+    further = ", ..." if len(names) > NAMES_SHOWN_MAX else ""
+    return f"there are {', '.join(names[:NAMES_SHOWN_MAX])}{further}" if names else "there are none"

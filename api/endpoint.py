@@ -18,12 +18,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import Identity
 from api.body import BodyReader, ClientGone
+from api.choices import nearest
 from api.freshness import RecentWrites
 from api.heads import BY_NAME, HEAD
 from api.lane import cycle_of
 from api.limits import LimitExceeded
 from api.parts import Parts
-from api.problem import MEDIA_TYPE, MethodNotAllowed, decoding_error, headers_of, problem_of
+from api.problem import MEDIA_TYPE, NAME_SHOWN_MAX, MethodNotAllowed, decoding_error, headers_of, problem_of
 from api.route import Answer, Call, Dialect, Header, Raw, Route, assert_may_call
 from domain.context import Caller, Context
 from domain.errors import Invalid, MsgxcError
@@ -143,16 +144,20 @@ class Endpoint:
             caller=caller,
             context=context_of(scope, caller),
             path=scope.get("path_params", {}),
-            query=self._query(route.query, scope["query_string"]) if route.query else None,
+            query=self._query(scope["query_string"]) if scope["query_string"] or route.query else None,
             body=None,
             route=self._name,
             idempotency_key=idempotency_key(given) if route.idempotent and given is not None else "",
             visitor=identity.visitor,
         )
 
-    def _query(self, kind: type[msgspec.Struct], query: bytes) -> Any:
-        dialect = self._route.dialect
-        return decode_query(kind, query) if dialect is None else dialect.query(kind, query)
+    def _query(self, query: bytes) -> Any:
+        route = self._route
+        if route.query is not None:
+            return (decode_query if route.dialect is None else route.dialect.query)(route.query, query)
+        if route.is_exact:
+            decode_query(NoQuery, query)
+        return None
 
     async def _raw(self, scope: Scope, receive: Receive) -> Raw:
         content = await self._body.read(scope[HEADERS], receive, bytes_max=self._route.raw_bytes_max)
@@ -161,9 +166,9 @@ class Endpoint:
 
 
 def _decoder(route: Route) -> Callable[[bytes], Any] | None:
-    """What reads the route's bodies; None: it takes none."""
+    """What reads the route's bodies; None: it takes none, and looks at none."""
     if route.body is None:
-        return None
+        return _assert_empty if route.refuses_body else None
     if route.dialect is not None:
         return partial(route.dialect.body, route.body)
     return partial(decode_body, msgspec.json.Decoder(route.body))
@@ -183,15 +188,43 @@ def decode_body(decoder: msgspec.json.Decoder[Any], content: bytes) -> Any:
         raise Invalid("the body is not JSON in UTF-8 of a sensible depth", field="body") from None
 
 
-def decode_query[Q: msgspec.Struct](type: type[Q], query: bytes) -> Q:
-    """Query parameters as a struct; unknown ones are passed over. Raises Invalid, naming the parameter."""
+def _assert_empty(content: bytes) -> None:
+    """An empty object passes, which some clients send with every call. Raises Invalid."""
+    if content.strip() not in (b"", b"{}"):
+        raise Invalid("this call takes no body: the address alone says what is meant", field="body")
+
+
+class NoQuery(msgspec.Struct, frozen=True):
+    """Of what takes no parameters."""
+
+
+def decode_query[Q: msgspec.Struct](type: type[Q], query: bytes, *, is_exact: bool = True) -> Q:
+    """Query parameters as a struct. Raises Invalid, naming the parameter.
+
+    is_exact: those that there are not are refused, and those said twice; else the former are passed over, and of the
+    latter the last counts.
+    """
     try:
-        given = dict(parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=50))
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=50)
+        given = dict(pairs)
+        if is_exact:
+            _assert_known(pairs, type.__struct_encode_fields__)
         return msgspec.convert(given, type, strict=False)
     except msgspec.ValidationError as error:
         raise decoding_error(error, of="query", kind=type) from None
     except ValueError:
         raise Invalid("the query cannot be read; percent-encode it", field="query") from None
+
+
+def _assert_known(pairs: list[tuple[str, str]], names: tuple[str, ...]) -> None:
+    """Raises Invalid unless each has a name of these, and one of its own."""
+    said = set()
+    for name, _ in pairs:
+        if name not in names:
+            raise Invalid(f"there is no such parameter: {nearest(name, names)}", field=name[:NAME_SHOWN_MAX])
+        if name in said:
+            raise Invalid(f"{name} is there twice", field=name)
+        said.add(name)
 
 
 def idempotency_key(value: bytes) -> str:

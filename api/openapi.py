@@ -164,9 +164,9 @@ def _errors(route: Route) -> list[type[MsgxcError]]:
         found += [Unauthenticated, TooMany]
     if route.who in (Who.ADMIN, Who.SUPERUSER):
         found.append(Forbidden)
-    if route.body is not None:
+    if route.body is not None or route.refuses_body:
         found += [Invalid, TooLarge]
-    if route.query is not None or route.idempotent:
+    if route.query is not None or route.idempotent or route.is_exact:
         found.append(Invalid)
     return [*found, MsgxcError]
 

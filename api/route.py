@@ -142,6 +142,18 @@ class Route:
         """Whether it is served without a token."""
         return self.who in {Who.ANYONE, Who.PROVIDER, Who.LINK}
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether what it does not take is refused, not passed over: a slip of the pen may forget all devices.
+
+        Others' contracts pass it over, and so does what is open: programs that look at pages and links add their own.
+        """
+        return self.dialect is None and not self.is_open
+
+    @property
+    def refuses_body(self) -> bool:
+        return self.is_exact and self.method != "GET" and self.body is None and not self.raw_bytes_max
+
 
 def assert_may_call(who: Who, caller: Caller) -> None:
     """Raises Forbidden when the route is not for this caller."""

@@ -42,7 +42,7 @@ class V3:
         return decode_lax(kind, content)
 
     def query(self, kind: type[msgspec.Struct], query: bytes) -> Any:
-        return decode_query(kind, query)
+        return decode_query(kind, query, is_exact=False)
 
     def refusal(self, error: MsgxcError) -> Answer:
         status = status_of(error)
@@ -75,7 +75,7 @@ class V4:
         return decode_lax(kind, content)
 
     def query(self, kind: type[msgspec.Struct], query: bytes) -> Any:
-        return decode_query(kind, query)
+        return decode_query(kind, query, is_exact=False)
 
     def refusal(self, error: MsgxcError) -> Answer:
         detail = V4Detail(error.code, error.detail)

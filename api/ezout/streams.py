@@ -55,6 +55,21 @@ class StreamQuery(Filter, frozen=True, kw_only=True):
         str, Meta(description="The token, where no header can be set: EventSource and WebSocket in browsers.")
     ] = ""
 
+    @property
+    def start(self) -> str:
+        """The id to go on after."""
+        return self.after
+
+
+class EventsQuery(StreamQuery, frozen=True, kw_only=True):
+    """lastEventId: where polyfills of EventSource write what browsers put into the header."""
+
+    lastEventId: Annotated[str, Meta(max_length=2_048)] = ""  # noqa: N815  theirs
+
+    @property
+    def start(self) -> str:
+        return self.lastEventId or self.after
+
 
 class Ended(Exception):
     """The stream is over; why is one of CLOSED_BY."""
@@ -81,7 +96,7 @@ class Watch:
         shop = shop_of(scope["path_params"])
         assert_may_read(identity.caller, shop)
         shops.hub.assert_room()
-        after = await _after(shops.hub, shop, _last_event_id(scope) or query.after)
+        after = await _after(shops.hub, shop, _last_event_id(scope) or query.start)
         return cls(shops, shop, query, after, who)
 
     async def run(
@@ -154,7 +169,7 @@ class EventsEndpoint:
         try:
             if scope["method"] != "GET":
                 raise MethodNotAllowed(("GET", "OPTIONS"))
-            query = decode_query(StreamQuery, scope["query_string"])
+            query = decode_query(EventsQuery, scope["query_string"])
             watch = await Watch.admitted(shops_of(self._parts), scope, query)
         except MsgxcError as error:
             await refuse(scope, send, error)
@@ -275,7 +290,7 @@ ROUTE_OF_EVENTS = Route(
     path=EVENTS_PATH,
     handler=_served_raw,
     who=Who.SHOP,
-    query=StreamQuery,
+    query=EventsQuery,
     answer=str,
     media_type="text/event-stream",
     summary=f"A shop live, as server-sent events; Last-Event-ID (or after, or after={FIRST}) brings what was missed.",
@@ -285,6 +300,7 @@ ROUTE_OF_EVENTS = Route(
 ROUTE_OF_SOCKET = replace(
     ROUTE_OF_EVENTS,
     path=SOCKET_PATH,
+    query=StreamQuery,
     media_type="application/json",
     summary="A shop live, as a web socket with the same content; after brings what was missed.",
 )

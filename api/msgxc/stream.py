@@ -36,10 +36,14 @@ TIDS_MAX = 100
 
 
 class StreamQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """tid: threads to follow, divided by commas; all that one is subscribed to if it is left out."""
+    """tid: threads to follow, divided by commas; all that one is subscribed to if it is left out.
+
+    lastEventId: where polyfills of EventSource write what browsers put into the header, so that no preflight is needed.
+    """
 
     tid: Annotated[str, Meta(max_length=13_000)] = ""
     position: str = ""
+    lastEventId: str = ""  # noqa: N815  theirs
 
 
 class StreamConnection:
@@ -140,7 +144,7 @@ class StreamEndpoint:
         )
         await self._recent.seen(identity.caller.realm, ("threads",))
         wanted = await _wanted(call, query.tid)
-        given = _last_event_id(scope["headers"]) or query.position
+        given = _last_event_id(scope["headers"]) or query.lastEventId or query.position
         after = (await self._live.hub.positions()).take(given) if given else None
         await self._live.hub.assert_reached(after)
         return Wish(token, wanted, not query.tid, after)

@@ -103,6 +103,11 @@ async def test_last_event_id_brings_what_was_missed() -> None:
         async with opened(it, query=f"?position={start}&tid=news") as stream:
             await stream.next()
             assert await stream.texts(1) == ["0"]
+            later = (await stream.next()).id
+        # As polyfills of EventSource come back.
+        async with opened(it, query=f"?position={start}&tid=news&lastEventId={later}") as stream:
+            await stream.next()
+            assert await stream.texts(1) == ["2"]
 
 
 async def test_a_stream_that_comes_back_does_not_bring_back_a_withdrawn_right() -> None:
