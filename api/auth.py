@@ -24,7 +24,7 @@ from domain.number import number
 CACHE_MAX = 20_000
 """Verified tokens remembered: about 10 MB. Verifying one costs 30-150 us, remembering one a microsecond."""
 TOKEN_BYTES_MAX = 8_192
-"""Longer ones are refused unread: uvicorn takes 64 KiB of headers."""
+"""Longer ones are refused unread: a head may have eight times that (api.bounded)."""
 NAME_MAX = 256
 """Characters of a uid."""
 REALM = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import httptools
 from starlette.types import Scope
 
+from api.bounded import HEAD_BYTES_MAX
 from domain.number import whole_number
 
 HEAD: Final = "msgxc.head"
@@ -26,7 +27,7 @@ BY_NAME: Final = "msgxc.headers"
 
 HEADS_MAX: Final = 4_096
 """Remembered at a time: callers that stay, each with several lengths of bodies."""
-HEAD_BYTES_MAX: Final = 2_048
+KEPT_BYTES_MAX: Final = 2_048
 """Of one that is remembered: 8 MB for all, and five times that for what is made of them. A token has 200 to 1,000."""
 FIELDS_MAX: Final = 40
 """Of one that is remembered: hundreds of short ones take thirty times what they came in. Browsers' have 25 at most."""
@@ -91,7 +92,9 @@ class Heads:
         self.known = self._kept.get
 
     def read(self, raw: bytes) -> Head | None:
-        """None for one that is not plain."""
+        """None for one that is not plain, and for one so long that somebody has to count."""
+        if len(raw) > HEAD_BYTES_MAX:
+            return None
         line = _REQUEST_LINE.match(raw)
         if line is None or _FIELDS.fullmatch(raw, line.end()) is None:
             return None
@@ -110,7 +113,7 @@ class Heads:
         if b"connection" in by_name and by_name[b"connection"].lower() != b"keep-alive":
             return None
         head.length = length
-        if len(raw) <= HEAD_BYTES_MAX and len(line[2]) <= URL_BYTES_MAX and len(fields) <= FIELDS_MAX:
+        if len(raw) <= KEPT_BYTES_MAX and len(line[2]) <= URL_BYTES_MAX and len(fields) <= FIELDS_MAX:
             self._keep(raw, head)
         return head
 

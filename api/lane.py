@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-import httptools
 from starlette.types import Receive, Send
 from uvicorn._types import ASGI3Application, HTTPScope
 from uvicorn.config import Config
@@ -23,11 +22,11 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavai
 from uvicorn.protocols.http.httptools_impl import (
     HEADER_RE,
     STATUS_LINE,
-    HttpToolsProtocol,
     RequestResponseCycle,
 )
 from uvicorn.server import ServerState
 
+from api.bounded import BoundedProtocol
 from api.hanging_up import EXTENSION
 from api.heads import HEAD, Head, Heads
 
@@ -188,7 +187,7 @@ class _Shared:
 _shared_by: WeakKeyDictionary[ServerState, _Shared] = WeakKeyDictionary()
 
 
-class Lane(HttpToolsProtocol):
+class Lane(BoundedProtocol):
     """uvicorn's protocol: serve with `uvicorn.Config(app, http=Lane)`. Puts `abort` into every request's scope."""
 
     cycle: Cycle
@@ -209,7 +208,6 @@ class Lane(HttpToolsProtocol):
         self.first_lines, self._heads = shared.first_lines, shared.heads
         self._is_between = True
         self._begun: tuple[Cycle, ASGI3Application] | None = None
-        self._idle_since_s: float | None = None
         self._scope: dict[str, Any] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -224,13 +222,13 @@ class Lane(HttpToolsProtocol):
             "root_path": self.root_path,
             "extensions": {EXTENSION: transport.abort},
         }
+        self.start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._stop_timer()
+        self.stop_timers()
 
     def data_received(self, data: bytes) -> None:
-        self._idle_since_s = None
         # Hot path: a whole request with a plain head needs no parser, which goes on after it.
         if self._is_between and (self.cycle is None or self.cycle.response_complete):
             end = data.find(b"\r\n\r\n") + 4
@@ -241,43 +239,30 @@ class Lane(HttpToolsProtocol):
                     scope = {**self._scope, **head.scope, HEAD: head, "state": self.app_state.copy()}
                     whole = Cycle(self, scope, keep_alive=True, expect_100_continue=False)  # type: ignore[arg-type]
                     whole.body, whole.more_body = data[end:], False
-                    self.cycle = whole
+                    self.cycle, self._idle_since_s = whole, None
                     self._start_at_once(whole, self._application(head))
                     return
-        self._parse(data)
+        self.parse(data)
         if self._begun is not None:
             (cycle, app), self._begun = self._begun, None
             self._start_at_once(cycle, app)
 
-    def _parse(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            if self._should_upgrade():
-                self.handle_websocket_upgrade()
-            else:
-                self._unsupported_upgrade_warning()
-        except httptools.HttpParserError:
-            self.logger.warning("Invalid HTTP request received.")
-            self.send_400_response("Invalid HTTP request received.")
-
     def handle_websocket_upgrade(self) -> None:
-        self._stop_timer()
+        self.stop_timers()
         super().handle_websocket_upgrade()
 
     # What the parser calls.
 
     def on_message_begin(self) -> None:
+        super().on_message_begin()
         self._is_between = False
         self.url = b""
         self.headers = []
         scope: dict[str, Any] = {**self._scope, "headers": self.headers, "state": self.app_state.copy()}
         self.scope = scope  # type: ignore[assignment]  # a cast is a call, and this is made for each request
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
-
     def on_headers_complete(self) -> None:
+        super().on_headers_complete()
         parser = self.parser
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         http_version, method = parser.get_http_version(), parser.get_method()
@@ -302,6 +287,7 @@ class Lane(HttpToolsProtocol):
             self.pipeline.appendleft((cycle, app))
 
     def on_body(self, body: bytes) -> None:
+        super().on_body(body)
         if (self.parser.should_upgrade() and self._should_upgrade()) or self.cycle.response_complete:
             return
         self.cycle.take(body)
@@ -309,6 +295,7 @@ class Lane(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
+        super().on_message_complete()
         self._is_between = True
         if (self.parser.should_upgrade() and self._should_upgrade()) or self.cycle.response_complete:
             return
@@ -348,29 +335,4 @@ class Lane(HttpToolsProtocol):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
             return
-        # Hot path: one timer for a connection, which looks at the time, and not two calls of the loop for a request.
-        self._idle_since_s = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._start_timer(self.timeout_keep_alive)
-
-    def _unset_keepalive_if_required(self) -> None:
-        self._idle_since_s = None
-
-    def _start_timer(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
-
-    def _stop_timer(self) -> None:
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that has been idle for long enough; one that is busy gets a timer with its next answer."""
-        self.timeout_keep_alive_task = None
-        if self._idle_since_s is None:
-            return
-        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
-        if left_s > 0:
-            self._start_timer(left_s)
-        else:
-            super().timeout_keep_alive_handler()
+        self.note_idle()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from api.body import BodyReader, ClientGone
+from api.bounded import BoundedProtocol
 from api.endpoint import ADDED, respond
 from api.hanging_up import hang_up
 from api.lane import JOINED_BYTES_MAX
@@ -67,6 +69,22 @@ class Wire(asyncio.Transport):
 
     def resume_reading(self) -> None:
         pass
+
+
+class Plain(HttpToolsProtocol):
+    """uvicorn's own, but for the words to who does not speak HTTP."""
+
+    def send_400_response(self, msg: str) -> None:
+        said = "this is not HTTP/1.1, or its method is none that we know"
+        BoundedProtocol.send_400_response(self, said)  # type: ignore[arg-type]
+
+
+_ID = re.compile(rb"[0-9a-f]{32}(?=\r\nconnection: close\r\n\r\n{)|(?<=\"request_id\":\")[0-9a-f]{32}")
+
+
+def nameless(done: Sequence[Any]) -> list[Any]:
+    """The same without the ids of what was refused before it was a request."""
+    return [_ID.sub(b"", each) if isinstance(each, bytes) else each for each in done]
 
 
 class Connection:

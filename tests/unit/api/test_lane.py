@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from api.lane import Lane
 from api.parts import Settings
 from tests.memory.site import PATIENCE_S, eventually, site, token
-from tests.memory.wire import Connection, Told, turns
+from tests.memory.wire import Connection, Plain, Told, nameless, turns
 
 WAYS = (
     *(
@@ -95,10 +95,10 @@ def deliveries(draw: st.DrawFn) -> list[bytes]:
 async def both(pieces: Sequence[bytes], **options: Any) -> tuple[list[Any], list[Any]]:
     """What was done and seen about these pieces, by uvicorn's own protocol and in the lane."""
     outcomes = []
-    for protocol in (HttpToolsProtocol, Lane):
+    for protocol in (Plain, Lane):
         app = Told()
         connection = Connection(protocol, app, **options)
-        done = await connection.send(pieces)
+        done = nameless(await connection.send(pieces))
         total = connection.state.total_requests
         await connection.lose()
         outcomes.append([*done, app.seen, total])
