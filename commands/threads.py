@@ -125,12 +125,14 @@ async def subscribe(command: Subscribe, scope: Scope) -> Joined:
 
 
 async def unsubscribe(command: Unsubscribe, scope: Scope) -> None:
-    """Leaving is always allowed; leaving what one never joined changes nothing."""
+    """Leaving is always allowed; leaving what one never joined changes nothing, and tells nobody that it is there."""
     thread = scope.ids.thread(scope.realm, command.tid)
     contact = scope.ids.contact(scope.realm, command.uid)
     subscription = await scope.load(Subscription, scope.ids.subscription(scope.realm, thread, contact))
     if subscription is None:
-        await _thread(command.tid, scope)
+        found = await _thread(command.tid, scope)
+        if scope.caller is not None and not found.may_see(scope.caller):
+            raise _no_thread(command.tid)
         return
     subscription.end(at=scope.now)
     await scope.save(subscription)
@@ -143,13 +145,13 @@ def _assert_may_subscribe(thread: Thread, subscription: Subscription | None, uid
         return
     if thread.may_see(caller, subscribed=subscribed):
         raise Forbidden("this thread is not open for subscription")
-    raise NotFound(f"no thread has the tid {thread.tid!r}", field="tid")
+    raise _no_thread(thread.tid)
 
 
 async def _thread(tid: str, scope: Scope) -> Thread:
     thread = await scope.load(Thread, scope.ids.thread(scope.realm, tid))
     if thread is None or thread.closed:
-        raise NotFound(f"no thread has the tid {tid!r}", field="tid")
+        raise _no_thread(tid)
     return thread
 
 
@@ -161,4 +163,9 @@ async def _thread_run_by_caller(tid: str, scope: Scope) -> Thread:
     own = await scope.load(Subscription, scope.ids.subscription(scope.realm, thread.id, contact))
     if thread.may_see(scope.caller, subscribed=bool(own and own.holds(thread.settings))):
         raise Forbidden("only the thread's owner and admins may change it")
-    raise NotFound(f"no thread has the tid {tid!r}", field="tid")
+    raise _no_thread(tid)
+
+
+def _no_thread(tid: str) -> NotFound:
+    """Said of one that the caller may not see in the same words: nobody learns that it is there."""
+    return NotFound(f"no thread has the tid {tid!r}", field="tid")

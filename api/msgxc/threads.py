@@ -249,12 +249,12 @@ MEMBERSHIP_ROUTES = (
         method="POST",
         path="/api/v2/unsubscribe",
         handler=unsubscribe,
-        who=Who.TOKEN,
+        who=Who.RIGHTS,
         body=UnsubscribeBody,
         summary="Get no more of a thread's messages.",
         group=GROUP,
         idempotent=True,
-        errors=(NotFound, Unavailable),
+        errors=(Forbidden, NotFound, Unavailable),
     ),
 )
 

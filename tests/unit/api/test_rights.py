@@ -35,6 +35,7 @@ BODIES: dict[tuple[str, str], Any] = {
 OWNED: dict[tuple[str, str], dict[str, int]] = {
     ("POST", "/api/v2/publish"): {"olga": 200, "ada": 200, "paul": 200, "sue": 403, "eve": 404},
     ("POST", "/api/v2/subscribe"): {"olga": 200, "ada": 200, "paul": 403, "sue": 200, "eve": 404},
+    ("POST", "/api/v2/unsubscribe"): {"olga": 200, "ada": 200, "paul": 200, "sue": 200, "eve": 404},
     ("GET", "/api/v2/messages/{mid}"): {"olga": 200, "ada": 200, "paul": 200, "sue": 404, "eve": 404},
     ("GET", "/api/v2/messages/{mid}/deliveries"): {
         "olga": 200,

@@ -284,6 +284,24 @@ async def test_leaving_is_always_allowed() -> None:
     assert await after(made, Unsubscribe(tid="news", uid="ann")) == [Subscription.Ended]
 
 
+async def test_leaving_does_not_show_what_one_may_not_see() -> None:
+    """A stranger is told the same of a hidden thread and of none; who may see it, or was in it, may leave."""
+    made = World()
+    eve, paul = Caller("eve"), Caller("paul")
+    said = []
+    for _ in range(2):
+        with pytest.raises(NotFound) as refused:
+            await made.do(Unsubscribe(tid="news", uid="eve"), caller=eve)
+        said.append((refused.value.detail, refused.value.field))
+        if len(said) == 1:
+            await made.do(OpenThread(tid="news", settings=Settings(owner="boss", publishers=("paul",))))
+    assert said[0] == said[1]
+    assert await after(made, Unsubscribe(tid="news", uid="paul"), caller=paul) == []
+    await made.do(Subscribe(tid="news", uid="eve"))
+    for expected in ([Subscription.Ended], []):
+        assert await after(made, Unsubscribe(tid="news", uid="eve"), caller=eve) == expected
+
+
 async def test_racing_subscribers_become_one_membership() -> None:
     """Eight calls at once for one contact: one contact, one subscription."""
     made = World()
