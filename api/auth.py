@@ -155,7 +155,7 @@ def _why_not(error: Exception) -> str:
 
 
 def bearer(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The token of an Authorization header among these. Raises Unauthenticated when there is none."""
+    """The token of the Authorization header among these. Raises Unauthenticated when there is none."""
     return token_of(next((value for name, value in headers if name == b"authorization"), None))
 
 

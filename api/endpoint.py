@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.auth import Identity
 from api.body import BodyReader, ClientGone
 from api.choices import nearest
+from api.fields import assert_clear
 from api.freshness import RecentWrites
 from api.heads import BY_NAME, HEAD
 from api.lane import cycle_of
@@ -82,6 +83,7 @@ class Endpoint:
         self._limit, self._verifier = parts.rate_limit(), parts.verifier
         self._body, self._is_open = BodyReader(), route.is_open
         self._has_more = bool(route.raw_bytes_max or route.reads)
+        self._has_body = route.body is not None or route.raw_bytes_max > 0
         self._name = f"{route.method} {route.path}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,6 +140,8 @@ class Endpoint:
 
     def _call(self, scope: Scope, identity: Identity) -> Call[Any, Any]:
         route, caller = self._route, identity.caller
+        if scope[HEAD].is_odd:
+            assert_clear(scope[HEAD], has_body=self._has_body)
         given = scope[HEADERS].get(b"idempotency-key")
         return Call(
             parts=self._parts,

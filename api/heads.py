@@ -58,10 +58,11 @@ class Head:
 
     by_name: its fields. known: as a target's, from the whole of it. scope: what it says of its request, as ASGI has it,
     but not itself: most heads come once, and shall be gone with their request, not with the next collection of circles.
-    length: of the body. is_forwarded: a proxy says whose the request is.
+    length: of the body. is_forwarded: a proxy says whose the request is. is_odd: it has a field twice, or one about how
+    the body is encoded: see api.fields.
     """
 
-    __slots__ = ("by_name", "is_forwarded", "known", "length", "scope", "target")
+    __slots__ = ("by_name", "is_forwarded", "is_odd", "known", "length", "scope", "target")
 
     def __init__(
         self, target: Target, fields: list[tuple[bytes, bytes]], http_version: str = "1.1", length: int = 0
@@ -69,6 +70,7 @@ class Head:
         self.target, self.length = target, length
         self.by_name = by_name = dict(fields)
         self.is_forwarded = b"x-forwarded-for" in by_name or b"x-forwarded-proto" in by_name
+        self.is_odd = len(by_name) < len(fields) or b"content-encoding" in by_name
         self.known: dict[object, Any] = {}
         self.scope = {
             "http_version": http_version,

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from api.fields import FieldTwice, UnsupportedEncoding
 from api.problem import MEDIA_TYPE, Problem
 from api.route import Route, Who
 from domain.errors import (
@@ -161,11 +162,13 @@ def _errors(route: Route) -> list[type[MsgxcError]]:
     """What any route of this kind can answer, and what this one declares."""
     found: list[type[MsgxcError]] = list(route.errors)
     if not route.is_open:
-        found += [Unauthenticated, TooMany]
+        found += [Unauthenticated, TooMany, FieldTwice]
     if route.who in (Who.ADMIN, Who.SUPERUSER):
         found.append(Forbidden)
     if route.body is not None or route.refuses_body:
         found += [Invalid, TooLarge]
+    if route.body is not None:
+        found.append(UnsupportedEncoding)
     if route.query is not None or route.idempotent or route.is_exact:
         found.append(Invalid)
     return [*found, MsgxcError]

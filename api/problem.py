@@ -71,6 +71,8 @@ def headers_of(error: MsgxcError) -> list[Header]:
             return [(b"www-authenticate", b'Bearer realm="msgxc", error="invalid_token"')]
         case TooMany():
             return [(b"retry-after", str(error.retry_after_s).encode())]
+        case _ if error.status == 415:
+            return [(b"accept-encoding", b"identity")]
         case MethodNotAllowed():
             return [(b"allow", error.allow.encode())]
         case _ if error.status == 503:

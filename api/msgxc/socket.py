@@ -12,7 +12,9 @@ from starlette.types import Receive, Scope, Send
 
 from api.auth import Identity, bearer
 from api.endpoint import REQUEST_ID
+from api.fields import assert_clear
 from api.freshness import RecentWrites
+from api.heads import head_of
 from api.msgxc.receipts import OwnReceipt
 from api.parts import Parts
 from api.problem import MEDIA_TYPE, decoding_error, problem_of
@@ -67,6 +69,7 @@ class SocketEndpoint:
         connection = scope["extensions"].get(EXTENSION)
         assert isinstance(connection, SocketConnection), "serve with api.sockets.protocol.OPTIONS"
         try:
+            assert_clear(head_of(scope), has_body=False)
             self._live.assert_room()
             token = _upgrade_token(scope)
             if token:

@@ -14,7 +14,9 @@ from starlette.types import Receive, Scope, Send
 
 from api.auth import bearer
 from api.endpoint import ROUTE, context_of, decode_query, refuse
+from api.fields import assert_clear
 from api.freshness import RecentWrites
+from api.heads import head_of
 from api.msgxc.reading import thread_for
 from api.parts import Parts
 from api.problem import MethodNotAllowed
@@ -126,6 +128,7 @@ class StreamEndpoint:
         try:
             if scope["method"] != "GET":
                 raise MethodNotAllowed(("GET", "OPTIONS"))
+            assert_clear(head_of(scope), has_body=False)
             self._live.assert_room()
             wish = await self._wish(scope)
         except MsgxcError as error:

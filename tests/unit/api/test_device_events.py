@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -277,3 +278,22 @@ async def test_another_apps_state_is_of_a_device_that_came_from_there(it: Site) 
     [told] = signals(it)
     assert (told.app, told.contact and told.contact.hex) == (OTHER, phone.says["contactReference"])
     assert told.client.hex != phone.says["client"]
+
+
+@pytest.mark.parametrize("base", ["/v3/apps", "/v4/apps", "/v5/apps"])
+async def test_an_encoded_body_is_refused_in_the_sdks_form(it: Site, base: str) -> None:
+    """415, so that it is not sent again and again, and no event is taken from it."""
+    phone = await started(it)
+    names = V4_NAMES if base == "/v5/apps" else V3_NAMES
+    held = zip(names, (phone.client_id, phone.state, phone.contact_token), strict=True)
+    headers = {name: value for name, value in held if value} | {"Content-Encoding": "gzip"}
+    body = gzip.compress(b'{"events":[]}')
+    got = await it.call("POST", f"{base}/{APP}/client/events", body, by=None, headers=headers)
+    assert got.status_code == 415, got.text
+    if base != "/v5/apps":
+        assert got.json()["code"] == "unsupported-encoding"
+    else:
+        assert got.json()["error"]["details"] == [
+            {"code": "unsupported-encoding", "message": got.json()["error"]["message"]}
+        ]
+    assert signals(it) == []

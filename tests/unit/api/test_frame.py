@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 from structlog.testing import capture_logs
@@ -111,6 +113,61 @@ async def test_a_bad_body_names_the_field_and_what_would_be_right(
         got = await it.call("POST", "/api/v2/publish", body)
         assert (got.status_code, got.json()["field"]) == (422, field), got.text
         assert words in got.json()["detail"]
+
+
+async def said_of(
+    it: Site, method: str, path: str, fields: list[tuple[str, str]], body: bytes
+) -> httpx.Response:
+    """By Ann, with further fields, some of them perhaps twice."""
+    ann = ("Authorization", f"Bearer {token('ann')}")
+    return await it.client.request(method, path, headers=[ann, *fields], content=body)
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/api/v2/publish", "Authorization"),
+        ("/api/v2/publish", "Idempotency-Key"),
+        ("/api/v2/stream", "Authorization"),
+        ("/api/v2/clients", "Authorization"),
+    ],
+)
+async def test_a_field_that_says_who_or_which_is_there_once(path: str, field: str) -> None:
+    """A second one is refused, even if it says the same: a proxy may have believed either."""
+    method = "GET" if path.endswith(("stream", "clients")) else "POST"
+    values = {"Authorization": f"Bearer {token('ann')}", "Idempotency-Key": "once"}
+    async with site() as it:
+        await it.ok("POST", "/api/v2/threads", {"tid": "a"}, by="ann")
+        twice = [(field, values[field])] * (2 if field == "Idempotency-Key" else 1)
+        got = await said_of(it, method, path, twice, b'{"tid":"a","msg":"hello"}')
+        assert (got.status_code, got.json()["code"]) == (400, "field-twice"), got.text
+        assert got.json()["field"] == field
+        assert len(it.world.facts("EVENTS")) == 1
+
+
+async def test_other_fields_may_be_there_twice() -> None:
+    """As proxies have it: nothing here depends on them."""
+    async with site() as it:
+        twice = [("X-Forwarded-For", "192.0.2.7"), ("X-Forwarded-For", "192.0.2.8"), ("Content-Encoding", "")]
+        assert (await said_of(it, "GET", "/api/v2/clients", twice, b"")).status_code == 200
+
+
+@pytest.mark.parametrize("encodings", [["gzip"], ["identity", "br"], ["GZIP"], ["identity, gzip"]])
+async def test_an_encoded_body_is_refused(encodings: list[str]) -> None:
+    """415 rather than words about JSON that the caller never wrote."""
+    async with site() as it:
+        fields = [("Content-Encoding", each) for each in encodings]
+        got = await said_of(it, "POST", "/api/v2/publish", fields, gzip.compress(b"{}"))
+        assert (got.status_code, got.headers["accept-encoding"]) == (415, "identity"), got.text
+        assert (got.json()["code"], got.json()["field"]) == ("unsupported-encoding", "Content-Encoding")
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+async def test_a_body_that_is_not_encoded_may_say_so(encoding: str) -> None:
+    """`identity` is no encoding."""
+    async with site() as it:
+        got = await said_of(it, "POST", "/api/v2/threads", [("Content-Encoding", encoding)], b'{"tid":"a"}')
+        assert got.status_code == 201, got.text
 
 
 async def test_bodies_over_256_kib_are_refused_however_they_come() -> None:
