@@ -72,7 +72,7 @@ class Head:
         self.is_forwarded = b"x-forwarded-for" in by_name or b"x-forwarded-proto" in by_name
         self.is_odd = len(by_name) < len(fields) or b"content-encoding" in by_name
         self.known: dict[object, Any] = {}
-        self.scope = {
+        self.scope: dict[str, Any] = {
             "http_version": http_version,
             "method": target.method,
             "path": target.path,

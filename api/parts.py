@@ -48,6 +48,10 @@ class Settings:
     sockets_max: int = 20_000
 
 
+def _anywhere(_endpoint: str) -> bool:
+    return True
+
+
 def _random_id() -> str:
     return token_hex(16)
 
@@ -60,6 +64,7 @@ class Parts:
     believed. leaving_key: what the links in mails are made with (domain.leaving). tokens: what devices carry. vapid:
     who apps are to browsers. proofs: what devices' headers have proved. lines: who waits for a look at
     an app. id_tokens: what issuers say of people. request_id: 32 fresh hex digits, for requests that bring no id.
+    may_push_to: whether web pushes are sent to such an endpoint at all.
     """
 
     bus: Bus
@@ -92,6 +97,7 @@ class Parts:
     shops: Shops | None = None
     providers: Providers = field(default_factory=Providers)
     domains: WebDomains | None = None
+    may_push_to: Callable[[str], bool] = _anywhere
     leaving_key: bytes = field(default=b"", repr=False)
 
     def rate_limit(self) -> RateLimit:

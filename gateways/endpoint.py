@@ -54,6 +54,14 @@ class AllowedHosts:
         else:
             self._hosts.add(entry)
 
+    def names(self, url: str) -> bool:
+        """Whether a web push may go there, as far as its address says."""
+        try:
+            self.check(url)
+        except EndpointRefused:
+            return False
+        return True
+
     def check(self, url: str) -> Endpoint:
         """Raises EndpointRefused."""
         if len(url) > ENDPOINT_CHARS_MAX or not _VISIBLE_ASCII.fullmatch(url) or "\\" in url:

@@ -12,7 +12,7 @@ from api.msgxc.bodies import EnlistBody
 from api.route import Answer, Call, Route, Who
 from commands.clients import ForgetClient
 from commands.scope import claim_for
-from domain.errors import Conflict, NotFound, Unavailable
+from domain.errors import Conflict, Invalid, NotFound, Unavailable
 from projections import clients
 from projections.port import Row
 
@@ -42,7 +42,9 @@ class WhichClient(msgspec.Struct, frozen=True):
 
 
 async def enlist(call: Call[EnlistBody, None]) -> Answer:
-    command = call.body.command(call.caller.uid)
+    command, endpoint = call.body.command(call.caller.uid), call.body.endpoint
+    if endpoint is not None and not call.parts.may_push_to(endpoint):
+        raise Invalid("this exchange sends to no push service there (MSGXC_WEBPUSH_HOSTS)", field="endpoint")
     key = call.idempotency_key
     claim = claim_for(key, caller=call.caller, route="enlist", thread="", command=command) if key else None
     await call.parts.bus.execute(command, call.context, caller=call.caller, claim=claim)

@@ -21,7 +21,7 @@ from cli.serve.resolving import following_resolutions
 from cli.serve.roles import following_apps
 from cli.serve.webserver import DRAIN_S, serve_http
 from cli.session import now
-from cli.wiring.channels import providers_of
+from cli.wiring.channels import providers_of, push_hosts_of
 from cli.wiring.jwks import verifying_keys
 from cli.wiring.ports import EventsByPosition, ReceiptsToLog, RightsFromLog
 from cli.wiring.probes import FeedProbe, LogProbe, ModelsProbe, RolesProbe
@@ -83,8 +83,9 @@ class Api:
 
     def _parts(self, tokens: Tokens) -> Parts:
         exchange = self._exchange
-        http = exchange.session.settings.http
         assert self.supervisor is not None
+        settings, sandbox = exchange.session.settings, self._environment
+        http = settings.http
         return Parts(
             bus=exchange.bus,
             models=exchange.store,
@@ -123,7 +124,8 @@ class Api:
             shops=shops_of(exchange, self._verifier),
             domains=self._domains,
             leaving_key=leaving_key(exchange.session.keyring.id_key),
-            providers=providers_of(exchange.session.settings, sandbox=self._environment),
+            providers=providers_of(settings, sandbox=sandbox),
+            may_push_to=push_hosts_of(settings, sandbox=sandbox).names,
         )
 
     def _id_tokens(self) -> IdTokens:

@@ -18,6 +18,7 @@ from api.providers.routes import STATUS_PATH
 from domain.channel import APNS, BUILT_IN, EMAIL, FCM, SMS, WEBPUSH, WEBSOCKET
 from domain.leaving import leaving_key
 from domain.message import Content
+from gateways.endpoint import AllowedHosts
 from gateways.port import Gateway
 from gateways.registry import build, channels
 from gateways.styles import STYLES
@@ -197,6 +198,15 @@ def providers_of(settings: Settings, *, sandbox: Mapping[str, str] | None) -> Pr
         twilio_auth_token=token.reveal() if token is not None and believed else "",
         sendgrid_key=mail.sendgrid_webhook_key,
     )
+
+
+def push_hosts_of(settings: Settings, *, sandbox: Mapping[str, str] | None) -> AllowedHosts:
+    """Where web pushes may go: as the gateway has it. Raises SettingsError."""
+    its_settings = with_sandbox(settings, sandbox)[WEBPUSH] if sandbox else settings
+    try:
+        return AllowedHosts(its_settings.webpush.hosts)
+    except ValueError as error:
+        raise SettingsError(f"MSGXC_WEBPUSH_HOSTS: {error}") from error
 
 
 def _email(settings: Settings, keyring: Keyring) -> Config:

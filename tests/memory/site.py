@@ -36,6 +36,7 @@ from api.providers import Providers
 from api.sockets.live import Live
 from api.sockets.protocol import OPTIONS
 from domain.leaving import leaving_key
+from gateways.endpoint import AllowedHosts
 from infra.apps.merchants import ModelledMerchants
 from infra.own_directories import OwnMerchants
 from infra.resolutions import FollowedResolutions
@@ -150,6 +151,7 @@ class Site:
             probes=probes,
             providers=_providers(),
             leaving_key=LEAVING_KEY,
+            may_push_to=AllowedHosts(["push.example"]).names,
             domains=self._domains(superusers),
         )
         self.app: Starlette = build(self.parts)

@@ -30,6 +30,9 @@ BROWSER = {
         ({"endpoint": "javascript:1", "keys": {"p256dh": "a", "auth": "b"}}, "endpoint"),
         ({"endpoint": "https://push.example/1", "keys": {"p256dh": "a"}}, "keys.auth"),
         ({**BROWSER, "endpoint": "http://push.example/1"}, "endpoint"),
+        ({**BROWSER, "endpoint": "https://evil.example/x"}, "endpoint"),
+        ({**BROWSER, "endpoint": "https://127.0.0.1/x"}, "endpoint"),
+        ({**BROWSER, "endpoint": "https://push.example:8443/1"}, "endpoint"),
         ({**BROWSER, "keys": {"p256dh": "BNc", "auth": "A" * 22}}, "keys.p256dh"),
         ({**BROWSER, "keys": {"p256dh": "A" * 87, "auth": "A" * 22}}, "keys.p256dh"),
         ({**BROWSER, "keys": {"p256dh": f"B{'A' * 86}", "auth": "x-_"}}, "keys.auth"),
@@ -41,6 +44,7 @@ async def test_enlisting_names_what_is_wrong(body: dict[str, object], field: str
     async with site() as it:
         got = await it.call("POST", "/api/v2/enlist", body)
         assert (got.status_code, got.json()["field"]) == (422, field), got.text
+        assert it.world.facts("EVENTS") == []
 
 
 async def test_enlisting_the_same_device_again_is_one_device() -> None:

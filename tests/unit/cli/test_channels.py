@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.wiring.channels import gateway_configs, sandboxed_channels
+from cli.wiring.channels import gateway_configs, push_hosts_of, sandboxed_channels
 from domain.channel import APNS, EMAIL, FCM, SMS, WEBPUSH
 from gateways.registry import build, channels
 from infra.datafolder import DataFolder
@@ -47,6 +47,20 @@ async def test_channels_without_credentials_go_to_the_sandbox(tmp_path: Path, ke
 def test_without_a_sandbox_only_configured_channels_are_there(keyring: Keyring) -> None:
     """A role alone, in production, never sends to a sandbox that is not its own."""
     assert set(gateway_configs(load(TWILIO), keyring, sandbox=None)) == {SMS}
+
+
+async def test_browsers_are_enlisted_where_the_gateway_would_send(tmp_path: Path) -> None:
+    """The operator's list; the sandbox's host where that stands in; a list that cannot be stops the start."""
+    settings = load({"MSGXC_WEBPUSH_HOSTS": "push.example.org"})
+    assert push_hosts_of(settings, sandbox=None).names("https://push.example.org/a")
+    assert not push_hosts_of(settings, sandbox=None).names("https://evil.example/a")
+    assert push_hosts_of(load({}), sandbox=None).names("https://fcm.googleapis.com/fcm/send/a")
+    async with Sandbox(tmp_path / "sandbox") as sandbox:
+        hosts = push_hosts_of(load({}), sandbox=sandbox.environment())
+        assert hosts.names(f"https://{sandbox.webpush_host}/a")
+        assert not hosts.names("https://fcm.googleapis.com/fcm/send/a")
+    with pytest.raises(SettingsError, match="MSGXC_WEBPUSH_HOSTS"):
+        push_hosts_of(load({"MSGXC_WEBPUSH_HOSTS": "push..example.org"}), sandbox=None)
 
 
 def test_a_further_channel_is_configured_by_a_file(tmp_path: Path, keyring: Keyring) -> None:
