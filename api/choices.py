@@ -10,16 +10,50 @@ from typing import Any
 from msgspec import inspect
 
 _STEP = re.compile(r"(?P<name>[^.\[\]]+)|\[[^\]]*\]")
+BELOW_LIKE = 0.8
+"""How like its end a name one level down has to be: there are many of them, of all kinds."""
+FIELDS = "fields"
+"""In the `extra` of a free object's Meta: the names in it that mean something to us."""
 NAMES_SHOWN_MAX = 16
 """Where none of the names is near: more than these nobody reads in a sentence."""
 
 
 def choices_at(kind: Any, path: str) -> tuple[str, ...]:
     """The values of an enumeration at a path such as `actions[0].type`; none where there is no such thing."""
+    return tuple(dict.fromkeys(str(value) for each in _at(kind, path) for value in _values(each)))
+
+
+def names_at(kind: Any, path: str) -> tuple[str, ...]:
+    """The fields of an object at a path, and after them those one level down, as `opts.urgency`; none of a free one."""
+    found = _at(kind, path)
+    names = dict.fromkeys(name for each in found for name in _fields(each))
+    below = [
+        f"{name}.{further}"
+        for name in names
+        for each in found
+        for inner in _below(each, name)
+        for further in _fields(inner)
+    ]
+    return (*names, *dict.fromkeys(below))
+
+
+def _at(kind: Any, path: str) -> list[inspect.Type]:
     found = [inspect.type_info(kind)]
     for step in _STEP.finditer(path):
         found = [below for each in found for below in _below(each, step["name"])]
-    return tuple(dict.fromkeys(str(value) for each in found for value in _values(each)))
+    return found
+
+
+def _fields(kind: inspect.Type) -> list[str]:
+    match kind:
+        case inspect.Metadata():
+            return [*(kind.extra or {}).get(FIELDS, ()), *_fields(kind.type)]
+        case inspect.UnionType():
+            return [name for each in kind.types for name in _fields(each)]
+        case inspect.StructType():
+            return [field.encode_name for field in kind.fields]
+        case _:
+            return []
 
 
 def _below(kind: inspect.Type, name: str | None) -> list[inspect.Type]:
@@ -54,11 +88,22 @@ def _values(kind: inspect.Type) -> tuple[Any, ...]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about a name that there is not: the one that was meant, or those there are."""
-    names = list(known)
-    by_fold = {each.casefold(): each for each in names}
-    near = difflib.get_close_matches(name.casefold(), by_fold, n=1)
+    """The end of a sentence about a name that there is not: the one that was meant, or those there are.
+
+    known: some perhaps one level down, as `opts.urgency`; these are meant only if that is what their end says.
+    """
+    names: list[str] = []
+    below: dict[str, str] = {}
+    for each in known:
+        parent, _, last = each.rpartition(".")
+        if parent:
+            below.setdefault(last.casefold(), each)
+        else:
+            names.append(each)
+    fold, by_fold = name.casefold(), {each.casefold(): each for each in names}
+    near = [by_fold[each] for each in difflib.get_close_matches(fold, by_fold, n=1)]
+    near += [below[each] for each in difflib.get_close_matches(fold, below, n=1, cutoff=BELOW_LIKE)]
     if near:
-        return f"did you mean {by_fold[near[0]]}?"
+        return f"did you mean {below.get(fold, near[0])}?"
     further = ", ..." if len(names) > NAMES_SHOWN_MAX else ""
     return f"there are {', '.join(names[:NAMES_SHOWN_MAX])}{further}" if names else "there are none"

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from api.choices import choices_at
+from api.choices import choices_at, names_at, nearest
 from domain.errors import Invalid, MsgxcError, TooMany, Unauthenticated
 
 MEDIA_TYPE = b"application/problem+json"
@@ -100,7 +100,11 @@ _KINDS = {
     "bool": "true or false",
     "array": "a list",
     "object": "an object",
+    "null": "null",
+    "uuid": "a UUID",
+    "datetime": "a time",
 }
+_TYPES = re.compile(r"`([a-z]+(?: \| [a-z]+)*)`")
 _MISSING = re.compile(r"Object missing required field `(?P<field>.*)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`", re.DOTALL)
 
@@ -119,8 +123,10 @@ def decoding_error(
         path = f"{path}.{missing['field']}".removeprefix(".")
         sentence = f"{path} is missing"
     elif unknown := _UNKNOWN.fullmatch(sentence):
-        path = f"{path}.{unknown['field'][:NAME_SHOWN_MAX]}".removeprefix(".")
-        sentence = "there is no such field"
+        name = unknown["field"][:NAME_SHOWN_MAX]
+        sentence = f"there is no such field: {nearest(name, names_at(kind, path))}"
+        path = f"{path}.{name}".removeprefix(".")
+        return Invalid(sentence, field=path)
     elif sentence.startswith("Invalid enum value") and (choices := choices_at(kind, path)):
         sentence = f"expected one of {', '.join(choices)}"
     return Invalid(_plain(sentence), field=path or of)
@@ -136,6 +142,15 @@ def _plain(sentence: str) -> str:
         bound = "at least" if size["bound"] == ">=" else "at most"
         things = "character" if size["kind"] == "str" else "item"
         return f"expected {bound} {size['count']} {things}{'' if size['count'] == '1' else 's'}"
-    for name, word in _KINDS.items():
-        sentence = sentence.replace(f"`{name}`", word)
-    return sentence[0].lower() + sentence[1:]
+    said = _TYPES.sub(_in_words, sentence)
+    return said[0].lower() + said[1:]
+
+
+def _in_words(found: re.Match[str]) -> str:
+    """`bool | null`: true, false or null."""
+    kinds = found[1].split(" | ")
+    if "float" in kinds and "int" in kinds:
+        kinds.remove("int")
+    words = ", ".join(_KINDS.get(kind, kind) for kind in kinds)
+    *some, last = words.replace(" or ", ", ").split(", ")
+    return f"{', '.join(some)} or {last}" if some else last

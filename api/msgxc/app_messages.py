@@ -13,9 +13,18 @@ from commands.messaging import CONTACTS_MAX, Accepted, Draft, SendToApp
 from commands.scope import claim_for
 from domain.app import AppFacts
 from domain.errors import ClaimMismatch, Conflict, Forbidden, NotFound, TooLarge, Unavailable
-from domain.push import KEY, PushContent
+from domain.push import KEY, Action, PushContent
 
 GROUP = "apps"
+
+
+class ActionBody(Action, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class PushBody(PushContent, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    tap: ActionBody | None = None
+    actions: tuple[ActionBody, ...] = ()
 
 
 class AppMessageBody(Writing, frozen=True, kw_only=True):
@@ -25,7 +34,7 @@ class AppMessageBody(Writing, frozen=True, kw_only=True):
 
     msg: Annotated[str, Meta(min_length=1, description="The text.")]
     uids: Annotated[list[Uid], Meta(min_length=1, max_length=CONTACTS_MAX)] | None = None
-    push: PushContent | None = None
+    push: PushBody | None = None
 
     def draft(self) -> Draft:
         draft = super().draft()

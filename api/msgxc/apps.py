@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from api.addresses import address
 from api.cursor import Page
+from api.msgxc.bodies import Body
 from api.msgxc.reading import Paging, place_of
 from api.route import Answer, Call, Route, Who
 from commands.apps import ChangeApp, RegisterApp, RetireApp
@@ -43,7 +44,7 @@ Code = Annotated[
 FieldNumber = Annotated[int, Meta(ge=1, le=FIELD_MAX, description="The number of a contact field.")]
 
 
-class AppBody(msgspec.Struct, frozen=True, kw_only=True):
+class AppBody(Body, frozen=True, kw_only=True):
     """All of an app's settings: what is left out gets its default.
 
     openid: whose id tokens are good, and verified. open_id_trusted: where none is named, all are believed, for trials.
@@ -77,6 +78,16 @@ class NewAppBody(AppBody, frozen=True, kw_only=True):
     code: Code
 
 
+class PutAppBody(AppBody, frozen=True, kw_only=True):
+    """What is shown may be sent back: the last five are taken, without effect."""
+
+    code: Any = None
+    merchant: Any = None
+    registered: Any = None
+    changed: Any = None
+    retired: Any = None
+
+
 class AppView(AppBody, frozen=True, kw_only=True):
     """merchant: the realm. retired: since when there is no such app for devices; null as long as there is."""
 
@@ -101,7 +112,7 @@ async def register(call: Call[NewAppBody, None]) -> Answer:
     return await _register(call, call.body.code)
 
 
-async def put_app(call: Call[AppBody, None]) -> Answer:
+async def put_app(call: Call[PutAppBody, None]) -> Answer:
     """Change the app, or register it when there is none."""
     code, settings = call.path["code"], call.body.settings(call.caller.realm)
     try:
@@ -211,7 +222,7 @@ ROUTES = (
         path="/api/v2/apps/{code}",
         handler=put_app,
         who=Who.ADMIN,
-        body=AppBody,
+        body=PutAppBody,
         answer=Registered,
         statuses=(200, 201),
         location=True,

@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from api.choices import FIELDS
 from commands.clients import Enlist
 from commands.messaging import CONTACTS_MAX, TEXT_MIN, Draft
 from domain.channel import APNS, BUILT_IN, CODES, FCM, WEBPUSH, channels_of
@@ -32,6 +33,10 @@ When = Annotated[
     Meta(
         description="ISO 8601 with a time zone, or milliseconds since 1970; a time in the past means at once."
     ),
+]
+Opts = Annotated[
+    dict[str, Any] | str | None,
+    Meta(extra={FIELDS: ("urgency", "ttl", "sound", "badge", "data", "payload")}),
 ]
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 _OS = {"ios": APNS, "android": FCM}
@@ -62,7 +67,7 @@ class Writing(Body, frozen=True, kw_only=True):
     """
 
     msg: Annotated[str, Meta(min_length=TEXT_MIN, description="The text, at least two characters.")]
-    opts: dict[str, Any] | str | None = None
+    opts: Opts = None
     subject: str | None = None
     pmid: str | None = None
     sys: bool | None = None

@@ -223,23 +223,38 @@ async def test_a_contacts_fields_are_checked(body: dict[str, object], field: str
 
 
 @pytest.mark.parametrize(
-    ("path", "body"),
+    ("path", "body", "wrong", "words"),
     [
-        ("publish", {"tid": "news", "msg": "hello", "urgency": 4}),
-        ("send", {"uid": "ann", "msg": "hello", "urgency": 4}),
-        ("subscribe", {"tid": "news", "urgency": 4}),
-        ("threads", {"tid": "more", "name": "More", "urgency": 4, "open": True}),
-        ("receipts", {"mid": str(UUID(int=1)), "kind": "read", "urgency": 4}),
+        ("publish", {"tid": "news", "msg": "hello", "urgency": 4}, "urgency", "did you mean opts.urgency?"),
+        ("publish", {"tid": "news", "mgs": "hello"}, "mgs", "did you mean msg?"),
+        ("publish", {"tid": "news", "msg": "hello", "TTL": 4}, "TTL", "did you mean opts.ttl?"),
+        ("send", {"uid": "ann", "msg": "hello", "mtype": ["ws"]}, "mtype", "did you mean mtypes?"),
+        ("subscribe", {"tid": "news", "urgency": 4}, "urgency", "there are tid, uid, mtypes"),
+        ("threads", {"tid": "more", "urgency": 4, "open": True}, "open", "did you mean opens?"),
+        (
+            "receipts",
+            {"mid": str(UUID(int=1)), "kind": "read", "urgency": 4},
+            "urgency",
+            "there are mid, kind, channel, client",
+        ),
+        ("apps", {"code": "A", "anonymous": False}, "anonymous", "did you mean anonymous_allowed?"),
+        ("apps/A/messages", {"msg": "hi", "icon": "x"}, "icon", "did you mean push.icon?"),
+        ("apps/A/messages", {"msg": "hi", "push": {"lnk": "x"}}, "push.lnk", "did you mean link?"),
+        ("apps/A/messages", {"msg": "hi", "push": {"tap": {"uri": ""}}}, "push.tap.uri", "did you mean url?"),
     ],
 )
-async def test_a_field_that_there_is_not_is_named(path: str, body: dict[str, object]) -> None:
-    """A slip of the pen is refused, not passed over; what the original's clients send beside is taken."""
-    wrong = "open" if path == "threads" else "urgency"
+async def test_a_field_that_there_is_not_is_named(
+    path: str, body: dict[str, object], wrong: str, words: str
+) -> None:
+    """A slip of the pen is refused, not passed over, and the field that was meant is named, one level down, too.
+
+    What the original's clients send beside is taken.
+    """
     async with site() as it:
         await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
         got = await it.call("POST", f"/api/v2/{path}", body, by="boss", role="admin")
         assert (got.status_code, got.json()["field"]) == (422, wrong), got.text
-        assert got.json()["detail"] == "there is no such field"
+        assert got.json()["detail"] == f"there is no such field: {words}"
         await published(it, sys=True, broadcast=False, pmid="1", subject="s", scheduled=None)
 
 
