@@ -10,8 +10,9 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from infra.sandbox.problem import problem
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 MOUNTED_AT = "/sandbox"
@@ -26,7 +27,7 @@ class LoopbackOnly:
         if scope["type"] == "http":
             reason = _objection(scope)
             if reason:
-                await PlainTextResponse(f"The sandbox refuses this: {reason}.\n", 403)(scope, receive, send)
+                await problem(403, f"the sandbox refuses this: {reason}")(scope, receive, send)
                 return
             scope = _with_slash(scope)
         await self._app(scope, receive, send)

@@ -26,6 +26,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,6 +37,7 @@ from domain.errors import Invalid
 from domain.number import whole_number
 from infra.sandbox.books import CHANNEL_OF, Books, Item, spellings
 from infra.sandbox.guard import LoopbackOnly
+from infra.sandbox.problem import problem
 from infra.sandbox.receipts import CannotReport, Receipts
 from infra.sandbox.rules import Rule, Rules
 
@@ -43,6 +45,8 @@ BODY_BYTES_MAX = 4 * 1024 * 1024
 """Room for as many rules as there may be."""
 
 LIMIT_DEFAULT = 1_000
+
+METHOD_NOT_ALLOWED = 405
 
 DemoToken = Callable[[], Awaitable[dict[str, str]]]
 """Makes what the page publishes with: {"tid": ..., "token": ..., "ws_url": ...}."""
@@ -95,7 +99,9 @@ def page_app(sandbox: Shown, demo_token: DemoToken | None) -> Starlette:
         Route("/subscriptions", views.mint, methods=["POST"]),
     ]
     return Starlette(
-        routes=routes, middleware=[Middleware(LoopbackOnly)], exception_handlers={Failure: _problem}
+        routes=routes,
+        middleware=[Middleware(LoopbackOnly)],
+        exception_handlers={Failure: _failed, HTTPException: _not_routed},
     )
 
 
@@ -275,11 +281,16 @@ def _json(value: object, *, status: int = 200) -> Response:
     )
 
 
-async def _problem(_: Request, error: Exception) -> Response:
+async def _failed(_: Request, error: Exception) -> Response:
     assert isinstance(error, Failure)
-    body = {"type": "about:blank", "title": "The sandbox cannot do this", "status": error.status}
-    return Response(
-        msgspec.json.encode({**body, "detail": error.detail}),
-        error.status,
-        media_type="application/problem+json",
-    )
+    return problem(error.status, error.detail)
+
+
+async def _not_routed(_: Request, error: Exception) -> Response:
+    """No such page, or none with this method: `Allow` says which it has."""
+    assert isinstance(error, HTTPException)
+    if error.status_code != METHOD_NOT_ALLOWED:
+        return problem(error.status_code, "there is no such page")
+    # Starlette names them in any order.
+    allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
+    return problem(error.status_code, f"use {allowed}", {"Allow": allowed})

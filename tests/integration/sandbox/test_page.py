@@ -225,5 +225,18 @@ async def test_strangers_are_refused(shown: Sandbox, place: dict[str, Any], head
         for path in ("/sandbox", "/sandbox/demo", "/sandbox/messages"):
             answer = await browser.get(path, headers=headers)
             assert answer.status_code == 403
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["detail"].startswith("the sandbox refuses this: ")
             assert SETTINGS["token"] not in answer.text
         assert (await browser.delete("/sandbox/rules", headers=headers)).status_code == 403
+
+
+async def test_what_there_is_not_is_a_problem(shown: Sandbox) -> None:
+    """A page that there is not, and a method that a page has not: the latter says which it has."""
+    async with client(shown) as browser:
+        for method, path, status in (("GET", "/sandbox/nothing", 404), ("PATCH", "/sandbox/messages", 405)):
+            answer = await browser.request(method, path)
+            assert (answer.status_code, answer.json()["status"]) == (status, status)
+            assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["allow"] == "GET, HEAD"
+        assert answer.json()["detail"] == "use GET, HEAD"
