@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -78,6 +78,7 @@ class Writing(Body, frozen=True, kw_only=True):
     def draft(self) -> Draft:
         """Raises Invalid."""
         opts = _opts(self.opts)
+        assert_sound(opts, field="opts.sound")
         return Draft(
             text=self.msg,
             subject=self.subject or "",
@@ -218,6 +219,12 @@ def _opts(value: dict[str, Any] | str | None) -> dict[str, Any]:
     except (msgspec.DecodeError, RecursionError):
         return {"data": value}
     return decoded if isinstance(decoded, dict) else {"data": value}
+
+
+def assert_sound(opts: Mapping[str, Any], *, field: str) -> None:
+    """Raises Invalid for what is neither a file's name nor Apple's object of a critical alert."""
+    if not isinstance(opts.get("sound"), str | dict | None):
+        raise Invalid("a sound is the name of a file, or an object as Apple has it", field=field)
 
 
 def _whole(value: Any, field: str) -> int | None:

@@ -44,6 +44,12 @@ class NotImplementedHere(MsgxcError):
     code, title, status = "not-implemented", "Not implemented", 501
 
 
+class Named(msgspec.Struct, frozen=True):
+    """What names a frame, whatever else is wrong with it."""
+
+    slug: Any = ""
+
+
 class Inbound(msgspec.Struct, frozen=True):
     """What a client may send; a slug uses what it needs. jwt: identifies the socket, with any frame."""
 
@@ -93,7 +99,7 @@ class SocketEndpoint:
         session = conversation.session
         async with self._live.admitted(session, "socket"):
             if token:
-                await conversation.hear(msgspec.json.encode({"slug": "/ping", "jwt": token}))
+                await conversation.begin(token)
             while True:
                 message = await receive()
                 if message["type"] != "websocket.receive":
@@ -141,17 +147,31 @@ class Conversation:
             "/api/v2/receipt": self._receipt,
         }
 
+    async def begin(self, token: str) -> None:
+        """Who calls, by the upgrade; what is wrong with that is said in a frame. Raises Closed."""
+        await self._hub.look_at_log()
+        try:
+            await self._identify(token)
+        except MsgxcError as error:
+            self._connection.write(error_frame("", error, self._id, self._place))
+
+    async def _identify(self, token: str) -> None:
+        self._rate_key = (await self.session.identify(token)).key
+
     async def hear(self, text: str | bytes) -> None:
         """Answer one frame; what cannot be done is said in a frame. Raises Closed."""
         slug = ""
         await self._hub.look_at_log()
         try:
             self._limit.take(self._rate_key)
-            frame = _read(text)
+            try:
+                frame = _read(text)
+            except Invalid:
+                slug = _slug_of(text)
+                raise
             slug = frame.slug
             if frame.jwt is not None:
-                identity = await self.session.identify(frame.jwt)
-                self._rate_key = identity.key
+                await self._identify(frame.jwt)
             await self._handler(slug)(frame)
         except MsgxcError as error:
             self._connection.write(error_frame(slug, error, self._id, self._place))
@@ -236,6 +256,15 @@ def _read(text: str | bytes) -> Inbound:
         if isinstance(error, msgspec.DecodeError):
             raise decoding_error(error, of="frame") from None
         raise Invalid("a frame is JSON in UTF-8 of a sensible depth", field="frame") from None
+
+
+def _slug_of(text: str | bytes) -> str:
+    """Of a frame that cannot be read; "" where it does not say."""
+    try:
+        slug = msgspec.json.decode(text, type=Named).slug
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    return slug if isinstance(slug, str) else ""
 
 
 def error_frame(slug: str, error: MsgxcError, request_id: str, place: str) -> bytes:

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from api.addresses import address
 from api.cursor import Page
-from api.msgxc.bodies import Body, Codes, SubscribeBody, Tid, UnsubscribeBody, channels_named
+from api.msgxc.bodies import Body, Codes, SubscribeBody, Tid, UnsubscribeBody, assert_sound, channels_named
 from api.msgxc.messages import MessageView, view_of
 from api.msgxc.reading import Paging, SeenThread, place_of, thread_for, thread_run_by_caller
 from api.route import Answer, Call, Route, Who
@@ -46,6 +46,7 @@ class ThreadBody(Body, frozen=True, kw_only=True):
 
     def settings(self) -> Settings:
         """Raises Invalid."""
+        assert_sound(self.ddata, field="ddata.sound")
         return Settings(
             name=self.name,
             alias=self.alias,

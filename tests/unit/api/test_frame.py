@@ -104,6 +104,8 @@ async def test_an_unexpected_error_is_a_problem_that_tells_nothing() -> None:
         (b'{"tid":"a","msg":"hello","opts":{"urgency":9}}', "opts.urgency", "1 (very low) to 4"),
         (b'{"tid":"a","msg":"hello","opts":{"ttl":"long"}}', "opts.ttl", "whole number"),
         (b'{"tid":"a","msg":"hello","opts":{"ttl":-1}}', "opts.ttl", "seconds"),
+        (b'{"tid":"a","msg":"hello","opts":{"sound":7}}', "opts.sound", "an object as Apple has it"),
+        (b'{"tid":"a","msg":"hello","opts":{"sound":["a"]}}', "opts.sound", "the name of a file"),
         (b'{"tid":"a","msg":"hello","scheduled":"soon"}', "scheduled", "ISO 8601 with a zone"),
         (b'{"tid":"a","msg":"hello","scheduled":"2030-01-01T00:00:00"}', "scheduled", "time zone"),
         (b'{"tid":"a","msg":"hello","scheduled":1e300}', "scheduled", "1970"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from uuid import UUID, uuid1, uuid4
 
 import pytest
@@ -64,6 +65,12 @@ async def test_frames_are_answered_as_the_original_answers_them() -> None:
         assert (await said(socket))["problem"]["status"] == 422
         await say(socket, slug=1)
         assert (await said(socket))["problem"]["field"] == "slug"
+        wrongs: tuple[dict[str, Any], ...] = ({"tid": 7}, {"jwt": []}, {"position": {}}, {"mid": "x"})
+        for wrong in wrongs:
+            await say(socket, slug="/api/v2/receipt", **wrong)
+            answer = await said(socket)
+            assert (answer["slug"], answer["error"][:4]) == ("/api/v2/receipt", "422 ")
+            assert [answer["problem"]["field"]] == list(wrong)
         await say(socket, slug="/api/v2/subscribe/thread", tid="news")
         assert (await said(socket))["error"].startswith("401 ")
         await say(socket, slug="/api/v2/subscribe/thread", tid="nowhere", jwt=token("ann"))
@@ -207,7 +214,9 @@ async def test_a_position_beyond_the_end_is_refused() -> None:
 async def test_messages_by_name_and_to_everyone_reach_an_identified_socket() -> None:
     """What send and broadcast send comes to a socket that has shown a token, whatever it subscribed to."""
     async with site(served=True) as it, it.socket(Authorization=f"Bearer {token('ann')}") as socket:
-        assert (await said(socket))["data"] == "pong"
+        # The first frame is the answer to the first one sent: nothing comes unasked.
+        await say(socket, slug="/api/v2/resume", position=(await it.live.hub.positions()).give(0))
+        assert (await said(socket))["slug"] == "/api/v2/resume"
         await it.admin("PUT", "/api/v2/contacts/ann", {})
         await it.admin("POST", "/api/v2/send", {"uid": "ann", "msg": "to you"})
         await it.settled()
