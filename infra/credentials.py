@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import ssl
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -62,6 +61,8 @@ def is_project_account(path: Path) -> bool:
 
 def are_certificates(path: Path) -> bool:
     """One certificate at least, as PEM."""
+    import ssl
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(path)
     return context.cert_store_stats()["x509"] > 0
