@@ -13,14 +13,17 @@ from pathlib import Path
 
 import msgspec
 
+from api.error_words import WORDS
 from api.openapi import document
 from api.problem import every_error
 from api.route import Answer, Call, Handler, Route, Who
+from domain.errors import MsgxcError
 
 GROUP = "operation"
 TEMPORARILY = 307
 """There is a sandbox only as long as a channel has no provider."""
 _PAGE = Path(__file__).with_name("docs.html")
+_CODE = re.compile(r"`([^`]+)`")
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
@@ -78,12 +81,9 @@ def content_policy(page: str) -> str:
 def _errors_page(page: str) -> str:
     """The errors in the same dress; no script."""
     style = next(content for kind, content in _INLINE.findall(page) if kind == "style")
-    rows = "".join(
-        f'<article id="{escape(error.code)}"><h2><code>{escape(error.code)}</code> {error.status}</h2>'
-        f"<p>{escape(error.title)}. {escape(_meaning(error.__doc__))}</p>"
-        f"<p>{'The same call may succeed later.' if error.retryable else 'The same call fails again.'}</p></article>"
-        for error in every_error()
-    )
+    # Several errors may share a code, which is what callers see; the first is the one that the others are made from.
+    by_code = {error.code: error for error in reversed(every_error())}
+    rows = "".join(_article(by_code[code]) for code in dict.fromkeys(error.code for error in every_error()))
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>MSGXC errors</title>'
         f"<style>{style}</style><main><h1>Errors</h1>"
@@ -92,8 +92,17 @@ def _errors_page(page: str) -> str:
     )
 
 
-def _meaning(text: str | None) -> str:
-    return (text or "").split("\n\n")[0].replace("\n", " ").strip()
+def _article(error: type[MsgxcError]) -> str:
+    words = WORDS[error.code]
+    again = "The same call may succeed later." if error.retryable else "The same call fails again."
+    return (
+        f'<article id="{escape(error.code)}"><h2><code>{escape(error.code)}</code> {error.status}</h2>'
+        f"<p>{escape(error.title)}. {_html_of(words.meaning)}</p><p>{_html_of(words.advice)} {again}</p></article>"
+    )
+
+
+def _html_of(words: str) -> str:
+    return _CODE.sub(r"<code>\1</code>", escape(words, quote=False))
 
 
 def _route(path: str, handler: Handler, summary: str, media_type: str, status: int = 200) -> Route:

@@ -7,6 +7,7 @@ import api.problem
 import api.table
 import commands.port
 import infra.eventstore.store  # noqa: F401  declares an error
+from api.error_words import WORDS
 from domain.errors import MsgxcError
 from infra.nats.rights import ROLES, password_of
 
@@ -26,6 +27,14 @@ def test_every_error_code_is_documented_with_its_status() -> None:
     listed = {(code, int(status)) for code, status in rows}
     assert _all(MsgxcError) - listed == set()
     assert {code for code, _ in listed} - {code for code, _ in _all(MsgxcError)} <= {"not-implemented"}
+
+
+def test_the_words_about_errors_are_those_of_the_page() -> None:
+    """docs/errors.md says of each error what /docs/errors says of it."""
+    rows = re.findall(
+        r"^\| `([a-z-]+)` \| \d{3} \| (.+) \| (.+) \|$", (DOCS / "errors.md").read_text(), re.MULTILINE
+    )
+    assert {code: words for code, *words in rows} == {code: [*words] for code, words in WORDS.items()}
 
 
 def test_the_readme_leads_to_each_document_once() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from html import unescape
 
 from schemathesis.openapi import from_dict
 from starlette.responses import PlainTextResponse
@@ -79,5 +80,10 @@ async def test_every_error_has_its_place_on_the_errors_page() -> None:
     """A problem's type leads to the words about its code."""
     async with site() as it:
         page = (await it.call("GET", "/docs/errors", by=None)).text
+        ids = re.findall(r'<article id="([a-z-]+)">', page)
+        assert len(ids) == len(set(ids))
+        assert set(ids) == {error.code for error in every_error()}
         for error in every_error():
-            assert f'id="{error.code}"' in page
+            said = error.__doc__
+            # What a class says of itself is for those who read the code.
+            assert said is None or said.split("\n")[0] not in unescape(page), error
