@@ -79,8 +79,12 @@ DELIVERIES = Table(
         "repeated": "boolean",
         "updated_at": "bigint",
     },
+    as_they_come=True,
 )
-"""client: 32 hex digits, or "" for the contact's own address. repeated: it may have been sent twice."""
+"""client: 32 hex digits, or "" for the contact's own address. repeated: it may have been sent twice.
+
+Written twice for every delivery there is, by the hundred and nearly in their order; few are ever read.
+"""
 
 TOTALS = Table(
     projection="deliveries",
@@ -118,7 +122,6 @@ PLANNED = ("accepted", "left_out", "sends")
 
 NOBODY = UUID(int=0)
 """Stands for the contact of a client that belongs to none."""
-NOTHING: Mapping[str, Sequence[Any]] = {}
 
 
 class Deliveries:
@@ -172,19 +175,20 @@ def _of_page(fact: Recorded, page: AudiencePage) -> Iterable[Write]:
             shown.append(entry)
     if shown:
         counts["accepted"] = len(shown)
-        keys = [_key(fact.realm, page.message, entry.contact, WEBSOCKET, None) for entry in shown]
-        values = {"planned": fact.at, "accepted": fact.at, "updated_at": fact.position}
-        yield PutMany(DELIVERIES, keys, values, fact.position)
+        whom = [Recipient(entry.contact, None) for entry in shown]
+        yield _many(fact, page.message, WEBSOCKET, _whom(whom), {"planned": fact.at, "accepted": fact.at})
     yield _total(fact, page.message, f"audience-{page.page}", counts)
 
 
 def _of_dispatch(fact: Recorded, dispatch: Dispatch) -> Iterable[Write]:
     if not dispatch.is_first:
         return
-    values = {"planned": fact.at, "dispatch": dispatch.id, "updated_at": fact.position}
-    keys = _keys(fact.realm, dispatch.message, dispatch.channel, dispatch.recipients)
-    yield PutMany(DELIVERIES, keys, values, fact.position)
-    who = "".join([(to.client or to.contact or NOBODY).hex for to in dispatch.recipients])
+    whom = _whom(dispatch.recipients)
+    planned = {"planned": fact.at, "dispatch": dispatch.id}
+    yield _many(fact, dispatch.message, dispatch.channel, whom, planned)
+    who = "".join(
+        [client or contact.hex for client, contact in zip(whom["client"], whom["contact"], strict=True)]
+    )
     place = (fact.realm, dispatch.message, dispatch.channel, dispatch.id)
     yield Put(PLACES, place, {"who": who}, fact.position)
     counts = Counter(sends=len(dispatch.recipients))
@@ -200,26 +204,22 @@ def _of_outcomes(fact: Recorded, ended: OutcomeSlice) -> Iterable[Write]:
     twice = ended.perhaps_twice()
     if ended.late:
         again = [ended.results[place] for place in sorted(twice)]
-        yield _of_results(fact, ended, again, {"repeated": True, "updated_at": fact.position})
+        yield _many(fact, ended.message, ended.channel, _whom(again), {"repeated": True})
         return
     if not ended.results:
         return
     key = (fact.realm, ended.message, ended.channel, ended.dispatch, ended.first)
     yield Put(ATTEMPTS, key, {"ended": ended.ended_at}, fact.position)
     counts: Counter[str] = Counter()
-    values = {
-        "attempted": ended.started_at or ended.ended_at,
-        "dispatch": ended.dispatch,
-        "updated_at": fact.position,
-    }
+    attempted = {"attempted": ended.started_at or ended.ended_at, "dispatch": ended.dispatch}
     alike: defaultdict[tuple[type[Outcome], bool], list[Result]] = defaultdict(list)
     for place, result in enumerate(ended.results):
         alike[type(result.outcome), place in twice].append(result)
     for (_, is_repeated), results in alike.items():
         state, said = _said([result.outcome for result in results])
         counts[state] += len(results)
-        reached = {**values, state: fact.at, **({"repeated": True} if is_repeated else {})}
-        yield _of_results(fact, ended, results, reached, said)
+        reached = {**attempted, state: fact.at, **({"repeated": True} if is_repeated else {})}
+        yield _many(fact, ended.message, ended.channel, {**_whom(results), **said}, reached)
     part = f"outcome-{ended.channel}-{ended.dispatch}-{ended.first}"
     yield _total(fact, ended.message, part, counts)
 
@@ -262,15 +262,12 @@ def _of_receipt(fact: Recorded, receipt: Receipt) -> Iterable[Write]:
     yield _row(fact, receipt.message, receipt.contact, receipt.channel, receipt.client, values)
 
 
-def _of_results(
-    fact: Recorded,
-    ended: OutcomeSlice,
-    results: Sequence[Result],
-    values: Mapping[str, Any],
-    own: Mapping[str, Sequence[Any]] = NOTHING,
+def _many(
+    fact: Recorded, message: UUID, channel: str, own: Mapping[str, Sequence[Any]], values: Mapping[str, Any]
 ) -> PutMany:
-    keys = _keys(fact.realm, ended.message, ended.channel, results)
-    return PutMany(DELIVERIES, keys, values, fact.position, own)
+    """Deliveries on one channel. own: what `_whom` gives, and further columns."""
+    key = {"realm": fact.realm, "message": message, "channel": channel}
+    return PutMany(DELIVERIES, {**key, **values, "updated_at": fact.position}, own, fact.position)
 
 
 def _row(
@@ -290,19 +287,14 @@ def _key(realm: str, message: UUID, contact: UUID, channel: str, client: UUID | 
     return (realm, message, contact.int % BUCKETS, contact, channel, client.hex if client else "")
 
 
-def _keys(realm: str, message: UUID, channel: str, whom: Iterable[Recipient | Result]) -> list[Key]:
-    """Hot path: written out, for hundreds of deliveries on one channel."""
-    return [
-        (
-            realm,
-            message,
-            (contact := to.contact or NOBODY).int % BUCKETS,
-            contact,
-            channel,
-            to.client.hex if to.client else "",
-        )
-        for to in whom
-    ]
+def _whom(whom: Sequence[Recipient | Result]) -> dict[str, Sequence[Any]]:
+    """What tells deliveries of one message on one channel apart, as columns."""
+    contacts = [to.contact or NOBODY for to in whom]
+    return {
+        "bucket": [contact.int % BUCKETS for contact in contacts],
+        "contact": contacts,
+        "client": [to.client.int.to_bytes(16).hex() if to.client else "" for to in whom],
+    }
 
 
 def _total(fact: Recorded, message: UUID, part: str, counts: Counter[str]) -> Put:

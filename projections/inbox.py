@@ -76,8 +76,8 @@ class Inbox:
         match fact.body:
             case AudiencePage() as page:
                 there = [entry.contact for entry in page.entries if not entry.suppressed]
-                keys = [(fact.realm, contact, fact.position) for contact in there]
-                yield PutMany(INBOX, keys, {"message": page.message}, fact.position)
+                same = {"realm": fact.realm, "position": fact.position, "message": page.message}
+                yield PutMany(INBOX, same, {"contact": there}, fact.position)
             case DeviceEvents(contact=contact) as signal if contact is not None:
                 for event in signal.events:
                     found = tagged(event)

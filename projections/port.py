@@ -28,7 +28,8 @@ Key = tuple[Any, ...]
 class Table(msgspec.Struct, frozen=True, kw_only=True):
     """A read model's table. partition (realm first) + clustering identify a row.
 
-    columns: everything else. newest_first: clustering order within a partition.
+    columns: everything else. newest_first: clustering order within a partition. as_they_come: where a store can keep
+    rows in the order in which they came, it shall: cheaper to write, dearer to read in the order of their key.
     """
 
     projection: str
@@ -37,6 +38,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     clustering: Mapping[str, ColumnType] = {}
     columns: Mapping[str, ColumnType]
     newest_first: bool = False
+    as_they_come: bool = False
 
 
 class Put(msgspec.Struct, frozen=True):
@@ -49,21 +51,22 @@ class Put(msgspec.Struct, frozen=True):
 
 
 class PutMany(msgspec.Struct, frozen=True):
-    """A Put for each of `keys`: of the hundreds of rows that one fact makes, at a fraction of what one each would cost.
+    """A Put for each of the hundreds of rows that one fact makes, at a fraction of what one each would cost.
 
-    values: what all of them get. own: by column, what each of them gets, in the order of `keys`.
+    same: by name, the parts of the key and the values that all rows share. own: by name, those that differ, one for
+    each row, in order.
     """
 
     table: Table
-    keys: Sequence[Key]
-    values: Mapping[str, Any]
+    same: Mapping[str, Any]
+    own: Mapping[str, Sequence[Any]]
     position: int
-    own: Mapping[str, Sequence[Any]] = {}
 
     def puts(self) -> Iterator[Put]:
-        for place, key in enumerate(self.keys):
-            own = {name: values[place] for name, values in self.own.items()}
-            yield Put(self.table, key, {**self.values, **own}, self.position)
+        for row in zip(*self.own.values(), strict=True):
+            values = {**self.same, **dict(zip(self.own, row, strict=True))}
+            key = tuple(values.pop(name) for name in (*self.table.partition, *self.table.clustering))
+            yield Put(self.table, key, values, self.position)
 
 
 class Delete(msgspec.Struct, frozen=True):

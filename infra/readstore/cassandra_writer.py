@@ -17,7 +17,7 @@ from infra.readstore import cassandra_statements as cql
 from infra.readstore import cassandra_wire as wire
 from infra.readstore.cassandra_reader import bound
 from infra.readstore.cassandra_session import CassandraSession
-from infra.readstore.writes import Deletes, Puts
+from infra.readstore.writes import POSITION, Deletes, Puts
 
 BATCH_ROWS_MAX = 50
 """Ten times the rows a second of single statements; more adds little and makes a time-out repeat more."""
@@ -91,10 +91,9 @@ class CassandraWriter:
 def _rows(page: Puts | Deletes, statement: PreparedStatement) -> Iterable[BoundRow]:
     """Hot path: column by column into binary form, and then into rows without a step of Python for each of them."""
     shape = page.shape
-    *stored, positions = zip(*page.rows, strict=True)
     names = [*shape.key_names, *(page.columns if isinstance(page, Puts) else ())]
-    columns = [wire.column(shape.types[name], cells) for name, cells in zip(names, stored, strict=True)]
-    timestamps = wire.column("bigint", positions)
+    columns = [wire.column(shape.types[name], page.cells(name)) for name in names]
+    timestamps = wire.column("bigint", page.cells(POSITION))
     # As the statements bind them: a put its timestamp last, a delete first.
     binds = [*columns, timestamps] if isinstance(page, Puts) else [timestamps, *columns]
     width = len(shape.partition)

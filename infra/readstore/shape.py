@@ -84,13 +84,29 @@ class Shape:
 
     def value_columns(self, names: Sequence[str], values: Sequence[Sequence[Any]]) -> list[Sequence[Stored]]:
         """The values of many rows, each in the order of `names`, as columns."""
-        return self.columns_of(names, zip(*values, strict=True))
-
-    def columns_of(self, names: Sequence[str], parts: Iterable[Sequence[Any]]) -> list[Sequence[Stored]]:
-        """The same, of values that are columns already."""
         if unknown := set(names) - self.table.columns.keys():
             raise ValueError(f"{self.table.name} has no column {unknown}")
-        return [column(self.types[name], part) for name, part in zip(names, parts, strict=True)]
+        return [
+            column(self.types[name], part)
+            for name, part in zip(names, zip(*values, strict=True), strict=True)
+        ]
+
+    def cells(self, values: Mapping[str, Any]) -> dict[str, Stored]:
+        """Parts of a key, and values."""
+        self._check_names(values)
+        return {
+            name: None if value is None else ENCODERS[self.types[name]](value)
+            for name, value in values.items()
+        }
+
+    def cell_columns(self, values: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Stored]]:
+        """The same of many rows, as columns."""
+        self._check_names(values)
+        return {name: column(self.types[name], part) for name, part in values.items()}
+
+    def _check_names(self, names: Iterable[str]) -> None:
+        if unknown := set(names).difference(self.types):
+            raise ValueError(f"{self.table.name} has no column {unknown}")
 
     def canonical(self, row: Row) -> bytes:
         """The same bytes for the same row, whichever store it came from."""

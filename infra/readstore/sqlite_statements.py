@@ -6,25 +6,37 @@ Owns the SQL of rows. Never opens a connection; every value is bound, and only c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, repeat
 
+from infra.readstore.cells import Stored
 from infra.readstore.shape import RowReader, Shape
+from infra.readstore.writes import POSITION
 
 VISIBLE = "row__at > row__gone"
 
 
-def put(shape: Shape, columns: Sequence[str], rows: int) -> str:
-    """An upsert of `rows` rows: binds key, values of `columns` and position of each."""
-    width = len(shape.key_names) + len(columns) + 1
-    at = f"column{width}"
-    given = [f"column{number}" for number in range(1, width)] + [at] * (len(columns) + 1)
-    names = [*shape.key_names, *columns, *(f"{name}__at" for name in columns), "row__at"]
+def put(shape: Shape, columns: Sequence[str], own: Sequence[str], rows: int) -> str:
+    """An upsert of `rows` rows: binds the cells that all of them share (see `shared`), then those of `own` for each."""
+    places = {name: f"column{number}" for number, name in enumerate(own, 1)}
+    given = [places.get(name, "?") for name in _given(shape, columns)]
+    names = [*shape.key_names, *columns, *(f"{name}__at" for name in columns), POSITION]
     changes = [change for name in columns for change in _newer(name)]
     changes.append("row__at = max(row__at, excluded.row__at)")
     return (
-        f"INSERT INTO {_name(shape)} ({_quoted(names)}) SELECT {', '.join(given)} FROM ({_values(width, rows)}) "
-        f"WHERE true ON CONFLICT DO UPDATE SET {', '.join(changes)}"
+        f"INSERT INTO {_name(shape)} ({_quoted(names)}) SELECT {', '.join(given)} "
+        f"FROM ({_values(len(own), rows)}) WHERE true ON CONFLICT DO UPDATE SET {', '.join(changes)}"
     )
+
+
+def shared(shape: Shape, columns: Sequence[str], same: Mapping[str, Stored]) -> list[Stored]:
+    """What `put` binds once for all rows: their position as often as it is written."""
+    return [same[name] for name in _given(shape, columns) if name in same]
+
+
+def _given(shape: Shape, columns: Sequence[str]) -> Iterator[str]:
+    """What each cell of a row comes from: its position is beside each value, and that of the row."""
+    return chain(shape.key_names, columns, repeat(POSITION, len(columns) + 1))
 
 
 def _newer(name: str) -> tuple[str, str]:

@@ -44,7 +44,7 @@ class SqliteWriter:
             self._lock.close()
             raise
         self._tables = tables
-        self._statements: dict[tuple[str, ...], str] = {}
+        self._statements: dict[tuple[object, ...], str] = {}
 
     def create(self) -> None:
         with transaction(self._connection):
@@ -56,24 +56,30 @@ class SqliteWriter:
         connection = self._connection
         with transaction(connection):
             for page in pages:
-                for rows in _slices(page.rows):
-                    connection.execute(self._statement(page, len(rows)), tuple(chain.from_iterable(rows)))
+                shared = sql.shared(page.shape, page.columns, page.same) if isinstance(page, Puts) else ()
+                for rows in _slices(list(zip(*page.own.values(), strict=True))):
+                    binds = (*shared, *chain.from_iterable(rows))
+                    connection.execute(self._statement(page, len(rows)), binds)
             for one in checkpoints:
                 connection.execute(_CHECKPOINT, (one.stream, one.position, one.epoch, one.digest))
 
     def _statement(self, page: Puts | Deletes, rows: int) -> str:
         columns = page.columns if isinstance(page, Puts) else ("",)
-        name = (page.shape.table.name, str(rows), *columns)
+        name = (page.shape.table.name, rows, columns, tuple(page.own))
         text = self._statements.get(name)
         if text is None:
-            shape = page.shape
-            text = sql.put(shape, page.columns, rows) if isinstance(page, Puts) else sql.delete(shape, rows)
-            self._statements[name] = text
+            text = self._statements[name] = _made(page, rows)
         return text
 
     def close(self) -> None:
         self._connection.close()
         self._lock.close()
+
+
+def _made(page: Puts | Deletes, rows: int) -> str:
+    if isinstance(page, Puts):
+        return sql.put(page.shape, page.columns, tuple(page.own), rows)
+    return sql.delete(page.shape, rows)
 
 
 def _slices[T](rows: Sequence[T]) -> Iterator[Sequence[T]]:

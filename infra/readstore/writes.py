@@ -7,9 +7,7 @@ nothing of the page is stored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import repeat
-from operator import is_, itemgetter
-from typing import Any
+from itertools import chain
 
 import msgspec
 
@@ -17,20 +15,41 @@ from infra.readstore.cells import Stored
 from infra.readstore.shape import Shape, check_positions, check_ties
 from projections.port import Delete, Put, PutMany, Table, Write, singly
 
+POSITION = "row__at"
+"""Names the positions of a page's rows; no column of a table can be called so."""
+
+SHARED_MIN = 64
+"""Rows of one write that are worth statements of their own, in which what they share is said once. Fewer are put
+together with those of other writes.
+"""
+
+Columns = Mapping[str, Sequence[Stored]]
+
 
 class Puts(msgspec.Struct, frozen=True):
-    """Rows of key, values of `columns` and position."""
+    """Rows of key, values of `columns` and position: the cells that all of them share, and the others as columns."""
 
     shape: Shape
     columns: tuple[str, ...]
-    rows: list[tuple[Stored, ...]]
+    same: Mapping[str, Stored]
+    own: Columns
+
+    def __len__(self) -> int:
+        return len(next(iter(self.own.values())))
+
+    def cells(self, name: str) -> Sequence[Stored]:
+        """One for each row."""
+        return self.own[name] if name in self.own else [self.same[name]] * len(self)
 
 
 class Deletes(msgspec.Struct, frozen=True):
-    """Rows of key and position."""
+    """Rows of key and position, as columns."""
 
     shape: Shape
-    rows: list[tuple[Stored, ...]]
+    own: Columns
+
+    def cells(self, name: str) -> Sequence[Stored]:
+        return self.own[name]
 
 
 class WritePlanner:
@@ -44,17 +63,13 @@ class WritePlanner:
         puts: dict[tuple[str, ...], list[Put]] = {}
         deletes: dict[str, list[Delete]] = {}
         many: list[PutMany] = []
-        alike: list[Put] = []
         for write in writes:
             if isinstance(write, PutMany):
-                many += [write] if write.keys else []
+                many += [write] if any(write.own.values()) else []
             elif isinstance(write, Delete):
                 deletes.setdefault(write.table.name, []).append(write)
-            elif alike and write.values is alike[-1].values and write.table is alike[-1].table:
-                alike.append(write)
             else:
-                alike = puts.setdefault((write.table.name, *write.values), [])
-                alike.append(write)
+                puts.setdefault((write.table.name, *write.values), []).append(write)
         pages = [self._puts(name, columns, page) for (name, *columns), page in puts.items()]
         pages += map(self._many, many)
         self._check_ties(pages, writes)
@@ -62,49 +77,43 @@ class WritePlanner:
 
     def _puts(self, name: str, columns: Sequence[str], page: Sequence[Put]) -> Puts:
         shape = self._shape(name)
-        positions = [put.position for put in page]
-        check_positions(positions)
-        encoded = shape.key_columns([put.key for put in page])
-        encoded += self._values(shape, columns, [put.values for put in page])
-        encoded.append(positions)
-        return Puts(shape, tuple(columns), list(zip(*encoded, strict=True)))
+        values = shape.value_columns(columns, [tuple(put.values.values()) for put in page])
+        own = {**self._keys(shape, page), **dict(zip(columns, values, strict=True))}
+        return Puts(shape, tuple(columns), {}, own)
 
     def _many(self, write: PutMany) -> Puts:
+        """Hot path: column by column as it is given; what all rows share is brought into stored form once."""
         shape = self._shape(write.table.name)
         check_positions([write.position])
-        rows = len(write.keys)
-        encoded = shape.key_columns(write.keys)
-        same = shape.columns_of(tuple(write.values), [(value,) for value in write.values.values()])
-        encoded += [list(cells) * rows for cells in same]
-        encoded += shape.columns_of(tuple(write.own), write.own.values())
-        encoded.append([write.position] * rows)
-        return Puts(shape, (*write.values, *write.own), list(zip(*encoded, strict=True)))
+        same, own = shape.cells(write.same), shape.cell_columns(write.own)
+        if any(None in own.get(name, (same.get(name),)) for name in shape.key_names):
+            raise ValueError(f"{shape.table.name}: a part of a key is missing")
+        if len(set(map(len, own.values()))) > 1:
+            raise ValueError(f"{shape.table.name}: a column is shorter or longer than another")
+        columns = tuple(name for name in (*same, *own) if name in shape.table.columns)
+        page = Puts(shape, columns, {**same, POSITION: write.position}, own)
+        if len(page) < SHARED_MIN:
+            page = Puts(shape, columns, {}, {name: page.cells(name) for name in (*page.same, *own)})
+        return page
 
-    def _values(
-        self, shape: Shape, columns: Sequence[str], given: Sequence[Mapping[str, Any]]
-    ) -> list[Sequence[Stored]]:
-        """Hot path: what a page plans for hundreds of contacts is the same for all of them, and is stored form once."""
-        if all(map(is_, given, repeat(given[0]))):
-            one = shape.value_columns(columns, [tuple(given[0].values())])
-            return [list(cells) * len(given) for cells in one]
-        return shape.value_columns(columns, [tuple(values.values()) for values in given])
+    def _keys(self, shape: Shape, page: Sequence[Put] | Sequence[Delete]) -> dict[str, Sequence[Stored]]:
+        positions = [write.position for write in page]
+        check_positions(positions)
+        keys = shape.key_columns([write.key for write in page])
+        return {**dict(zip(shape.key_names, keys, strict=True)), POSITION: positions}
 
     def _check_ties(self, pages: Sequence[Puts], writes: Sequence[Write]) -> None:
         """Hot path: that no row is written twice by one fact shows in stored form, in a tenth of the time."""
-        rows: dict[str, list[tuple[Stored, ...]]] = {}
+        places: dict[str, list[tuple[Stored, ...]]] = {}
         for page in pages:
-            width = len(page.shape.key_names)
-            place = itemgetter(*range(width), -1)
-            rows.setdefault(page.shape.table.name, []).extend(map(place, page.rows))
-        if any(len(set(places)) < len(places) for places in rows.values()):
+            names = (*page.shape.key_names, POSITION)
+            places.setdefault(page.shape.table.name, []).extend(zip(*map(page.cells, names), strict=True))
+        if any(len(set(rows)) < len(rows) for rows in places.values()):
             check_ties(put for put in singly(writes) if isinstance(put, Put))
 
     def _deletes(self, name: str, page: list[Delete]) -> Deletes:
         shape = self._shape(name)
-        positions = [one.position for one in page]
-        check_positions(positions)
-        encoded = [*shape.key_columns([one.key for one in page]), positions]
-        return Deletes(shape, list(zip(*encoded, strict=True)))
+        return Deletes(shape, self._keys(shape, page))
 
     def _shape(self, name: str) -> Shape:
         shape = self._shapes.get(name)
@@ -114,14 +123,20 @@ class WritePlanner:
 
 
 def merged(pages: Iterable[Puts | Deletes]) -> list[Puts | Deletes]:
-    """Several pages as one: rows of the same table and columns together."""
-    puts: dict[tuple[str, tuple[str, ...]], Puts] = {}
-    deletes: dict[str, Deletes] = {}
+    """Several pages as one: rows of the same table and columns together, but for those that share cells."""
+    found: list[Puts | Deletes] = []
+    puts: dict[tuple[str, ...], list[Puts]] = {}
+    deletes: dict[str, list[Deletes]] = {}
     for page in pages:
-        name = page.shape.table.name
-        if isinstance(page, Puts):
-            one = puts.setdefault((name, page.columns), Puts(page.shape, page.columns, []))
-            one.rows.extend(page.rows)
+        if isinstance(page, Deletes):
+            deletes.setdefault(page.shape.table.name, []).append(page)
+        elif page.same:
+            found.append(page)
         else:
-            deletes.setdefault(name, Deletes(page.shape, [])).rows.extend(page.rows)
-    return [*puts.values(), *deletes.values()]
+            puts.setdefault((page.shape.table.name, *page.columns), []).append(page)
+    found += [Puts(some[0].shape, some[0].columns, {}, _joined(some)) for some in puts.values()]
+    return [*found, *(Deletes(some[0].shape, _joined(some)) for some in deletes.values())]
+
+
+def _joined(pages: Sequence[Puts] | Sequence[Deletes]) -> Columns:
+    return {name: list(chain.from_iterable([page.own[name] for page in pages])) for name in pages[0].own}

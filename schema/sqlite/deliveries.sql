@@ -51,7 +51,7 @@ CREATE TABLE IF NOT EXISTS "deliveries" (
     row__at INTEGER NOT NULL DEFAULT 0,
     row__gone INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY ("realm", "message", "bucket", "contact", "channel", "client")
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE IF NOT EXISTS "delivery_totals" (
     "realm" TEXT NOT NULL,

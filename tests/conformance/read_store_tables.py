@@ -129,13 +129,14 @@ def together(writes: Iterable[Put | Delete]) -> list[Write]:
 
 
 def _many(puts: Sequence[Put]) -> PutMany:
-    """What the first row shares with all others is said once."""
-    first = puts[0]
-    own = {name for put in puts for name in put.values if put.values[name] is not first.values[name]}
+    """What the first row shares with all others is said once; of the key that never is the last part."""
+    table = puts[0].table
+    names = (*table.partition, *table.clustering)
+    rows = [{**dict(zip(names, put.key, strict=True)), **put.values} for put in puts]
+    own = {name for row in rows for name in row if row[name] is not rows[0][name]} | {names[-1]}
     return PutMany(
-        first.table,
-        [put.key for put in puts],
-        {name: value for name, value in first.values.items() if name not in own},
-        first.position,
-        {name: [put.values[name] for put in puts] for name in sorted(own)},
+        table,
+        {name: value for name, value in rows[0].items() if name not in own},
+        {name: [row[name] for row in rows] for name in sorted(own)},
+        puts[0].position,
     )

@@ -10,7 +10,8 @@ import pytest
 
 from infra.readstore.shape import ROWS_MAX
 from infra.readstore.store import ReadStore
-from projections.port import Delete, Put, PutMany, Table
+from projections import port
+from projections.port import Delete, Put, PutMany, Table, Write
 from tests.conformance.read_store_openings import NAMES, begun, counts, filled, live
 from tests.conformance.read_store_tables import START
 
@@ -208,12 +209,37 @@ async def test_a_key_is_whole(store: ReadStore, table: Table) -> None:
 async def test_many_rows_in_one_write_have_a_value_each(store: ReadStore, table: Table) -> None:
     """A row without its own value, and a column that is not there, are refused; no rows are none."""
     generation = await live(store, table)
-    keys = [("main", "d", 1), ("main", "d", 2)]
+    same = {"realm": "main", "day": "d", "words": "w"}
     for own in ({"count": [1]}, {"count": [1, 2, 3]}, {"missing": [1, 2]}):
         with pytest.raises(ValueError, match=r"shorter|longer|no column"):
-            await generation.apply([PutMany(table, keys, {"words": "w"}, 1, own)], [])
-    await generation.apply([PutMany(table, [], {"words": "w"}, 1)], [])
+            await generation.apply([PutMany(table, same, {"number": [1, 2], **own}, 1)], [])
+    keyless: tuple[dict[str, list[int | None]], ...] = ({"number": [1, None]}, {"count": [1, 2]})
+    for rows in keyless:
+        with pytest.raises(ValueError, match="key"):
+            await generation.apply([PutMany(table, same, rows, 1)], [])
+    await generation.apply([PutMany(table, same, {"number": []}, 1)], [])
     assert await store.range(table, ("main",)) == []
+
+
+async def test_hundreds_of_rows_in_one_write_are_rows_as_any(store: ReadStore, table: Table) -> None:
+    """What they share is theirs as much as what each has of its own; of two values the newer one stays."""
+    together, singly = await live(store, table), await begun(store, table)
+    own = {"number": range(300), "count": [n % 7 or None for n in range(300)]}
+    key = {"realm": "main", "day": "d"}
+    pages: list[list[Write]] = [
+        [Put(table, ("main", "d", n), {"words": "newer"}, 9) for n in range(0, 300, 10)],
+        [PutMany(table, {**key, "words": "w"}, own, 5), PutMany(table, key, {"number": range(200, 400)}, 6)],
+        [PutMany(table, {**key, "words": "older", "count": 8}, {"number": range(250)}, 4)],
+        [Delete(table, ("main", "d", n), 5) for n in range(3)],
+    ]
+    for page in pages:
+        await together.apply(page, [])
+        for write in port.singly(page):
+            await singly.apply([write], [])
+    rows = await store.range(table, ("main",), limit=500)
+    assert [row["words"] for row in rows[:9]] == ["newer", *["w"] * 7, "newer"]
+    assert await together.digest(table) == await singly.digest(table)
+    assert (await together.digest(table))[0] == 398
 
 
 async def test_one_fact_gives_a_cell_one_value(store: ReadStore, table: Table) -> None:
@@ -222,8 +248,9 @@ async def test_one_fact_gives_a_cell_one_value(store: ReadStore, table: Table) -
     one, two = (Put(table, ("main", "d", 1), {"count": value}, 5) for value in (1, 2))
     with pytest.raises(ValueError, match="two values"):
         await generation.apply([one, two], [])
+    same = {"realm": "main", "day": "d", "number": 1}
     with pytest.raises(ValueError, match="two values"):
-        await generation.apply([PutMany(table, [one.key, one.key], {}, 5, {"count": [1, 2]})], [])
+        await generation.apply([PutMany(table, same, {"count": [1, 2]}, 5)], [])
     await generation.apply([one, Put(table, ("main", "d", 1), {"words": "w"}, 5), one], [])
     row = await store.get(table, ("main", "d", 1))
     assert row is not None

@@ -27,7 +27,7 @@ class Rows:
         self.open.set()
 
     async def make(self, pages: Pages) -> list[object]:
-        return [row[0] for page in pages for row in page.rows]
+        return [number for page in pages for number in page.cells("number")]
 
     async def store(self, numbers: Sequence[object], checkpoints: Sequence[Checkpoint]) -> None:
         await self.open.wait()
