@@ -110,19 +110,21 @@ class SqliteReader:
         keys = reader.shape.partition_keys(partitions)
         if len(set(keys)) < len(keys):
             return await self.range_many(table, list(dict.fromkeys(partitions)), limit_each=limit_each)
+        # Hot path: what the keys of all share, such as the realm, need not be read with each row.
+        head = keys[0][:-1] if keys and all(key[:-1] == keys[0][:-1] for key in keys) else ()
         rows_max = len(keys) * limit_each
         if rows_max > DIRECT_ROWS_MAX and TOGETHER_MIN <= len(keys) <= TOGETHER:
             # Hot path: the addresses of a small audience are a few rows, whatever they might be.
             await self._settled()
             few = self._at_once(
-                lambda connection: _together(connection, reader, keys, limit_each, DIRECT_ROWS_MAX)
+                lambda connection: _together(connection, reader, head, keys, limit_each, DIRECT_ROWS_MAX)
             )
             if few is not None:
-                return dict(zip(partitions, reader.groups(few), strict=True))
+                return dict(zip(partitions, reader.groups(few, head), strict=True))
         found = await self._ask(
-            lambda connection: _ranges(connection, reader, keys, limit_each), rows_max=rows_max
+            lambda connection: _ranges(connection, reader, head, keys, limit_each), rows_max=rows_max
         )
-        return dict(zip(partitions, reader.groups(found), strict=True))
+        return dict(zip(partitions, reader.groups(found, head), strict=True))
 
     async def checkpoint(self, projection: str, stream: str) -> Checkpoint | None:
         await self._settled()
@@ -215,13 +217,15 @@ def _range(reader: RowReader, *, after: int, before: int, backwards: bool) -> st
 
 
 def _ranges(
-    connection: sqlite3.Connection, reader: RowReader, keys: Sequence[Key], limit_each: int
+    connection: sqlite3.Connection, reader: RowReader, head: Key, keys: Sequence[Key], limit_each: int
 ) -> list[Rows]:
-    """The first rows of each partition, in order; keys in stored form."""
+    """The first rows of each partition, in order, without the columns of `head`, which all keys share; keys in stored
+    form.
+    """
     found: list[Rows] = []
-    one = _range(reader, after=0, before=0, backwards=False)
+    one = reader.statement(("one", len(head)), lambda: sql.range_(reader, without=len(head)))
     for some in batched(keys, TOGETHER):
-        groups = _together(connection, reader, some, limit_each) if len(some) >= TOGETHER_MIN else None
+        groups = _together(connection, reader, head, some, limit_each) if len(some) >= TOGETHER_MIN else None
         found += groups or _run(connection, [(one, (*key, limit_each)) for key in some])
     return found
 
@@ -229,6 +233,7 @@ def _ranges(
 def _together(
     connection: sqlite3.Connection,
     reader: RowReader,
+    head: Key,
     keys: Sequence[Key],
     limit_each: int,
     rows_max: int = TOGETHER_ROWS_MAX,
@@ -236,8 +241,7 @@ def _together(
     """As `_ranges` by one statement; None where that does not serve: their names differ in more than the last part, or
     they have `rows_max` rows or more.
     """
-    *head, _ = keys[0]
-    if any(key[:-1] != keys[0][:-1] for key in keys):
+    if len(head) < len(keys[0]) - 1:
         return None
     select = reader.statement("together", lambda: sql.ranges(reader, TOGETHER))
     lasts = [key[-1] for key in keys]
@@ -247,7 +251,7 @@ def _together(
         return None
     groups: dict[Any, Rows] = {last: [] for last in lasts}
     for row in rows:
-        groups[row[len(head)]].append(row)
+        groups[row[0]].append(row)
     return [group if len(group) <= limit_each else group[:limit_each] for group in groups.values()]
 
 

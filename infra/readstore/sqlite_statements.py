@@ -64,8 +64,13 @@ def get(reader: RowReader) -> str:
     return f"{_select(reader)} WHERE {_equal(reader.shape.key_names)} AND {VISIBLE}"
 
 
-def range_(reader: RowReader, *, after: int, before: int, backwards: bool) -> str:
-    """Binds the partition, then `after` and `before` clustering values (0: no such bound), then the limit."""
+def range_(
+    reader: RowReader, *, after: int = 0, before: int = 0, backwards: bool = False, without: int = 0
+) -> str:
+    """Binds the partition, then `after` and `before` clustering values (0: no such bound), then the limit.
+
+    without: of so many columns of the partition the values are not read.
+    """
     shape = reader.shape
     descending = shape.table.newest_first != backwards
     where = [_equal(shape.partition), VISIBLE]
@@ -75,19 +80,19 @@ def range_(reader: RowReader, *, after: int, before: int, backwards: bool) -> st
         where.append(_bound(shape, before, ">" if descending else "<"))
     order = _order(shape, descending=descending)
     ordered = f" ORDER BY {order}" if order else ""
-    return f"{_select(reader)} WHERE {' AND '.join(where)}{ordered} LIMIT ?"
+    return f"{_select(reader, without)} WHERE {' AND '.join(where)}{ordered} LIMIT ?"
 
 
 def ranges(reader: RowReader, partitions: int) -> str:
     """Several partitions whose keys differ in the last column alone: binds what they share, the last column of each,
-    and the limit of all together. Each partition's rows come in its order.
+    and the limit of all together. Each partition's rows come in its order, without what they share.
     """
     shape = reader.shape
     *shared, last = shape.partition
     where = [_equal([name]) for name in shared]
     where += [f'"{last}" IN ({_marks(partitions)})', VISIBLE]
     order = ", ".join(filter(None, [f'"{last}"', _order(shape, descending=shape.table.newest_first)]))
-    return f"{_select(reader)} WHERE {' AND '.join(where)} ORDER BY {order} LIMIT ?"
+    return f"{_select(reader, len(shared))} WHERE {' AND '.join(where)} ORDER BY {order} LIMIT ?"
 
 
 def scan(reader: RowReader, *, first: bool) -> str:
@@ -113,8 +118,8 @@ LIE_AS_THEY_CAME = "SELECT 1 FROM sqlite_master WHERE name = ? AND sql NOT LIKE 
 """Binds a table's name. Tables of generations that an older version has made lie in the order of their keys."""
 
 
-def _select(reader: RowReader) -> str:
-    return f"SELECT {_quoted(reader.names)} FROM {_name(reader.shape)}"
+def _select(reader: RowReader, without: int = 0) -> str:
+    return f"SELECT {_quoted(reader.names[without:])} FROM {_name(reader.shape)}"
 
 
 def _bound(shape: Shape, values: int, sign: str) -> str:
