@@ -101,6 +101,7 @@ def erase(
 async def _rotate_master(session: Session) -> None:
     from cli.bootstrap import opened_log
     from cli.wiring.endpoints import configured_endpoint, embedded_server, local_endpoint
+    from infra.nats.connection import connected
 
     async with contextlib.AsyncExitStack() as opened:
         endpoint = configured_endpoint(session, name=NAME)
@@ -108,6 +109,8 @@ async def _rotate_master(session: Session) -> None:
             # Whoever runs with the former key alone could not read what the new one wraps.
             opened.enter_context(session.folder.held())
             endpoint = local_endpoint(await opened.enter_async_context(embedded_server(session)), name=NAME)
+        async with connected(endpoint):
+            """Where nobody answers nothing is wrapped anew, so the master key stays, too."""
         if session.settings.keys.master is None:
             note(f"the master key is {rotate_master_key(session.folder)} from now on")
         log = await opened.enter_async_context(opened_log(open_session(), endpoint))

@@ -130,6 +130,9 @@ async def _switched(log: JetStreamLog, store: ReadStore, projection: Projection,
         if not somebody_projects:
             await store.switch(projection.name, number)
             return
+    note(
+        f"{projection.name}: generation {number} is offered; the projecting process catches up and takes it over"
+    )
     try:
         async with asyncio.timeout(SWITCH_S_MAX):
             while await store.live(projection.name) != number:  # noqa: ASYNC110  another process does it

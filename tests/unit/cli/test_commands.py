@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,16 @@ COMMANDS = (
     "restore",
     "doctor",
 )
+
+SAY_NOTHING = {
+    *("serve", "api", "project", "dispatch", "resolve", "gateway", "schema apply", "backup", "restore"),
+    *("projections rebuild", "projections rollback", "keys make", "keys rotate", "keys erase"),
+    *("apps register", "apps change", "apps retire", "apps refresh"),
+}
+"""Commands that do something and print no data: what they tell goes to standard error."""
+
+SHOW_FACTS = {"events tail", "events show", "events export"}
+"""Commands that show what is said of people."""
 
 START_S_MAX = 0.3
 
@@ -191,6 +202,22 @@ def test_every_command_has_examples_that_are_true(path: tuple[str, ...]) -> None
     assert all(line in shown for line in lines)
 
 
+@pytest.mark.parametrize(
+    "path", [path for path, command in EVERY.items() if not isinstance(command, TyperGroup)]
+)
+def test_every_command_that_prints_data_prints_it_for_programs(path: tuple[str, ...]) -> None:
+    """As JSON, or in a form of several; one that prints none offers none."""
+    options = {option for parameter in EVERY[path].params for option in parameter.opts}
+    assert bool(options & {"--json", "--format"}) == (" ".join(path) not in SAY_NOTHING)
+
+
+@pytest.mark.parametrize("command", sorted(SHOW_FACTS))
+def test_what_is_personal_is_shown_when_asked_for_alone(command: str) -> None:
+    """There is an option for it, and it is off."""
+    (option,) = [each for each in EVERY[(*command.split(),)].params if "--show-personal" in each.opts]
+    assert option.default is False
+
+
 def test_the_version_is_one_line() -> None:
     """`msgxc --version` names the program and its version."""
     assert CliRunner().invoke(app, ["--version"]).output.startswith("msgxc 0.")
@@ -290,6 +317,16 @@ def test_help_answers_at_once() -> None:
     bare = min(_seconds("-c", "import typer") for _ in range(3))
     asked = min(_seconds("-m", "cli", "--help") for _ in range(3))
     assert asked < max(START_S_MAX, 3 * bare)
+
+
+def test_a_token_says_until_when_it_is_good() -> None:
+    """To programs that ask."""
+    CliRunner().invoke(app, ["keys", "make"])
+    said = json.loads(_run("token", "--uid", "ann", "--ttl", "366d", "--json").stdout)
+    claims = jwt.decode(said["token"], options={"verify_signature": False})
+    assert (
+        datetime.fromisoformat(said["expires"]).timestamp() == claims["exp"] == claims["iat"] + 366 * 86_400
+    )
 
 
 def _seconds(*arguments: str) -> float:

@@ -136,9 +136,13 @@ def test_a_data_folder_that_cannot_be_is_named(
     assert (code, folder_of_data in said) == (1, True), said
 
 
-def test_a_server_that_does_not_answer_is_named() -> None:
-    """Where it was looked for, whatever is asked for."""
-    lines = ("events tail", f"shops export {SHOP}", "apps list", "projections lag", "backup new", "project")
+def test_a_server_that_does_not_answer_is_named(folder: Path) -> None:
+    """Where it was looked for, whatever is asked for; and no key is changed."""
+    lines = (
+        *("events tail", f"shops export {SHOP}", "apps list", "projections lag", "backup new", "project"),
+        "keys rotate master",
+    )
+    master = (folder / ".msgxc" / "keys" / "master.key").read_text()
     environment = {**os.environ, "MSGXC_NATS_URL": "nats://127.0.0.1:1"}
     # All of them at once: each waits for a while, since a server that starts is not there at once.
     asking = [
@@ -153,6 +157,7 @@ def test_a_server_that_does_not_answer_is_named() -> None:
             line,
             said,
         )
+    assert (folder / ".msgxc" / "keys" / "master.key").read_text() == master
 
 
 def test_a_file_whose_keys_are_others_is_no_key_backup(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
