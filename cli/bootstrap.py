@@ -46,6 +46,8 @@ from infra.vapid import DerivedVapidKeys
 from processes.directories import ContactData, Merchants
 from processes.feeder import Feeding
 from processes.models.watermark import Watermark
+from processes.port import LogMismatch
+from projections.catalogue import ALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +123,25 @@ async def _assert_same_ids(log: JetStreamLog, ours: str) -> None:
         )
 
 
+async def _assert_continues(log: JetStreamLog, store: ReadStore) -> None:
+    """Raises LogMismatch where the read models have seen another log, or more of this one: it has lost its tail.
+
+    Nobody may write then: positions would be given out twice.
+    """
+    for projection in ALL:
+        for stream in projection.streams:
+            seen = await store.checkpoint(projection.name, stream)
+            if seen is None:
+                continue
+            try:
+                await log.assert_continues(seen)
+            except LogMismatch as mismatch:
+                raise LogMismatch(
+                    f"the read models were made of another log, or of more of this one ({mismatch}), so nothing is "
+                    f"written; put that log back, or build them anew from this one: msgxc projections rebuild"
+                ) from None
+
+
 def bus_on(
     log: JetStreamLog,
     ids: Ids,
@@ -148,6 +169,7 @@ async def open_exchange(
     async with contextlib.AsyncExitStack() as opened:
         log = await opened.enter_async_context(opened_log(session, endpoint))
         store = await opened.enter_async_context(open_store(session))
+        await _assert_continues(log, store)
         if projecting:
             await make_missing(store)
         gateways = {channel: build_gateway(channel, config) for channel, config in configs.items()}

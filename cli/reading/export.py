@@ -18,7 +18,9 @@ from cli.failures import naming
 from cli.reading.facts import Shown, cloud_event, shown
 from cli.reading.logreading import Fact, assert_within, matching, read_range, reading
 from cli.session import Session
-from domain.recorded import Recorded
+from domain.recorded import Checkpoint, Recorded
+from infra.log.log import JetStreamLog
+from processes.port import LogMismatch
 
 PART_FACTS = 50_000
 """Rows of one Parquet part: some 20 MB, and what is written again after an interruption."""
@@ -33,21 +35,37 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """How far an output is: facts up to `position`, in its first `size` bytes."""
+    """How far an output is: facts up to `position`, the last one with this digest, in its first `size` bytes.
+
+    stream: what it is of; a shop's messages have a name of their own. digest "": of before it was told.
+    """
 
     stream: str
     epoch: str
     position: int
     size: int = 0
+    digest: str = ""
 
 
 class Output(Protocol):
-    def begin(self, stream: str, epoch: str) -> int:
-        """The position up to which it is written already."""
+    def begin(self, stream: str, epoch: str) -> Place:
+        """How far it is already."""
         ...
 
-    def write(self, rows: list[Shown], position: int) -> None: ...
+    def write(self, rows: list[Shown], until: Checkpoint) -> None: ...
     def end(self) -> None: ...
+
+
+async def begin(output: Output, log: JetStreamLog, stream: str, name: str = "") -> int:
+    """The position up to which it is written already. Raises Failure when it was of something else."""
+    place = output.begin(name or stream, await log.epoch(stream))
+    try:
+        await log.assert_continues(Checkpoint(stream, place.position, place.epoch, place.digest))
+    except LogMismatch as mismatch:
+        raise Failure(
+            f"the output is of another log, or of more of this one ({mismatch}): choose another --out"
+        ) from None
+    return place.position
 
 
 async def export_facts(session: Session, wanted: Wanted, form: str, out: Path | None) -> None:
@@ -59,14 +77,14 @@ async def export_facts(session: Session, wanted: Wanted, form: str, out: Path | 
         until = end if wanted.until is None else wanted.until
         assert_within(wanted.after, end, wanted.stream, option="--after")
         assert_within(until, end, wanted.stream, option="--until")
-        after = max(wanted.after, output.begin(wanted.stream, epoch))
+        after = max(wanted.after, await begin(output, log, wanted.stream))
         with progress(f"exporting {wanted.stream}") as advance:
             advance(0, max(0, until - after))
             async for batch in read_range(log, wanted.stream, after=after, until=until):
                 unreadable += sum(1 for fact in batch if not isinstance(fact, Recorded))
                 rows = [_row(fact, wanted, form, epoch) for fact in batch if matches(fact)]
                 if batch:
-                    output.write(rows, batch[-1].position)
+                    output.write(rows, await log.place(wanted.stream, batch[-1].position))
                     advance(batch[-1].position - after)
     output.end()
     if unreadable:
@@ -103,11 +121,11 @@ class JsonLines:
         self._file: BinaryIO = sys.stdout.buffer
         self._place = Place("", "", 0)
 
-    def begin(self, stream: str, epoch: str) -> int:
+    def begin(self, stream: str, epoch: str) -> Place:
         self._place = Place(stream, epoch, 0)
         if self._path is None:
             self._file.write(self._head)
-            return 0
+            return self._place
         if self._path.is_dir():
             raise Failure(f"{self._path} is a folder: name a file by --out")
         if self._path.exists():
@@ -119,16 +137,18 @@ class JsonLines:
             self._file.truncate(self._place.size)
             if self._place.size == 0:
                 self._file.write(self._head)
-        return self._place.position
+        return self._place
 
-    def write(self, rows: list[Shown], position: int) -> None:
+    def write(self, rows: list[Shown], until: Checkpoint) -> None:
         if self._path is None:
             self._file.write(self._encode(rows))
             return
         with naming(self._path):
             self._file.write(self._encode(rows))
             self._file.flush()
-        self._place = msgspec.structs.replace(self._place, position=position, size=self._file.tell())
+        self._place = Place(
+            self._place.stream, self._place.epoch, until.position, self._file.tell(), until.digest
+        )
         _write_place(self._note, self._place)
 
     def end(self) -> None:
@@ -150,27 +170,27 @@ class ParquetParts:
         self._folder, self._table = folder, table or _table
         self._rows: list[Shown] = []
         self._place = Place("", "", 0)
-        self._last = 0
+        self._until: Checkpoint | None = None
 
-    def begin(self, stream: str, epoch: str) -> int:
+    def begin(self, stream: str, epoch: str) -> Place:
         _pyarrow()
         if self._folder.exists() and not self._folder.is_dir():
             raise Failure(f"{self._folder} is no folder: name one by --out")
         self._folder.mkdir(parents=True, exist_ok=True)
         self._place = _read_place(self._folder / "position.json", Place(stream, epoch, 0))
-        return self._place.position
+        return self._place
 
-    def write(self, rows: list[Shown], position: int) -> None:
+    def write(self, rows: list[Shown], until: Checkpoint) -> None:
         self._rows += rows
-        self._last = position
+        self._until = until
         if len(self._rows) >= PART_FACTS:
-            self._flush()
+            self._flush(until)
 
     def end(self) -> None:
-        if self._last:
-            self._flush()
+        if self._until is not None:
+            self._flush(self._until)
 
-    def _flush(self) -> None:
+    def _flush(self, until: Checkpoint) -> None:
         if self._rows:
             first, last = self._rows[0]["position"], self._rows[-1]["position"]
             path = self._folder / f"{self._place.stream}-{first:012d}-{last:012d}.parquet"
@@ -181,7 +201,7 @@ class ParquetParts:
                 parquet.write_table(self._table(self._rows), temporary)
             temporary.replace(path)
             self._rows = []
-        self._place = msgspec.structs.replace(self._place, position=self._last)
+        self._place = Place(self._place.stream, self._place.epoch, until.position, digest=until.digest)
         _write_place(self._folder / "position.json", self._place)
 
 

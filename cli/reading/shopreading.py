@@ -21,7 +21,7 @@ import typer
 
 from api.ezout.frames import StreamIds
 from cli.console import Failure, note, print_json, progress
-from cli.reading.export import JsonLines, Output, ParquetParts
+from cli.reading.export import JsonLines, Output, ParquetParts, begin
 from cli.reading.logreading import Fact, read_range, reading
 from cli.session import Session
 from domain.ids import Ids
@@ -90,7 +90,7 @@ async def export_shop(session: Session, wanted: Wanted, form: str, out: Path | N
     async with reading(session) as log:
         epoch = await log.epoch(SHOPS)
         row = _as_exported(session, wanted.shop, epoch) if form == "jsonl" else _as_row
-        after = output.begin(wanted.name, epoch)
+        after = await begin(output, log, SHOPS, wanted.name)
         last = await log.js.leader_get(SHOPS, last_by_subj=shop_subject(wanted.shop))
         if last is None:
             note(_nothing(wanted))
@@ -99,7 +99,8 @@ async def export_shop(session: Session, wanted: Wanted, form: str, out: Path | N
             advance(0, max(0, until - after))
             async for batch in _range(log, wanted.shop, after, until):
                 unreadable += sum(1 for fact in batch if not isinstance(fact, Recorded))
-                output.write([row(fact, body) for fact, body in _shown(batch, wanted)], batch[-1].position)
+                rows = [row(fact, body) for fact, body in _shown(batch, wanted)]
+                output.write(rows, await log.place(SHOPS, batch[-1].position))
                 advance(batch[-1].position - after)
     output.end()
     if unreadable:

@@ -103,6 +103,15 @@ class JetStreamLog:
     async def epoch(self, stream: str) -> str:
         return self._guard.epoch(stream)
 
+    async def assert_continues(self, at: Checkpoint) -> None:
+        """Raises LogMismatch where this is not the log that the checkpoint is of, or has lost its tail."""
+        await assert_continues(self.js, self._guard, at)
+
+    async def place(self, stream: str, position: int) -> Checkpoint:
+        """As far as this position, by what is there; without a digest if that is gone."""
+        found = await self.js.leader_get(stream, seq=position) if position else None
+        return Checkpoint(stream, position, self._guard.epoch(stream), digest_of(found) if found else "")
+
     async def follow(
         self, stream: str, start: Checkpoint | None, *, subjects: Sequence[str] = (), batch: int = 500
     ) -> AsyncGenerator[Sequence[Recorded | Poison]]:

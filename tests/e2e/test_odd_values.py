@@ -110,6 +110,28 @@ def test_a_disk_that_is_full_in_the_middle_is_gone_on_with(served: RunningExchan
     assert (files / "late.jsonl").read_text() == whole
 
 
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"digest": "00"}, "EVENTS holds another fact at "),
+        ({"position": 999_999}, "EVENTS ends at "),
+    ],
+)
+def test_an_output_of_a_log_that_lost_its_tail_is_not_gone_on_with(
+    served: RunningExchange, files: Path, changed: dict[str, str | int], reason: str
+) -> None:
+    """The lost facts would stay in it, and those that have got their positions since would be missing."""
+    out, place = files / "lost.jsonl", files / "lost.jsonl.position"
+    for path in (out, place):
+        path.unlink(missing_ok=True)
+    assert shell(served, "events export --out lost.jsonl").returncode == 0
+    place.write_text(json.dumps(json.loads(place.read_text()) | changed))
+    before = out.read_bytes()
+    refused = shell(served, "events export --out lost.jsonl")
+    assert (refused.returncode, out.read_bytes()) == (1, before)
+    assert refused.stderr.startswith("msgxc: the output is of another log, or of more of this one (" + reason)
+
+
 def test_what_has_not_happened_yet_is_no_mistake(served: RunningExchange) -> None:
     """A topic that there is, and the end of the log, give nothing, and the exit code of a success."""
     end = json.loads(shell(served, "events tail --stream EVENTS --json -n 1").stdout)["position"]

@@ -9,9 +9,12 @@ import pytest
 from cli.bootstrap import open_exchange, opened_log
 from cli.wiring.endpoints import configured_endpoint
 from domain.errors import Unavailable
+from domain.recorded import EVENTS, Checkpoint
 from infra.nats.connection import Endpoint, connected
 from infra.nats.server import NatsServer, ServerConfig
 from infra.secrets import SecretsError
+from processes.port import LogMismatch
+from projections.catalogue import ALL
 from tests.fixtures.certificates import Certificates
 from tests.fixtures.nats import wipe
 from tests.fixtures.sessions import session_of
@@ -41,6 +44,23 @@ async def test_an_exchange_closes_what_it_opened(nats_server: NatsServer, tmp_pa
         async with open_exchange(session, endpoint, {"sms": sms}, projecting=True) as exchange:
             assert set(exchange.gateways) == {"sms"}
             assert await exchange.store.live("contacts") == 1
+    await wipe(nats_server)
+
+
+async def test_nothing_is_opened_on_a_log_that_the_read_models_were_not_made_of(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """A log that lost its tail would give positions out twice: no role of the process may begin to write to it."""
+    await wipe(nats_server)
+    endpoint = Endpoint(urls=nats_server.url, token=nats_server.token)
+    session = session_of(tmp_path)
+    contacts = next(each for each in ALL if each.name == "contacts")
+    async with open_exchange(session, endpoint, {}, projecting=True) as exchange:
+        models = await exchange.store.generation(contacts.name, 1, contacts.tables)
+        await models.apply([], [Checkpoint(EVENTS, 2, await exchange.log.epoch(EVENTS), "what was at 2")])
+    with pytest.raises(LogMismatch, match=r"EVENTS ends at 0, the checkpoint is at 2.*put that log back"):
+        async with open_exchange(session, endpoint, {}, projecting=False):
+            pass
     await wipe(nats_server)
 
 

@@ -10,6 +10,7 @@ from pyarrow import parquet
 
 from cli.console import Failure
 from cli.reading.export import JsonLines, Output, ParquetParts
+from domain.recorded import Checkpoint
 
 
 def _rows(first: int, last: int) -> list[dict[str, object]]:
@@ -19,7 +20,7 @@ def _rows(first: int, last: int) -> list[dict[str, object]]:
 
 
 def _write(output: Output, first: int, last: int) -> None:
-    output.write(_rows(first, last), last)
+    output.write(_rows(first, last), Checkpoint("EVENTS", last, "e1", f"d{last}"))
     output.end()
 
 
@@ -31,12 +32,12 @@ def test_lines_go_on_where_they_stopped(tmp_path: Path) -> None:
     """A later export starts behind the last position; what was written without its note is cut off."""
     path = tmp_path / "events.jsonl"
     first = JsonLines(path)
-    assert first.begin("EVENTS", "e1") == 0
+    assert first.begin("EVENTS", "e1").position == 0
     _write(first, 1, 3)
     with path.open("a", encoding="utf-8") as file:
         file.write('{"position": 4, "half')
     second = JsonLines(path)
-    assert second.begin("EVENTS", "e1") == 3
+    assert second.begin("EVENTS", "e1").position == 3
     _write(second, 4, 5)
     assert _lines(path) == [1, 2, 3, 4, 5]
 
@@ -44,10 +45,10 @@ def test_lines_go_on_where_they_stopped(tmp_path: Path) -> None:
 def test_parts_go_on_where_they_stopped(tmp_path: Path) -> None:
     """Each part appears whole and names its positions; a later export adds parts."""
     first = ParquetParts(tmp_path)
-    assert first.begin("EVENTS", "e1") == 0
+    assert first.begin("EVENTS", "e1").position == 0
     _write(first, 1, 3)
     second = ParquetParts(tmp_path)
-    assert second.begin("EVENTS", "e1") == 3
+    assert second.begin("EVENTS", "e1").position == 3
     _write(second, 4, 5)
     parts = sorted(tmp_path.glob("*.parquet"))
     assert [part.name for part in parts] == [
