@@ -84,7 +84,8 @@ def document(routes: Sequence[Route], *, version: str, sockets: Sequence[Route] 
 def _types(routes: Sequence[Route]) -> list[Any]:
     found: dict[str, Any] = {_key(Problem): Problem}
     for route in routes:
-        for type in (route.body, route.query, route.answer):
+        failure = route.dialect.failure if route.dialect is not None else None
+        for type in (route.body, route.query, route.answer, failure):
             if type is not None:
                 found[_key(type)] = type
     return list(found.values())
@@ -151,17 +152,21 @@ def _responses(route: Route, schema_of: Mapping[str, Any]) -> dict[str, Any]:
     found = {str(status): _success(route, status, schema_of) for status in route.statuses}
     by_status: dict[int, list[type[MsgxcError]]] = {}
     for error in _errors(route):
-        by_status.setdefault(error.status, []).append(error)
+        status = error.status if route.dialect is None else route.dialect.status(error)
+        by_status.setdefault(status, []).append(error)
     for status, errors in sorted(by_status.items()):
         titles = "; ".join(f"{error.title} (`{error.code}`)" for error in dict.fromkeys(errors))
-        found.setdefault(str(status), _problem(titles))
+        found.setdefault(str(status), _failure(route, titles, schema_of))
     return found
 
 
 def _errors(route: Route) -> list[type[MsgxcError]]:
     """What any route of this kind can answer, and what this one declares."""
     found: list[type[MsgxcError]] = list(route.errors)
-    if not route.is_open:
+    if route.who is Who.DEVICE:
+        # Its tokens are not wanted everywhere, nor is everything counted: its routes say so themselves.
+        found.append(FieldTwice)
+    elif not route.is_open:
         found += [Unauthenticated, TooMany, FieldTwice]
     if route.who in (Who.ADMIN, Who.SUPERUSER):
         found.append(Forbidden)
@@ -189,6 +194,8 @@ def _success(route: Route, status: int, schema_of: Mapping[str, Any]) -> dict[st
     return response
 
 
-def _problem(description: str) -> dict[str, Any]:
-    schema = {"$ref": _REF.format(name="Problem")}
-    return {"description": description, "content": {MEDIA_TYPE.decode(): {"schema": schema}}}
+def _failure(route: Route, description: str, schema_of: Mapping[str, Any]) -> dict[str, Any]:
+    dialect = route.dialect
+    kind = Problem if dialect is None else dialect.failure
+    media_type = MEDIA_TYPE.decode() if dialect is None else dialect.failure_type
+    return {"description": description, "content": {media_type: {"schema": schema_of[_key(kind)]}}}

@@ -99,6 +99,20 @@ class Dialect(Protocol):
         """Query parameters as `kind`. Raises Invalid."""
         ...
 
+    @property
+    def failure(self) -> type[msgspec.Struct]:
+        """What a refusal's body is, as the OpenAPI document says."""
+        ...
+
+    @property
+    def failure_type(self) -> str:
+        """Its media type."""
+        ...
+
+    def status(self, kind: type[MsgxcError]) -> int:
+        """The status that such an error is answered with."""
+        ...
+
     def refusal(self, error: MsgxcError) -> Answer | None:
         """What the contract answers to an error; None: a problem of ours."""
         ...

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from api.problem import decoding_error
+from api.problem import Problem, decoding_error
 from api.route import Answer
 from domain.errors import Conflict, Forbidden, Invalid, MsgxcError, NotFound, TooLarge
 
@@ -41,8 +41,19 @@ def as_problem(detail: str, error: MsgxcError) -> dict[str, Any]:
     }
 
 
+_STATUSES: dict[type[MsgxcError], int] = {
+    Invalid: 400,
+    TooLarge: 400,
+    Conflict: 400,
+    NotFound: 404,
+    Forbidden: 403,
+}
+
+
 class DopplerDialect:
     """api.route.Dialect. words: how refusals are worded. fields: as the contract spells them, for bodies."""
+
+    failure, failure_type = Problem, "application/problem+json"
 
     def __init__(self, words: Words) -> None:
         self._words = words
@@ -74,8 +85,11 @@ class DopplerDialect:
         except ValueError:
             raise Invalid("the query cannot be read; percent-encode it", field="query") from None
 
+    def status(self, kind: type[MsgxcError]) -> int:
+        return _STATUSES.get(kind, kind.status)
+
     def refusal(self, error: MsgxcError) -> Answer | None:
-        status = {Invalid: 400, TooLarge: 400, Conflict: 400, NotFound: 404, Forbidden: 403}.get(type(error))
+        status = _STATUSES.get(type(error))
         if status is None or isinstance(error, Forbidden):
             return None
         said = (as_text if status == 404 else self._words)(error.detail, error)

@@ -14,7 +14,7 @@ import msgspec
 
 from api.emarsys.mending import mended
 from api.endpoint import decode_body, decode_query
-from api.problem import MethodNotAllowed, problem_of
+from api.problem import MethodNotAllowed, Problem, problem_of
 from api.route import Answer, Header
 from domain.errors import Forbidden, Invalid, MsgxcError, NotFound, TooLarge, TooMany, Unauthenticated
 
@@ -38,6 +38,11 @@ class BadMerchant(Invalid):
 class V3:
     """Errors are problems (RFC 9457), so that W can read each as JSON."""
 
+    failure, failure_type = Problem, V3_MEDIA_TYPE
+
+    def status(self, kind: type[MsgxcError]) -> int:
+        return status_of(kind)
+
     def body(self, kind: Any, content: bytes) -> Any:
         return decode_lax(kind, content)
 
@@ -45,7 +50,7 @@ class V3:
         return decode_query(kind, query, is_exact=False)
 
     def refusal(self, error: MsgxcError) -> Answer:
-        status = status_of(error)
+        status = status_of(type(error))
         problem = msgspec.structs.replace(problem_of(error), status=status)
         return Answer(msgspec.json.encode(problem), status, media_type=V3_MEDIA_TYPE, headers=_headers(error))
 
@@ -71,6 +76,11 @@ class V4Failure(msgspec.Struct, frozen=True):
 class V4:
     """Errors as K reads them."""
 
+    failure, failure_type = V4Failure, V4_MEDIA_TYPE
+
+    def status(self, kind: type[MsgxcError]) -> int:
+        return status_of(kind)
+
     def body(self, kind: Any, content: bytes) -> Any:
         return decode_lax(kind, content)
 
@@ -82,7 +92,7 @@ class V4:
         failure = V4Failure(V4Error(code_of(error), error.detail, error.field or "request", (detail,)))
         return Answer(
             msgspec.json.encode(failure),
-            status_of(error),
+            status_of(type(error)),
             media_type=V4_MEDIA_TYPE,
             headers=_headers(error),
         )
@@ -106,22 +116,18 @@ def code_of(error: MsgxcError) -> str:
     for kind, code in CODES:
         if isinstance(error, kind):
             return code
-    return FAILED if status_of(error) < 500 else TROUBLE
+    return FAILED if status_of(type(error)) < 500 else TROUBLE
 
 
-def status_of(error: MsgxcError) -> int:
+def status_of(kind: type[MsgxcError]) -> int:
     """422 (a field is not valid) is 400 here; 409 (the state forbids it) is 402, and a lost race is 503: a device drops
     for good what a 4xx answers.
     """
-    match error:
-        case Forbidden():
-            return 400
-        case _ if error.status == 422:
-            return 400
-        case _ if error.status == 409:
-            return 503 if error.retryable else 402
-        case _:
-            return error.status
+    if issubclass(kind, Forbidden) or kind.status == 422:
+        return 400
+    if kind.status == 409:
+        return 503 if kind.retryable else 402
+    return kind.status
 
 
 def _headers(error: MsgxcError) -> tuple[Header, ...]:

@@ -10,7 +10,7 @@ from api.emarsys.dialect import V3, V4, BadClientId, UnknownApp
 from api.emarsys.door import Checks, Contract, Door
 from api.emarsys.interactions import note, note_failure
 from api.route import Dialect, Handler, Route, Who
-from domain.errors import MsgxcError, TooMany, Unauthenticated
+from domain.errors import MsgxcError, TooMany, Unauthenticated, Unavailable
 
 GROUP = "device events"
 V3_BASES = ("/v3/apps/{app}", "/v3/domains/{app}")
@@ -18,7 +18,13 @@ V4_BASE = "/v4/apps/{app}"
 """Native SDKs send their events here; all else about these calls is v3."""
 V5_BASES = ("/v5/apps/{app}", "/v5/domains/{app}")
 EMBEDDED = "/embedded-messaging/api/v1/{app}"
-_ERRORS: tuple[type[MsgxcError], ...] = (UnknownApp, BadClientId, Unauthenticated, TooMany)
+_ERRORS: tuple[type[MsgxcError], ...] = (
+    UnknownApp,
+    BadClientId,
+    Unauthenticated,
+    TooMany,
+    Unavailable,
+)
 
 
 def _route(

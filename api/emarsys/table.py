@@ -19,7 +19,7 @@ from api.emarsys.dialect import V3, V4, BadClientId, BadMerchant, UnknownApp
 from api.emarsys.door import Checks, Contract, Door
 from api.emarsys.interactions import note, note_appless
 from api.route import Dialect, Handler, Route, Who
-from domain.errors import Conflict, MsgxcError, NotFound, TooMany, Unauthenticated
+from domain.errors import Conflict, MsgxcError, TooMany, Unauthenticated, Unavailable
 from domain.geofence import Geofences
 from domain.refresh_family import RefreshRefused
 
@@ -27,13 +27,16 @@ GROUP = "client service"
 V3_BASES = ("/v3/apps/{app}", "/v3/domains/{app}")
 """The second is what builds of the web SDK say."""
 V4_BASE = "/v4/apps/{app}"
-_ERRORS: tuple[type[MsgxcError], ...] = (UnknownApp, BadClientId, Unauthenticated, TooMany)
+_Errors = tuple[type[MsgxcError], ...]
+_OF_REFRESH: _Errors = (UnknownApp, BadClientId, RefreshRefused, Unavailable)
+"""Its token is its proof, and it is never counted."""
+_ERRORS: _Errors = (UnknownApp, BadClientId, Unauthenticated, TooMany, Unavailable)
 
 
 def _route(
     method: str, path: str, handler: Handler, summary: str, dialect: Dialect, door: Door, **more: Any
 ) -> Route:
-    errors = (*_ERRORS, *more.pop("errors", ()))
+    errors = (*more.pop("usual", _ERRORS), *more.pop("errors", ()))
     return Route(
         method=method,
         path=path,
@@ -107,7 +110,7 @@ def _client_service(base: str, contract: Contract) -> Iterator[Route]:
         Checks.NOTHING,
         body=RefreshBody,
         answer=ContactTokenAnswer,
-        errors=(RefreshRefused,),
+        usual=_OF_REFRESH,
     )
 
 
@@ -131,7 +134,6 @@ def _only_v4() -> Iterator[Route]:
         Door(Contract.V4, arrives_first=False),
         body=SwitchBody,
         answer=Tokens,
-        errors=(NotFound,),
     )
 
 
@@ -163,7 +165,7 @@ APPLESS_ROUTES = (
         summary="Say who signed in, or get a new contact token, where there is no app.",
         body=appless.ApplessBody,
         answer=Tokens,
-        errors=(BadMerchant, TooMany, RefreshRefused),
+        errors=(BadMerchant, TooMany, RefreshRefused, Conflict, Unavailable),
         **_APPLESS,
     ),
     Route(
@@ -171,7 +173,7 @@ APPLESS_ROUTES = (
         handler=appless.sign_out,
         summary="Sign out where there is no app.",
         statuses=(204,),
-        errors=(BadMerchant, TooMany),
+        errors=(BadMerchant, TooMany, Unavailable),
         **_APPLESS,
     ),
 )

@@ -7,6 +7,7 @@ import hashlib
 import re
 from html import unescape
 
+import pytest
 from schemathesis.openapi import from_dict
 from starlette.responses import PlainTextResponse
 
@@ -36,6 +37,36 @@ async def test_the_document_lists_every_route_and_who_may_call_it() -> None:
         limit = api["paths"]["/api/v2/threads"]["get"]["parameters"][1]
         assert (limit["name"], limit["schema"]["maximum"], limit["in"]) == ("limit", 500, "query")
         assert "admin" in api["paths"]["/api/v2/broadcast"]["post"]["description"]
+
+
+DEVICES = [
+    ("post", "/v3/apps/{app}/client", "204 400 401 413 415 429 500 503"),
+    ("post", "/v3/apps/{app}/client/contact", "200 400 401 402 413 415 429 500 503"),
+    ("post", "/v3/apps/{app}/client/contact-token", "200 400 413 415 500 503"),
+    ("get", "/v3/apps/{app}/geo-fences", "200 304 400 401 429 500 503"),
+    ("post", "/v3/contact-token", "200 400 402 413 415 429 500 503"),
+    ("delete", "/v3/contact-token", "204 400 429 500 503"),
+    ("post", "/v4/apps/{app}/client", "200 204 400 401 413 415 429 500 503"),
+    ("post", "/v4/apps/{app}/client/contact-token", "200 400 413 415 500 503"),
+    ("post", "/v4/apps/{app}/client/app", "200 400 401 413 415 429 500 503"),
+    ("post", "/v5/apps/{app}/client/events", "200 204 400 401 413 415 429 500 503"),
+    ("get", "/embedded-messaging/api/v1/{app}/messages", "200 400 401 429 500 503"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "statuses"), DEVICES)
+async def test_the_document_says_what_devices_are_answered(method: str, path: str, statuses: str) -> None:
+    """The statuses of their contract, not ours, and its form of an error."""
+    async with site() as it:
+        api = await it.ok("GET", "/openapi.json", by=None)
+        responses = api["paths"][path][method]["responses"]
+        assert " ".join(sorted(responses)) == statuses
+        is_v3 = path.startswith("/v3")
+        media_type, name = (
+            ("application/problem+json", "Problem") if is_v3 else ("application/json", "V4Failure")
+        )
+        schema = {"$ref": f"#/components/schemas/{name}"}
+        assert responses["400"]["content"] == {media_type: {"schema": schema}}
 
 
 async def test_the_document_is_one_that_tools_can_read() -> None:
