@@ -18,7 +18,7 @@ from api.heads import Head
 from api.keys import KeySet
 from api.port import KeySource
 from domain.context import DEFAULT_REALM, Caller
-from domain.errors import Unauthenticated
+from domain.errors import MsgxcError, Unauthenticated
 from domain.number import number
 
 CACHE_MAX = 20_000
@@ -37,14 +37,15 @@ APPS_MAX = 200
 class Identity(msgspec.Struct, frozen=True):
     """A verified token. expires_at_s: its exp, seconds since 1970. key: for counters; "" is not counted.
 
-    visitor: what else a route's own `admit` has learnt of who calls. then: what that knows to be done before the call
-    itself, once all of it could be read; None: nothing, nearly always.
+    What a route's own `admit` has to say besides: visitor: what else it has learnt of who calls; refusal: why they are
+    refused, though it is known who they are; then: what is to be done before the call itself, once all of it was read.
     """
 
     caller: Caller
     expires_at_s: float
     key: str
     visitor: Any = None
+    refusal: MsgxcError | None = None
     then: Callable[[Any], Awaitable[None]] | None = None
 
 

@@ -93,17 +93,19 @@ class Endpoint:
         call: Call[Any, Any] | None = None
         began_s = time.perf_counter() if route.noted is not None else 0.0
         try:
-            if self._is_open:
-                identity = _NOBODY
-            elif route.admit is None:
-                identity = self._verifier.of_head(scope[HEAD])
-            else:
+            if route.admit is not None:
                 identity = await route.admit(self._parts, scope)
+            else:
+                identity = _NOBODY if self._is_open else self._verifier.of_head(scope[HEAD])
             if identity.key:
                 headers = self._limit.take(identity.key)
             assert_may_call(route.who, identity.caller)
-            # Before its body is read: a call of somebody known is noted however that ends.
+            # Before anything else of it is read: a call of somebody known is noted however that ends.
             call = self._call(scope, identity)
+            if identity.refusal is not None:
+                raise identity.refusal
+            if scope["query_string"] or route.query is not None:
+                call.query = self._query(scope["query_string"])
             if self._decode is not None:
                 content = self._body.at_once(scope[HEADERS], receive, route.body_bytes_max)
                 if content is None:
@@ -148,7 +150,7 @@ class Endpoint:
             caller=caller,
             context=context_of(scope, caller),
             path=scope.get("path_params", {}),
-            query=self._query(scope["query_string"]) if scope["query_string"] or route.query else None,
+            query=None,
             body=None,
             route=self._name,
             idempotency_key=idempotency_key(given) if route.idempotent and given is not None else "",

@@ -16,7 +16,6 @@ from api.emarsys import interactions, limits
 from api.emarsys.answers import merchant_of, resolved
 from api.emarsys.bodies import ContactBody, ContactTokenAnswer, Tokens, identity_of
 from api.emarsys.dialect import BadMerchant
-from api.emarsys.limits import DeviceLimitExceeded
 from api.emarsys.lookups import address_of
 from api.emarsys.patience import patiently
 from api.emarsys.tokens import ContactToken
@@ -112,9 +111,4 @@ async def _answer(call: Call[ApplessBody, None], command: IdentifyAppless | Refr
 
 def _count(call: Call[ApplessBody, None] | Call[None, None], visitor: ApplessVisitor) -> None:
     parts = call.parts
-    try:
-        fields = limits.take_appless(parts.counter, parts.now_s(), visitor.address)
-    except DeviceLimitExceeded as error:
-        visitor.added.extend(error.fields)
-        raise
-    visitor.added.extend(fields)
+    visitor.added.extend(limits.take_appless(parts.counter, parts.now_s(), visitor.address))

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from api.emarsys.limits import DeviceLimitExceeded
 from api.emarsys.mending import mended
 from api.endpoint import decode_body, decode_query
 from api.problem import MethodNotAllowed, Problem, problem_of
@@ -131,6 +132,8 @@ def status_of(kind: type[MsgxcError]) -> int:
 
 
 def _headers(error: MsgxcError) -> tuple[Header, ...]:
+    if isinstance(error, DeviceLimitExceeded):
+        return tuple(error.fields)
     # The rest of a body that is too large is not read: the connection cannot be used again.
     return ((b"connection", b"close"),) if isinstance(error, TooLarge) else ()
 

@@ -1,4 +1,5 @@
-"""Who comes in: the app of the path, the client id, the client state, the contact token, the rates, in this order.
+"""Who comes in: the app of the path, the address's rate, the client id, the client state, the contact token, the rates
+of the client and of the app, in this order.
 
 A client id is a word that anybody can say. What makes a caller somebody is the client state that we signed for it, or,
 where it has none, a contact token of ours. Without either it is a device that we have not seen before. A good state of
@@ -23,7 +24,7 @@ from api.emarsys import limits
 from api.emarsys.dialect import BadClientId
 from api.emarsys.jws import TokenExpired, TokenForeign
 from api.emarsys.limits import DeviceLimitExceeded
-from api.emarsys.lookups import app_of_path, app_of_refresh
+from api.emarsys.lookups import address_of, app_of_path, app_of_refresh
 from api.emarsys.moving import arrive
 from api.emarsys.proofs import Proof, Said
 from api.emarsys.states import state_of
@@ -35,7 +36,7 @@ from commands.sdk_clients import Device
 from domain.app import AppFacts
 from domain.contact import Identity as Named
 from domain.context import Caller
-from domain.errors import Unauthenticated
+from domain.errors import MsgxcError, Unauthenticated
 
 CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@{}|~-]{0,127}")
 """A UUID on mobile, `{app}_{uuid}` in browsers; in no log line, header or state does any of these need escaping."""
@@ -128,37 +129,66 @@ class Door:
 
     async def __call__(self, parts: Parts, scope: Scope) -> Identity:
         headers: Mapping[bytes, bytes] = scope[HEADERS]
+        refusal = then = None
         if self._checks is Checks.NOTHING:
             app = await app_of_refresh(parts, scope)
-            proof = Proof(client_id=_client_id(headers.get(self._id_header, b""), self._id_header))
-            self._take_back(parts.tokens, scope, headers.get(self._state_header))
+            proof = self._refresher(parts.tokens, scope, app, headers)
         else:
             app = parts.apps.known(scope["path_params"]["app"]) or await app_of_path(parts, scope)
-            proof = self._proof(parts, app, headers, now_s := parts.now_s())
+            address, now_s = address_of(scope), parts.now_s()
+            of_address = limits.take_address(parts.counter, now_s, app, address)
+            try:
+                proof = self._proof(parts, app, headers, now_s)
+            except MsgxcError:
+                scope[ADDED].extend(limits.fields_of(of_address, int(now_s)))
+                raise
             if proof.held:
                 scope[ADDED].append((self._state_header, proof.held))
-            count(parts, scope, app, proof, now_s)
-            if proof.is_outdated and self._checks is Checks.FRESH_CONTACT:
-                self._ask_anew(parts, headers.get(self._contract.contact_header, b""))
-        caller = Caller(proof.client_id, app.settings.merchant)
+            # A client id alone is anybody's word: calls that prove nothing use up nothing of the client that has it.
+            caller = proof.counted_as or f"?{address}|{proof.client_id}"
+            try:
+                scope[ADDED].extend(limits.take(parts.counter, now_s, app, caller, of_address))
+                if proof.refusal is not None or proof.is_outdated:
+                    self._assert_current(parts, proof, headers)
+            except (DeviceLimitExceeded, Unauthenticated) as error:
+                refusal = error
+            if proof.former is not None:
+                then = self._arrives
         visitor = Visitor(app, self._contract, headers, proof, scope[ADDED])
-        then = self._arrives if proof.former is not None else None
-        return Identity(caller, math.inf, "", visitor, then)
+        caller = Caller(proof.client_id, app.settings.merchant)
+        return Identity(caller, math.inf, "", visitor, refusal, then)
 
-    def _ask_anew(self, parts: Parts, contact: bytes) -> None:
-        """Raises TokenExpired; not again if the device could not do anything about it, since it would drop its call."""
-        if parts.proofs.asks_anew(contact, parts.now_s()):
-            raise TokenExpired("this contact token has expired; refresh it", field=CONTACT_HEADER)
+    def _assert_current(self, parts: Parts, proof: Proof, headers: Mapping[bytes, bytes]) -> None:
+        """Raises Unauthenticated, when the contact token beside a good state is of no use. One that has ended is asked
+        for again only once: the device would drop its call if it could not do anything about it.
+        """
+        if proof.refusal is not None:
+            raise proof.refusal
+        if proof.is_outdated and self._checks is Checks.FRESH_CONTACT:
+            contact = headers.get(self._contract.contact_header, b"")
+            if parts.proofs.asks_anew(contact, parts.now_s()):
+                raise TokenExpired("this contact token has expired; refresh it", field=CONTACT_HEADER)
 
-    def _take_back(self, tokens: Tokens, scope: Scope, state: bytes | None) -> None:
-        """A state that is good for nothing is not to stay with a device whose refresh token is no better: native SDKs
+    def _refresher(
+        self, tokens: Tokens, scope: Scope, app: AppFacts, headers: Mapping[bytes, bytes]
+    ) -> Proof:
+        """Who refreshes, as far as the state says it: for the log of interactions alone, since the refresh token is
+        the proof.
+
+        A state that is good for nothing is not to stay with a device whose refresh token is no better: native SDKs
         store what any answer says. An answer with a state of its own says that one instead.
         """
-        if state:
+        id = _client_id(headers.get(self._id_header, b""), self._id_header)
+        if state := headers.get(self._state_header):
             try:
-                tokens.read_state(state.decode("latin-1"))
+                found = tokens.read_state(state.decode("latin-1"))
             except Unauthenticated:
                 scope[ADDED].append((self._state_header, b""))
+            else:
+                if found.client_id == id:
+                    is_here = found.app.casefold() == app.code.casefold()
+                    return Proof(client_id=id, state=found) if is_here else Proof(client_id=id, former=found)
+        return Proof(client_id=id)
 
     def _proof(self, parts: Parts, app: AppFacts, headers: Mapping[bytes, bytes], now_s: float) -> Proof:
         """Raises BadClientId, and Unauthenticated for a token that is forged, foreign, or of a key that is gone."""
@@ -173,7 +203,7 @@ class Door:
         if known is not None:
             return known
         proof = self._verified(parts.tokens, app, _client_id(id, self._id_header), state, contact)
-        if proof.client is not None and proof.former is None:
+        if proof.client is not None and proof.refusal is None:
             parts.proofs.keep(parts.tokens, said, proof)
         return proof
 
@@ -197,7 +227,15 @@ class Door:
             renewed = tokens.renewed(found, text)
             held = renewed.encode() if renewed != text else b""
             proof = Proof(client_id=client_id, state=found, state_text=text, held=held)
-        return self._with_contact(proof, app, tokens, contact.decode("latin-1")) if contact else proof
+        if not contact:
+            return proof
+        try:
+            return self._with_contact(proof, app, tokens, contact.decode("latin-1"))
+        except Unauthenticated as error:
+            if proof.state is None:
+                raise
+            # It is known who is refused.
+            return msgspec.structs.replace(proof, refusal=error)
 
     def _with_contact(self, proof: Proof, app: AppFacts, tokens: Tokens, text: str) -> Proof:
         client = proof.state.client if proof.state is not None else None
@@ -237,18 +275,6 @@ async def arrived(call: Call[Any, Any], *, from_abroad: bool = False) -> None:
     visitor.added.append((visitor.contract.state_header, text.encode()))
     here = msgspec.structs.replace(proof, state=state, state_text=text)
     call.visitor = msgspec.structs.replace(visitor, proof=here)
-
-
-def count(parts: Parts, scope: Scope, app: AppFacts, proof: Proof, now_s: float) -> None:
-    """Raises DeviceLimitExceeded. Either way the answer says what is left."""
-    address = scope["client"][0] if scope.get("client") else ""
-    # A client id alone is anybody's word: calls that prove nothing use up nothing of the client that has it.
-    caller = proof.counted_as or f"?{address}|{proof.client_id}"
-    try:
-        scope[ADDED].extend(limits.take(parts.counter, now_s, app, caller, address))
-    except DeviceLimitExceeded as error:
-        scope[ADDED].extend(error.fields)
-        raise
 
 
 def _client_id(value: bytes, name: bytes) -> str:

@@ -1,7 +1,7 @@
 """The log of interactions: which calls a client has made, and how each ended. Never slows a call down.
 
-Whoever is refused before they have proved anything is in the metrics alone: such calls are anybody's noise, and under
-a client that somebody else only named they would tell lies.
+Refusals are in it too. Whoever is refused before they have proved anything is in the metrics alone: such calls are
+anybody's noise, and under a client that somebody else only named they would tell lies.
 """
 
 from __future__ import annotations
@@ -54,12 +54,21 @@ def note_failure(call: Call[Any, Any], status: int, took_s: float) -> None:
 def note(call: Call[Any, Any], status: int, took_s: float) -> None:
     """api.route.Noted. A call that nobody can be held to is in the metrics alone."""
     visitor = call.visitor
-    client = call.client or visitor.proof.client
+    client = call.client or visitor.proof.client or _former(call)
     if client is None:
         return
     call.parts.signals.note(
         visitor.app.settings.merchant, client, visitor.app.code, _interaction(call, status, took_s)
     )
+
+
+def _former(call: Call[Any, Any]) -> UUID | None:
+    """The client that a device was in another app of the merchant, which it comes from; until it has arrived."""
+    former = call.visitor.proof.former
+    if former is None:
+        return None
+    app = call.parts.apps.known(former.app)
+    return former.client if app is not None and app.realm == call.visitor.app.realm else None
 
 
 def note_appless(call: Call[Any, Any], status: int, took_s: float) -> None:

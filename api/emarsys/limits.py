@@ -22,7 +22,7 @@ Counted = tuple[str, int, int]
 
 
 class DeviceLimitExceeded(TooMany):
-    """whose: "client", "app" or "address". fields: of the answer's header."""
+    """whose: "client", "app" or "address". fields: of the answer's header; api.emarsys.dialect puts them there."""
 
     def __init__(self, whose: str, limit: int, fields: list[Header], *, reset_s: int) -> None:
         super().__init__(
@@ -32,26 +32,38 @@ class DeviceLimitExceeded(TooMany):
         self.fields = fields
 
 
-def take(counter: RateCounter, now_s: float, app: AppFacts, caller: str, address: str) -> list[Header]:
-    """Count a call; what is left of the narrowest limit, as header fields. Raises DeviceLimitExceeded.
+def take_address(counter: RateCounter, now_s: float, app: AppFacts, address: str) -> Counted:
+    """Count a call of a network address, before anything that it says is looked at: a forged token costs a signature.
+
+    Raises DeviceLimitExceeded.
+    """
+    limit, second = app.settings.rate_limits.address_per_minute, int(now_s)
+    count = counter.add(f"sdk|a|{app.code}|{address}", second // WINDOW_S)
+    of_address = ("address", limit, count)
+    if count > limit:
+        fields_of(of_address, second)
+    return of_address
+
+
+def take(counter: RateCounter, now_s: float, app: AppFacts, caller: str, of_address: Counted) -> list[Header]:
+    """Count it for its client and its app; what is left of the narrowest limit, as header fields. Raises
+    DeviceLimitExceeded.
 
     caller: the client as proven, or what nobody else can be. What one limit refuses is not counted against the next:
     else a single address could use up what all of an app's devices have.
     """
     # Hot path: with every call of a device. What is said of a limit is made for the narrowest alone.
     limits, of, second = app.settings.rate_limits, app.code, int(now_s)
-    window, add = second // WINDOW_S, counter.add
-    limit, count = limits.address_per_minute, add(f"sdk|a|{of}|{address}", window)
-    nearest, left = ("address", limit, count), limit - count
-    if left >= 0:
-        limit, count = limits.client_per_minute, add(f"sdk|c|{of}|{caller}", window)
-        if limit - count < left:
-            nearest, left = ("client", limit, count), limit - count
+    window, add, nearest = second // WINDOW_S, counter.add, of_address
+    left = nearest[1] - nearest[2]
+    limit, count = limits.client_per_minute, add(f"sdk|c|{of}|{caller}", window)
+    if limit - count < left:
+        nearest, left = ("client", limit, count), limit - count
     if left >= 0:
         limit, count = limits.app_per_minute, add(f"sdk|p|{of}", window)
         if limit - count < left:
             nearest = ("app", limit, count)
-    return _fields(second, nearest)
+    return fields_of(nearest, second)
 
 
 def take_look_up(counter: RateCounter, now_s: float, address: str) -> list[Header]:
@@ -60,16 +72,17 @@ def take_look_up(counter: RateCounter, now_s: float, address: str) -> list[Heade
     Who looks for apps that there are is hardly ever counted, since one look serves a day of calls.
     """
     count = counter.add(f"sdk|l|{address}", int(now_s) // WINDOW_S)
-    return _fields(int(now_s), ("address", LOOK_UPS_MAX, count))
+    return fields_of(("address", LOOK_UPS_MAX, count), int(now_s))
 
 
 def take_appless(counter: RateCounter, now_s: float, address: str) -> list[Header]:
     """The same where there is no app: the address alone is counted, whatever merchants it names."""
     count = counter.add(f"sdk|m|{address}", int(now_s) // WINDOW_S)
-    return _fields(int(now_s), ("address", RateLimits().address_per_minute, count))
+    return fields_of(("address", RateLimits().address_per_minute, count), int(now_s))
 
 
-def _fields(now_s: int, counted: Counted) -> list[Header]:
+def fields_of(counted: Counted, now_s: int) -> list[Header]:
+    """What is left, as header fields. Raises DeviceLimitExceeded, when it is nothing any more."""
     whose, limit, count = counted
     reset_s = WINDOW_S - now_s % WINDOW_S
     fields = [

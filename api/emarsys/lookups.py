@@ -13,7 +13,6 @@ from api.emarsys import limits
 from api.emarsys.dialect import UnknownApp
 from api.emarsys.limits import DeviceLimitExceeded
 from api.emarsys.patience import patiently
-from api.endpoint import ADDED
 from api.parts import Parts
 from domain.app import AppFacts
 from processes.directories import Toll
@@ -26,11 +25,7 @@ async def app_of_path(parts: Parts, scope: Scope) -> AppFacts:
     """Raises UnknownApp, DeviceLimitExceeded or Unavailable."""
 
     def toll() -> None:
-        try:
-            limits.take_look_up(parts.counter, parts.now_s(), address_of(scope))
-        except DeviceLimitExceeded as error:
-            scope[ADDED].extend(error.fields)
-            raise
+        limits.take_look_up(parts.counter, parts.now_s(), address_of(scope))
 
     return await app_of(parts, scope["path_params"]["app"], toll=toll)
 

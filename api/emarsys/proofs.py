@@ -15,6 +15,7 @@ from msgspec.structs import force_setattr
 
 from api.emarsys.port import SigningKeySet
 from api.emarsys.tokens import ClientState, ContactField, ContactToken, Tokens
+from domain.errors import Unauthenticated
 
 PROOFS_MAX = 10_000
 """About 30 MB, headers included; the oldest is forgotten first."""
@@ -35,7 +36,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     the device comes from.
 
     contact: the client's own contact token, verified, where the route looks at it. is_outdated: there is one beside the
-    state that has ended.
+    state that has ended. refusal: there is one beside it that is good for nothing.
 
     What follows from these is worked out once, since a proof serves many calls. client: the one that it has proved to
     be. whose: the contact that it belongs to, None: nobody in particular; the token is newer than the state or says the
@@ -50,6 +51,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     former: ClientState | None = None
     contact: ContactToken | None = None
     is_outdated: bool = False
+    refusal: Unauthenticated | None = None
     held: bytes = b""
     client: UUID | None = None
     whose: UUID | None = None
