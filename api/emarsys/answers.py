@@ -73,6 +73,7 @@ async def contact_token(call: Call[Any, Any], standing: Standing) -> str:
             app=visitor.app.code,
             contact_id=standing.contact_id,
             client=standing.client,
+            client_id=standing.client_id,
             disabled=not standing.is_linked or (standing.identity is None and not are_wanted),
         ),
         lifetime_s=merchant.contact_token_lifetime_s,

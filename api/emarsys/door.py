@@ -60,7 +60,8 @@ class Checks(enum.Enum):
     know more. On routes where every SDK does so, and then goes on with the call.
     STATE_ALONE: a contact token is not looked at, since a stale one rides along.
     REGISTRATION: as STATE_ALONE, and the state may be of another merchant's app, which the device comes from; one that
-    is none of ours, or of a key that is gone, is none: who has no refresh token would be refused for ever.
+    is none of ours, or of a key that is gone, is none: who has no refresh token would be refused for ever. Where there
+    is no state, a good contact token says which client it is, so that both fit together; any other is none.
     NOTHING: the call brings a proof of its own.
     """
 
@@ -71,7 +72,7 @@ class Checks(enum.Enum):
     NOTHING = enum.auto()
 
 
-_CONTACT_CHECKS = frozenset({Checks.STATE, Checks.FRESH_CONTACT})
+_CONTACT_CHECKS = frozenset({Checks.STATE, Checks.FRESH_CONTACT, Checks.REGISTRATION})
 """Those that look at the contact token."""
 
 
@@ -145,9 +146,9 @@ class Door:
             if proof.held:
                 scope[ADDED].append((self._state_header, proof.held))
             # A client id alone is anybody's word: calls that prove nothing use up nothing of the client that has it.
-            caller = proof.counted_as or f"?{address}|{proof.client_id}"
+            counted_as = proof.counted_as or f"?{address}|{proof.client_id}"
             try:
-                scope[ADDED].extend(limits.take(parts.counter, now_s, app, caller, of_address))
+                scope[ADDED].extend(limits.take(parts.counter, now_s, app, counted_as, of_address))
                 if proof.refusal is not None or proof.is_outdated:
                     self._assert_current(parts, proof, headers)
             except (DeviceLimitExceeded, Unauthenticated) as error:
@@ -196,6 +197,8 @@ class Door:
         contact = headers.get(self._contact_header) if self._contact_header is not None else None
         if not state and not contact:
             return Proof(client_id=_client_id(id, self._id_header))
+        if state and self._checks is Checks.REGISTRATION:
+            contact = None
         # Hot path: a device says the same with nearly every call, and what it proves stays so until the keys change or
         # its contact token ends (a tenth of a device event's processor time; see bench/device_events.py).
         said: Said = (app.code, id, state, contact)
@@ -210,13 +213,13 @@ class Door:
     def _verified(
         self, tokens: Tokens, app: AppFacts, client_id: str, state: bytes | None, contact: bytes | None
     ) -> Proof:
-        proof = Proof(client_id=client_id)
+        proof, is_registration = Proof(client_id=client_id), self._checks is Checks.REGISTRATION
         if state:
             text = state.decode("latin-1")
             try:
                 found = tokens.read_state(text)
             except Unauthenticated:
-                if self._checks is Checks.REGISTRATION:
+                if is_registration:
                     return proof
                 raise
             if found.client_id != client_id:
@@ -232,6 +235,8 @@ class Door:
         try:
             return self._with_contact(proof, app, tokens, contact.decode("latin-1"))
         except Unauthenticated as error:
+            if is_registration:
+                return proof
             if proof.state is None:
                 raise
             # It is known who is refused.
@@ -251,7 +256,7 @@ class Door:
             # Without an app it is given to whoever says a name; of another app the device has it from there, and the
             # state says what it is here.
             return proof
-        token.assert_of(realm=app.realm, app=app.code, client=client)
+        token.assert_of(realm=app.realm, app=app.code, client=client, client_id=proof.client_id)
         return msgspec.structs.replace(proof, contact=token)
 
 

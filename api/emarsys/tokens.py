@@ -74,7 +74,8 @@ class ClientState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 class ContactToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """realm: the merchant. app "": given without one, or before tokens said it. client None: an appless contact, and
-    `family` its refresh tokens. disabled: the contact is gone, drop its events early.
+    `family` its refresh tokens. client_id: the device's own id, "" before tokens said it. disabled: the contact is
+    gone, drop its events early.
     """
 
     contact: UUID = field(name="contactReference")
@@ -82,6 +83,7 @@ class ContactToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     app: str = field(name="applicationCode", default="")
     contact_id: int | None = field(name="contactId", default=None)
     client: UUID | None = None
+    client_id: str = field(name="clientId", default="")
     family: UUID | None = field(name="refreshFamily", default=None)
     disabled: bool = False
     expires_at_s: int = field(name="exp", default=0)
@@ -89,13 +91,17 @@ class ContactToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     def is_of(self, app: str) -> bool:
         return not self.app or self.app.casefold() == app.casefold()
 
-    def assert_of(self, *, realm: str, app: str = "", client: UUID | None = None) -> None:
+    def assert_of(
+        self, *, realm: str, app: str = "", client: UUID | None = None, client_id: str = ""
+    ) -> None:
         """Raises TokenForeign when it is of another merchant, or of another app or client than the given one."""
         if self.realm != realm:
             raise TokenForeign("this contact token is another merchant's", field=CONTACT_HEADER)
         if app and not self.is_of(app):
             raise TokenForeign("this contact token is another app's", field=CONTACT_HEADER)
         if client is not None and self.client is not None and self.client != client:
+            raise TokenForeign("this contact token is another client's", field=CONTACT_HEADER)
+        if client_id and self.client_id and self.client_id != client_id:
             raise TokenForeign("this contact token is another client's", field=CONTACT_HEADER)
 
 

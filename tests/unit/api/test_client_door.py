@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from api.emarsys.table import APPLESS_ROUTES, ROUTES
@@ -16,6 +17,8 @@ from tests.memory.phone import ANN, APP, OTHER, PROPERTIES, Phone, count, phones
 from tests.memory.site import Site
 from tests.memory.world import REALM
 from tests.unit.api.device_tokens import ES
+
+EVENT = {"events": [{"type": "custom", "name": "bought", "timestamp": "2026-01-02T03:04:05Z"}]}
 
 
 @pytest.fixture
@@ -54,6 +57,99 @@ async def test_a_contact_token_proves_its_client_where_there_is_no_state(it: Sit
     thief = Phone(it, "device-2")
     thief.contact_token = phone.contact_token
     assert (await thief.call("PUT", "/client/push-token", {"pushToken": "bb22"})).status_code == 401
+
+
+LOOKED_AT: tuple[tuple[str, str, str, Any], ...] = (
+    ("/v3/apps", "PUT", "/client/push-token", {"pushToken": "bb22"}),
+    ("/v3/domains", "DELETE", "/client/push-token", None),
+    ("/v3/apps", "POST", "/client/events", EVENT),
+    ("/v4/apps", "POST", "/client/events", EVENT),
+    ("/v5/apps", "POST", "/client/events", EVENT),
+    ("/v3/apps", "GET", "/inbox", None),
+    ("/v3/apps", "POST", "/inline-messages", {"viewIds": ["home"]}),
+    ("/v5/apps", "POST", "/inline-messages", {"viewIds": ["home"]}),
+    ("/embedded-messaging/api/v1", "GET", "/messages", None),
+    ("/embedded-messaging/api/v1", "GET", "/badge-count", None),
+    ("/embedded-messaging/api/v1", "GET", "/meta", None),
+    ("/embedded-messaging/api/v1", "PATCH", "/tags", []),
+)
+"""The calls that a contact token alone is a proof for."""
+
+
+async def with_token_alone(it: Site, client_id: str, token: str, call: tuple[str, str, str, Any]) -> int:
+    base, method, path, body = call
+    is_v4 = base.startswith(("/v5", "/embedded"))
+    id, contact = ("ec-client-id", "ec-contact") if is_v4 else ("x-client-id", "x-contact-token")
+    headers = {id: client_id, contact: token}
+    return (await it.call(method, f"{base}/{APP}{path}", body, by=None, headers=headers)).status_code
+
+
+@pytest.mark.parametrize("call", LOOKED_AT, ids=lambda call: f"{call[1]} {call[0]}{call[2]}")
+async def test_a_contact_token_alone_is_no_proof_for_another_client_id(
+    it: Site, call: tuple[str, str, str, Any]
+) -> None:
+    """401 wherever one is looked at, and its own client's call is let in."""
+    phone = await started(it)
+    before = count(it)
+    assert await with_token_alone(it, "device-2", phone.contact_token, call) == 401
+    assert count(it) == before
+    assert await with_token_alone(it, phone.client_id, phone.contact_token, call) in (200, 204)
+
+
+async def test_a_contact_token_of_before_it_said_its_client_id_is_good(it: Site) -> None:
+    """Such are held for some hours after an upgrade: devices go on with them as before."""
+    phone = await started(it)
+    held = it.parts.tokens.read_contact(phone.contact_token)
+    assert held.client_id == phone.client_id
+    former = it.parts.tokens.sign_contact(msgspec.structs.replace(held, client_id=""))
+    for call in LOOKED_AT:
+        assert await with_token_alone(it, phone.client_id, former, call) in (200, 204)
+    client, phone.state, phone.contact_token = phone.says["client"], "", former
+    assert (await phone.call("POST", "/client", PROPERTIES)).status_code == 204
+    assert phone.says["client"] == client
+
+
+async def test_what_a_registration_does_not_look_at_is_no_proof_elsewhere(it: Site) -> None:
+    """Proofs are remembered: another client's contact token beside a good state is 401 on other calls all the same."""
+    phone, other = await started(it), await started(it, client_id="device-2")
+    phone.contact_token = other.contact_token
+    for _ in range(2):
+        assert (await phone.call("POST", "/client", PROPERTIES)).status_code == 204
+        assert (await phone.call("PUT", "/client/push-token", {"pushToken": "aa11"})).status_code == 401
+
+
+@pytest.mark.parametrize("base", ["/v3/apps", "/v4/apps"])
+async def test_who_registers_with_a_good_contact_token_alone_is_its_client(it: Site, base: str) -> None:
+    """The state was lost, the token not: a new client beside that token would be refused with its next call."""
+    phone = await started(it, base=base)
+    await phone.call("POST", "/client/contact", ANN)
+    await phone.call("PUT", "/client/push-token", {"pushToken": "aa11"})
+    former, phone.state = phone.says, ""
+    newer = PROPERTIES | {"applicationVersion": "2"}
+    assert (await phone.call("POST", "/client", newer)).status_code == (200 if phone.is_v4 else 204)
+    assert phone.says | {"iat": 0} == former | {"properties": newer, "iat": 0}
+    assert (await phone.call("PUT", "/client/push-token", {"pushToken": "bb22"})).status_code == 204
+
+
+@pytest.mark.parametrize("token", ["forged", "ended", "of another client", "of another app", "of no app"])
+async def test_a_contact_token_that_is_of_no_use_is_none_to_a_registration(it: Site, token: str) -> None:
+    """As a state is: a new client, and no 401."""
+    phone, other = await started(it), await started(it, client_id="device-2")
+    elsewhere = await started(it, app=OTHER)
+    appless = await it.call("POST", "/v3/contact-token", ANN, by=None, headers={"x-merchant-id": REALM})
+    known = {each.says["client"] for each in (phone, other, elsewhere)}
+    phone.state = ""
+    if token == "ended":
+        it.world.clock.advance(9 * 3600)
+    else:
+        phone.contact_token = {
+            "forged": "a.b.c",
+            "of another client": other.contact_token,
+            "of another app": elsewhere.contact_token,
+            "of no app": appless.json()["contactToken"],
+        }[token]
+    assert (await phone.call("POST", "/client", PROPERTIES)).status_code == 204
+    assert phone.says["client"] not in known
 
 
 async def test_foreign_and_forged_tokens_are_refused(it: Site) -> None:

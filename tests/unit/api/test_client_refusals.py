@@ -11,9 +11,9 @@ from commands.apps import ChangeApp, RegisterApp
 from domain.app import AppFacts
 from domain.app_settings import AppSettings, RateLimits
 from domain.context import Context
+from infra.signing.key import SecretKey
 from processes.directories import AppDirectory, Toll
 from tests.memory.phone import APP, OTHER, PROPERTIES, Phone, phones, started
-from tests.memory.signing import signing_key
 from tests.memory.site import Site
 from tests.memory.world import REALM
 
@@ -146,19 +146,14 @@ async def test_a_device_on_its_way_is_refused_in_the_log_of_the_client_that_it_w
     ]
 
 
-class CountedKey:
-    """api.emarsys.port.SigningKey. verified: how many signatures were looked at."""
+class CountedKey(SecretKey, frozen=True):
+    """looked_at: the signatures that were verified."""
 
-    def __init__(self, kid: str) -> None:
-        self._key, self.verified = signing_key(kid), 0
-        self.kid, self.algorithm = self._key.kid, self._key.algorithm
-
-    def sign(self, data: bytes) -> bytes:
-        return self._key.sign(data)
+    looked_at: list[bytes] = []
 
     def verify(self, data: bytes, signature: bytes) -> bool:
-        self.verified += 1
-        return self._key.verify(data, signature)
+        self.looked_at.append(signature)
+        return SecretKey.verify(self, data, signature)
 
 
 @pytest.mark.parametrize("bad", ["state", "contact", "id"])
@@ -166,12 +161,12 @@ async def test_bad_tokens_and_ids_use_up_their_addresss_limit(it: Site, bad: str
     """Each forgery costs a look at a signature: there are no more than the limit says. Each answer says what is left,
     and who goes on is refused unseen. It is counted against no client and not against the app.
     """
-    key = CountedKey("counted")
+    key = CountedKey("counted", b"a secret of thirty-two bytes, or more")
     it.signing.use(key)
     phone = await started(it)
     good, used = phone.state, 2
     await narrow(it, address_per_minute=used + 5)
-    client_id, verified = phone.client_id, key.verified
+    client_id, before = phone.client_id, len(key.looked_at)
     answers = []
     for number in range(12):
         forged = f"{good[:-8]}{number:04d}{good[-4:]}"
@@ -183,6 +178,6 @@ async def test_bad_tokens_and_ids_use_up_their_addresss_limit(it: Site, bad: str
     assert [got.status_code for got in answers] == [status] * 5 + [429] * 7
     assert [got.headers[LEFT] for got in answers] == ["4", "3", "2", "1"] + ["0"] * 8
     assert {got.headers["x-rate-limit-limit"] for got in answers} == {str(used + 5)}
-    assert key.verified - verified <= 5
+    assert len(key.looked_at) - before <= 5
     window = int(it.parts.now_s()) // 60
     assert it.parts.counter.add(f"sdk|p|{APP}", window) == used + 1
