@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import pytest
 
@@ -12,8 +14,9 @@ from domain.app_settings import AppSettings
 from domain.client import Client
 from domain.context import Context
 from domain.recorded import EVENTS
+from tests.memory.lifeline import Fault, Lifeline
 from tests.memory.phone import ANN, APP, OTHER, PROPERTIES, Phone, count, phones, started, topics
-from tests.memory.site import Site
+from tests.memory.site import PATIENCE_S, Site
 from tests.memory.world import IDS, REALM
 
 
@@ -213,7 +216,7 @@ async def test_switching_apps_resets_the_one_and_registers_with_the_other(it: Si
 
 
 async def test_a_switch_to_another_merchants_app_is_finished_by_whoever_asks_again(it: Site) -> None:
-    """Two steps there: killed between them, the device asks again, finds its new client, and the old one is reset."""
+    """Two steps there: asked again with the state of before, it is the same new client, and the old one is reset."""
     command = RegisterApp(code="ABROAD", settings=AppSettings(merchant="abroad"))
     await it.parts.bus.execute(command, Context("abroad"))
     phone = await started(it, base="/v4/apps")
@@ -226,6 +229,39 @@ async def test_a_switch_to_another_merchants_app_is_finished_by_whoever_asks_aga
     assert phone.says["pushToken"] is True
     moved = [fact for fact in it.world.facts(EVENTS, "evt.client.>") if fact.topic == "client.moved.v1"]
     assert [fact.realm for fact in moved] == [REALM]
+
+
+async def test_a_switch_to_another_merchants_app_that_was_cut_off_is_finished_by_the_repeat(it: Site) -> None:
+    """The process dies when the new client is on the log, and the old one is not reset: the device, which has heard
+    nothing, asks another process, is the same new client, and the old one has neither push token nor contact.
+    """
+    command = RegisterApp(code="ABROAD", settings=AppSettings(merchant="abroad"))
+    await it.parts.bus.execute(command, Context("abroad"))
+    phone = await started(it, base="/v4/apps")
+    await phone.call("PUT", "/client/push-token", {"pushToken": "aa11"})
+    former = UUID(phone.says["client"])
+    # The new client's key, its contact's key, and then all of the move to the other merchant, in one write.
+    before, living, dying = count(it), it.parts.bus, it.world.connect(Lifeline(Fault.DEATH, at=3))
+    object.__setattr__(it.parts, "bus", dying.bus)
+    cut = asyncio.create_task(phone.call("POST", "/client/app", {"to": "ABROAD"}))
+    async with asyncio.timeout(PATIENCE_S):
+        await dying.life.dead.wait()
+    cut.cancel()
+    await asyncio.gather(cut, return_exceptions=True)
+    assert [step.partition(" ")[0] for step in dying.life.steps] == ["key", "key", "save"]
+    half = it.world.facts(EVENTS)[before:]
+    [new] = [fact for fact in half if isinstance(fact.body, Client.Registered)]
+    assert {fact.realm for fact in half} == {"abroad"}
+    assert UUID(phone.says["client"]) == former
+    assert "client.moved.v1" not in topics(it)
+    object.__setattr__(it.parts, "bus", living)
+    assert (await phone.call("POST", "/client/app", {"to": "ABROAD"})).status_code == 200
+    assert UUID(phone.says["client"]) == new.body.originator_id  # type: ignore[union-attr]
+    assert phone.says["pushToken"] is True
+    source = await it.world.own.store.load(Client, former, fresh=True)
+    assert source is not None
+    assert (source.address, source.contact) == (None, None)
+    assert topics(it).count("client.moved.v1") == 1
 
 
 async def test_a_switch_of_v3_goes_by_registering_under_the_new_code(it: Site) -> None:
