@@ -32,11 +32,14 @@ class Phone:
     def is_v4(self) -> bool:
         return self.base.startswith("/v4")
 
-    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+    async def call(
+        self, method: str, path: str, body: Any = None, *, at: str | None = None, **headers: str
+    ) -> httpx.Response:
+        """at: where, if not at its usual base."""
         names = ("ec-client-id", "ec-client-state", "ec-contact") if self.is_v4 else V3_NAMES
         held = dict(zip(names, (self.client_id, self.state, self.contact_token), strict=True))
         sent = {name: value for name, value in (held | headers).items() if value}
-        got = await self.it.call(method, f"{self.base}/{self.app}{path}", body, by=None, headers=sent)
+        got = await self.it.call(method, f"{at or self.base}/{self.app}{path}", body, by=None, headers=sent)
         self.state = got.headers.get(names[1], self.state)
         if got.status_code == 200 and path != "/geo-fences":
             self.contact_token = got.json()["contactToken"]

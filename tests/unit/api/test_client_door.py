@@ -36,7 +36,7 @@ async def test_a_new_device_with_an_old_ones_id_learns_and_changes_nothing_of_it
     stranger = Phone(it)
     for method, path, body in (
         ("POST", "/client", {"platform": "android"}),
-        ("DELETE", "/client/push-token", None),
+        ("PUT", "/client/push-token", {"pushToken": "bb22"}),
         ("POST", "/client/contact?anonymous=true", {}),
     ):
         stranger.state = stranger.contact_token = ""
@@ -46,6 +46,24 @@ async def test_a_new_device_with_an_old_ones_id_learns_and_changes_nothing_of_it
         assert stranger.says.get("contactField") is None
     await owner.call("POST", "/client", PROPERTIES)
     assert owner.says == before
+
+
+@pytest.mark.parametrize("base", ["/v3/apps", "/v3/domains", "/v4/apps"])
+async def test_who_has_proved_nothing_and_clears_a_push_token_leaves_no_trace(it: Site, base: str) -> None:
+    """204, since there is none; no client is made, and none is shown or changed: neither a new device's nor that of an
+    older one with the same client id.
+    """
+    owner = await started(it, base=base)
+    await owner.call("PUT", "/client/push-token", {"pushToken": "aa11"})
+    before = count(it)
+    it.signals.noted.clear()
+    for client_id in (owner.client_id, "device-2"):
+        stranger = Phone(it, client_id, base=base)
+        got = await stranger.call("DELETE", "/client/push-token")
+        assert (got.status_code, got.content, stranger.state) == (204, b"", "")
+    assert (count(it), it.signals.noted) == (before, [])
+    assert (await owner.call("DELETE", "/client/push-token")).status_code == 204
+    assert count(it) > before
 
 
 async def test_a_contact_token_proves_its_client_where_there_is_no_state(it: Site) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from commands.clients import FindAddressGone
+from commands.contacts import EraseContact
 from domain.channel import APNS, FCM
 from domain.client import Client
 from domain.contact import Contact
@@ -58,7 +59,7 @@ class Holdings:
 
 
 class Life(RuleBasedStateMachine):
-    """The first device speaks v3, the second v4."""
+    """The first device speaks v3, the second v4, with the events of v5."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,6 +81,7 @@ class Life(RuleBasedStateMachine):
         it = await self.opened.enter_async_context(phones())
         it.world.start("resolver")
         it.world.start("contact-id-writer")
+        it.world.start("erasure")
         return it
 
     def teardown(self) -> None:
@@ -131,11 +133,36 @@ class Life(RuleBasedStateMachine):
             there = OTHER if device.app == APP else APP
             self.call(1, "POST", "/client/app", {"to": there}, lost=lost, twice=twice and lost)
 
-    @rule(lost=FLAGS)
-    def tell_events(self, lost: bool) -> None:
-        """Of a start: the answer may have a state, with what has changed without the device."""
-        if self.devices[0].state:
-            self.call(0, "POST", "/client/events", STARTED, lost=lost, twice=False)
+    @rule(which=NUMBERS, lost=FLAGS)
+    def tell_events(self, which: int, lost: bool) -> None:
+        """Of a start: the answer may have a state, with what has changed without the device. The second speaks v5."""
+        if self.devices[which].state:
+            self.call(which, "POST", "/client/events", STARTED, lost=lost, twice=False)
+
+    @rule(which=NUMBERS)
+    def erase_whoever_is_signed_in(self, which: int) -> None:
+        """A person; who is nobody in particular is nobody to be erased."""
+        if self.devices[which].state:
+            self.runner.run(self.erased(UUID(self.devices[which].says["client"])))
+
+    async def erased(self, client: UUID) -> None:
+        """No device of theirs is anybody's then, and hears so with its next answer."""
+        contact = self.fold(Client, client).contact
+        if contact is None or (person := self.fold(Contact, contact)).identity is None:
+            return
+        theirs = [each for each in self.devices if self.client_now(each).contact == contact]
+        await self.it.world.do(EraseContact(uid=person.uid))
+        await self.it.settled()
+        for device in theirs:
+            self.heard_all[device.client_id] = False
+            assert self.client_now(device).contact is None
+
+    def client_now(self, device: Phone) -> Client:
+        """By where its state's client went."""
+        client = self.fold(Client, UUID(device.says["client"]))
+        while client.moved_to is not None:
+            client = self.fold(Client, client.moved_to)
+        return client
 
     @rule(which=NUMBERS)
     def update_the_app(self, which: int) -> None:
@@ -209,7 +236,11 @@ class Life(RuleBasedStateMachine):
             since = await self.end()
             got = await self.sent(device, method, path, body)
         assert got.status_code in (200, 204) or (path in NEEDING_PROOF and not held[0]), got.text
-        if got.status_code < 300:
+        if got.status_code < 300 and not device.state:
+            assert (method, path) == ("DELETE", "/client/push-token"), (
+                "who has proved nothing has nothing to clear"
+            )
+        elif got.status_code < 300:
             # What a device never hears is as true as what it does.
             self.assert_folded(device, since)
             self.assert_done(device, method, path, body)
@@ -228,7 +259,8 @@ class Life(RuleBasedStateMachine):
     async def sent(self, device: Phone, method: str, path: str, body: Any) -> httpx.Response:
         """With what it does to who has which push token, whether or not the answer arrives."""
         before = UUID(device.says["client"]) if device.state else None
-        got = await device.call(method, path, body)
+        at = "/v5/apps" if device.is_v4 and path == "/client/events" else None
+        got = await device.call(method, path, body, at=at)
         if not device.state:
             return got
         client = UUID(device.says["client"])
