@@ -51,7 +51,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_timer: TimerHandle | None = None
     _head_bytes_left = HEAD_BYTES_MAX
     _unheard_bytes = 0
-    """Of pieces that brought nothing whole: the parser keeps them."""
+    """Of pieces that brought nothing whole: the parser keeps them. Who takes bodies sets it back with each piece."""
 
     def start_head_timer(self, seconds: float | None = None) -> None:
         self._head_timer = self.loop.call_later(seconds or self.head_s_max, self._look_at_head)
@@ -106,12 +106,6 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.url) > self._head_bytes_left:
             raise _OverBound
 
-    def on_body(self, body: bytes) -> None:
-        self._unheard_bytes = 0
-
-    def on_message_complete(self) -> None:
-        self._unheard_bytes = 0
-
     # Time.
 
     @property
@@ -135,14 +129,7 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._refuse(HeadTooSlow(f"the whole head of a request comes within {self.head_s_max:.0f} s"))
 
-    def note_idle(self) -> None:
-        """An answer is complete."""
-        # Hot path: one timer for a connection, which looks at the time, and not two calls of the loop for a request.
-        self._idle_since_s = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._start_idle_timer(self.timeout_keep_alive)
-
-    def _start_idle_timer(self, seconds: float) -> None:
+    def start_idle_timer(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def _unset_keepalive_if_required(self) -> None:
@@ -155,7 +142,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
         if left_s > 0:
-            self._start_idle_timer(left_s)
+            self.start_idle_timer(left_s)
         else:
             super().timeout_keep_alive_handler()
 

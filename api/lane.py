@@ -287,7 +287,7 @@ class Lane(BoundedProtocol):
             self.pipeline.appendleft((cycle, app))
 
     def on_body(self, body: bytes) -> None:
-        super().on_body(body)
+        self._unheard_bytes = 0
         if (self.parser.should_upgrade() and self._should_upgrade()) or self.cycle.response_complete:
             return
         self.cycle.take(body)
@@ -295,7 +295,7 @@ class Lane(BoundedProtocol):
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
+        self._unheard_bytes = 0
         self._is_between = True
         if (self.parser.should_upgrade() and self._should_upgrade()) or self.cycle.response_complete:
             return
@@ -335,4 +335,7 @@ class Lane(BoundedProtocol):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
             return
-        self.note_idle()
+        # Hot path: one timer for a connection, which looks at the time, and not two calls of the loop for a request.
+        self._idle_since_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.start_idle_timer(self.timeout_keep_alive)
