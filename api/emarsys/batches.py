@@ -6,7 +6,8 @@ is refused as a whole. Pure: knows no app, no client and no HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -127,8 +128,16 @@ class _Loose(msgspec.Struct):
     device_event_state: msgspec.Raw = msgspec.field(name="deviceEventState", default=msgspec.Raw(b"null"))
 
 
+class _LooseInline(msgspec.Struct):
+    view_ids: msgspec.Raw = msgspec.field(name="viewIds", default=msgspec.Raw(b"[]"))
+    clicks: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+NO_OBJECT = "the body is not a JSON object of a sensible depth"
 _decode_strict = msgspec.json.Decoder(EventsBody).decode
 _decode_loose = msgspec.json.Decoder(_Loose).decode
+_decode_inline = msgspec.json.Decoder(_LooseInline).decode
+_decode_text = msgspec.json.Decoder(str).decode
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_event = msgspec.json.Decoder(EventItem).decode
 _decode_click = msgspec.json.Decoder(ClickItem).decode
@@ -156,13 +165,13 @@ def read_batch(content: bytes) -> Batch:
 
 def _item_by_item(content: bytes) -> Batch:
     try:
-        loose = _read_loosely(content)
+        loose = _loosely(content, _decode_loose)
     except (ValueError, RecursionError):
-        raise Invalid("the body is not a JSON object of a sensible depth", field="body") from None
+        raise Invalid(NO_OBJECT, field="body") from None
     refused: list[Refused] = []
-    events = tuple(_read("events", loose.events, _decode_event, refused))
-    clicks = tuple(_read("clicks", loose.clicks, _decode_click, refused))
-    viewed = tuple(_read("viewedMessages", loose.viewed_messages, _decode_view, refused))
+    events = tuple(read_items("events", loose.events, _decode_event, refused))
+    clicks = tuple(read_items("clicks", loose.clicks, _decode_click, refused))
+    viewed = tuple(read_items("viewedMessages", loose.viewed_messages, _decode_view, refused))
     state = None
     try:
         if beginning_of(bytes(loose.device_event_state)) is not None:
@@ -181,16 +190,56 @@ def _item_by_item(content: bytes) -> Batch:
     )
 
 
-def _read_loosely(content: bytes) -> _Loose:
+class Inline(msgspec.Struct, frozen=True):
+    """A call for in-line messages: its views, each once, its good clicks, and its bad ones."""
+
+    views: list[str]
+    clicks: tuple[CampaignView, ...]
+    refused: tuple[Refused, ...]
+
+
+def read_inline(content: bytes, *, views_max: int) -> Inline:
+    """A view that has no name shows nothing, and is passed over. Raises Invalid for what is no JSON object."""
+    try:
+        loose = _loosely(content, _decode_inline)
+    except (ValueError, RecursionError):
+        raise Invalid(NO_OBJECT, field="body") from None
+    refused: list[Refused] = []
+    clicks = tuple(read_items("clicks", loose.clicks, _decode_click, refused))
+    views: dict[str, None] = {}
+    with contextlib.suppress(ValueError):
+        for view in _decode_items(loose.view_ids):
+            with contextlib.suppress(ValueError):
+                views[_decode_text(view)] = None
+    return Inline([*views][:views_max], clicks, tuple(refused[:REFUSED_MAX]))
+
+
+def read_list(content: bytes, decode: Any, *, most: int) -> tuple[list[Any], list[Refused]]:
+    """A body that is a list of what counts as events: the good items of the first so many, and the others.
+
+    Raises Invalid for what is no JSON list.
+    """
+    try:
+        items = _loosely(content, _decode_items)
+    except (ValueError, RecursionError):
+        raise Invalid("the body is not a JSON list of a sensible depth", field="body") from None
+    refused: list[Refused] = []
+    good = list(read_items("events", msgspec.Raw(msgspec.json.encode(items[:most])), decode, refused))
+    for index, item in enumerate(items[most : most + REFUSED_MAX], most):
+        refused.append(_refused("events", index, ValueError(f"at most {most} in one call"), item))
+    return good, refused[:REFUSED_MAX]
+
+
+def _loosely[T](content: bytes, decode: Callable[[bytes], T]) -> T:
     """Raises ValueError, RecursionError."""
     try:
-        return _decode_loose(mended(content))
+        return decode(mended(content or b"{}"))
     except RecursionError:
         # Of one item, perhaps, among good ones.
-        return _decode_loose(mended(without_depths(content)))
+        return decode(mended(without_depths(content)))
 
 
-def _read(part: Part, raw: msgspec.Raw, decode: Any, refused: list[Refused]) -> Iterator[Any]:
+def read_items(part: Part, raw: msgspec.Raw, decode: Any, refused: list[Refused]) -> Iterator[Any]:
     """The part's good items, in order; the others go to `refused`."""
     if bytes(raw) == b"null":
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from api.emarsys import events, inbox
+from api.emarsys import events, inbox, tagging
 from api.emarsys.dialect import V3, V4, BadClientId, UnknownApp
 from api.emarsys.door import Checks, Contract, Door
 from api.emarsys.interactions import note, note_failure
@@ -71,7 +71,7 @@ def _inline(base: str, contract: Contract) -> Route:
         inbox.inline if is_v3 else inbox.inline_v5,
         "What the app shows inside its own pages.",
         contract,
-        V3() if is_v3 else V4(),
+        inbox.InlineV3() if is_v3 else inbox.InlineV5(),
         body=inbox.InlineBody,
         answer=inbox.InlineAnswer if is_v3 else inbox.InlineAnswerV5,
         noted=note,
@@ -94,7 +94,8 @@ def _v3_inbox(base: str) -> Route:
 
 def _embedded() -> Iterator[Route]:
     def route(method: str, path: str, handler: Handler, summary: str, **more: Any) -> Route:
-        return _route(method, f"{EMBEDDED}{path}", handler, summary, Contract.V4, V4(), noted=note, **more)
+        dialect: Dialect = more.pop("dialect", None) or V4()
+        return _route(method, f"{EMBEDDED}{path}", handler, summary, Contract.V4, dialect, noted=note, **more)
 
     yield route(
         "GET",
@@ -117,10 +118,11 @@ def _embedded() -> Iterator[Route]:
     yield route(
         "PATCH",
         "/tags",
-        inbox.tags,
+        tagging.tags,
         "Tag messages as opened, pinned, deleted.",
-        body=list[inbox.TagUpdate],
-        answer=inbox.TagsAnswer,
+        dialect=tagging.TagsV4(),
+        body=list[tagging.TagUpdate],
+        answer=tagging.TagsAnswer,
     )
 
 

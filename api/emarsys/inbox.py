@@ -1,4 +1,4 @@
-"""Inboxes and in-line messages, as each generation of SDKs reads them. Tags that devices give become signals.
+"""Inboxes and in-line messages, as each generation of SDKs reads them.
 
 Native SDKs get epoch seconds; generation 4 reads its times as milliseconds (TimeStampFormatter.kt at 4.0.1).
 """
@@ -7,24 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
-from api.emarsys.batches import REFUSED_MAX, ClickItem
-from api.emarsys.belonging import FOREIGN, belongs
+from api.emarsys.batches import ClickItem, Inline, read_inline
+from api.emarsys.belonging import belongs
+from api.emarsys.dialect import V3, V4
 from api.emarsys.door import Visitor
 from api.emarsys.events import client_of
-from api.emarsys.interactions import drop
+from api.emarsys.tagging import VERSION, append
 from api.emarsys.wanted import unwanted
 from api.route import Answer, Call
-from domain.device_actions import MESSAGE_ID, TAG, TAG_ADD, TAG_REMOVE, tagged
 from domain.errors import Invalid
 from domain.message import Content
 from domain.push import Action, PushContent, push_of
-from domain.signal import EVENTS_KIND, CampaignView, DeviceEvent, DeviceEvents, Refused
 from projections import inbox
 from projections.inbox import Item
 
@@ -35,7 +34,6 @@ V4_PAGE = 20
 SKIP_MAX = 1_000
 BADGE_MAX = 100
 """Counted up to here; devices show "99+"."""
-TAG_CHANGES_MAX = 500
 VIEW_IDS_MAX = 100
 INLINE = "inline"
 """Of a message's opts: `{"viewId": ..., "html": ...}` is what an app shows inside its own pages."""
@@ -133,26 +131,25 @@ class MetaAnswer(msgspec.Struct, frozen=True):
     design: None = None
 
 
-class TagUpdate(msgspec.Struct, frozen=True, rename="camel"):
-    """One change of a message's tags."""
-
-    message_id: str
-    operation: Literal["add", "remove"]
-    tag: str
-    tracking_info: str = ""
-
-
-class TagsAnswer(msgspec.Struct, frozen=True, rename="camel"):
-    version: str
-    total_changes: int
-    changes: list[dict[str, str]]
-
-
 class InlineBody(msgspec.Struct, frozen=True, rename="camel"):
     """viewIds: the places that the app has. clicks: on what they showed (v3)."""
 
     view_ids: Annotated[list[str], Meta(max_length=VIEW_IDS_MAX)] = []
     clicks: list[ClickItem] = []
+
+
+class InlineV3(V3):
+    """Bodies are read item by item."""
+
+    def body(self, kind: Any, content: bytes) -> Any:
+        return read_inline(content, views_max=VIEW_IDS_MAX)
+
+
+class InlineV5(V4):
+    """Likewise."""
+
+    def body(self, kind: Any, content: bytes) -> Any:
+        return read_inline(content, views_max=VIEW_IDS_MAX)
 
 
 class InlineMessage(msgspec.Struct, frozen=True, rename="camel"):
@@ -174,9 +171,6 @@ class InlineMessageV5(msgspec.Struct, frozen=True, rename="camel"):
 
 class InlineAnswerV5(msgspec.Struct, frozen=True, rename="camel"):
     inline_messages: list[InlineMessageV5]
-
-
-VERSION = "1.0"
 
 
 async def v3_inbox(call: Call[None, None]) -> Answer:
@@ -203,67 +197,23 @@ async def meta(_call: Call[None, None]) -> Answer:
     return Answer(MetaAnswer(VERSION, Labels()))
 
 
-async def tags(call: Call[list[TagUpdate], None]) -> Answer:
-    """What is no change of a message's tags is passed over: the device could do nothing about it."""
-    now = call.parts.clock()
-    taken: list[tuple[TagUpdate, DeviceEvent]] = []
-    for update in call.body[:TAG_CHANGES_MAX]:
-        event = DeviceEvent(
-            name=TAG_ADD if update.operation == "add" else TAG_REMOVE,
-            at=now,
-            internal=True,
-            attributes={MESSAGE_ID: update.message_id, TAG: update.tag},
-            tracking=update.tracking_info,
-        )
-        if tagged(event) is not None:
-            taken.append((update, event))
-    if taken:
-        taken = await _own(call, taken)
-    changes = [
-        {
-            "messageId": update.message_id,
-            "operation": update.operation.upper(),
-            "tag": update.tag,
-            "trackingInfo": update.tracking_info,
-        }
-        for update, _ in taken
-    ]
-    return Answer(TagsAnswer(VERSION, len(changes), changes))
-
-
-async def _own(
-    call: Call[list[TagUpdate], None], taken: list[tuple[TagUpdate, DeviceEvent]]
-) -> list[tuple[TagUpdate, DeviceEvent]]:
-    """Keep them, if the client is the contact's still; what is left of them. Raises Unavailable, Unauthenticated."""
-    client, contact = client_of(call.visitor), call.visitor.proof.whose
-    if contact is not None and await belongs(call, client, contact):
-        await _append(call, events=tuple(event for _, event in taken))
-        return taken
-    refused = [
-        Refused(part="events", index=place, reason=FOREIGN, item=msgspec.json.encode(update).decode())
-        for place, (update, _) in enumerate(taken[:REFUSED_MAX])
-    ]
-    await _append(call, refused=tuple(refused))
-    return []
-
-
-async def inline(call: Call[InlineBody, None]) -> Answer:
-    if call.body.clicks:
-        await _append(call, clicks=tuple(each.read() for each in call.body.clicks))
+async def inline(call: Call[Inline, None]) -> Answer:
+    if call.body.clicks or call.body.refused:
+        await append(call, clicks=call.body.clicks, refused=call.body.refused)
     found = [InlineMessage(view, html, str(item.message)) for view, html, item in await _inline(call)]
     return Answer(InlineAnswer(found))
 
 
-async def inline_v5(call: Call[InlineBody, None]) -> Answer:
+async def inline_v5(call: Call[Inline, None]) -> Answer:
     found = [
         InlineMessageV5(view, INLINE, html, item.message.hex) for view, html, item in await _inline(call)
     ]
     return Answer(InlineAnswerV5(found))
 
 
-async def _inline(call: Call[InlineBody, None]) -> list[tuple[str, str, Item]]:
+async def _inline(call: Call[Inline, None]) -> list[tuple[str, str, Item]]:
     """The newest message for each view that has one."""
-    wanted = list(dict.fromkeys(call.body.view_ids))
+    wanted = call.body.views
     if not wanted:
         return []
     newest: dict[str, tuple[str, str, Item]] = {}
@@ -294,34 +244,6 @@ async def _items(
         skip=skip,
         unopened=unopened,
         topics=tuple(topics),
-    )
-
-
-async def _append(
-    call: Call[Any, Any],
-    *,
-    events: tuple[DeviceEvent, ...] = (),
-    clicks: tuple[CampaignView, ...] = (),
-    refused: tuple[Refused, ...] = (),
-) -> None:
-    """Unless nobody wants it. Raises Unavailable, Unauthenticated."""
-    visitor: Visitor = call.visitor
-    client = client_of(visitor)
-    reason = await unwanted(call)
-    if reason is not None:
-        drop(call, reason, items=len(events) + len(clicks) + len(refused))
-        return
-    signal = DeviceEvents(
-        client=client,
-        contact=visitor.proof.whose,
-        app=visitor.app.code,
-        events=events,
-        clicks=clicks,
-        refused=refused,
-    )
-    context = call.context
-    await call.parts.signals.append(
-        signal, kind=EVENTS_KIND, realm=visitor.app.realm, correlation=context.correlation
     )
 
 

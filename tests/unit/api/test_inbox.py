@@ -270,3 +270,40 @@ async def test_an_owners_tags_of_a_moment_after_the_sign_in_are_taken(it: Site) 
     await call(phone, "POST", f"/v3/apps/{APP}/client/events", {"events": [added]})
     [signal] = (fact.body for fact in it.world.facts(SIGNALS) if isinstance(fact.body, DeviceEvents))
     assert [event.name for event in signal.events] == [TAG_ADD]
+
+
+async def test_one_bad_change_of_tags_costs_no_other(it: Site) -> None:
+    """Generation 4 joins ten in a call: the good ones are taken, the others kept as refused, with what is wrong."""
+    phone = await reachable(it)
+    id = await send(phone, "Hello")
+    good = [_change(id, "opened"), {**_change(id, "pinned"), "trackingInfo": None}]
+    bad: list[Any] = [
+        {**_change(id, "x"), "operation": "toggle"},
+        {"tag": "x"},
+        7,
+        _change(id, "x" * 65),
+        _change("no-id", "x"),
+    ]
+    path = f"{EMBEDDED}/tags"
+    got = await call(phone, "PATCH", path, [bad[0], good[0], *bad[1:], good[1]])
+    assert got.status_code == 200
+    assert [each["tag"] for each in got.json()["changes"]] == ["opened", "pinned"]
+    [told] = [fact.body for fact in it.world.facts(SIGNALS) if isinstance(fact.body, DeviceEvents)]
+    assert [(each.part, each.index) for each in told.refused] == [("events", n) for n in (0, 2, 3, 4, 5)]
+    assert "64 characters" in told.refused[3].reason
+    for nonsense in ({"a": 1}, "x"):
+        assert (await call(phone, "PATCH", path, nonsense)).status_code == 400
+
+
+@pytest.mark.parametrize("base", ["/v3/apps", "/v4/apps"])
+async def test_one_bad_click_costs_no_in_line_message(it: Site, base: str) -> None:
+    """Nor another click; it is kept as refused. A view that is no name shows nothing."""
+    phone = await reachable(it)
+    await send(phone, "Hello", opts={"inline": {"viewId": "home", "html": "<b>Hi</b>"}})
+    click = {"campaignId": "c", "buttonId": "b", "timestamp": "2026-01-02T03:04:05.678Z"}
+    body = {"viewIds": [7, "home"], "clicks": [{"campaignId": 7}, click]}
+    got = await call(phone, "POST", f"{base}/{APP}/inline-messages", body)
+    assert [each["viewId"] for each in got.json()["inlineMessages"]] == ["home"]
+    [told] = [fact.body for fact in it.world.facts(SIGNALS) if isinstance(fact.body, DeviceEvents)]
+    assert [each.campaign for each in told.clicks] == ["c"]
+    assert [(each.part, each.index) for each in told.refused] == [("clicks", 0)]
