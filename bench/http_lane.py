@@ -40,6 +40,7 @@ from bench.http_load import load, post
 from bench.machine import machine
 from bench.publish import BODY
 from bench.serving import Running, bare_route, child, free_port
+from infra.nonces import Nonces
 
 ROUNDS = 5
 COUNT_MAX = 200_000
@@ -76,6 +77,7 @@ def application() -> Application:
         rate_limit=lambda: limit,
         metrics=Metrics(),
         settings=Settings(),
+        request_id=Nonces(),
     )
     parts = cast("Parts", there)
     route = Route(

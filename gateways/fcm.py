@@ -184,7 +184,6 @@ class Template:
 
 def _message(form: FcmForm, notice: Notice, now: datetime, token: str, id: str) -> dict[str, Any]:
     ttl_s = min(seconds_left(notice, now), TTL_S_MAX)
-    sound = notice.content.opts.get("sound")
     message: dict[str, Any] = {"token": token}
     android: dict[str, Any] = {
         "priority": PRIORITY[notice.urgency],
@@ -193,7 +192,7 @@ def _message(form: FcmForm, notice: Notice, now: datetime, token: str, id: str) 
     }
     if form.notification is not None:
         message["notification"] = form.notification
-        android["notification"] = {"tag": id, **({"sound": str(sound)} if sound else {})}
+        android["notification"] = {"tag": id, **_sound(notice.content.opts.get("sound"))}
     web: dict[str, Any] = {"headers": {"TTL": str(ttl_s), "Urgency": WEB_URGENCY[notice.urgency]}}
     if form.link:
         web["fcm_options"] = {"link": form.link}
@@ -209,6 +208,12 @@ def _message(form: FcmForm, notice: Notice, now: datetime, token: str, id: str) 
         "apns": {"headers": apple},
         "webpush": web,
     }
+
+
+def _sound(sound: Any) -> dict[str, str]:
+    """As Android takes it: the name of a file. Apple's sound may be an object, with a name and a volume."""
+    name = sound.get("name") if isinstance(sound, dict) else sound
+    return {"sound": name} if name and isinstance(name, str) else {}
 
 
 def assert_free(keys: Iterable[str]) -> None:

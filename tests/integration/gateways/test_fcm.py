@@ -232,6 +232,26 @@ async def test_what_a_message_says(
     assert sent["webpush"]["headers"]["Urgency"] == web
 
 
+@pytest.mark.parametrize(
+    ("sound", "told"),
+    [
+        ("chime.aiff", {"sound": "chime.aiff"}),
+        ({"critical": 1, "name": "alarm.aiff", "volume": 0.5}, {"sound": "alarm.aiff"}),
+        ({"critical": 1}, {}),
+        ("", {}),
+    ],
+)
+async def test_a_sound_is_a_files_name(
+    sound: str | dict[str, Any], told: dict[str, str], providers: Providers, send: Send
+) -> None:
+    """Android knows no other; of Apple's object it gets the name."""
+    message, [phone] = uuid4(), await providers.targets("fcm")
+    await send("fcm", [phone], "Hallo", "Title", {"sound": sound}, message=message, ttl_s=900, tid=None)
+    sent = json.loads((await providers.last_request(phone))["payload"])["message"]
+    assert phone.client is not None
+    assert sent["android"]["notification"] == {"tag": str(uuid5(message, phone.client.hex)), **told}
+
+
 @pytest.mark.filterwarnings("ignore:Message.token is deprecated")
 async def test_firebase_admin_would_say_the_same(providers: Providers, send: Send) -> None:
     """The library's own encoder, fed with the same, gives the same JSON: names and forms are right."""
