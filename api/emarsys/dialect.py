@@ -14,6 +14,7 @@ import msgspec
 
 from api.emarsys.limits import DeviceLimitExceeded
 from api.emarsys.mending import mended
+from api.emarsys.tokens import CONTACT_HEADER, STATE_HEADER
 from api.endpoint import decode_body, decode_query
 from api.problem import MethodNotAllowed, Problem, problem_of
 from api.route import Answer, Header
@@ -89,8 +90,10 @@ class V4:
         return decode_query(kind, query, is_exact=False)
 
     def refusal(self, error: MsgxcError) -> Answer:
-        detail = V4Detail(error.code, error.detail)
-        failure = V4Failure(V4Error(code_of(error), error.detail, error.field or "request", (detail,)))
+        field = error.field or "request"
+        target = _NAMED_IN_V4.get(field, field)
+        said = error.detail if target == field else error.detail.replace(field, target)
+        failure = V4Failure(V4Error(code_of(error), said, target, (V4Detail(error.code, said),)))
         return Answer(
             msgspec.json.encode(failure),
             status_of(type(error)),
@@ -98,6 +101,9 @@ class V4:
             headers=_headers(error),
         )
 
+
+_NAMED_IN_V4 = {STATE_HEADER: "ec-client-state", CONTACT_HEADER: "ec-contact"}
+"""Header fields that its contract calls otherwise."""
 
 CODES: tuple[tuple[type[MsgxcError], str], ...] = (
     (UnknownApp, "1201"),

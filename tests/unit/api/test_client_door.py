@@ -16,6 +16,7 @@ from domain.context import Context
 from tests.memory.phone import ANN, APP, OTHER, PROPERTIES, Phone, count, phones, started
 from tests.memory.site import Site
 from tests.memory.world import REALM
+from tests.replays import answers_v4
 from tests.unit.api.device_tokens import ES
 
 EVENT = {"events": [{"type": "custom", "name": "bought", "timestamp": "2026-01-02T03:04:05Z"}]}
@@ -327,6 +328,19 @@ WALKED: dict[tuple[str, str], Any] = {
     ("/geo-fences", "GET"): None,
 }
 """What each route is called with. A new one must be added here, and so be walked."""
+
+
+@pytest.mark.parametrize("name", ["ec-client-state", "ec-contact"])
+async def test_v4_is_told_of_header_fields_by_its_own_names(it: Site, name: str) -> None:
+    """The target of an error, and its words: it sends no X-Client-State."""
+    headers = {"ec-client-id": "device-1", name: "a.b.c"}
+    got = await it.call(
+        "PUT", f"/v4/apps/{APP}/client/push-token", {"pushToken": "t"}, by=None, headers=headers
+    )
+    error = answers_v4.read_error(got.json())
+    assert (got.status_code, error["target"]) == (401, name)
+    assert error["message"].startswith(name)
+    assert "x-" not in got.text.casefold()
 
 
 @pytest.mark.parametrize(
