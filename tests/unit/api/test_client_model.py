@@ -150,7 +150,7 @@ class Life(RuleBasedStateMachine):
         contact = self.fold(Client, client).contact
         if contact is None or (person := self.fold(Contact, contact)).identity is None:
             return
-        theirs = [each for each in self.devices if self.client_now(each).contact == contact]
+        theirs = [each for each in self.devices if each.state and self.client_now(each).contact == contact]
         await self.it.world.do(EraseContact(uid=person.uid))
         await self.it.settled()
         for device in theirs:
@@ -265,7 +265,8 @@ class Life(RuleBasedStateMachine):
             return got
         client = UUID(device.says["client"])
         self.holdings.seen.add(client)
-        for source, to in self.moves(before, client):
+        # A refresh moves nobody: it says where a device is, which may have told its former app a token since.
+        for source, to in self.moves(before, client) if path != "/client/contact-token" else ():
             self.holdings.move(source, to)
         if got.status_code < 300:
             self.follow(client, method, path, body)
