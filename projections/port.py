@@ -127,10 +127,14 @@ class ReadModels(Protocol):
 
 
 class Generation(ReadModels, Protocol):
-    """One generation of one projection's tables, writable by the one process that projects."""
+    """One generation of one projection's tables, writable by the one process that projects.
+
+    created: when it was begun; with it, a generation is told from an earlier one that had its number.
+    """
 
     projection: str
     number: int
+    created: datetime
 
     async def apply(self, writes: Sequence[Write], checkpoints: Sequence[Checkpoint]) -> None:
         """Store rows, then checkpoints (one transaction where the backend has them)."""

@@ -232,9 +232,11 @@ class JetStreamLog:
         )
         await self._appenders[TRIAGE].append([Entry(packed.subject, packed.lines, packed.body)])
 
-    async def triaged(self, source: str) -> dict[str, int]:
+    async def triaged(self, source: str, *, since: datetime | None = None) -> dict[str, int]:
         first: dict[str, int] = {}
         for stored in await self.js.read(TRIAGE, f"triage.{_token(source)}.*", limit=TRIAGED_MAX):
+            if since is not None and datetime.fromisoformat(stored.headers["Time"]) < since:
+                continue
             subject, position = header_text(stored.headers, "Subject"), int(stored.headers["Position"])
             first[subject] = min(position, first.get(subject, position))
         return first

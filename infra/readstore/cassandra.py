@@ -152,7 +152,7 @@ class CassandraGeneration(CassandraReader):
     def __init__(self, session: CassandraSession, record: Record, clock: Clock) -> None:
         tables: Sequence[Table] = record.declared()
         super().__init__(session, record.number, tables)
-        self.projection = record.projection
+        self.projection, self.created = record.projection, record.created
         self._writer = CassandraWriter(session, record.number)
         self._clock = clock
         gather = record.state is State.BUILDING

@@ -146,6 +146,7 @@ class SqliteGeneration(SqliteReader):
     def __init__(self, reader: SqliteReader, record: Record, writer: SqliteWriter, write: _Write) -> None:
         super().__init__(*reader.source)
         self.projection, self.number = record.projection, record.number
+        self.created = record.created
         self._writer = writer
         self._write = write
         gather = record.state is State.BUILDING

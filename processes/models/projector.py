@@ -19,6 +19,7 @@ import structlog
 from domain.errors import Unavailable
 from domain.recorded import Checkpoint, Recorded
 from processes.models.blocks import OpenBlock, open_block
+from processes.models.holds import holds_of, source_of
 from processes.models.watermark import Watermark
 from processes.port import Log, Poison
 from processes.silences import or_silence
@@ -63,15 +64,17 @@ class Track:
         """What these writes finish, when the facts up to a position have made them."""
         return self.block.sums(writes, position) if self.block else []
 
+    def waits(self, fact: Recorded) -> bool:
+        """It was put aside here before: only what is read for the first time may come to be read after all."""
+        return (
+            fact.position <= self.position and self.held.get(fact.subject, fact.position + 1) <= fact.position
+        )
+
     def advance(self, writes: Sequence[Write], position: int) -> None:
         """They are stored."""
         if self.block:
             self.block.keep(writes, position)
         self.position = position
-
-    @property
-    def source(self) -> str:
-        return f"projection-{self.projection.name}"
 
 
 class Projector:
@@ -195,7 +198,7 @@ class Projector:
         track = Track(projection, generation, checkpoint.position if checkpoint else 0)
         if subjects := _subjects(projection, self.stream):
             track.wanted = tuple(subject.removesuffix(">") for subject in subjects)
-        track.held = await self._log.triaged(track.source)
+        track.held = await holds_of(self._log, generation)
         track.block = await open_block(
             self._log, self.stream, projection, track.position, lambda fact: self._take(track, fact)
         )
@@ -285,6 +288,8 @@ class Projector:
         """The writes of one fact, unless it has to be put aside."""
         if isinstance(fact, Poison):
             await self._hold(track, fact, fact.reason)
+        elif track.waits(fact):
+            return []
         elif track.held.get(fact.subject, fact.position) < fact.position:
             await self._hold(track, fact, "waits behind an earlier fact")
         else:
@@ -305,7 +310,8 @@ class Projector:
         """Later facts of the same aggregate wait behind this one, in TRIAGE."""
         track.held.setdefault(fact.subject, fact.position)
         log.error("fact_held", projection=track.projection.name, position=fact.position, reason=reason)
-        await self._log.triage(track.source, fact.subject, reason=reason, body=b"", position=fact.position)
+        source = source_of(track.generation)
+        await self._log.triage(source, fact.subject, reason=reason, body=b"", position=fact.position)
 
 
 def _earliest(checkpoints: Sequence[Checkpoint | None]) -> Checkpoint | None:

@@ -13,7 +13,7 @@ import msgspec
 
 from domain.recorded import Checkpoint, Recorded
 from processes.models.projector import Projector
-from processes.models.rebuild import NEAR, Progress
+from processes.models.rebuild import NEAR, Progress, begun
 from processes.models.watermark import Watermark
 from processes.port import Log, Poison
 from projections.port import Generation, Generations, Projection, ReadModels, Table
@@ -51,8 +51,7 @@ async def verify(
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Verdict:
     """Compare. Uses, and then drops, a generation that is never offered."""
-    number = await store.begin(projection.name, projection.version)
-    generation = await store.generation(projection.name, number, projection.tables)
+    generation = await begun(log, store, projection)
     copy = _Copy(log, store, projection, generation, on_progress)
     try:
         while await copy.catch_up() >= NEAR:
@@ -61,7 +60,7 @@ async def verify(
             await copy.catch_up()
             compared = [await _compare(store, generation, table) for table in projection.tables]
     finally:
-        await store.drop(projection.name, number)
+        await store.drop(projection.name, generation.number)
     differences = tuple(difference for _, difference in compared if difference is not None)
     return Verdict(projection.name, copy.positions, sum(rows for rows, _ in compared), differences)
 

@@ -351,3 +351,10 @@ async def test_what_was_put_aside_is_listed_with_its_first_position(doors: Doors
     assert await doors.log.triaged("one") == {"evt.x.00.a": 7, "evt.x.00.b": 8}
     assert await doors.log.triaged("other") == {"evt.x.00.c": 1}
     assert await doors.log.triaged("nobody") == {}
+
+
+async def test_what_was_put_aside_before_a_time_is_left_out(doors: Doors) -> None:
+    """A reader that begins later asks for what came since."""
+    await doors.log.triage("one", "evt.x.00.a", reason="no", body=b"", position=7)
+    assert await doors.log.triaged("one", since=datetime(2020, 1, 1, tzinfo=UTC)) == {"evt.x.00.a": 7}
+    assert await doors.log.triaged("one", since=datetime(2100, 1, 1, tzinfo=UTC)) == {}

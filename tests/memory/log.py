@@ -160,14 +160,15 @@ class MemoryLog:
 
     async def triage(self, source: str, subject: str, *, reason: str, body: bytes, position: int) -> None:
         await self._asked()
-        self.streams.aside[source, subject, position] = Aside(source, subject, reason, body, position)
+        at = self.streams.clock.now
+        self.streams.aside[source, subject, position] = Aside(source, subject, reason, body, position, at)
         await self.life.step("triage")
 
-    async def triaged(self, source: str) -> dict[str, int]:
+    async def triaged(self, source: str, *, since: datetime | None = None) -> dict[str, int]:
         await self._asked()
         first: dict[str, int] = {}
         for each in self.streams.aside.values():
-            if each.source == source:
+            if each.source == source and (since is None or each.at >= since):
                 first[each.subject] = min(each.position, first.get(each.subject, each.position))
         return first
 

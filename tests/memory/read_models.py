@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import count
 from typing import Any
 
 from domain.errors import Unavailable
@@ -11,7 +13,10 @@ from domain.recorded import Checkpoint
 from infra.readstore.cells import DECODERS, ENCODERS
 from infra.readstore.shape import Digest, Shape
 from projections.port import ColumnType, Delete, Key, Put, Row, Table, Write, singly
+from tests.memory.clock import START
 from tests.memory.lifeline import Lifeline
+
+_BEGUN = count(1)
 
 
 @dataclass(slots=True)
@@ -49,13 +54,17 @@ def _plain(value: Any, kind: ColumnType) -> Any:
 
 
 class MemoryReadModels:
-    """All projections' tables, and their one generation each. down: every call fails."""
+    """All projections' tables, and their one generation each. down: every call fails.
+
+    created: of the generations; others have others.
+    """
 
     def __init__(self) -> None:
         self.tables: dict[str, dict[Key, Cells]] = {}
         self._partitions: dict[tuple[str, Key], set[Key]] = {}
         self.checkpoints: dict[tuple[str, str], Checkpoint] = {}
         self.down = False
+        self.created = START - timedelta(days=1) + timedelta(milliseconds=next(_BEGUN))
 
     def generation(self, projection: str, life: Lifeline | None = None) -> MemoryGeneration:
         return MemoryGeneration(self, projection, life or Lifeline())
@@ -146,7 +155,7 @@ class MemoryGeneration:
     """projections.port.Generation of one projection."""
 
     def __init__(self, models: MemoryReadModels, projection: str, life: Lifeline) -> None:
-        self.projection, self.number = projection, 1
+        self.projection, self.number, self.created = projection, 1, models.created
         self._models, self._life = models, life
         self.get, self.get_many = models.get, models.get_many
         self.range, self.range_many = models.range, models.range_many

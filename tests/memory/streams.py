@@ -35,6 +35,7 @@ class Aside(NamedTuple):
     reason: str
     body: bytes
     position: int
+    at: datetime
 
 
 class Planned(NamedTuple):

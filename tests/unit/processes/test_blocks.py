@@ -116,6 +116,19 @@ async def test_what_is_put_aside_is_not_summed(broken: dict[str, int], stops: tu
     assert await sums(models) == expected(30, without=6)
 
 
+async def test_what_was_put_aside_is_not_summed_by_mended_code_either() -> None:
+    """It has no row in this generation, whatever could be made of it now; what comes later waits behind it still."""
+    made, models = await world(6), MemoryReadModels()
+    await project(made, models, Noted(breaks=6), 6)
+    for number in range(6, 30):
+        await made.do(PutContact(uid=f"uid-{number}"))
+    await project(made, models, Noted(), 30)
+    assert await sums(models) == expected(30, without=6)
+    await made.do(PutContact(uid="uid-5", locale="it"))
+    await project(made, models, Noted(), end := 31)
+    assert [each.position for each in made.streams.aside.values()] == [6, end]
+
+
 async def test_a_block_whose_beginning_is_forgotten_is_said_to_have_no_sum(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 
 import pytest
 import stamina
@@ -14,6 +15,7 @@ from commands.contacts import PutContact
 from domain.contact import Contact
 from domain.recorded import EVENTS, Checkpoint, Recorded
 from infra.eventstore.wire import event_subject
+from processes.models.holds import source_of
 from processes.models.watermark import Watermark
 from processes.port import LogMismatch
 from projections import contacts
@@ -25,6 +27,11 @@ from tests.memory.projecting import end_of, name_of, poison, project, projector,
 from tests.memory.read_models import MemoryReadModels
 from tests.memory.streams import Entry
 from tests.memory.world import IDS, REALM, World
+
+
+def source(models: MemoryReadModels) -> str:
+    """Of what the projection of contacts put aside."""
+    return source_of(models.generation("contacts"))
 
 
 class Picky(Contacts):
@@ -50,7 +57,7 @@ async def test_a_fact_that_is_none_holds_only_its_own_aggregate() -> None:
     await made.do(PutContact(uid="ann", locale="fr"))
     await project(made, models)
     assert [await name_of(models, uid) for uid in ("ann", "bob", "cem")] == ["fr", "de", "de"]
-    aside = [each for each in made.streams.aside.values() if each.source == "projection-contacts"]
+    aside = [each for each in made.streams.aside.values() if each.source == source(models)]
     assert [(each.subject, each.position) for each in aside] == [(subject, position), (subject, position + 1)]
     assert "never-heard-of" in aside[0].reason
 
@@ -71,7 +78,7 @@ async def test_a_projection_that_breaks_on_a_fact_goes_on_with_the_others(error:
     others = [each for each in ALL if each.name != "contacts"]
     await project(made, models, [Picky(breaks, error), *others])
     assert [await name_of(models, uid) for uid in ("ann", "bob", "cem")] == ["fr", None, "de"]
-    assert {each.source for each in made.streams.aside.values()} == {"projection-contacts"}
+    assert {each.source for each in made.streams.aside.values()} == {source(models)}
     assert str(error) in next(iter(made.streams.aside.values())).reason
 
 
@@ -106,10 +113,10 @@ async def test_what_came_before_a_poison_is_shown_after_a_restart_too() -> None:
     poison(made, "bob")
     subject = event_subject("contact", IDS.contact(REALM, "bob"))
     position = end_of(made.streams)
-    await made.own.log.triage("projection-contacts", subject, reason="first try", body=b"", position=position)
+    await made.own.log.triage(source(models), subject, reason="first try", body=b"", position=position)
     await project(made, models)
     assert await name_of(models, "bob") == "de"
-    aside = [each for each in made.streams.aside.values() if each.source == "projection-contacts"]
+    aside = [each for each in made.streams.aside.values() if each.source == source(models)]
     assert [each.position for each in aside] == [position]
 
 
@@ -123,6 +130,26 @@ async def test_a_rebuild_by_mended_code_leaves_nobody_out() -> None:
     assert broken.content().get("contacts", {}) == {}
     await project(made, mended, [Contacts()])
     assert [await name_of(mended, uid) for uid in ("ann", "bob", "cem")] == ["de", "fr", "de"]
+    await made.do(PutContact(uid="bob", locale="it"))
+    await project(made, mended, [Contacts()])
+    assert await name_of(mended, "bob") == "it", "held again after the next start"
+    await project(made, broken, [Contacts()])
+    assert await name_of(broken, "bob") is None, "the one that has not read it waits on"
+
+
+async def test_what_an_older_version_put_aside_holds_what_there_was_then() -> None:
+    """It named no generation: one that was there by then waits, one that is made later does not."""
+    made, former, rebuilt = World(), MemoryReadModels(), MemoryReadModels()
+    await three(made)
+    await project(made, former)
+    subject, position = event_subject("contact", IDS.contact(REALM, "bob")), end_of(made.streams)
+    await made.own.log.triage("projection-contacts", subject, reason="no rule", body=b"", position=position)
+    rebuilt.created = made.clock.now + timedelta(seconds=1)
+    await project(made, rebuilt)
+    await made.do(PutContact(uid="bob", locale="it"))
+    for models in (former, rebuilt):
+        await project(made, models)
+    assert [await name_of(models, "bob") for models in (former, rebuilt)] == ["de", "it"]
 
 
 async def test_a_store_that_is_down_is_waited_for() -> None:

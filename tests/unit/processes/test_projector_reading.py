@@ -12,6 +12,7 @@ from commands.contacts import PutContact
 from domain.recorded import EVENTS, Checkpoint
 from infra.pausing import Gate, gated
 from processes.models import projector as projecting
+from processes.models.holds import source_of
 from processes.models.projector import Projector
 from processes.models.watermark import Watermark
 from projections.catalogue import ALL
@@ -87,7 +88,7 @@ async def test_a_poison_among_what_is_wanted_is_put_aside_by_a_rebuild_too() -> 
     poison(made, "bob")
     await project(made, models, [Contacts()])
     assert models.checkpoints["contacts", EVENTS].position == end_of(made.streams)
-    assert [each.source for each in made.streams.aside.values()] == ["projection-contacts"]
+    assert [each.source for each in made.streams.aside.values()] == [source_of(models.generation("contacts"))]
 
 
 class Counted:
@@ -97,7 +98,7 @@ class Counted:
         self.models, self.stored = MemoryReadModels(), 0
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.models, name)
+        return getattr(self.models.generation("threads"), name)
 
     def generation(self, projection: str) -> Any:
         return self

@@ -1,0 +1,27 @@
+"""What a generation waits behind: facts that it could not read when it came to them, each with all later ones on its
+subject.
+
+On TRIAGE under a name of each generation's own. What one could not read has no row in it, for ever; another one, made
+later by mended code, has read it and waits for nothing. So a rebuild is the cure, and neither it nor a comparison can
+hold up what is live.
+"""
+
+from __future__ import annotations
+
+from processes.port import Log
+from projections.port import Generation
+
+
+def source_of(generation: Generation) -> str:
+    """Numbers are used again; with the time when it was begun it is this one alone."""
+    return f"projection-{generation.projection}-{generation.number}-{generation.created:%Y%m%dT%H%M%S%f}"
+
+
+async def holds_of(log: Log, generation: Generation) -> dict[str, int]:
+    """Subjects that wait, each with the position of the fact that they wait behind."""
+    held = await log.triaged(source_of(generation))
+    # Versions before named the projection alone: theirs are of any generation that there was by then.
+    former = await log.triaged(f"projection-{generation.projection}", since=generation.created)
+    for subject, position in former.items():
+        held[subject] = min(position, held.get(subject, position))
+    return held

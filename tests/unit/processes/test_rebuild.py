@@ -1,0 +1,121 @@
+"""Rebuilds and comparisons beside a live read model, on a real store: what they put aside, and what they leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from commands.contacts import PutContact
+from domain.contact import Contact
+from domain.recorded import EVENTS, Recorded
+from infra.readstore.config import read_store
+from infra.readstore.store import ReadStore
+from processes.models.projector import Projector
+from processes.models.rebuild import InvariantsBroken, build
+from processes.models.verify import Verdict, verify
+from processes.models.watermark import Watermark
+from projections import contacts
+from projections.contacts import Contacts
+from projections.port import Generation, Projection, Write
+from tests.memory.projecting import end_of, three
+from tests.memory.world import IDS, REALM, World
+
+
+class Broken(Contacts):
+    """Contacts by code that can't read how one begins. problems: what its checks say."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = list(problems)
+
+    def project(self, fact: Recorded) -> Iterable[Write]:
+        begins = isinstance(fact.body, Contact.Created)
+        if begins:
+            raise LookupError("no rule")
+        return super().project(fact)
+
+    async def check(self, generation: Generation) -> list[str]:
+        return self.problems
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[ReadStore]:
+    async with read_store(tmp_path) as opened:
+        yield opened
+
+
+async def rebuilt(made: World, store: ReadStore, projection: Projection) -> None:
+    """And live."""
+    await store.switch(projection.name, await build(made.own.log, store, projection))
+
+
+async def verified(made: World, store: ReadStore, projection: Projection) -> Verdict:
+    return await verify(made.own.log, store, projection, hold_still=nullcontext)
+
+
+async def started_anew(made: World, store: ReadStore, projection: Projection) -> None:
+    """The projecting process, from its start to the end of the log."""
+    number = await store.live(projection.name)
+    assert number is not None
+    generation = await store.generation(projection.name, number, projection.tables)
+    projector = Projector(made.own.log, EVENTS, [(projection, generation)], Watermark(store, local=True))
+    async with asyncio.timeout(5):
+        await projector.run(until=end_of(made.streams))
+
+
+async def bob(store: ReadStore) -> str | None:
+    row = await contacts.find(store, REALM, IDS.contact(REALM, "bob"))
+    return row["locale"] if row else None
+
+
+async def test_a_rebuild_by_mended_code_is_a_cure(store: ReadStore) -> None:
+    """What was put aside shows, and so does the next change of it after a new start."""
+    made = World()
+    await three(made)
+    await rebuilt(made, store, Broken())
+    assert await bob(store) is None
+    await rebuilt(made, store, Contacts())
+    assert await bob(store) == "de"
+    await made.do(PutContact(uid="bob", locale="it"))
+    await started_anew(made, store, Contacts())
+    assert await bob(store) == "it"
+
+
+async def test_what_a_comparison_puts_aside_holds_up_nothing_that_is_live(store: ReadStore) -> None:
+    """Not the live generation, and not the next one that gets its number."""
+    made = World()
+    await three(made)
+    await rebuilt(made, store, Contacts())
+    assert (await verified(made, store, Broken())).differences
+    await made.do(PutContact(uid="bob", locale="it"))
+    await started_anew(made, store, Contacts())
+    assert await bob(store) == "it"
+    await rebuilt(made, store, Contacts())
+    await made.do(PutContact(uid="bob", locale="fr"))
+    await started_anew(made, store, Contacts())
+    assert await bob(store) == "fr"
+
+
+async def test_an_unfinished_rebuild_that_put_facts_aside_begins_anew(store: ReadStore) -> None:
+    """Mended code does not go on from where the broken code has been."""
+    made = World()
+    await three(made)
+    number = await store.begin("contacts", Broken.version)
+    generation = await store.generation("contacts", number, Broken.tables)
+    projector = Projector(made.own.log, EVENTS, [(Broken(), generation)], Watermark(generation, local=True))
+    await projector.run(until=3)
+    await rebuilt(made, store, Contacts())
+    assert await bob(store) == "de"
+
+
+async def test_a_rebuild_that_fails_its_checks_leaves_nothing_to_go_on_from(store: ReadStore) -> None:
+    """It is dropped with what is wrong in it, and mended code begins at the beginning."""
+    made = World()
+    await three(made)
+    await rebuilt(made, store, Contacts())
+    with pytest.raises(InvariantsBroken, match="wrong"):
+        await build(made.own.log, store, Broken("all is wrong"))
+    assert [info.state for info in await store.generations("contacts")] == ["live"]
