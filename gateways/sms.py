@@ -22,6 +22,7 @@ from domain.outcome import FOUND, Accepted, Gone, Outcome, Rejected, Retry, Supp
 from gateways.port import Channel, Gateway, GatewayConfig, Notice, Target
 from gateways.transport import Answer, Request, Result, Transport
 from gateways.verdict import (
+    Credit,
     Halt,
     Verdict,
     at,
@@ -49,8 +50,12 @@ CLOCK_SKEW = timedelta(minutes=2)
 
 OPTED_OUT = frozenset({21610})
 NO_SUCH_NUMBER = frozenset({21211, 21614})
-OUR_CREDENTIALS = frozenset({20003, 20005, 20006, 20008, 21603, 21606, 21612, 21659, 21660, 21703})
-"""Account, sender or messaging service: wrong for every number, not for this one."""
+OUR_CREDENTIALS = frozenset({20003, 20005, 20006, 20008, 21603, 21703})
+"""Account or messaging service: wrong for every number, not for this one."""
+OUR_SENDER = frozenset({21606, 21659, 21660})
+"""The sender is none of this account's, or none that may write there: mostly for every number, sometimes for one."""
+NOT_FROM_HERE = frozenset({21612})
+"""A landline, or a country that this sender cannot reach: of this number, whoever else is written to."""
 TOO_FAST = frozenset({20429, 14107, 21611, 63038})
 
 
@@ -83,6 +88,7 @@ class SmsGateway:
         self, config: TwilioConfig, transport: Asking, *, clock: Callable[[], datetime] = now_utc
     ) -> None:
         self._config, self._transport, self._clock = config, transport, clock
+        self._credit = Credit(clock)
         self._path = f"/2010-04-01/Accounts/{config.account_sid}/Messages.json"
 
     async def send(
@@ -98,7 +104,7 @@ class SmsGateway:
         judged = judge_each(self.channel, results, lambda _, result: judge(result, now))
         for index, verdict in zip(unsent, judged, strict=True):
             verdicts[index] = verdict
-        return conclude([verdict for verdict in verdicts if verdict is not None])
+        return conclude([verdict for verdict in verdicts if verdict is not None], self._credit)
 
     async def _earlier(
         self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
@@ -174,8 +180,12 @@ def _judge_error(result: Answer, code: int, detail: str, now: datetime) -> Verdi
         return Suppressed(name, detail)
     if code in NO_SUCH_NUMBER:
         return Gone(name, detail=detail)
+    if code in NOT_FROM_HERE:
+        return Rejected(name, quarantine=True, detail=detail)
     if result.status in {401, 403, 404} or code in OUR_CREDENTIALS:
         return Halt(name, detail)
+    if code in OUR_SENDER:
+        return Halt(name, detail, doubtful=True)
     if result.status in {500, 502, 504}:
         # Twilio may have queued it before it stumbled.
         return Unknown(name, detail)

@@ -46,8 +46,11 @@ MESSAGES = {
     21606: "The 'From' phone number is not a valid, message-capable Twilio phone number",
     21609: "Invalid StatusCallback",
     21610: "Attempt to send to unsubscribed recipient",
+    21612: "Message cannot be sent with the current combination of 'To' and/or 'From' parameters",
     21614: "'To' number is not a valid mobile number",
     21617: "The concatenated message body exceeds the 1600 character limit",
+    21659: "The 'From' number is not a Twilio phone number or short code country mismatch",
+    21660: "Mismatch between the 'From' number and the account",
 }
 STATUS_OF = {20003: 401, 20404: 404, 20429: 429, 20500: 500}
 CODE_OF = {400: 21211, 401: 20003, 404: 20404, 429: 20429}

@@ -74,6 +74,7 @@ async def test_what_is_our_fault(
         ("webpush", Respond(429, "slow")),
         ("sms", Respond(400, "21610")),
         ("sms", Respond(400, "21211")),
+        ("sms", Respond(400, "21612")),
         ("sms", Respond(500, "20500")),
         ("sendgrid", Respond(429)),
         ("smtp", Respond(554, "5.7.1 Spam")),

@@ -43,6 +43,14 @@ async def test_accepted(providers: Providers, send: Send) -> None:
             Respond(400, "21617"),
             Rejected("21617", detail="The concatenated message body exceeds the 1600 character limit"),
         ),
+        (
+            Respond(400, "21612"),
+            Rejected(
+                "21612",
+                quarantine=True,
+                detail="Message cannot be sent with the current combination of 'To' and/or 'From' parameters",
+            ),
+        ),
         (Respond(400, body="<html>"), Rejected("400")),
         (Respond(302, body="", headers={"location": "https://127.0.0.1:1/"}), Rejected("302")),
     ],
@@ -82,7 +90,7 @@ async def test_a_person_who_said_stop(providers: Providers, send: Send) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(401, "20003"), (403, "20003"), (404, "20404"), (400, "21606"), (400, "21603")]
+    ("status", "code"), [(401, "20003"), (403, "20003"), (404, "20404"), (400, "21603")]
 )
 async def test_refused_credentials_halt_the_channel(
     status: int, code: str, providers: Providers, send: Send
@@ -93,6 +101,19 @@ async def test_refused_credentials_halt_the_channel(
     with pytest.raises(ChannelHalted, match=code) as halted:
         await send("sms", phones)
     assert [type(outcome) for outcome in halted.value.outcomes] == [Accepted, Retry, Accepted]
+
+
+@pytest.mark.parametrize("code", ["21606", "21659", "21660"])
+async def test_a_sender_refused_for_one_number_stops_nobody_else(code: str, providers: Providers) -> None:
+    """Halts the channel when nothing gets through; a number among others that do waits for its own next try."""
+    gateway = providers.gateway("sms")
+    phones = await providers.targets("sms", 3)
+    providers.tell("sms", Respond(400, code), phones[1], count=2)
+    with pytest.raises(ChannelHalted, match=code):
+        await gateway.send(notice(), phones[1:2], deadline_s=5.0)
+    outcomes = await gateway.send(notice(), phones, deadline_s=5.0)
+    assert [type(outcome) for outcome in outcomes] == [Accepted, Retry, Accepted]
+    await gateway.aclose()
 
 
 async def test_a_wrong_password_halts_the_channel(providers: Providers) -> None:
