@@ -7,13 +7,14 @@ makes it Unknown; before that it has certainly not been taken. TLS is required u
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime, formataddr
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
@@ -24,7 +25,7 @@ from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Unknown
 from gateways.mail import check_mail, is_address, on_the_wire, sender_parts, subject_of, unsubscribe_headers
 from gateways.port import Gateway, GatewayConfig, Notice, Target
 from gateways.rendering import repeat_id
-from gateways.verdict import Halt, Verdict, clipped, conclude, now_utc
+from gateways.verdict import Credit, Halt, Verdict, clipped, conclude, now_utc
 
 if TYPE_CHECKING:
     from aiosmtplib import SMTP
@@ -32,6 +33,18 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10.0
 QUIT_S = 0.5
 """Goodbyes are polite, not awaited."""
+GARBLED = "garbled"
+"""Code of what is no reply of SMTP."""
+
+Stage = Literal["mail", "rcpt", "data"]
+"""The command that was replied to; data: that, or the end of the message."""
+
+_NO_MAILBOX = re.compile(r"5\.1\.(?:1|6|10)(?![0-9])")
+"""Enhanced codes (RFC 3463) that begin a reply about the recipient's mailbox itself."""
+_OURS = re.compile(
+    r"5\.1\.[78](?![0-9])|.*\b(?:relay(?:ing)?\b|sender address rejected)", re.DOTALL | re.IGNORECASE
+)
+"""Replies to RCPT that are about us: many servers keep what they have against the sender until then."""
 
 
 class SmtpConfig(GatewayConfig, frozen=True, kw_only=True):
@@ -88,6 +101,7 @@ class SmtpGateway:
         self._config, self._clock = config, clock
         self._server, self._sender = Server.of(config.url), sender_parts(config.sender)
         self._tls = ssl.create_default_context(cafile=config.ca_file)
+        self._credit = Credit(clock)
 
     async def send(
         self, notice: Notice, targets: Sequence[Target], *, deadline_s: float
@@ -98,7 +112,7 @@ class SmtpGateway:
                 await self._deliver(notice, targets, verdicts)
         except TimeoutError:
             pass  # each verdict says how far its message had come
-        return conclude(verdicts)
+        return conclude(verdicts, self._credit)
 
     def check(self, content: Content) -> None:
         check_mail(content)
@@ -117,6 +131,10 @@ class SmtpGateway:
                 return
             for index, target in enumerate(targets):
                 await self._one(client, notice, target, verdicts, index)
+                verdict = verdicts[index]
+                if isinstance(verdict, Halt) and not verdict.doubtful:
+                    verdicts[index:] = [verdict] * (len(targets) - index)
+                    return
         except SMTPServerDisconnected as error:
             for index, verdict in enumerate(verdicts):
                 if verdict == Retry("deadline"):
@@ -167,10 +185,12 @@ class SmtpGateway:
             verdicts[index] = Rejected("bad-address", quarantine=True)
             return
         message = self._render(notice, target)
+        stage: Stage = "mail"
         try:
             await client.mail(self._sender[1])
-            await client.rcpt(address)
-            verdicts[index] = Unknown("deadline")
+            stage = "rcpt"
+            await _name_recipient(client, address)
+            stage, verdicts[index] = "data", Unknown("deadline")
             _, reply = await client.data(message)
             verdicts[index] = Accepted(provider_id=clipped(reply))
         except SMTPServerDisconnected as error:
@@ -178,7 +198,10 @@ class SmtpGateway:
                 verdicts[index] = Unknown("connection", clipped(str(error)))
             raise
         except SMTPResponseException as refusal:
-            verdicts[index] = judge(refusal.code, refusal.message)
+            verdicts[index] = judge(stage, refusal.code, refusal.message)
+            if not 400 <= refusal.code < 600:
+                # What comes next over this connection may be an answer to anything.
+                raise SMTPServerDisconnected("the server's replies make no sense") from None
             await client.rset()
 
     def _render(self, notice: Notice, target: Target) -> bytes:
@@ -204,14 +227,32 @@ def render(
     return mail.as_bytes()
 
 
-def judge(code: int, message: str) -> Verdict:
-    """A reply to MAIL, RCPT or DATA (RFC 5321, 4.2; enhanced codes RFC 3463)."""
+async def _name_recipient(client: SMTP, address: str) -> None:
+    """RCPT, any 2xx of which takes the recipient (RFC 5321, 4.2.1); the library takes 250 and 251 alone."""
+    from aiosmtplib import SMTPRecipientRefused
+
+    try:
+        await client.rcpt(address)
+    except SMTPRecipientRefused as refusal:
+        if not 200 <= refusal.code < 300:
+            raise
+
+
+def judge(stage: Stage, code: int, message: str) -> Verdict:
+    """A reply other than yes (RFC 5321, 4.2; enhanced codes RFC 3463). MAIL says who we are, so what is refused there
+    is refused for everybody; only RCPT says anything of a mailbox.
+    """
     detail, name = clipped(message), f"{code}"
-    if code in {530, 534, 535, 538}:
-        return Halt(name, detail)
-    if 400 <= code < 500:
+    if not 400 <= code < 600:
+        # After the message the server may have taken it, whatever it meant to say.
+        return Unknown(GARBLED, detail) if stage == "data" else Retry(GARBLED, None, detail)
+    if code < 500:
         return Retry(name, None, detail)
-    if code in {550, 551, 553} and message.startswith(("5.1.1", "5.1.0", "5.1.6", "5.1.10")):
+    if stage == "mail" or code in {530, 534, 535, 538}:
+        return Halt(name, detail)
+    if stage == "rcpt" and _OURS.match(message):
+        return Halt(name, detail, doubtful=True)
+    if stage == "rcpt" and _NO_MAILBOX.match(message):
         # No such mailbox; servers have said so by mistake, hence once more before it is believed.
         return Gone(name, confirm=True, detail=detail)
     return Rejected(name, detail=detail)

@@ -89,9 +89,7 @@ async def test_a_person_who_said_stop(providers: Providers, send: Send) -> None:
     assert [type(outcome) for outcome in await send("sms", [phone])] == [Accepted]
 
 
-@pytest.mark.parametrize(
-    ("status", "code"), [(401, "20003"), (403, "20003"), (404, "20404"), (400, "21603")]
-)
+@pytest.mark.parametrize(("status", "code"), [(401, "20003"), (403, "20003"), (404, "20404"), (400, "21603")])
 async def test_refused_credentials_halt_the_channel(
     status: int, code: str, providers: Providers, send: Send
 ) -> None:

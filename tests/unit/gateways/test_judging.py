@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import get_args
 
 import msgspec
 import pytest
@@ -128,10 +129,10 @@ def outcomes_of(verdict: Verdict) -> Sequence[Outcome]:
         return halted.outcomes
 
 
-@given(code=st.integers(), message=WORDS)
-def test_any_reply_of_a_mail_server_has_a_verdict(code: int, message: str) -> None:
+@given(stage=st.sampled_from(get_args(smtp.Stage)), code=st.integers(), message=WORDS)
+def test_any_reply_of_a_mail_server_has_a_verdict(stage: smtp.Stage, code: int, message: str) -> None:
     """Bytes that are no text included."""
-    assert msgspec.json.encode(smtp.judge(code, message))
+    assert msgspec.json.encode(smtp.judge(stage, code, message))
 
 
 @pytest.mark.parametrize(
