@@ -140,7 +140,8 @@ class ApnsGateway:
         )
         for index, verdict in zip(sent, judged, strict=True):
             verdicts[index] = verdict
-        return conclude(self._after_expired_token([each for each in verdicts if each is not None]))
+        known = [each for each in verdicts if each is not None]
+        return conclude(self._after_expired_token(known), targets=targets)
 
     def _shared_headers(self, notice: Notice, now: datetime) -> tuple[Header, ...]:
         topic = (notice.app.apns_topic if notice.app else "") or self._config.topic

@@ -121,7 +121,7 @@ class FcmGateway:
         verdicts = judge_each(self.channel, results, lambda _, result: judge(result, notice, now))
         if any(isinstance(verdict, Halt) for verdict in verdicts):
             self._token.forget()
-        return conclude(verdicts, self._credit)
+        return conclude(verdicts, self._credit, targets=targets)
 
     async def is_good(self, token: str, *, deadline_s: float) -> bool | None:
         """Whether FCM knows a registration token (`validate_only`); None when it does not say."""

@@ -18,7 +18,7 @@ from domain import channel
 from domain.delivery import Receipt, ReceiptKind
 from domain.number import moment, whole_number
 from domain.outcome import Outcome, Rejected, Suppressed
-from gateways.verdict import at, said
+from gateways.verdict import at, impersonal, said
 
 EVENTS_MAX = 5_000
 """In one post of SendGrid's; it batches up to about a thousand."""
@@ -197,7 +197,7 @@ def _sendgrid_event(event: Any) -> Report | None:
         standing = ""
     code, reason = (
         said(event, "status") or said(event, "type") or name,
-        said(event, "reason"),
+        impersonal(said(event, "reason"), said(event, "email")),
     )
     return Report(
         channel=channel.EMAIL,

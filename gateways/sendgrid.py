@@ -85,7 +85,7 @@ class SendGridGateway:
             each = [of_group] * len(group) if isinstance(of_group, Unknown) else of_group
             for index, verdict in zip(group, each, strict=True):
                 verdicts[index] = verdict
-        return conclude(verdicts)
+        return conclude(verdicts, targets=targets)
 
     def check(self, content: Content) -> None:
         check_mail(content)

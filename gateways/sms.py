@@ -104,7 +104,8 @@ class SmsGateway:
         judged = judge_each(self.channel, results, lambda _, result: judge(result, now))
         for index, verdict in zip(unsent, judged, strict=True):
             verdicts[index] = verdict
-        return conclude([verdict for verdict in verdicts if verdict is not None], self._credit)
+        known = [verdict for verdict in verdicts if verdict is not None]
+        return conclude(known, self._credit, targets=targets)
 
     async def _earlier(
         self, notice: Notice, targets: Sequence[Target], *, deadline_s: float

@@ -25,7 +25,7 @@ from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Unknown
 from gateways.mail import check_mail, is_address, on_the_wire, sender_parts, subject_of, unsubscribe_headers
 from gateways.port import Gateway, GatewayConfig, Notice, Target
 from gateways.rendering import repeat_id
-from gateways.verdict import Credit, Halt, Verdict, clipped, conclude, now_utc
+from gateways.verdict import Credit, Halt, Verdict, clipped, conclude, impersonal, now_utc
 
 if TYPE_CHECKING:
     from aiosmtplib import SMTP
@@ -112,7 +112,7 @@ class SmtpGateway:
                 await self._deliver(notice, targets, verdicts)
         except TimeoutError:
             pass  # each verdict says how far its message had come
-        return conclude(verdicts, self._credit)
+        return conclude(verdicts, self._credit, targets=targets)
 
     def check(self, content: Content) -> None:
         check_mail(content)
@@ -192,7 +192,7 @@ class SmtpGateway:
             await _name_recipient(client, address)
             stage, verdicts[index] = "data", Unknown("deadline")
             _, reply = await client.data(message)
-            verdicts[index] = Accepted(provider_id=clipped(reply))
+            verdicts[index] = Accepted(provider_id=impersonal(clipped(reply), address))
         except SMTPServerDisconnected as error:
             if verdicts[index] == Unknown("deadline"):
                 verdicts[index] = Unknown("connection", clipped(str(error)))

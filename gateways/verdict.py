@@ -6,9 +6,11 @@ Whatever an answer holds, what is read of it here is a short text, a number or n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
@@ -16,7 +18,7 @@ import structlog
 
 from domain.number import whole_number
 from domain.outcome import Accepted, Expired, Outcome, Retry, Unknown
-from gateways.port import ChannelHalted, Notice
+from gateways.port import ChannelHalted, Notice, Target
 from gateways.transport import Answer, NoAnswer, NotSent, Result
 
 log = structlog.get_logger(__name__)
@@ -31,6 +33,13 @@ DATE_CHARS_MAX = 100
 """Three times the longest that anybody writes."""
 DETAIL_CHARS_MAX = 300
 """Of a provider's own words, kept in the outcome."""
+OWN_CHARS_MIN = 3
+"""A shorter part of an address tells nobody whose it is, and stands in many a word."""
+_PERSONAL = re.compile(
+    r"""[^\s<>()\[\],;:"'@]{1,64}@[^\s<>()\[\],;:"'@]{1,255}"""  # a mailbox
+    r"""|\+[0-9](?:[ ().-]{0,2}[0-9]){5,14}"""  # a number as E.164 has it
+    r"""|[^\s]{1,64}…$"""  # a word that was cut off may have been either
+)
 NOT_UNDERSTOOD = "not-understood"
 """Code of an Unknown: there was an answer, and reading it failed, which is a fault of ours."""
 
@@ -91,11 +100,20 @@ def judge_each[V](
     return verdicts
 
 
-def conclude(verdicts: Sequence[Verdict], credit: Credit | None = None) -> list[Outcome]:
+def conclude(
+    verdicts: Sequence[Verdict], credit: Credit | None = None, *, targets: Sequence[Target] = ()
+) -> list[Outcome]:
     """The outcomes of a slice. Raises ChannelHalted, with the outcomes so far, when any send says so.
 
-    With good credit a doubtful one halts nothing: it is tried again by the usual policy.
+    With good credit a doubtful one halts nothing: it is tried again by the usual policy. targets: whom the verdicts
+    are about, in order. Outcomes are kept for ever: what providers say in them names nobody.
     """
+    verdicts = [
+        msgspec.structs.replace(each, detail=impersonal(each.detail, target.address if target else ""))
+        if each.detail
+        else each
+        for each, target in zip_longest(verdicts, targets)
+    ]
     if credit is not None and credit.is_good(verdicts):
         verdicts = [
             Retry(each.code, None, each.detail) if isinstance(each, Halt) and each.doubtful else each
@@ -154,6 +172,15 @@ def mail_date(text: str) -> datetime | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+
+
+def impersonal(words: str, address: str = "") -> str:
+    """A provider's own words with "…" for each mailbox and number in them, and for the address they are about."""
+    words = _PERSONAL.sub("…", words)
+    for own in (address, address.lstrip("+"), address.partition("@")[0]):
+        if len(own) >= OWN_CHARS_MIN and own in words:
+            words = re.sub(rf"(?<!\w){re.escape(own)}(?!\w)", "…", words)
+    return words
 
 
 def clipped(text: str) -> str:

@@ -135,7 +135,7 @@ class WebPushGateway:
         async with asyncio.TaskGroup() as group:  # one task per push service, of which there are a handful
             for origin, prepared in requests.items():
                 group.create_task(post(origin, prepared))
-        return conclude(verdicts, self._credit)
+        return conclude(verdicts, self._credit, targets=targets)
 
     def check(self, content: Content) -> None:
         size = len(payload(content, UUID(int=0), "x" * TID_CHARS_ASSUMED))

@@ -79,7 +79,7 @@ class Apns:
         answer = msgspec.structs.replace(answer, headers=(("apns-id", apns_id), *answer.headers))
         return Verdict(answer, (entry,), (device,))
 
-    def refusal(self, status: int, reason: str) -> Answer:
+    def refusal(self, status: int, reason: str, address: str = "") -> Answer:
         body: dict[str, Any] = {"reason": reason or _REASON_OF_STATUS.get(status, "InternalServerError")}
         if status == 410:
             body["timestamp"] = int(self._clock() * 1000)

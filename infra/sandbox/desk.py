@@ -82,8 +82,8 @@ class Provider(Protocol):
 
     def judge(self, request: Request) -> Verdict: ...
 
-    def refusal(self, status: int, reason: str) -> Answer:
-        """The provider's own error body for a status and reason."""
+    def refusal(self, status: int, reason: str, address: str = "") -> Answer:
+        """The provider's own error body for a status and reason. address: whom the request was to, which some echo."""
         ...
 
 
@@ -205,7 +205,10 @@ def _overruled(provider: Provider, verdict: Verdict, rule: Rule) -> tuple[Verdic
     """The verdict a rule makes of the provider's, and what to do instead of answering."""
     match rule.action:
         case Respond() as told:
-            answer = provider.refusal(told.status, told.reason) if told.status >= 300 else verdict.answer
+            address = next(iter(verdict.addresses), "")
+            answer = (
+                provider.refusal(told.status, told.reason, address) if told.status >= 300 else verdict.answer
+            )
             headers = {**dict(answer.headers), **{k.lower(): v for k, v in told.headers.items()}}
             body = answer.body if told.body is None else told.body.encode()
             answer = Answer(told.status, body, tuple(headers.items()), told.piece_bytes)

@@ -102,7 +102,7 @@ class Fcm:
         answer = Answer(200, msgspec.json.encode({"name": name}), JSON)
         return Verdict(answer, (entry,), (entry.address,), dry_run=entry.note == "validate_only")
 
-    def refusal(self, status: int, reason: str) -> Answer:
+    def refusal(self, status: int, reason: str, address: str = "") -> Answer:
         code = reason or _CODE_OF_STATUS.get(status, "INTERNAL")
         return _error(Refusal(status, _MESSAGE_OF_CODE.get(code, code), fcm=code))
 

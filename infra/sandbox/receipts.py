@@ -112,7 +112,7 @@ class Receipts:
         }
         if event == "bounce":
             told |= {
-                "reason": "550 5.1.1 The email account does not exist",
+                "reason": f"550 5.1.1 <{item.address}>: The email account does not exist",
                 "status": "5.1.1",
                 "type": "bounce",
             }

@@ -78,7 +78,7 @@ class SendGrid:
         answer = Answer(200 if dry_run else 202, b"", (("x-message-id", number),))
         return Verdict(answer, entries, addresses, dry_run=dry_run)
 
-    def refusal(self, status: int, reason: str) -> Answer:
+    def refusal(self, status: int, reason: str, address: str = "") -> Answer:
         answer = _error(Refusal(status, reason or _WORDS_OF_STATUS.get(status, "internal error")))
         if status == 429:
             reset_at = str(int(self._clock()) + 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import re
 import ssl
 import time
 from email import message_from_bytes, policy
@@ -30,6 +31,7 @@ RECIPIENTS_MAX = 1_000
 CONNECTIONS_MAX = 64
 IDLE_TIMEOUT_S = 120.0
 NAMES = ("email", "smtp")
+ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3} ")
 
 
 class MailServer:
@@ -161,7 +163,9 @@ class Conversation(SMTP):
         await asyncio.sleep(rule.delay_s)
         match rule.action:
             case Respond() as answer:
-                return f"{answer.status} {answer.body or answer.reason or 'told to say so'}"
+                return (
+                    f"{answer.status} {answer.body or _naming(addresses, answer.reason or 'told to say so')}"
+                )
             case Proceed():
                 return ""
             case Hang() | Reset() | Refuse() | GoAway():
@@ -222,6 +226,14 @@ class _Mailbox:
         except OSError:
             return "451 4.3.0 The books cannot be written"
         return reply
+
+
+def _naming(addresses: tuple[str, ...], words: str) -> str:
+    """As mail servers put it: 5.1.1 <ann@example.org>: No such user."""
+    enhanced = ENHANCED_CODE.match(words)
+    place = enhanced.end() if enhanced else 0
+    named = "".join(f"<{address}>: " for address in addresses[:1])
+    return f"{words[:place]}{named}{words[place:]}"
 
 
 def _entry(content: bytes) -> Entry:

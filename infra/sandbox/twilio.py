@@ -39,15 +39,15 @@ MESSAGES = {
     20404: "The requested resource was not found",
     20429: "Too Many Requests",
     20500: "Internal Server Error",
-    21211: "Invalid 'To' Phone Number",
+    21211: "The 'To' number {to} is not a valid phone number.",
     21602: "Message body is required.",
     21603: "A 'From' phone number is required.",
     21604: "A 'To' phone number is required.",
     21606: "The 'From' phone number is not a valid, message-capable Twilio phone number",
     21609: "Invalid StatusCallback",
     21610: "Attempt to send to unsubscribed recipient",
-    21612: "Message cannot be sent with the current combination of 'To' and/or 'From' parameters",
-    21614: "'To' number is not a valid mobile number",
+    21612: "Message cannot be sent with the current combination of 'To' ({to}) and/or 'From' parameters",
+    21614: "'To' number: {to}, is not a valid mobile number",
     21617: "The concatenated message body exceeds the 1600 character limit",
     21659: "The 'From' number is not a Twilio phone number or short code country mismatch",
     21660: "Mismatch between the 'From' number and the account",
@@ -90,9 +90,10 @@ class Twilio:
         resource = self._resource(sid, entry, now, status="queued")
         return Verdict(Answer(201, msgspec.json.encode(resource), JSON), (entry,), (entry.address,))
 
-    def refusal(self, status: int, reason: str) -> Answer:
+    def refusal(self, status: int, reason: str, address: str = "") -> Answer:
         code = int(reason) if reason.isdigit() else CODE_OF.get(status, 20500)
-        message = MESSAGES.get(code, reason or "Unknown") if reason.isdigit() or not reason else reason
+        known = reason.isdigit() or not reason
+        message = _message(code, address, reason or "Unknown") if known else reason
         return _error_body(status, code, message)
 
     def signature(self, url: str, form: dict[str, str]) -> str:
@@ -257,10 +258,12 @@ class Twilio:
         }
 
     def _error(self, code: int, form: dict[str, str]) -> Answer:
-        message = MESSAGES[code]
-        if code == 21211:
-            message = f"Invalid 'To' Phone Number: {form.get('To', '')[:6]}XXXX"
-        return _error_body(STATUS_OF.get(code, 400), code, message)
+        return _error_body(STATUS_OF.get(code, 400), code, _message(code, form.get("To", "")))
+
+
+def _message(code: int, to: str, default: str = "") -> str:
+    """Twilio's words, with the number whole where it says that."""
+    return MESSAGES.get(code, default).replace("{to}", to)
 
 
 def _error_body(status: int, code: int, message: str) -> Answer:

@@ -94,7 +94,7 @@ class WebPush:
         entry = _entry(endpoint, provider_id, request, subscription)
         return Verdict(Answer(201, b"", headers), (entry,), (endpoint,))
 
-    def refusal(self, status: int, reason: str) -> Answer:
+    def refusal(self, status: int, reason: str, address: str = "") -> Answer:
         headers = [("content-type", "text/plain; charset=utf-8")]
         if status == 401:
             headers.append(("www-authenticate", "vapid"))

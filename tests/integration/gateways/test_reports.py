@@ -92,3 +92,4 @@ async def test_a_mail_and_what_became_of_it(providers: Providers, inbox: Inbox, 
         assert report.receipt is not None
         assert report.receipt.message == message
         assert report.receipt.contact == contact_of[report.address]
+        assert report.address not in report.receipt.detail

@@ -32,8 +32,8 @@ async def test_accepted(providers: Providers, send: Send) -> None:
     ("action", "expected"),
     [
         (Respond(400, "21610"), Suppressed("21610", "Attempt to send to unsubscribed recipient")),
-        (Respond(400, "21211"), Gone("21211", detail="Invalid 'To' Phone Number")),
-        (Respond(400, "21614"), Gone("21614", detail="'To' number is not a valid mobile number")),
+        (Respond(400, "21211"), Gone("21211", detail="The 'To' number … is not a valid phone number.")),
+        (Respond(400, "21614"), Gone("21614", detail="'To' number: …, is not a valid mobile number")),
         (Respond(429, "20429"), Retry("20429", None, "Too Many Requests")),
         (Respond(400, "20429"), Retry("20429", None, "Too Many Requests")),
         (Respond(429, body="{}"), Retry("429")),
@@ -48,7 +48,7 @@ async def test_accepted(providers: Providers, send: Send) -> None:
             Rejected(
                 "21612",
                 quarantine=True,
-                detail="Message cannot be sent with the current combination of 'To' and/or 'From' parameters",
+                detail="Message cannot be sent with the current combination of 'To' (…) and/or 'From' parameters",
             ),
         ),
         (Respond(400, body="<html>"), Rejected("400")),
@@ -77,7 +77,7 @@ async def test_a_retry_after(providers: Providers, send: Send) -> None:
 async def test_a_number_that_is_none(providers: Providers, send: Send) -> None:
     """As Twilio itself finds it."""
     [outcome] = await send("sms", [target("not a number")])
-    assert isinstance(outcome, Gone)
+    assert outcome == Gone("21211", detail="The 'To' number … is not a valid phone number.")
 
 
 async def test_a_person_who_said_stop(providers: Providers, send: Send) -> None:

@@ -27,16 +27,24 @@ from tests.integration.gateways.conftest import LEAVING_KEY, Providers, Send
 @pytest.mark.parametrize(
     ("stage", "action", "expected"),
     [
-        ("rcpt", Respond(550, "5.1.1 No such user"), Gone("550", confirm=True, detail="5.1.1 No such user")),
-        ("rcpt", Respond(550, "5.7.1 Not welcome"), Rejected("550", detail="5.7.1 Not welcome")),
-        ("rcpt", Respond(550, "5.1.0 Hm"), Rejected("550", detail="5.1.0 Hm")),
-        ("rcpt", Respond(554, "5.7.1 Relay access denied"), Retry("554", None, "5.7.1 Relay access denied")),
-        ("data", Respond(550, "5.1.1 Who?"), Rejected("550", detail="5.1.1 Who?")),
-        ("rcpt", Respond(450, "4.2.1 Greylisted"), Retry("450", None, "4.2.1 Greylisted")),
-        ("rcpt", Respond(452, "4.2.2 Mailbox full"), Retry("452", None, "4.2.2 Mailbox full")),
-        ("data", Respond(552, "5.3.4 Too big"), Rejected("552", detail="5.3.4 Too big")),
-        ("data", Respond(451, "4.3.0 Later"), Retry("451", None, "4.3.0 Later")),
-        ("data", Respond(554, "5.7.1 Spam"), Rejected("554", detail="5.7.1 Spam")),
+        (
+            "rcpt",
+            Respond(550, "5.1.1 No such user"),
+            Gone("550", confirm=True, detail="5.1.1 <…>: No such user"),
+        ),
+        ("rcpt", Respond(550, "5.7.1 Not welcome"), Rejected("550", detail="5.7.1 <…>: Not welcome")),
+        ("rcpt", Respond(550, "5.1.0 Hm"), Rejected("550", detail="5.1.0 <…>: Hm")),
+        (
+            "rcpt",
+            Respond(554, "5.7.1 Relay access denied"),
+            Retry("554", None, "5.7.1 <…>: Relay access denied"),
+        ),
+        ("data", Respond(550, "5.1.1 Who?"), Rejected("550", detail="5.1.1 <…>: Who?")),
+        ("rcpt", Respond(450, "4.2.1 Greylisted"), Retry("450", None, "4.2.1 <…>: Greylisted")),
+        ("rcpt", Respond(452, "4.2.2 Mailbox full"), Retry("452", None, "4.2.2 <…>: Mailbox full")),
+        ("data", Respond(552, "5.3.4 Too big"), Rejected("552", detail="5.3.4 <…>: Too big")),
+        ("data", Respond(451, "4.3.0 Later"), Retry("451", None, "4.3.0 <…>: Later")),
+        ("data", Respond(554, "5.7.1 Spam"), Rejected("554", detail="5.7.1 <…>: Spam")),
     ],
 )
 async def test_a_mail_server_refuses(
@@ -67,7 +75,7 @@ async def test_a_mail_server_that_refuses_us(
     """Our sender or our right to relay: no mailbox is doubted for it, and the work waits for who mends it."""
     gateway = providers.gateway("smtp")
     providers.rules.add("email", Respond(code, words), stage=stage, count=None)
-    with pytest.raises(ChannelHalted, match=words) as halted:
+    with pytest.raises(ChannelHalted, match=str(code)) as halted:
         await gateway.send(notice(), await providers.targets("smtp", 3), deadline_s=5.0)
     assert [type(outcome) for outcome in halted.value.outcomes] == [Retry] * 3
     await gateway.aclose()

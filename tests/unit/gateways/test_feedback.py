@@ -182,6 +182,15 @@ def test_a_blocked_mail_suppresses_nobody() -> None:
     assert (report.standing, report.outcome) == ("", Rejected("bounce", detail="550 spam"))
 
 
+def test_a_reason_names_nobody() -> None:
+    """Receipts are kept for ever."""
+    reason = "550 5.1.1 <a@example.org>: no a@example.org here, try +4915112345678"
+    [report] = sendgrid_events(json.dumps([event("bounce", reason=reason)]).encode())
+    said = "550 5.1.1 <…>: no … here, try …"
+    assert report.receipt is not None
+    assert (report.receipt.detail, report.outcome) == (said, Suppressed("bounce", said))
+
+
 def test_who_wants_it_again() -> None:
     """Resubscribing restores, without a receipt."""
     [report] = sendgrid_events(json.dumps([event("group_resubscribe")]).encode())

@@ -173,6 +173,30 @@ def test_words_are_kept_short_and_whole() -> None:
     assert len(clipped("ü" * 1_000)) == 300
 
 
+@pytest.mark.parametrize(
+    ("words", "address", "kept"),
+    [
+        ("The 'To' number +166321456 is not valid", "", "The 'To' number … is not valid"),
+        ("to 1 (555) 000-1111, to +1 (555) 000-1111", "", "to 1 (555) 000-1111, to …"),
+        ("To 15550001111", "+15550001111", "To …"),
+        ("5.1.1 <Ann.Lee+x@mail.example.org>: unknown", "ann.lee+x@mail.example.org", "5.1.1 <…>: unknown"),
+        ("5.1.1 ann: cannot, ann@b.example", "ann@example.org", "5.1.1 …: cannot, …"),
+        ("no device fb1c:0a", "fb1c:0a", "no device …"),
+        ("Spam, see https://x.example/a-1 2026-11-21T10:00:00+0000", "a@b.example", None),
+        (f"{'x ' * 147}<ann@exampl" + "e.org>", "", f"{'x ' * 147}…"),
+        (f"{'x ' * 145}'ann.lee" + "@example.org'", "", f"{'x ' * 145}…"),
+    ],
+)
+def test_words_that_are_kept_name_nobody(words: str, address: str, kept: str | None) -> None:
+    """Outcomes are kept for ever, and no key seals them: not the address, nor anybody else's, whole or cut off."""
+    one = target(address or "+15559999999")
+    outcomes = conclude([Gone("1", detail=clipped(words)), Accepted("2")], targets=[one, one])
+    assert outcomes == [Gone("1", detail=words if kept is None else kept), Accepted("2")]
+    with pytest.raises(ChannelHalted) as halted:
+        conclude([Halt("1", clipped(words))], targets=[one])
+    assert halted.value.detail == (words if kept is None else kept)
+
+
 def test_a_result_that_cannot_be_judged_is_unknown_alone() -> None:
     """The others of its slice have their verdicts, and the log says once what happened."""
 
