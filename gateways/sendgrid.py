@@ -156,8 +156,11 @@ def judge(result: Result, count: int, now: datetime) -> list[Verdict]:
             return [Halt(code, detail or "no such path: check the URL")] * count
         case 400 | 413:
             return _judge_refusal(problems, count, code, detail)
-        case status if status >= 500:
+        case 408 | 503:
             return [Retry(code, None, detail)] * count
+        case status if status >= 500:
+            # SendGrid may have taken it before it stumbled, or whoever stands before it.
+            return [Unknown(code, detail)] * count
         case _:
             return [Rejected(code, detail=detail)] * count
 

@@ -174,7 +174,7 @@ def judge(result: Result, now: datetime) -> Verdict:
 
 def _judge_error(result: Answer, code: int, detail: str, now: datetime) -> Verdict:
     name = str(code)
-    if result.status == 429 or code in TOO_FAST:
+    if result.status in {408, 429} or code in TOO_FAST:
         asked_s = retry_after_s(result.headers, now)
         return Retry(name, asked_s, detail)
     if code in OPTED_OUT:
@@ -187,11 +187,11 @@ def _judge_error(result: Answer, code: int, detail: str, now: datetime) -> Verdi
         return Halt(name, detail)
     if code in OUR_SENDER:
         return Halt(name, detail, doubtful=True)
-    if result.status in {500, 502, 504}:
-        # Twilio may have queued it before it stumbled.
-        return Unknown(name, detail)
     if result.status == 503:
         return Retry(name, None, detail)
+    if result.status >= 500:
+        # Twilio may have queued it before it stumbled, or whoever stands before it.
+        return Unknown(name, detail)
     return Rejected(name, detail=detail)
 
 

@@ -21,7 +21,7 @@ import structlog
 from domain import channel
 from domain.message import Content
 from domain.number import whole_number
-from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry
+from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Unknown
 from domain.push_token import read_subscription
 from gateways.circuit import Circuit, Leave
 from gateways.endpoint import AllowedHosts, Endpoint, EndpointRefused
@@ -285,10 +285,13 @@ def judge(result: Result, notice: Notice, now: datetime) -> Verdict:
             return Halt(
                 code, detail or "the push service refuses our VAPID key, subject or token", doubtful=True
             )
-        case 429 | 500 | 502 | 503 | 504:
+        case 408 | 429 | 503:
             asked_s = retry_after_s(result.headers, now)
             after_s = asked_s if asked_s is not None else RETRY_S if result.status == 429 else TROUBLE_S
             return in_time(after_s, notice, now, Retry(code, after_s, detail))
+        case status if status >= 500:
+            # The service may have taken it before it stumbled, or whoever stands before it.
+            return Unknown(code, detail)
         case _:
             # 3xx included: whoever wants us elsewhere may give the browser another endpoint.
             return Rejected(code, detail=detail)

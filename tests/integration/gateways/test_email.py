@@ -14,7 +14,7 @@ from sendgrid.helpers.mail import CustomArg, Header, Mail, Personalization, To
 from domain.errors import Invalid, TooLarge
 from domain.leaving import Leaver, leaving_token
 from domain.message import Content
-from domain.outcome import Accepted, Outcome, Rejected, Retry
+from domain.outcome import Accepted, Outcome, Rejected, Retry, Unknown
 from gateways.port import ChannelHalted, Target
 from gateways.sendgrid import without_repeats
 from gateways.smtp import render
@@ -114,13 +114,17 @@ async def test_an_address_that_is_none(address: str, provider: str, providers: P
     [
         (Respond(400, "no good"), Rejected("400", detail="no good")),
         (Respond(413, "too large"), Rejected("413", detail="too large")),
-        (Respond(500, "oops"), Retry("500", None, "oops")),
+        (Respond(500, "oops"), Unknown("500", "oops")),
+        (Respond(502, body="<html>"), Unknown("502")),
+        (Respond(504, body="<html>"), Unknown("504")),
+        (Respond(522, body="<html>"), Unknown("522")),
+        (Respond(408, body=""), Retry("408")),
         (Respond(503, body="<html>"), Retry("503")),
         (Respond(302, body="", headers={"location": "https://127.0.0.1:1/"}), Rejected("302")),
     ],
 )
 async def test_sendgrid_refuses(action: Respond, expected: Outcome, providers: Providers, send: Send) -> None:
-    """A request is refused whole."""
+    """A request is refused whole; where a proxy lost the answer, it may have been taken whole."""
     people = await providers.targets("sendgrid", 3)
     providers.tell("sendgrid", action, people[1])
     assert await send("sendgrid", people) == [expected] * 3

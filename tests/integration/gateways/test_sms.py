@@ -39,6 +39,9 @@ async def test_accepted(providers: Providers, send: Send) -> None:
         (Respond(429, body="{}"), Retry("429")),
         (Respond(503, body="busy"), Retry("503")),
         (Respond(500, "20500"), Unknown("20500", "Internal Server Error")),
+        (Respond(502, body="<html>"), Unknown("502")),
+        (Respond(522, body="<html>"), Unknown("522")),
+        (Respond(408, body=""), Retry("408")),
         (
             Respond(400, "21617"),
             Rejected("21617", detail="The concatenated message body exceeds the 1600 character limit"),

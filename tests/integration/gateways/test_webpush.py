@@ -12,7 +12,7 @@ import pytest
 
 from domain.errors import TooLarge
 from domain.message import Content
-from domain.outcome import Accepted, Expired, Gone, Outcome, Rejected, Retry
+from domain.outcome import Accepted, Expired, Gone, Outcome, Rejected, Retry, Unknown
 from gateways.port import ChannelHalted, Target
 from gateways.push_encryption import PLAIN_BYTES_MAX
 from infra.sandbox import Respond
@@ -58,6 +58,9 @@ async def test_a_shortened_life_is_noted(providers: Providers, send: Send) -> No
             for status in (301, 302, 303, 307, 308)
         ),
         (Respond(400, "bad"), Rejected("400", detail="bad")),
+        (Respond(500, "oops"), Unknown("500", "oops")),
+        (Respond(502, "oops"), Unknown("502", "oops")),
+        (Respond(504, "oops"), Unknown("504", "oops")),
     ],
 )
 async def test_refusals(action: Respond, expected: Outcome, providers: Providers, send: Send) -> None:
@@ -75,6 +78,7 @@ async def test_refusals(action: Respond, expected: Outcome, providers: Providers
         (Respond(429, "slow"), 300.0, 360.0),
         (Respond(429, "slow", headers={"retry-after": "20"}), 20.0, 24.0),
         (Respond(503, "later"), 1.0, 1.2),
+        (Respond(408, "slow you are"), 1.0, 1.2),
         (Respond(503, "later", headers={"retry-after": "5"}), 5.0, 6.0),
     ],
 )
