@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -46,7 +47,14 @@ VALIDITY_S_MAX = 14_400
 """The longest ValidityPeriod every account may ask for; a message that lives longer is left at Twilio's default."""
 LISTED_MAX = 50
 """Twilio lists the newest first; no number gets more between two tries."""
+CLOCK_SLACK = timedelta(seconds=5)
+"""Between the clocks of our own machines, the date in Twilio's answer having told the difference to Twilio's."""
 CLOCK_SKEW = timedelta(minutes=2)
+"""Where no date told it."""
+CLOCK_DIFFERENCE_MAX = timedelta(days=1)
+"""A date further away is none."""
+SIDS_MAX = 20_000
+"""Whose messages Twilio has, as remembered: some minutes of the fastest sending, some megabytes."""
 
 OPTED_OUT = frozenset({21610})
 NO_SUCH_NUMBER = frozenset({21211, 21614})
@@ -89,6 +97,8 @@ class SmsGateway:
     ) -> None:
         self._config, self._transport, self._clock = config, transport, clock
         self._credit = Credit(clock)
+        self._sends: OrderedDict[str, str] = OrderedDict()
+        """By Twilio's name for a message: ours for the send."""
         self._path = f"/2010-04-01/Accounts/{config.account_sid}/Messages.json"
 
     async def send(
@@ -104,6 +114,7 @@ class SmsGateway:
         judged = judge_each(self.channel, results, lambda _, result: judge(result, now))
         for index, verdict in zip(unsent, judged, strict=True):
             verdicts[index] = verdict
+            self._remember(notice, targets[index], verdict)
         known = [verdict for verdict in verdicts if verdict is not None]
         return conclude(known, self._credit, targets=targets)
 
@@ -117,12 +128,30 @@ class SmsGateway:
             paths = [self._query(target) for _, target, _ in lost]
             results = await self._transport.get_many(paths, deadline_s=deadline_s)
             text, now = notice.content.text, self._clock()
-            judged = judge_each(
-                self.channel, results, lambda place, result: found_in(result, text, lost[place][2], now)
-            )
+            later = twilio_is_later_by(results, now)
+
+            def judge_found(place: int, result: Result) -> Verdict | None:
+                _, target, since = lost[place]
+                others = self._sids_of_others(notice, target)
+                verdict = found_in(result, text, since + later, now, others)
+                self._remember(notice, target, verdict)
+                return verdict
+
+            judged = judge_each(self.channel, results, judge_found)
             for (index, _, _), verdict in zip(lost, judged, strict=True):
                 verdicts[index] = verdict
         return verdicts
+
+    def _remember(self, notice: Notice, target: Target, verdict: Verdict | None) -> None:
+        """Which send a message at Twilio came of, so that it is not taken for another with the same words."""
+        if isinstance(verdict, Accepted) and verdict.provider_id:
+            self._sends[verdict.provider_id] = target.send_id(notice.message)
+            while len(self._sends) > SIDS_MAX:
+                self._sends.popitem(last=False)
+
+    def _sids_of_others(self, notice: Notice, target: Target) -> Callable[[str], bool]:
+        own = target.send_id(notice.message)
+        return lambda sid: self._sends.get(sid, own) != own
 
     def check(self, content: Content) -> None:
         if not content.text.strip():
@@ -195,8 +224,30 @@ def _judge_error(result: Answer, code: int, detail: str, now: datetime) -> Verdi
     return Rejected(name, detail=detail)
 
 
-def found_in(result: Result, text: str, since: datetime, now: datetime) -> Verdict | None:
-    """What Twilio's list of messages to a number says of one of them. Where it cannot be asked, nothing is sent."""
+def twilio_is_later_by(results: Sequence[Result], now: datetime) -> timedelta:
+    """How far Twilio's clock is ahead of ours, by its answers, less what the clocks may be wrong by. now: when the
+    last of them had come.
+    """
+    dates = [
+        date
+        for result in results
+        if isinstance(result, Answer) and (date := mail_date(result.headers.get("date", ""))) is not None
+    ]
+    difference = max(dates) - now if dates else CLOCK_DIFFERENCE_MAX
+    return difference - CLOCK_SLACK if abs(difference) < CLOCK_DIFFERENCE_MAX else -CLOCK_SKEW
+
+
+def found_in(
+    result: Result,
+    text: str,
+    since: datetime,
+    now: datetime,
+    is_anothers: Callable[[str], bool] | None = None,
+) -> Verdict | None:
+    """What Twilio's list of messages to a number says of one of them. Where it cannot be asked, nothing is sent.
+
+    since: by Twilio's clock. is_anothers: whether the message of a sid is known to have come of another send.
+    """
     if not isinstance(result, Answer):
         return (
             Halt(result.code, clipped(result.detail))
@@ -207,10 +258,11 @@ def found_in(result: Result, text: str, since: datetime, now: datetime) -> Verdi
     if result.status != 200 or not isinstance(messages, list):
         refusal = judge(result, now)
         return refusal if isinstance(refusal, Halt) else Unknown(f"asked: {result.status}")
-    recent = [message for message in messages if _created(message) >= since - CLOCK_SKEW]
+    recent = [message for message in messages if _created(message) >= since]
     for message in recent:
-        if at(message, "body") == text:
-            return Accepted(provider_id=said(message, "sid"), detail=FOUND)
+        sid = said(message, "sid")
+        if at(message, "body") == text and not (is_anothers is not None and is_anothers(sid)):
+            return Accepted(provider_id=sid, detail=FOUND)
     return Unknown("asked: too many to tell") if len(recent) >= LISTED_MAX else None
 
 

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import cast
 
@@ -93,6 +94,8 @@ class Http1(asyncio.Protocol):
         phrase = HTTPStatus(answer.status).phrase if answer.status in HTTPStatus else "Unknown"
         head = [f"HTTP/1.1 {answer.status} {phrase}", *(f"{k}: {v}" for k, v in answer.headers)]
         head.append(f"content-length: {len(answer.body)}")
+        if all(name != "date" for name, _ in answer.headers):
+            head.append(f"date: {formatdate(usegmt=True)}")
         if not self._keep_alive:
             head.append("connection: close")
         start = "\r\n".join(head).encode() + b"\r\n\r\n"

@@ -169,12 +169,47 @@ async def test_an_older_message_with_the_same_words_is_another(
 async def test_what_was_refused_is_not_looked_for(providers: Providers, gateway: Gateway) -> None:
     """The same words a moment ago were another message: only a target whose answer was lost is asked about."""
     known, lost = await providers.targets("sms", 2)
-    await gateway.send(notice("same words"), [known, lost], deadline_s=5.0)
+    await gateway.send(notice("same words"), [known], deadline_s=5.0)
     message = notice("same words")
+    providers.tell("sms", Hang(processed=True), lost)
+    await gateway.send(message, [lost], deadline_s=0.5)
     outcomes = await gateway.send(message, [known, *repeated(lost)], deadline_s=5.0)
     details = [outcome.detail for outcome in outcomes if isinstance(outcome, Accepted)]
     assert details == ["", "found at Twilio"]
+    assert await providers.arrived(message.message) == 2
+
+
+async def test_another_message_with_the_same_words_is_not_found_for_it(
+    providers: Providers, gateway: Gateway
+) -> None:
+    """One that came of another send is passed over, and so is one from before the first try, by seconds."""
+    [phone] = await providers.targets("sms")
+    other, message = notice("Your parcel is there"), notice("Your parcel is there")
+    providers.tell("sms", Hang(processed=False), phone)
+    await gateway.send(message, [phone], deadline_s=0.5)
+    await gateway.send(other, [phone], deadline_s=5.0)
+    [outcome] = await gateway.send(message, repeated(phone), deadline_s=5.0)
+    assert isinstance(outcome, Accepted)
+    assert outcome.detail == ""
     assert await providers.arrived(message.message) == 1
+    elsewhere, third = providers.gateway("sms"), notice("Your parcel is there")
+    later = repeated(phone, since=datetime.now(UTC) + timedelta(seconds=20))
+    await elsewhere.send(third, later, deadline_s=5.0)
+    assert await providers.arrived(third.message) == 1
+    await elsewhere.aclose()
+
+
+async def test_two_lost_answers_are_two_messages(providers: Providers, gateway: Gateway) -> None:
+    """People who share a phone: the one that arrived is found for one of them, and the other's is sent."""
+    [phone] = await providers.targets("sms")
+    shared = [phone, target(phone.address)]
+    message = notice("both of you")
+    providers.tell("sms", Hang(processed=True), phone, count=1)
+    await gateway.send(message, shared[:1], deadline_s=0.5)
+    outcomes = await gateway.send(message, repeated(*shared), deadline_s=5.0)
+    details = [outcome.detail for outcome in outcomes if isinstance(outcome, Accepted)]
+    assert details == ["found at Twilio", ""]
+    assert await providers.arrived(message.message) == 2
 
 
 async def test_a_repeat_when_twilio_cannot_be_asked(providers: Providers) -> None:
