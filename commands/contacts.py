@@ -43,12 +43,15 @@ class FindContactAddressGone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SuppressChannel(msgspec.Struct, frozen=True, kw_only=True):
-    """address: only while it is the contact's, for what was said of that address; "": whatever it is."""
+    """address: only while it is the contact's, for what was said of that address; "": whatever it is. said_at: when the
+    person said so, where that is known: reports may come late and in any order, and the last word holds.
+    """
 
     contact: UUID
     channel: str
     code: str
     address: str = ""
+    said_at: datetime | None = None
 
 
 class DoubtContactAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,11 +68,12 @@ class DoubtContactAddress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RestoreChannel(msgspec.Struct, frozen=True, kw_only=True):
-    """address: as for SuppressChannel."""
+    """address, said_at: as for SuppressChannel."""
 
     contact: UUID
     channel: str
     address: str = ""
+    said_at: datetime | None = None
 
 
 class EndSubscription(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +122,9 @@ async def find_contact_address_gone(command: FindContactAddressGone, scope: Scop
 async def suppress_channel(command: SuppressChannel, scope: Scope) -> None:
     contact = await _contact(command.contact, scope)
     token = _token(command.channel, command.address, scope)
-    contact.suppress(at=scope.now, channel=command.channel, code=command.code, token=token)
+    contact.suppress(
+        at=scope.now, channel=command.channel, code=command.code, token=token, said_at=command.said_at
+    )
     await scope.save(contact)
 
 
@@ -138,7 +144,7 @@ async def doubt_contact_address(command: DoubtContactAddress, scope: Scope) -> N
 async def restore_channel(command: RestoreChannel, scope: Scope) -> None:
     contact = await _contact(command.contact, scope)
     token = _token(command.channel, command.address, scope)
-    contact.restore(at=scope.now, channel=command.channel, token=token)
+    contact.restore(at=scope.now, channel=command.channel, token=token, said_at=command.said_at)
     await scope.save(contact)
 
 

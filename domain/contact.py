@@ -128,29 +128,42 @@ class Contact(Aggregate):
 
     @dataclass(frozen=True, kw_only=True)
     class ChannelSuppressed(Event):
-        """The person said stop, or complained, or can't be reached (code: the provider's reason)."""
+        """The person said stop, or complained, or can't be reached (code: the provider's reason).
 
-        TOPIC = "contact.channel-suppressed.v1"
+        said_at: when the person said so, by who reports it; None where nobody told.
+        """
+
+        TOPIC = "contact.channel-suppressed.v2"
         channel: str
         code: str
+        said_at: datetime | None
 
         def apply(self, aggregate: Contact) -> None:
+            again = self.channel in aggregate.suppressed
             aggregate.suppressed[self.channel] = self.code
+            aggregate.stop_times[self.channel] = self.said_at or self.timestamp
             struck = len(aggregate.strikes.get(self.channel, ())) >= STRIKES_MAX
-            if self.code in OF_ADDRESS or (struck and self.channel not in aggregate.unreachable):
+            if self.code in OF_ADDRESS or (struck and not again):
                 aggregate.unreachable.add(self.channel)
             else:
                 aggregate.unreachable.discard(self.channel)
 
     @dataclass(frozen=True, kw_only=True)
     class ChannelRestored(Event):
-        """The person asked to be written to again, or has another address than the one that could not be reached."""
+        """The person asked to be written to again, or has another address than the one that could not be reached.
 
-        TOPIC = "contact.channel-restored.v1"
+        said_at: when the person asked, by who reports it; None where nobody told.
+        """
+
+        TOPIC = "contact.channel-restored.v2"
         channel: str
+        said_at: datetime | None
 
         def apply(self, aggregate: Contact) -> None:
+            if self.said_at is not None:
+                aggregate.return_times[self.channel] = self.said_at
             aggregate.suppressed.pop(self.channel, None)
+            aggregate.stop_times.pop(self.channel, None)
             aggregate.unreachable.discard(self.channel)
             aggregate.strikes.pop(self.channel, None)
 
@@ -171,6 +184,8 @@ class Contact(Aggregate):
         self.address_times: dict[str, datetime] = {}
         self.strikes: dict[str, list[str]] = {}
         self.suppressed: dict[str, str] = {}
+        self.stop_times: dict[str, datetime] = {}
+        self.return_times: dict[str, datetime] = {}
         self.unreachable: set[str] = set()
         self.channels: tuple[str, ...] | None = None
         self.locale = self.time_zone = ""
@@ -219,14 +234,30 @@ class Contact(Aggregate):
         if self.addresses.get(channel) and self.address_times[channel] <= since:
             self.trigger_event(self.AddressRetired, timestamp=at, channel=channel, code=code)
 
-    def suppress(self, *, at: datetime, channel: str, code: str, token: UUID | None = None) -> None:
+    def suppress(
+        self,
+        *,
+        at: datetime,
+        channel: str,
+        code: str,
+        token: UUID | None = None,
+        said_at: datetime | None = None,
+    ) -> None:
         """Send nothing more there. token: only if that is still the address, for what is said of an address alone.
 
         What the person says is kept even where the address is known not to work: another address would not undo it.
+        said_at: reports come in any order, and what was said last holds.
         """
         known = channel in self.suppressed and (channel not in self.unreachable or code in OF_ADDRESS)
+        if said_at is not None:
+            said_at = min(said_at, at)
+            if channel in self.return_times and said_at < self.return_times[channel]:
+                return
+            known = known and (code in OF_ADDRESS or said_at <= self.stop_times[channel])
         if not known and self._has(channel, token):
-            self.trigger_event(self.ChannelSuppressed, timestamp=at, channel=channel, code=code)
+            self.trigger_event(
+                self.ChannelSuppressed, timestamp=at, channel=channel, code=code, said_at=said_at
+            )
 
     def doubt_address(
         self,
@@ -251,9 +282,18 @@ class Contact(Aggregate):
         if len(self.strikes[channel]) >= STRIKES_MAX:
             self.suppress(at=at, channel=channel, code=code)
 
-    def restore(self, *, at: datetime, channel: str, token: UUID | None = None) -> None:
-        if channel in self.suppressed and self._has(channel, token):
-            self.trigger_event(self.ChannelRestored, timestamp=at, channel=channel)
+    def restore(
+        self, *, at: datetime, channel: str, token: UUID | None = None, said_at: datetime | None = None
+    ) -> None:
+        """Send there again. said_at: as for `suppress`; a yes that comes before the older no holds that off."""
+        restores = channel in self.suppressed
+        if said_at is not None:
+            said_at = min(said_at, at)
+            latest = self.stop_times if restores else self.return_times
+            restores = restores or bool(self.addresses.get(channel))
+            restores = restores and (channel not in latest or said_at > latest[channel])
+        if restores and self._has(channel, token):
+            self.trigger_event(self.ChannelRestored, timestamp=at, channel=channel, said_at=said_at)
 
     def set_preferences(
         self, *, at: datetime, channels: tuple[str, ...] | None, locale: str, time_zone: str

@@ -34,8 +34,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One fact about one person.
 
     receipt: of which message, None when it is about none (a reply to an SMS). contact: whose it is in the realm, None
-    when no id of ours came back. address: phone or mailbox it is
-    about. outcome: what the send came to after all, when that is now final. standing: strike, to be counted and
+    when no id of ours came back. address: phone or mailbox it is about. at: when it happened, None where the provider
+    does not say. outcome: what the send came to after all, when that is now final. standing: strike, to be counted and
     suppressed when it repeats; suppress, at once; restore, the person wants it again. provider_id: the provider's name
     for the message. dedupe: equal for the same fact told twice.
     """
@@ -46,6 +46,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     realm: str = ""
     contact: UUID | None = None
     provider_id: str = ""
+    at: datetime | None = None
     code: str = ""
     receipt: Receipt | None = None
     outcome: Outcome | None = None
@@ -206,6 +207,7 @@ def _sendgrid_event(event: Any) -> Report | None:
         realm=said(event, "realm"),
         contact=_uuid(event.get("contact")),
         provider_id=said(event, "sg_message_id").partition(".")[0],
+        at=moment(event.get("timestamp")),
         code=name,
         receipt=None if kind is None else _receipt(channel.EMAIL, event, kind, _time(event), reason or code),
         outcome=_failure(name, standing, reason) if kind == "bounced" else None,

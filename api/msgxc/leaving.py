@@ -40,6 +40,7 @@ async def show(call: Call[None, None]) -> Answer:
 async def leave(call: Call[None, None]) -> Answer:
     """The receipt, and no more mails. Done again it changes nothing."""
     leaver, parts = _leaver(call), call.parts
+    now = parts.clock()
     receipt = Receipt(
         realm=leaver.realm,
         message=leaver.message,
@@ -47,11 +48,12 @@ async def leave(call: Call[None, None]) -> Answer:
         contact=leaver.contact,
         client=None,
         kind="unsubscribed",
-        at=parts.clock(),
+        at=now,
     )
     await parts.receipts.take(receipt)
     context = Context(realm=leaver.realm, actor="one-click", correlation=call.context.correlation)
-    await parts.bus.execute(SuppressChannel(contact=leaver.contact, channel=EMAIL, code=CODE), context)
+    stop = SuppressChannel(contact=leaver.contact, channel=EMAIL, code=CODE, said_at=now)
+    await parts.bus.execute(stop, context)
     return _page("We will not send you e-mails any more.")
 
 

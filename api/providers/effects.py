@@ -62,7 +62,7 @@ def _command(report: Report, contact: UUID) -> msgspec.Struct:
     channel = report.channel
     match report.standing:
         case "restore":
-            return RestoreChannel(contact=contact, channel=channel, address=address)
+            return RestoreChannel(contact=contact, channel=channel, address=address, said_at=report.at)
         case "strike":
             return DoubtContactAddress(
                 contact=contact,
@@ -72,4 +72,6 @@ def _command(report: Report, contact: UUID) -> msgspec.Struct:
                 report=report.provider_id,
             )
         case _:
-            return SuppressChannel(contact=contact, channel=channel, code=report.code, address=address)
+            return SuppressChannel(
+                contact=contact, channel=channel, code=report.code, address=address, said_at=report.at
+            )

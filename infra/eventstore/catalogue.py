@@ -151,11 +151,22 @@ def _of_unknown_grant(topic: str) -> Upcast:
     return upcast
 
 
+def _said_at_some_time(topic: str) -> Upcast:
+    """To `topic`, which tells when the person said it; those from before know only when it came."""
+
+    def upcast(body: Body) -> tuple[str, Body]:
+        return topic, {**body, "said_at": None}
+
+    return upcast
+
+
 UPCASTS: Mapping[str, Upcast] = {
     "request.made.v1": _of_no_answer,
     "app.registered.v1": _without_issuer("app.registered.v2"),
     "app.changed.v1": _without_issuer("app.changed.v2"),
     "message.accepted.v1": _of_no_app("message.accepted.v2"),
+    "contact.channel-suppressed.v1": _said_at_some_time("contact.channel-suppressed.v2"),
+    "contact.channel-restored.v1": _said_at_some_time("contact.channel-restored.v2"),
     "client.address-set.v1": _of_no_app("client.address-set.v2"),
     "client.address-retired.v1": _of_no_app("client.address-retired.v2"),
     "client.contact-linked.v1": _of_no_app("client.contact-linked.v2"),

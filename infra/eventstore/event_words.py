@@ -100,6 +100,7 @@ FIELDS: Mapping[str, str] = {
     "repeats": "the attempt without outcome that it repeats",
     "report": "the provider's name for the message",
     "results": "contact, client and outcome of each send",
+    "said_at": "when the person said so, as its reporter says; none: not told",
     "scheduled_at": "when it is to start; none: at once",
     "sealed": "content and addresses, encrypted under the key of the day",
     "sender": "the uid, or process, that sent it",

@@ -22,6 +22,8 @@ from domain.recorded import DELIVERY
 from tests.memory.site import EVENTS_KEY, PUBLIC_URL, TWILIO_TOKEN, Site, site
 from tests.memory.world import IDS, REALM
 
+SAID_S = 1_700_000_000
+"""When what is reported happened: long ago."""
 PHONE, MAILBOX = "+34600000001", "Ann@example.org"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 MESSAGE = UUID("0bb12456-35e6-8422-bf9e-40c8184523d3")
@@ -68,7 +70,7 @@ async def twilio(
 async def sendgrid(
     it: Site, *events: Mapping[str, Any], age_s: int = 0, tamper: bytes = b""
 ) -> httpx.Response:
-    body = msgspec.json.encode([{"email": MAILBOX, "timestamp": 1_800_000_000, **OURS, **e} for e in events])
+    body = msgspec.json.encode([{"email": MAILBOX, "timestamp": SAID_S, **OURS, **e} for e in events])
     timestamp = str(int(it.parts.clock().timestamp()) - age_s)
     signature = EVENTS_KEY.sign(timestamp.encode() + body, ec.ECDSA(hashes.SHA256()))
     headers = {
@@ -172,12 +174,29 @@ async def test_mail_events_become_receipts_and_suppressions() -> None:
         await sendgrid(it, {"event": "bounce", "sg_event_id": "e3", "email": MAILBOX.lower()})
         await it.settled()
         assert await suppressed(it) == {"email": "bounce"}
-        await sendgrid(it, {"event": "group_resubscribe", "sg_event_id": "e4"})
+        await sendgrid(it, {"event": "group_resubscribe", "sg_event_id": "e4", "timestamp": SAID_S + 1})
         await it.settled()
         assert await suppressed(it) == {}
-        await sendgrid(it, {"event": "spamreport", "sg_event_id": "e5", "email": "former@example.org"})
+        complaint = {"event": "spamreport", "sg_event_id": "e5", "timestamp": SAID_S + 2}
+        await sendgrid(it, {**complaint, "email": "former@example.org"})
         await it.settled()
         assert await suppressed(it) == {"email": "spamreport"}
+
+
+async def test_an_old_report_undoes_no_newer_one() -> None:
+    """SendGrid posts in any order, and again for a day: what the person said last holds."""
+    async with site() as it:
+        await with_ann(it)
+        stop = {"event": "unsubscribe", "sg_event_id": "e1", "timestamp": SAID_S + 20}
+        start = {"event": "group_resubscribe", "sg_event_id": "e2", "timestamp": SAID_S + 10}
+        await sendgrid(it, stop)
+        await sendgrid(it, start)
+        await it.settled()
+        assert await suppressed(it) == {"email": "unsubscribe"}
+        await sendgrid(it, {**start, "sg_event_id": "e3", "timestamp": SAID_S + 30})
+        await sendgrid(it, {**stop, "sg_event_id": "e4", "timestamp": SAID_S + 25})
+        await it.settled()
+        assert await suppressed(it) == {}
 
 
 async def test_only_what_sendgrid_signed_now_is_believed() -> None:

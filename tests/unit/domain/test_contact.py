@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
 from uuid import UUID
 
 import pytest
@@ -88,6 +89,48 @@ def test_suppressing_and_restoring_a_channel() -> None:
         Contact.ChannelRestored, channel="email"
     )
     given(ann()).when(lambda c: c.restore(at=at(2), channel="email")).then_nothing()
+
+
+def say(word: str, second: int) -> Callable[[Contact], None]:
+    """A report, all of which come at second 60."""
+    if word == "start":
+        return lambda c: c.restore(at=at(60), channel="email", said_at=at(second))
+    return lambda c: c.suppress(at=at(60), channel="email", code=word, said_at=at(second))
+
+
+@pytest.mark.parametrize("last", ["start", "unsubscribe"])
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_the_last_word_holds_in_whatever_order_it_is_told(order: tuple[int, ...], last: str) -> None:
+    """Providers report late, twice and unordered: an old yes never undoes a newer no, nor an old no a newer yes."""
+    said = [("unsubscribe", 2), ("start", 3), ("spamreport", 4), (last, 5)]
+    story = with_mail()
+    for place in (*order, *order):
+        story = story.and_then(say(*said[place]))
+    assert ("email" in story.aggregate.suppressed) == (last != "start")
+
+
+def test_a_word_told_again_changes_nothing() -> None:
+    """Nor does one that was said at the same time as a no; one from the future was said now."""
+    stopped = with_mail().and_then(say("unsubscribe", 5))
+    stopped.when(say("unsubscribe", 5)).then_nothing()
+    stopped.when(say("start", 5)).then_nothing()
+    stopped.and_then(say("start", 6)).when(say("start", 6)).then_nothing()
+    ahead = with_mail().and_then(say("unsubscribe", 90))
+    ahead.when(lambda c: c.restore(at=at(61), channel="email", said_at=at(61))).then(
+        Contact.ChannelRestored, said_at=at(61)
+    )
+
+
+def test_a_stop_that_is_said_again_stays_the_persons_own() -> None:
+    """However often; it was said of the person, and another address does not undo it."""
+
+    def doubt(report: str) -> Callable[[Contact], None]:
+        return lambda c: c.doubt_address(at=at(2), channel="email", code="550", token=TOKEN, report=report)
+
+    story = with_mail().and_then(doubt("1")).and_then(doubt("2")).and_then(doubt("3"))
+    for second in (3, 4, 5):
+        story = story.and_then(say("unsubscribe", second))
+        assert story.aggregate.unreachable == set()
 
 
 def test_what_is_said_of_an_address_holds_for_that_address() -> None:

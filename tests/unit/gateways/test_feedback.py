@@ -166,7 +166,7 @@ def test_what_became_of_a_mail(name: str, kind: str, standing: str) -> None:
     [report] = sendgrid_events(json.dumps([event(name)]).encode())
     assert report.receipt == receipt("email", kind, NOW, name, CLIENT)
     assert (report.address, report.provider_id, report.dedupe) == ("a@example.org", "m1", "sendgrid:e1")
-    assert report.standing == standing
+    assert (report.standing, report.at) == (standing, NOW)
     assert (report.outcome is not None) == (kind == "bounced")
 
 
@@ -223,6 +223,7 @@ def test_an_event_at_no_time(said: Any) -> None:
     [report] = sendgrid_events(json.dumps([event("open", timestamp=said)]).encode())
     assert report.receipt is not None
     assert report.receipt.at == datetime.fromtimestamp(0, UTC)
+    assert report.at is None
 
 
 @pytest.mark.parametrize(
