@@ -42,7 +42,11 @@ Stage = Literal["mail", "rcpt", "data"]
 _NO_MAILBOX = re.compile(r"5\.1\.(?:1|6|10)(?![0-9])")
 """Enhanced codes (RFC 3463) that begin a reply about the recipient's mailbox itself."""
 _OURS = re.compile(
-    r"5\.1\.[78](?![0-9])|.*\b(?:relay(?:ing)?\b|sender address rejected)", re.DOTALL | re.IGNORECASE
+    r"5\.1\.[78](?![0-9])"
+    r"|.*\bsender address rejected\b"
+    r"|.*\brelay(?:ing)? (?:access )?(?:denied|not|prohibited)\b"
+    r"|.*\b(?:to|not|cannot) relay\b",
+    re.DOTALL | re.IGNORECASE,
 )
 """Replies to RCPT that are about us: many servers keep what they have against the sender until then."""
 

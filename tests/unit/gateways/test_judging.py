@@ -136,6 +136,26 @@ def test_any_reply_of_a_mail_server_has_a_verdict(stage: smtp.Stage, code: int, 
 
 
 @pytest.mark.parametrize(
+    ("words", "is_ours"),
+    [
+        ("5.7.1 <ann@example.org>: Relay access denied", True),
+        ("relay not permitted", True),
+        ("5.7.1 ann@example.org... Relaying denied", True),
+        ("5.7.54 SMTP; Unable to relay recipient in non-accepted domain", True),
+        ("5.1.1 <us@example.org>: Sender address rejected: User unknown", True),
+        ("5.1.8 Bad sender's system address", True),
+        ("5.1.1 <relay@example.org>: No such user", False),
+        ("relay: no such user at relay.example.org", False),
+        ("5.1.10 RESOLVER.ADR.RecipientNotFound", False),
+        ("5.1.80 ?", False),
+    ],
+)
+def test_what_a_mail_server_has_against_us(words: str, is_ours: bool) -> None:
+    """Told by its own phrases; no mailbox's name passes for one."""
+    assert isinstance(smtp.judge("rcpt", 550, words), Halt) is is_ours
+
+
+@pytest.mark.parametrize(
     ("body", "name"),
     [
         (b'{"name":"projects/p/messages/1"}', "projects/p/messages/1"),
