@@ -122,7 +122,7 @@ REFUSED: dict[str, tuple[str, str, str, Any, int]] = {
     "switch": ("/v4/apps", "POST", "/client/app", {"to": "NOBODY"}, 400),
     "events": ("/v3/apps", "POST", "/client/events", b"[", 400),
     "events-v5": ("/v5/apps", "POST", "/client/events", b"{", 400),
-    "inline": ("/v3/apps", "POST", "/inline-messages", {"viewIds": 1}, 400),
+    "inline": ("/v3/apps", "POST", "/inline-messages", b"[", 400),
     "messages": ("/embedded-messaging/api/v1", "GET", "/messages?$skip=many", None, 400),
     "tags": ("/embedded-messaging/api/v1", "PATCH", "/tags", {}, 400),
 }
