@@ -38,8 +38,10 @@ from infra.log.log import JetStreamLog
 from infra.log.opened import LogConfig, open_log
 from infra.log.ordered import OrderedReader
 from infra.nats.connection import Endpoint
+from infra.nats.leases import Lease
 from infra.nats.server import NatsServer, ServerConfig
 from infra.readstore.store import ReadStore
+from processes.models.filling import lease_name
 from processes.models.rebuild import Progress, build
 from projections.catalogue import ALL
 
@@ -119,7 +121,8 @@ async def rebuild(log: JetStreamLog, store: ReadStore, name: str, count: int) ->
             marks.append(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}")
 
     started = time.perf_counter()
-    await build(log, store, projection, on_progress=progress)
+    lease = Lease(log.js, lease_name(name), asyncio.Event())
+    await build(log, store, projection, lease=lease, on_progress=progress)
     elapsed = time.perf_counter() - started
     print(f"  {name}: peak MiB at each quarter {', '.join(marks)}")
     return count / elapsed

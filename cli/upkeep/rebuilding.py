@@ -15,8 +15,10 @@ from cli.session import Session
 from cli.wiring.endpoints import any_endpoint
 from cli.wiring.stores import make_missing, open_store
 from infra.log.log import JetStreamLog
+from infra.nats.leases import Lease
 from infra.pausing import held_still
 from infra.readstore.store import ReadStore
+from processes.models.filling import lease_name
 from processes.models.rebuild import InvariantsBroken, Progress, build
 from processes.models.verify import Verdict
 from processes.models.verify import verify as compare
@@ -84,7 +86,13 @@ async def rebuild(session: Session, names: Sequence[str]) -> None:
         for projection in wanted:
             with progress(projection.name) as advance:
                 try:
-                    number = await build(log, store, projection, on_progress=_showing(advance))
+                    number = await build(
+                        log,
+                        store,
+                        projection,
+                        lease=_lease(log, projection),
+                        on_progress=_showing(advance),
+                    )
                 except InvariantsBroken as broken:
                     raise Failure(f"{projection.name} does not pass its checks: {broken}") from broken
             await _switched(log, store, projection, number)
@@ -102,6 +110,7 @@ async def verify(session: Session, names: Sequence[str]) -> list[Verdict]:
                         log,
                         store,
                         projection,
+                        lease=_lease(log, projection),
                         hold_still=partial(held_still, log.js.connection),
                         on_progress=_showing(advance),
                     )
@@ -122,6 +131,11 @@ async def rollback(session: Session, name: str) -> None:
         await store.offer(projection.name, retired[-1])
         await _switched(log, store, projection, retired[-1])
         note(f"{name}: generation {retired[-1]} is live again")
+
+
+def _lease(log: JetStreamLog, projection: Projection) -> Lease:
+    """Of whoever fills a generation of it, on either store."""
+    return Lease(log.js, lease_name(projection.name), asyncio.Event())
 
 
 async def _switched(log: JetStreamLog, store: ReadStore, projection: Projection, number: int) -> None:

@@ -16,10 +16,10 @@ import msgspec
 import structlog
 
 from domain.errors import Conflict
-from processes.models.holds import holds_of
+from processes.models.filling import filling
 from processes.models.projector import Projector
 from processes.models.watermark import Watermark
-from processes.port import Log
+from processes.port import Lease, Log
 from projections.port import Generation, Generations, Projection
 
 log = structlog.get_logger(__name__)
@@ -51,33 +51,24 @@ async def build(
     store: Generations,
     projection: Projection,
     *,
+    lease: Lease,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> int:
     """Fill a new generation, or one that was left unfinished, and offer it; its number.
 
-    Raises InvariantsBroken when the result fails its checks and is dropped, LogMismatch when the log is another one.
+    Raises InvariantsBroken when the result fails its checks and is dropped, LogMismatch when the log is another one,
+    Conflict when another process fills one.
     """
-    generation = await begun(log_, store, projection)
-    for stream in projection.streams:
-        await _fill(log_, generation, projection, stream, on_progress)
-    problems = await projection.check(generation)
-    if problems:
-        await store.drop(projection.name, generation.number)
-        raise InvariantsBroken(problems)
-    await store.offer(projection.name, generation.number)
+    async with filling(log_, store, projection, lease) as generation:
+        for stream in projection.streams:
+            await _fill(log_, generation, projection, stream, on_progress)
+        problems = await projection.check(generation)
+        if problems:
+            await store.drop(projection.name, generation.number)
+            raise InvariantsBroken(problems)
+        await store.offer(projection.name, generation.number)
     log.info("generation_offered", projection=projection.name, number=generation.number)
     return generation.number
-
-
-async def begun(log_: Log, store: Generations, projection: Projection) -> Generation:
-    """A generation to fill: one that was left unfinished, unless it has put facts aside, since code may be mended."""
-    number = await store.begin(projection.name, projection.version)
-    generation = await store.generation(projection.name, number, projection.tables)
-    if not await holds_of(log_, generation):
-        return generation
-    await store.drop(projection.name, number)
-    number = await store.begin(projection.name, projection.version)
-    return await store.generation(projection.name, number, projection.tables)
 
 
 async def _fill(

@@ -12,10 +12,11 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from domain.recorded import Checkpoint, Recorded
+from processes.models.filling import filling
 from processes.models.projector import Projector
-from processes.models.rebuild import NEAR, Progress, begun
+from processes.models.rebuild import NEAR, Progress
 from processes.models.watermark import Watermark
-from processes.port import Log, Poison
+from processes.port import Lease, Log, Poison
 from projections.port import Generation, Generations, Projection, ReadModels, Table
 
 
@@ -47,20 +48,22 @@ async def verify(
     store: Store,
     projection: Projection,
     *,
+    lease: Lease,
     hold_still: Callable[[], AbstractAsyncContextManager[Any]],
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Verdict:
-    """Compare. Uses, and then drops, a generation that is never offered."""
-    generation = await begun(log, store, projection)
-    copy = _Copy(log, store, projection, generation, on_progress)
-    try:
-        while await copy.catch_up() >= NEAR:
-            pass
-        async with hold_still():
-            await copy.catch_up()
-            compared = [await _compare(store, generation, table) for table in projection.tables]
-    finally:
-        await store.drop(projection.name, generation.number)
+    """Compare. Uses, and then drops, a generation that is never offered. Conflict: another process fills one."""
+    async with filling(log, store, projection, lease) as generation:
+        copy = _Copy(log, store, projection, generation, on_progress)
+        try:
+            while await copy.catch_up() >= NEAR:
+                pass
+            async with hold_still():
+                await copy.catch_up()
+                compared = [await _compare(store, generation, table) for table in projection.tables]
+        finally:
+            if lease.is_held:  # else it is somebody else's to go on with
+                await store.drop(projection.name, generation.number)
     differences = tuple(difference for _, difference in compared if difference is not None)
     return Verdict(projection.name, copy.positions, sum(rows for rows, _ in compared), differences)
 

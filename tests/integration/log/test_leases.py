@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
+import pytest
+
+from domain.errors import Conflict
 from infra.log.log import JetStreamLog
 from infra.nats.leases import ANSWER_S_MAX, TRY_S, Lease
 from infra.nats.streams import LEASE_S
+from infra.readstore.config import read_store
+from processes.models import filling
+from projections.contacts import Contacts
 from tests.memory.site import PATIENCE_S
 
 
@@ -62,3 +69,22 @@ async def test_names_are_held_apart(log: JetStreamLog) -> None:
     leases = [Lease(log.js, name, asyncio.Event()) for name in ("x", "y")]
     assert [await _taken(lease) for lease in leases] == [True, True]
     assert all(lease.is_held for lease in leases)
+
+
+async def test_one_process_fills_a_generation(
+    log: JetStreamLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one is refused after a moment, and may once the first one has ended."""
+    monkeypatch.setattr(filling, "TAKE_S_MAX", TRY_S)
+    projection = Contacts()
+
+    def lease() -> Lease:
+        return Lease(log.js, filling.lease_name(projection.name), asyncio.Event())
+
+    async with read_store(tmp_path) as store:
+        async with filling.filling(log, store, projection, lease()) as first:
+            with pytest.raises(Conflict, match="another process"):
+                async with filling.filling(log, store, projection, lease()):
+                    pass
+        async with filling.filling(log, store, projection, lease()) as second:
+            assert second is first, "it was left unfinished"

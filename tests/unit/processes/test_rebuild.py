@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
 from commands.contacts import PutContact
 from domain.contact import Contact
+from domain.errors import Conflict
 from domain.recorded import EVENTS, Recorded
+from infra.pausing import Gate, gated
 from infra.readstore.config import read_store
 from infra.readstore.store import ReadStore
+from processes.models import filling
+from processes.models.filling import lease_name
 from processes.models.projector import Projector
 from processes.models.rebuild import InvariantsBroken, build
 from processes.models.verify import Verdict, verify
@@ -21,6 +25,8 @@ from processes.models.watermark import Watermark
 from projections import contacts
 from projections.contacts import Contacts
 from projections.port import Generation, Projection, Write
+from tests.memory.feeding import MemoryLease
+from tests.memory.lifeline import Lifeline
 from tests.memory.projecting import end_of, three
 from tests.memory.world import IDS, REALM, World
 
@@ -47,13 +53,18 @@ async def store(tmp_path: Path) -> AsyncIterator[ReadStore]:
         yield opened
 
 
+def lease(made: World) -> MemoryLease:
+    """Another process', each time."""
+    return MemoryLease(made.streams, lease_name("contacts"), Lifeline())
+
+
 async def rebuilt(made: World, store: ReadStore, projection: Projection) -> None:
     """And live."""
-    await store.switch(projection.name, await build(made.own.log, store, projection))
+    await store.switch(projection.name, await build(made.own.log, store, projection, lease=lease(made)))
 
 
 async def verified(made: World, store: ReadStore, projection: Projection) -> Verdict:
-    return await verify(made.own.log, store, projection, hold_still=nullcontext)
+    return await verify(made.own.log, store, projection, lease=lease(made), hold_still=nullcontext)
 
 
 async def started_anew(made: World, store: ReadStore, projection: Projection) -> None:
@@ -117,5 +128,65 @@ async def test_a_rebuild_that_fails_its_checks_leaves_nothing_to_go_on_from(stor
     await three(made)
     await rebuilt(made, store, Contacts())
     with pytest.raises(InvariantsBroken, match="wrong"):
-        await build(made.own.log, store, Broken("all is wrong"))
+        await rebuilt(made, store, Broken("all is wrong"))
     assert [info.state for info in await store.generations("contacts")] == ["live"]
+
+
+@asynccontextmanager
+async def rebuilding(made: World, store: ReadStore, lease: MemoryLease) -> AsyncIterator[asyncio.Task[int]]:
+    """A rebuild that has begun a generation and is halted; it may go on afterwards."""
+    gate = Gate()
+    await gate.close()
+    task = asyncio.create_task(build(gated(made.own.log, gate), store, Contacts(), lease=lease))
+    async with asyncio.timeout(5):
+        while not await store.generations("contacts"):
+            await asyncio.sleep(0)
+        yield task
+        gate.open()
+        await asyncio.wait((task,))
+
+
+@pytest.mark.parametrize("second", [rebuilt, verified])
+async def test_one_process_fills_a_generation(
+    store: ReadStore, second: Callable[..., Awaitable[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one is told so, also by a store that would let both write; the first one's work stays."""
+    monkeypatch.setattr(filling, "TAKE_S_MAX", 0.01)
+    made = World()
+    await three(made)
+    async with rebuilding(made, store, lease(made)) as first:
+        with pytest.raises(Conflict, match="by another process"):
+            await second(made, store, Contacts())
+    await store.switch("contacts", first.result())
+    assert await bob(store) == "de"
+    await second(made, store, Contacts())
+
+
+async def test_a_process_that_lost_the_lease_stops(store: ReadStore) -> None:
+    """What it was filling is neither offered nor dropped: it is the next one's to go on with."""
+    made = World()
+    await three(made)
+    async with rebuilding(made, store, lease(made)) as first:
+        made.streams.leases[lease_name("contacts")] = Lifeline()
+        made.streams.wake()
+        with pytest.raises(Conflict, match="was lost"):
+            await first
+    assert [info.state for info in await store.generations("contacts")] == ["building"]
+
+
+async def test_a_comparison_that_lost_the_lease_drops_nothing(store: ReadStore) -> None:
+    """The generation that it compared by may be in another process' hands by now."""
+    made = World()
+    await three(made)
+    await rebuilt(made, store, Contacts())
+
+    @asynccontextmanager
+    async def taken_away() -> AsyncIterator[None]:
+        made.streams.leases[lease_name("contacts")] = Lifeline()
+        made.streams.wake()
+        yield
+        await asyncio.Event().wait()
+
+    with pytest.raises(Conflict, match="was lost"):
+        await verify(made.own.log, store, Contacts(), lease=lease(made), hold_still=taken_away)
+    assert [info.state for info in await store.generations("contacts")] == ["live", "building"]
