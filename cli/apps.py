@@ -251,7 +251,7 @@ def _content(path: str) -> bytes:
 
 def _settings(given: dict[str, Any], realm: str) -> AppSettings:
     """Raises Failure, naming the field."""
-    from api.msgxc.apps import AppBody, AppView
+    from api.msgxc.apps import AppView, PutAppBody
     from api.problem import decoding_error
     from domain.errors import Invalid
 
@@ -259,7 +259,7 @@ def _settings(given: dict[str, Any], realm: str) -> AppSettings:
     if unknown:
         raise Failure(f"{', '.join(sorted(unknown))}: no such setting; see msgxc apps show CODE")
     try:
-        settings = msgspec.convert(given, AppBody).settings(realm)
+        settings = msgspec.convert(given, PutAppBody).settings(realm)
         settings.assert_valid()
     except msgspec.ValidationError as error:
         wrong = decoding_error(error)

@@ -30,34 +30,41 @@ _WAIT = re.compile(rb"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,4})\"?\s*(?:$|[,;])", re.
 
 def with_state(call: Call[Any, Any], standing: Standing) -> Answer:
     """204, and the client state."""
-    return Answer(b"", 204, headers=(_state(call, standing),))
+    return Answer(b"", 204, headers=(state_of_call(call, standing),))
 
 
 async def with_tokens(call: Call[Any, Any], standing: Standing) -> Answer:
     """200, both tokens and the client state."""
     standing, applied = await _resolved(call, standing)
     value = BothTokens(await contact_token(call, standing), standing.refresh_token)
-    return Answer(value, headers=(_state(call, standing), *applied))
+    return Answer(value, headers=(state_of_call(call, standing), *applied))
 
 
 async def with_contact_token(call: Call[Any, Any], standing: Standing) -> Answer:
     """200, the contact token alone, and the client state: a device whose state was of no use has a good one again."""
     standing, applied = await _resolved(call, standing)
     value = ContactTokenAnswer(await contact_token(call, standing))
-    return Answer(value, headers=(_state(call, standing), *applied))
+    return Answer(value, headers=(state_of_call(call, standing), *applied))
 
 
 async def news(call: Call[Any, Any]) -> tuple[Header, ...]:
     """The client's state as it is now, where the device has another or none; nothing while that can't be said."""
-    visitor: Visitor = call.visitor
-    try:
-        standing = await call.parts.bus.execute(LookAtClient(device=visitor.device), call.context)
-    except Unavailable:
-        return ()
+    standing = await standing_now(call)
     if standing is None:
         return ()
-    name, state = _state(call, standing)
-    return () if state == visitor.proof.state_text.encode() else ((name, state),)
+    name, state = state_of_call(call, standing)
+    return () if state == call.visitor.proof.state_text.encode() else ((name, state),)
+
+
+async def standing_now(call: Call[Any, Any]) -> Standing | None:
+    """None: there is no such client, or nobody can say."""
+    try:
+        standing: Standing | None = await call.parts.bus.execute(
+            LookAtClient(device=call.visitor.device), call.context
+        )
+    except Unavailable:
+        return None
+    return standing
 
 
 async def contact_token(call: Call[Any, Any], standing: Standing) -> str:
@@ -120,7 +127,7 @@ def wait_of(prefer: bytes) -> float:
     return min(float(found[1]), WAIT_S_MAX) if found else 0.0
 
 
-def _state(call: Call[Any, Any], standing: Standing) -> Header:
+def state_of_call(call: Call[Any, Any], standing: Standing) -> Header:
     visitor: Visitor = call.visitor
     signed = call.parts.tokens.sign_state(state_of(standing), held=visitor.proof.state_text)
     return visitor.contract.state_header, signed.encode()

@@ -110,7 +110,7 @@ async def take(call: Call[Batch, None]) -> Answer:
     visitor, batch = call.visitor, call.body
     client, reason = client_of(visitor), await unwanted(call)
     if reason is not None:
-        return dropped(call, reason, items=batch.items)
+        return await dropped(call, reason, items=batch.items)
     # Hot path: apps' own events, which nearly all are, mean nothing to the exchange unless the app's settings say so.
     means_something = bool(batch.internal or visitor.app.settings.event_actions)
     if not batch.is_empty:

@@ -13,7 +13,7 @@ from uuid import UUID
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from api.emarsys.answers import merchant_of
+from api.emarsys.answers import merchant_of, standing_now, state_of_call
 from api.emarsys.door import Visitor
 from api.emarsys.interactions import Reason, drop
 from api.emarsys.proofs import Proof
@@ -42,10 +42,10 @@ async def unwanted(call: Call[Any, Any]) -> Reason | None:
     return None
 
 
-def dropped(call: Call[Any, Any], reason: Reason, *, items: int) -> Answer:
-    """204, since the device is not to send it again; whose contact is gone is told so by a state without one."""
+async def dropped(call: Call[Any, Any], reason: Reason, *, items: int) -> Answer:
+    """204, since the device is not to send it again; whose contact is gone is told so by a state of who came since."""
     drop(call, reason, items=items)
-    return Answer(b"", 204, headers=_state_of_nobody(call) if reason == "contact-erased" else ())
+    return Answer(b"", 204, headers=await _state_since(call) if reason == "contact-erased" else ())
 
 
 async def _is_removed(call: Call[Any, Any], contact: UUID) -> bool:
@@ -56,10 +56,14 @@ async def _is_removed(call: Call[Any, Any], contact: UUID) -> bool:
         return False
 
 
-def _state_of_nobody(call: Call[Any, Any]) -> tuple[Header, ...]:
+async def _state_since(call: Call[Any, Any]) -> tuple[Header, ...]:
+    """Of the contact that the client has now; of nobody, if that is the erased one still, or nobody can say."""
     visitor: Visitor = call.visitor
     if visitor.state is None:
         return ()
+    standing = await standing_now(call)
+    if standing is not None and standing.contact != visitor.proof.whose:
+        return (state_of_call(call, standing),)
     state = replace(visitor.state, contact_field=UNSET, contact=None, contact_id=None)
     signed = call.parts.tokens.sign_state(state, held=visitor.proof.state_text)
     return ((visitor.contract.state_header, signed.encode()),)

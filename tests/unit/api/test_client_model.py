@@ -240,9 +240,6 @@ class Life(RuleBasedStateMachine):
             assert (method, path) == ("DELETE", "/client/push-token"), (
                 "who has proved nothing has nothing to clear"
             )
-        elif path == "/client/events" and device.state and "contactReference" not in device.says:
-            # Of somebody who was erased: the answer is of nobody, and who came since is not looked up for it.
-            self.heard_all[device.client_id] = False
         elif got.status_code < 300:
             # What a device never hears is as true as what it does.
             self.assert_folded(device, since)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.msgxc.apps import AppBody
+from api.msgxc.apps import AppBody, PutAppBody
 from domain.app_settings import (
     EVENT_ACTIONS_MAX,
     FIELD_MAX,
@@ -112,7 +112,7 @@ def test_whatever_is_valid_reads_back_the_same(given_settings: AppSettings) -> N
     given_settings.assert_valid()
     written = msgspec.json.encode(given_settings)
     assert msgspec.json.decode(written, type=AppSettings) == given_settings
-    body = msgspec.json.decode(written, type=AppBody)
+    body = msgspec.json.decode(written, type=PutAppBody)
     assert body.settings(given_settings.merchant) == given_settings
 
 

@@ -22,7 +22,7 @@ DOMAIN = "example.org"
 MESSAGE = {"title": "Hello", "body": "There is news", "onClickLink": "https://example.org/news"}
 
 
-def su(key: rsa.RSAPrivateKey = KEY, *, ttl_s: float = 600, **claims: Any) -> dict[str, str]:
+def su(key: rsa.RSAPrivateKey = KEY, *, ttl_s: float = 86_400, **claims: Any) -> dict[str, str]:
     said = {"isSU": True, "exp": int(time.time() + ttl_s), **claims}
     return {"Authorization": f"Bearer {jwt.encode(said, key, algorithm='RS256')}"}
 
