@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from contextlib import nullcontext
 
 import msgspec
 import pytest
 
 from domain.errors import Conflict, NotFound, Unavailable
-from domain.recorded import DELIVERY, EVENTS, Checkpoint
+from domain.recorded import DELIVERY, EVENTS, Checkpoint, Recorded
 from infra.readstore.store import ReadStore
-from projections.port import Put, ReadModels, Table
+from processes.models import filling
+from processes.models.verify import verify
+from projections.port import Generation, Put, ReadModels, Table, Write
 from tests.conformance.read_store_openings import Connect, begun, filled, live
+from tests.memory.feeding import MemoryLease
+from tests.memory.lifeline import Lifeline
+from tests.memory.world import World
 
 # Checkpoints
 
@@ -155,6 +162,7 @@ async def test_a_dropped_generation_is_gone(store: ReadStore, connect: Connect, 
     await store.drop(table.projection, third.number)
     again = await begun(store, table)
     assert again.number == third.number
+    assert again.created > third.created, "what tells the two apart"
     assert (await again.digest(table), await again.checkpoint(table.projection, EVENTS)) == (
         (0, "0" * 64),
         None,
@@ -167,3 +175,33 @@ async def test_what_is_live_is_not_dropped(store: ReadStore, table: Table) -> No
     with pytest.raises(Conflict, match="live"):
         await store.drop(table.projection, generation.number)
     await store.drop(table.projection, generation.number + 1)
+
+
+class Filled:
+    """A projection of one table."""
+
+    version, streams = 1, (EVENTS,)
+
+    def __init__(self, table: Table) -> None:
+        self.name, self.tables = table.projection, (table,)
+
+    def project(self, fact: Recorded) -> Iterable[Write]:
+        return ()
+
+    async def check(self, generation: Generation) -> list[str]:
+        return []
+
+
+async def test_one_process_fills_a_generation(
+    store: ReadStore, connect: Connect, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one is refused before it touches anything, and the first one goes on writing."""
+    monkeypatch.setattr(filling, "TAKE_S_MAX", 0.01)
+    made, projection = World(), Filled(table)
+    first, second = (MemoryLease(made.streams, "generation", Lifeline()) for _ in range(2))
+    async with connect() as other, filling.filling(made.own.log, store, projection, first) as generation:
+        with pytest.raises(Conflict, match="another process"):
+            await verify(made.own.log, other, projection, lease=second, hold_still=nullcontext)
+        await generation.apply([Put(table, ("main", "d", 1), {"count": 1}, 1)], [])
+        assert (await generation.digest(table))[0] == 1
+        assert await other.live(table.projection) is None
