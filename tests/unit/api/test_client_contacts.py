@@ -167,7 +167,8 @@ def tells(it: Site, phone: Phone) -> dict[str, Any]:
     """All that a device can learn from its tokens, but for ids and times."""
     claims = msgspec.to_builtins(it.parts.tokens.read_contact(phone.contact_token))
     state = {**phone.says, "contactReference": "", "client": "", "clientId": "", "contactId": ""}
-    return {**claims, "contactReference": "", "client": "", "contactId": "", "state": state}
+    own = {"contactReference": "", "client": "", "clientId": "", "contactId": ""}
+    return {**claims, **own, "state": state}
 
 
 def uid_of(it: Site, contact: UUID) -> str:
