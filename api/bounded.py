@@ -147,7 +147,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
-        BoundedProtocol._refuse(self, Malformed(msg))
+        self._refuse(Malformed(msg))
 
     def _refuse(self, error: MsgxcError) -> None:
         """Answer with a problem, and close: what follows cannot be told from the rest of this."""

@@ -7,7 +7,7 @@ is refused as a whole. Pure: knows no app, no client and no HTTP.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -169,9 +169,9 @@ def _item_by_item(content: bytes) -> Batch:
     except (ValueError, RecursionError):
         raise Invalid(NO_OBJECT, field="body") from None
     refused: list[Refused] = []
-    events = tuple(read_items("events", loose.events, _decode_event, refused))
-    clicks = tuple(read_items("clicks", loose.clicks, _decode_click, refused))
-    viewed = tuple(read_items("viewedMessages", loose.viewed_messages, _decode_view, refused))
+    events = tuple(_read("events", loose.events, _decode_event, refused))
+    clicks = tuple(_read("clicks", loose.clicks, _decode_click, refused))
+    viewed = tuple(_read("viewedMessages", loose.viewed_messages, _decode_view, refused))
     state = None
     try:
         if beginning_of(bytes(loose.device_event_state)) is not None:
@@ -205,7 +205,7 @@ def read_inline(content: bytes, *, views_max: int) -> Inline:
     except (ValueError, RecursionError):
         raise Invalid(NO_OBJECT, field="body") from None
     refused: list[Refused] = []
-    clicks = tuple(read_items("clicks", loose.clicks, _decode_click, refused))
+    clicks = tuple(_read("clicks", loose.clicks, _decode_click, refused))
     views: dict[str, None] = {}
     with contextlib.suppress(ValueError):
         for view in _decode_items(loose.view_ids):
@@ -224,7 +224,7 @@ def read_list(content: bytes, decode: Any, *, most: int) -> tuple[list[Any], lis
     except (ValueError, RecursionError):
         raise Invalid("the body is not a JSON list of a sensible depth", field="body") from None
     refused: list[Refused] = []
-    good = list(read_items("events", msgspec.Raw(msgspec.json.encode(items[:most])), decode, refused))
+    good = list(_good("events", items[:most], decode, refused))
     for index, item in enumerate(items[most : most + REFUSED_MAX], most):
         refused.append(_refused("events", index, ValueError(f"at most {most} in one call"), item))
     return good, refused[:REFUSED_MAX]
@@ -239,7 +239,7 @@ def _loosely[T](content: bytes, decode: Callable[[bytes], T]) -> T:
         return decode(mended(without_depths(content)))
 
 
-def read_items(part: Part, raw: msgspec.Raw, decode: Any, refused: list[Refused]) -> Iterator[Any]:
+def _read(part: Part, raw: msgspec.Raw, decode: Any, refused: list[Refused]) -> Iterator[Any]:
     """The part's good items, in order; the others go to `refused`."""
     if bytes(raw) == b"null":
         return
@@ -248,6 +248,10 @@ def read_items(part: Part, raw: msgspec.Raw, decode: Any, refused: list[Refused]
     except msgspec.ValidationError:
         refused.append(_refused(part, 0, ValueError("this is no list"), raw))
         return
+    yield from _good(part, items, decode, refused)
+
+
+def _good(part: Part, items: Iterable[msgspec.Raw], decode: Any, refused: list[Refused]) -> Iterator[Any]:
     for index, item in enumerate(items):
         try:
             yield decode(item).read()

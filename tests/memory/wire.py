@@ -74,6 +74,8 @@ class Wire(asyncio.Transport):
 class Plain(HttpToolsProtocol):
     """uvicorn's own, but for the words to who does not speak HTTP."""
 
+    _refuse = BoundedProtocol._refuse
+
     def send_400_response(self, msg: str) -> None:
         said = "this is not HTTP/1.1, or its method is none that we know"
         BoundedProtocol.send_400_response(self, said)  # type: ignore[arg-type]
