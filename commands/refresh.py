@@ -139,16 +139,31 @@ def _first_family(scope: Scope, client: Client) -> UUID:
     return scope.ids.derive(scope.realm, "refresh", client.id.hex, like=client.id)
 
 
-def appless_family(scope: Scope, contact: UUID) -> tuple[RefreshFamily, RefreshToken]:
-    """A new family of a contact that has no app, to be saved, and its first token."""
+async def next_appless_token(scope: Scope, *, contact: UUID, held: UUID | None = None) -> Next:
+    """The next token of a contact that has no app: of its family that the caller holds, else of a new one.
+
+    held: a family of which the caller has shown a contact token, and so could end it.
+    """
+    family = await scope.load(RefreshFamily, held) if held is not None else None
+    if family is None or family.ended or (family.client, family.contact) != (None, contact):
+        return _another_appless(scope, contact)
+    if family.has_room:
+        return Next(family.issue(at=scope.now, contact=contact, secret=_secret()), (family,))
+    family.end(at=scope.now, reason=FULL)
+    another = _another_appless(scope, contact)
+    return Next(another.token, (family, *another.changed))
+
+
+def _another_appless(scope: Scope, contact: UUID) -> Next:
     id = scope.ids.derive(scope.realm, "refresh", f"{contact.hex}|{scope.nonce}", like=contact)
-    return _open(scope, id, contact, None)
+    family, token = _open(scope, id, contact, None)
+    return Next(token, (family,))
 
 
 async def open_family(command: OpenFamily, scope: Scope) -> str:
-    family, token = appless_family(scope, command.contact)
-    await scope.save(family)
-    return token.text
+    opened = await next_appless_token(scope, contact=command.contact)
+    await scope.save(*opened.changed)
+    return opened.token.text
 
 
 async def issue_refresh(command: IssueRefresh, scope: Scope) -> str:

@@ -9,13 +9,13 @@ from uuid import UUID
 
 import msgspec
 
-from commands.refresh import NOT_GOOD, appless_family, use_moved_token, use_token
+from commands.refresh import NOT_GOOD, next_appless_token, use_moved_token, use_token
 from commands.scope import Scope
 from commands.sdk_clients import Device, Standing, anonymous, link, own_client, signed_in, standing_of
 from domain.client import Client
 from domain.contact import Contact, Identity
 from domain.errors import Conflict, Invalid
-from domain.refresh_family import RefreshFamily, RefreshRefused
+from domain.refresh_family import RefreshRefused
 from domain.resolution import field_uid
 
 LIVES_MAX = 100
@@ -46,9 +46,10 @@ class RefreshContact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IdentifyAppless(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody signed in where there is no app."""
+    """Somebody signed in where there is no app. family: of the refresh tokens that the caller is known to hold."""
 
     identity: Identity
+    family: UUID | None = None
 
 
 class RefreshAppless(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,9 +102,9 @@ async def _holder(command: RefreshContact, scope: Scope) -> tuple[Client | None,
 
 async def identify_appless(command: IdentifyAppless, scope: Scope) -> Appless:
     contact = await _identified(command.identity, scope, app="")
-    family, token = appless_family(scope, contact.id)
-    await scope.save(contact, family)
-    return _appless(contact, family, token.text)
+    issued = await next_appless_token(scope, contact=contact.id, held=command.family)
+    await scope.save(contact, *issued.changed)
+    return _appless(contact, issued.token.family, issued.token.text)
 
 
 async def refresh_appless(command: RefreshAppless, scope: Scope) -> Appless:
@@ -112,7 +113,7 @@ async def refresh_appless(command: RefreshAppless, scope: Scope) -> Appless:
     contact = await scope.load_from_leader(Contact, family.contact)
     if contact is None or contact.erased:
         raise RefreshRefused(NOT_GOOD, field="refreshToken")
-    return _appless(contact, family)
+    return _appless(contact, family.id)
 
 
 async def _identified(identity: Identity, scope: Scope, *, app: str) -> Contact:
@@ -139,10 +140,10 @@ async def _identified(identity: Identity, scope: Scope, *, app: str) -> Contact:
     raise Conflict("whoever is meant cannot be known here any more", field="contactFieldValue")
 
 
-def _appless(contact: Contact, family: RefreshFamily, refresh_token: str = "") -> Appless:
+def _appless(contact: Contact, family: UUID, refresh_token: str = "") -> Appless:
     return Appless(
         contact=contact.id,
-        family=family.id,
+        family=family,
         contact_id=contact.contact_id,
         refresh_token=refresh_token,
     )

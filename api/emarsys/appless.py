@@ -58,7 +58,9 @@ async def admit(_parts: Parts, scope: Scope) -> Identity:
 
 async def sign_in(call: Call[ApplessBody, None]) -> Answer:
     """A refresh token is traded in before anything is counted: who holds one is let through. Everybody else has proved
-    nothing, and makes contacts of a merchant that is known alone: while nobody can say, of none.
+    nothing, and makes contacts of a merchant that is known alone: while nobody can say, of none. Who still holds a
+    contact token of the contact goes on with the refresh tokens that came with it, so that these are one family however
+    often it signs in.
     """
     visitor: ApplessVisitor = call.visitor
     if call.body.refresh_token is not None:
@@ -70,21 +72,30 @@ async def sign_in(call: Call[ApplessBody, None]) -> Answer:
     usual = None
     if call.body.contact_field_id is None:
         usual = (await call.parts.merchants.settings(visitor.realm)).default_contact_field
-    return await _answer(call, IdentifyAppless(identity=identity_of(call.body, usual)))
+    held = _held(call)
+    family = held.family if held is not None else None
+    return await _answer(call, IdentifyAppless(identity=identity_of(call.body, usual), family=family))
 
 
 async def sign_out(call: Call[None, None]) -> Answer:
     """Ends the refresh tokens that came with this contact token. Whatever else it is, there is nothing to end."""
     visitor: ApplessVisitor = call.visitor
     _count(call, visitor)
+    held = _held(call)
+    if held is not None and held.family is not None:
+        interactions.own(call, held.contact)
+        await call.parts.bus.execute(EndFamily(family=held.family, reason=SIGNED_OUT), call.context)
+    return Answer(b"", 204)
+
+
+def _held(call: Call[ApplessBody, None] | Call[None, None]) -> ContactToken | None:
+    """The merchant's contact token that came along, if it is good."""
+    visitor: ApplessVisitor = call.visitor
     try:
         token = call.parts.tokens.read_contact(visitor.headers.get(CONTACT, b"").decode("latin-1"))
     except Unauthenticated:
-        return Answer(b"", 204)
-    if token.family is not None and token.realm == visitor.realm:
-        interactions.own(call, token.contact)
-        await call.parts.bus.execute(EndFamily(family=token.family, reason=SIGNED_OUT), call.context)
-    return Answer(b"", 204)
+        return None
+    return token if token.realm == visitor.realm else None
 
 
 async def _answer(call: Call[ApplessBody, None], command: IdentifyAppless | RefreshAppless) -> Answer:

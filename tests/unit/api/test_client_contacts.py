@@ -62,6 +62,37 @@ async def test_a_contact_without_an_app(it: Site) -> None:
     assert (await it.call("POST", path, ANN, by=None)).status_code == 400
 
 
+async def test_who_holds_a_contact_token_without_an_app_has_one_family(it: Site) -> None:
+    """Android's SDK sends the one that it holds: signing in again goes on with its refresh tokens. As somebody else,
+    without a token or with a forged one it gets a family of its own, and ends nobody's.
+    """
+    path, merchant = "/v3/contact-token", {"x-merchant-id": REALM}
+
+    async def signed_in(who: str, held: str = "") -> dict[str, str]:
+        headers = merchant | ({"x-contact-token": held} if held else {})
+        body = {**ANN, "contactFieldValue": who}
+        got = await it.call("POST", path, body, by=None, headers=headers)
+        assert got.status_code == 200
+        return dict(got.json())
+
+    def family(told: dict[str, str]) -> UUID | None:
+        return it.parts.tokens.read_contact(told["contactToken"]).family
+
+    first = await signed_in("ann")
+    again = await signed_in("ann", first["contactToken"])
+    assert family(first) == family(again)
+    held = again["contactToken"]
+    others = [
+        await signed_in("eve", held),
+        await signed_in("ann"),
+        await signed_in("ann", held[:-4] + "AAAA"),
+    ]
+    assert len({family(each) for each in (first, *others)}) == 4
+    for each in (again, *others):
+        refresh = {"refreshToken": each["refreshToken"]}
+        assert (await it.call("POST", path, refresh, by=None, headers=merchant)).status_code == 200
+
+
 async def test_calls_without_an_app_are_noted_by_merchant(it: Site) -> None:
     """Each says whose it was. Refusals, and sign-outs of nobody, are in the metrics alone: they prove nothing."""
     merchant, path = {"x-merchant-id": REALM}, "/v3/contact-token"

@@ -22,7 +22,9 @@ from commands.refresh import (
     next_token,
 )
 from commands.scope import Scope
+from commands.sdk_contacts import Appless, IdentifyAppless
 from domain.client import Client
+from domain.contact import Identity
 from domain.context import Context
 from domain.errors import NotFound
 from domain.recorded import EVENTS
@@ -137,6 +139,31 @@ async def test_an_appless_contact_has_a_family_of_its_own(made: World) -> None:
     with pytest.raises(RefreshRefused):
         await used(made, one, "")
     assert (await used(made, two, "")).contact == ANN
+
+
+async def test_who_holds_an_appless_family_goes_on_with_it(made: World) -> None:
+    """Up to its end: a full one gives way to another; one that has ended, a client's and another contact's do not
+    serve.
+    """
+
+    async def signed_in(held: UUID | None, who: str = "ann") -> Appless:
+        answer: Appless = await made.do(
+            IdentifyAppless(identity=Identity(3, f"{who}@example.org"), family=held)
+        )
+        return answer
+
+    first = await signed_in(None)
+    held = [await signed_in(first.family) for _ in range(GENERATIONS_MAX - 1)]
+    assert {each.family for each in held} == {first.family}
+    before = length(made)
+    next_one = await signed_in(first.family)
+    assert kinds(made, before) == [RefreshFamily.Ended, RefreshFamily.Opened]
+    assert (await used(made, next_one.refresh_token, "")).family == next_one.family
+    assert (await signed_in(first.family)).family not in (first.family, next_one.family)
+    assert (await signed_in(next_one.family, "bob")).family != next_one.family
+    client = await made.do(Enlist(uid="ann", channel="apns", identity="t", address="t"))
+    of_client = RefreshToken.parse(await made.do(IssueRefresh(client=client, contact=ANN))).family
+    assert (await signed_in(of_client)).family != of_client
 
 
 async def test_what_is_not_there_is_refused(made: World, phone: UUID) -> None:
