@@ -14,6 +14,7 @@ from cli.serve.webserver import listening_socket
 from cli.session import Session
 from cli.wiring.channels import Config, gateway_configs
 from cli.wiring.endpoints import needed_endpoint, running
+from cli.wiring.signing import check_signing
 from infra.settings import SettingsError
 from infra.supervisor import Role, Stop, Supervisor
 from infra.telemetry import process_registry, serve_metrics
@@ -44,6 +45,7 @@ async def run_api(session: Session) -> None:
     bound = listening_socket(session.settings.http)
     endpoint = needed_endpoint(session, name="msgxc api")
     with bound, stop_on_signals(stop):
+        await check_signing(session)
         async with open_exchange(session, endpoint, _configs(session), projecting=False) as exchange:
             serving = running(session)
             api = Api(exchange, bound, None, environment=serving.sandbox if serving else None)

@@ -26,7 +26,7 @@ from cli.wiring.jwks import verifying_keys
 from cli.wiring.ports import EventsByPosition, ReceiptsToLog, RightsFromLog
 from cli.wiring.probes import FeedProbe, LogProbe, ModelsProbe, RolesProbe
 from cli.wiring.shops import shops_of
-from cli.wiring.signing import check_signing, signing_keys
+from cli.wiring.signing import signing_keys
 from cli.wiring.webdomains import domains_of
 from domain.leaving import leaving_key
 from infra.log.signals import SignalFigures
@@ -52,8 +52,6 @@ class Api:
     ) -> None:
         self._exchange, self._bound, self._sandbox, self._environment = exchange, bound, sandbox, environment
         self._counter = SharedCounter(exchange.log.js.connection)
-        # Keys that cannot be used stop the start, not the first call.
-        check_signing(exchange.session)
         self._verifier = Verifier(verifying_keys(exchange.session), now_s=time.time)
         self._domains = domains_of(exchange)
         self.supervisor: Supervisor | None = None

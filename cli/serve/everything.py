@@ -38,6 +38,7 @@ from cli.wiring.endpoints import (
     withdraw,
 )
 from cli.wiring.shops import res_service
+from cli.wiring.signing import check_signing
 from domain.context import DEFAULT_REALM
 from domain.recorded import EVENTS
 from infra.nats.connection import Endpoint
@@ -68,6 +69,8 @@ async def serve(session: Session, *, processes: bool) -> None:
     stop = Stop()
     with session.folder.held(), stop_on_signals(stop):
         withdraw(session)
+        # Keys that cannot be used stop the start, not the first call.
+        await check_signing(session)
         async with ground(session) as on:
             try:
                 await run_roles(on, stop, processes=processes)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import structlog
 
 from cli.console import Failure
 from cli.session import Session, now
+from domain.errors import Unavailable
 from infra.datafolder import is_private
 from infra.secrets import KEY_BYTES, KeyInfo
 from infra.settings import Settings
@@ -23,6 +25,8 @@ from infra.signing.key import BadKey
 if TYPE_CHECKING:
     from api.emarsys.port import SigningKeys, SigningKeySet
     from infra.signing.google import SecretManager
+
+log = structlog.get_logger()
 
 _REMOTE = "gsm://"
 
@@ -40,7 +44,7 @@ async def signing_keys(session: Session) -> AsyncIterator[SigningKeys]:
         try:
             await keys.start()
         except (SecretRefused, BadKey) as error:
-            raise Failure(f"{_REMOTE}{session.settings.sdk_keys.secret}: {error}") from None
+            raise _refused(session, error) from None
         async with asyncio.TaskGroup() as group:
             following = group.create_task(keys.run(), name="signing-keys")
             yield keys
@@ -61,10 +65,22 @@ def local_keys(session: Session) -> SigningKeys:
         raise Failure(f"{named}{error}") from None
 
 
-def check_signing(session: Session) -> None:
-    """Raises Failure for keys that cannot be used, before anything starts. Those of Google are not asked for."""
+async def check_signing(session: Session) -> None:
+    """Raises Failure for keys that cannot be used, before anything starts. Google is asked once: while it does not
+    answer, whoever uses its keys waits for them.
+    """
     if not session.settings.sdk_keys.secret:
         local_keys(session)
+        return
+    from infra.signing.google import GoogleSigningKeys, SecretRefused
+
+    async with _secret_manager(session.settings) as manager:
+        try:
+            await GoogleSigningKeys(manager).refresh()
+        except (SecretRefused, BadKey) as error:
+            raise _refused(session, error) from None
+        except Unavailable as error:
+            log.warning("signing-keys-unknown", reason=str(error))
 
 
 async def describe_signing(session: Session) -> list[KeyInfo]:
@@ -86,8 +102,12 @@ async def rotate_signing(session: Session) -> str:
         try:
             name = await manager.add(secrets.token_bytes(KEY_BYTES).hex().encode())
         except SecretRefused as error:
-            raise Failure(f"{_REMOTE}{settings.secret}: {error}") from None
+            raise _refused(session, error) from None
     return f"devices' tokens are signed by {name} once every process has read it, in less than three minutes"
+
+
+def _refused(session: Session, error: Exception) -> Failure:
+    return Failure(f"{SOURCE}={_REMOTE}{session.settings.sdk_keys.secret}: {error}")
 
 
 @asynccontextmanager

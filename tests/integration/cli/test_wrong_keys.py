@@ -14,7 +14,7 @@ from cli.upkeep.checkup import checkup
 from cli.wiring.channels import build_gateway, gateway_configs
 from cli.wiring.endpoints import configured_endpoint
 from cli.wiring.jwks import verifying_keys
-from cli.wiring.signing import check_signing
+from cli.wiring.signing import local_keys
 from cli.wiring.stores import open_store
 from cli.wiring.webdomains import superuser_keys
 from domain.errors import Unavailable
@@ -45,7 +45,7 @@ def superusers_of(session: Session) -> None:
         ("JWT_KEYS", '{"keys": []}', verifying_keys),
         ("JWT_KEYS", PUBLIC_ONLY, verifying_keys),
         ("JWT_KEYS", '{"keys": [{"kty": "oct", "k": "AAAA"}]}', verifying_keys),
-        ("SDK_KEYS_FILE", "5e5e5e", check_signing),
+        ("SDK_KEYS_FILE", "5e5e5e", local_keys),
         ("DOPPLER_KEYS", "no key", superusers_of),
         ("CHANNELS_FILE", '{"pigeon": {}}', channels_of),
         ("CHANNELS_FILE", '{"sms": {"auth_token": "t"}}', channels_of),

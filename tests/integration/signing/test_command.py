@@ -6,11 +6,14 @@ import json
 import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from cli.console import Failure
+from cli.serve.alone import run_api
+from cli.serve.everything import serve
 from cli.session import Session
 from cli.wiring.signing import check_signing, describe_signing, rotate_signing, signing_keys
 from domain.errors import Unavailable
@@ -42,7 +45,7 @@ async def fake() -> AsyncIterator[FakeGoogle]:
         yield running
 
 
-def of_google(folder: Path, fake: FakeGoogle) -> Session:
+def of_google(folder: Path, fake: FakeGoogle, **variables: str) -> Session:
     account = folder / "account.json"
     account.write_text(json.dumps(fake.credentials()), encoding="utf-8")
     return session_of(
@@ -50,6 +53,7 @@ def of_google(folder: Path, fake: FakeGoogle) -> Session:
         MSGXC_SDK_KEYS=f"gsm://{SECRET}",
         MSGXC_SDK_KEYS_URL=fake.url,
         MSGXC_SDK_KEYS_CREDENTIALS_FILE=str(account),
+        **variables,
     )
 
 
@@ -84,7 +88,7 @@ async def test_keys_in_secret_manager(tmp_path: Path, fake: FakeGoogle) -> None:
     """A rotation adds a version, which verifies at once and signs when every process has read it."""
     fake.add(os.urandom(32).hex().encode())
     session = of_google(tmp_path, fake)
-    check_signing(session)
+    await check_signing(session)
     [first] = await describe_signing(session)
     assert first.source == f"gsm://{SECRET}"
     assert "versions/2" in await rotate_signing(session)
@@ -120,11 +124,27 @@ async def test_whoever_uses_the_keys_may_fail_in_his_own_way(tmp_path: Path, fak
     assert raised.group_contains(LookupError)
 
 
-def test_a_key_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
+async def test_a_key_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
     """One line that says which, and does not show it."""
     with pytest.raises(Failure, match="at least 32 bytes") as refused:
-        check_signing(session_of(tmp_path, MSGXC_SDK_KEYS="5e5e5e"))
+        await check_signing(session_of(tmp_path, MSGXC_SDK_KEYS="5e5e5e"))
     assert "5e5e" not in str(refused.value)
+
+
+async def test_a_secret_that_google_refuses_stops_the_start(tmp_path: Path, fake: FakeGoogle) -> None:
+    """`msgxc api` and `msgxc serve` end before they open anything else, with one line that names the setting, instead
+    of trying again for ever. While Google is away they go on, and wait.
+    """
+    session = of_google(tmp_path, fake)
+    loopback = {"MSGXC_HTTP_PORT": "0", "MSGXC_NATS_URL": "nats://127.0.0.1:1"}
+    for start in (run_api, partial(serve, processes=False)):
+        fake.fail.append(error(404, "NOT_FOUND"))
+        with pytest.raises(
+            Failure, match=rf"\AMSGXC_SDK_KEYS=gsm://{SECRET}: Google answers 404 NOT_FOUND\Z"
+        ):
+            await start(of_google(tmp_path, fake, **loopback))
+    fake.fail.append(error(503, "UNAVAILABLE"))
+    await check_signing(session)
 
 
 async def test_credentials_that_are_none_are_named(tmp_path: Path, fake: FakeGoogle) -> None:
