@@ -23,6 +23,9 @@ EVENTS, DELIVERY, FEED, SIGNALS, SCHEDULES, SHOPS, STATES, TRIAGE = (
 )
 """The streams. A position counts within one of them."""
 
+LOOSE = frozenset({SHOPS})
+"""Streams whose facts do not build on one another: one that can't be read holds none of the later ones up."""
+
 DeliveryRecord = AudiencePage | Dispatch | Attempt | OutcomeSlice | Receipt
 
 

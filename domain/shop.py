@@ -56,8 +56,9 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
     basket_total: Amount
 
     def __post_init__(self) -> None:
-        # The first and the last year have no room for a zone.
-        if not MINYEAR < self.create_time.year < MAXYEAR:
+        # The first and the last year have no room for a zone; nor must the time be in one of them in UTC, as it is
+        # kept: what is published has to be readable.
+        if not (MINYEAR < self.create_time.year < MAXYEAR and MINYEAR < self.created.year < MAXYEAR):
             raise Invalid("this time cannot be", field="create_time")
         _assert_amount("product_price", self.product_price)
         _assert_amount("basket_total", self.basket_total)

@@ -1,8 +1,9 @@
 """Keeps the read models up to date: reads each stream in order and writes what the projections say.
 
 Rows first, then the checkpoint. A store that is down stops the projector and it catches up by itself; a fact that a
-projection cannot read (a poison event) goes to TRIAGE and holds up only its own aggregate. It never skips in silence:
-what a projection says that it makes nothing of (projections.port.Selective) is all that it is not shown.
+projection cannot read (a poison event) goes to TRIAGE and holds up only its own aggregate, or nothing where facts do
+not build on one another. It never skips in silence: what a projection says that it makes nothing of
+(projections.port.Selective) is all that it is not shown.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import stamina
 import structlog
 
 from domain.errors import Unavailable
-from domain.recorded import Checkpoint, Recorded
+from domain.recorded import LOOSE, Checkpoint, Recorded
 from processes.models.blocks import OpenBlock, open_block
 from processes.models.holds import holds_of, source_of
 from processes.models.watermark import Watermark
@@ -46,7 +47,8 @@ EVERYTHING = ("",)
 class Track:
     """One projection's generation and where it stands in one stream.
 
-    held: subjects that wait behind a fact that could not be read, with the position of that fact. block: what a
+    held: subjects that wait behind a fact that could not be read, with the position of that fact; none of a loose
+    stream. block: what a
     projection that sums blocks has written in the one that it is in. owed: a checkpoint without rows that is not stored
     yet; stored_at: when the last one was, on the monotonic clock. wanted: how the subjects of its facts begin.
     """
@@ -198,7 +200,8 @@ class Projector:
         track = Track(projection, generation, checkpoint.position if checkpoint else 0)
         if subjects := _subjects(projection, self.stream):
             track.wanted = tuple(subject.removesuffix(">") for subject in subjects)
-        track.held = await holds_of(self._log, generation)
+        if self.stream not in LOOSE:
+            track.held = await holds_of(self._log, generation)
         track.block = await open_block(
             self._log, self.stream, projection, track.position, lambda fact: self._take(track, fact)
         )
@@ -307,8 +310,9 @@ class Projector:
         return writes
 
     async def _hold(self, track: Track, fact: Recorded | Poison, reason: str) -> None:
-        """Later facts of the same aggregate wait behind this one, in TRIAGE."""
-        track.held.setdefault(fact.subject, fact.position)
+        """Put it into TRIAGE; later facts of the same aggregate wait behind it."""
+        if self.stream not in LOOSE:
+            track.held.setdefault(fact.subject, fact.position)
         log.error("fact_held", projection=track.projection.name, position=fact.position, reason=reason)
         source = source_of(track.generation)
         await self._log.triage(source, fact.subject, reason=reason, body=b"", position=fact.position)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 import stamina
@@ -13,15 +14,19 @@ from hypothesis import strategies as st
 
 from commands.contacts import PutContact
 from domain.contact import Contact
-from domain.recorded import EVENTS, Checkpoint, Recorded
+from domain.recorded import EVENTS, SHOPS, Checkpoint, Recorded
+from domain.shop import Addressed, encode
 from infra.eventstore.wire import event_subject
 from processes.models.holds import source_of
+from processes.models.projector import Projector
 from processes.models.watermark import Watermark
 from processes.port import LogMismatch
-from projections import contacts
+from projections import contacts, shop_queries
 from projections.catalogue import ALL
 from projections.contacts import CONTACTS, Contacts
 from projections.port import Put, Write
+from projections.shop_queries import Window
+from projections.shops import NAME, Shops
 from tests.memory.people import open_thread, subscribe
 from tests.memory.projecting import end_of, name_of, poison, project, projector, three
 from tests.memory.read_models import MemoryReadModels
@@ -104,6 +109,25 @@ async def test_rows_that_can_not_be_stored_are_put_aside_like_poison() -> None:
     assert {each.subject for each in made.streams.aside.values()} == {
         event_subject("contact", IDS.contact(REALM, "bob"))
     }
+
+
+async def test_a_shops_message_that_is_none_holds_nothing_up() -> None:
+    """Messages of a shop do not build on one another: those after one that can't be read are in the archive at once.
+
+    What an earlier version held up goes on as well.
+    """
+    made, models, shop = World(), MemoryReadModels(), UUID(int=7, version=4)
+    subject, lines = f"updates.store.{shop}", b"Time: 2027-01-01T12:00:00.000000Z\r\n"
+    bodies = [b"hello", *[encode(Addressed(shop_id=shop, data=number)) for number in range(3)]]
+    for body in bodies:
+        made.streams.append(SHOPS, [Entry(subject, lines, body)])
+        fed = [(Shops(), models.generation(NAME))]
+        async with asyncio.timeout(5):
+            end = len(made.streams.messages[SHOPS])
+            await Projector(made.own.log, SHOPS, fed, Watermark(models, local=True)).run(until=end)
+    rows, _ = await shop_queries.updates(models, shop, Window(), place=None, limit=10)
+    assert [row["position"] for row in rows] == [2, 3, 4]
+    assert [each.position for each in made.streams.aside.values()] == [1]
 
 
 async def test_what_came_before_a_poison_is_shown_after_a_restart_too() -> None:
