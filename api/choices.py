@@ -1,21 +1,15 @@
-"""What there is, for whoever sent something else: the values that a field takes, and the name that was meant."""
+"""What there is, for whoever sent something else: the values that a field takes, the fields that an object has."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from msgspec import inspect
 
 _STEP = re.compile(r"(?P<name>[^.\[\]]+)|\[[^\]]*\]")
-BELOW_LIKE = 0.8
-"""How like its end a name one level down has to be: there are many of them, of all kinds."""
 FIELDS = "fields"
 """In the `extra` of a free object's Meta: the names in it that mean something to us."""
-NAMES_SHOWN_MAX = 16
-"""Where none of the names is near: more than these nobody reads in a sentence."""
 
 
 def choices_at(kind: Any, path: str) -> tuple[str, ...]:
@@ -85,25 +79,3 @@ def _values(kind: inspect.Type) -> tuple[Any, ...]:
             return tuple(member.value for member in kind.cls)
         case _:
             return ()
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about a name that there is not: the one that was meant, or those there are.
-
-    known: some perhaps one level down, as `opts.urgency`; these are meant only if that is what their end says.
-    """
-    names: list[str] = []
-    below: dict[str, str] = {}
-    for each in known:
-        parent, _, last = each.rpartition(".")
-        if parent:
-            below.setdefault(last.casefold(), each)
-        else:
-            names.append(each)
-    fold, by_fold = name.casefold(), {each.casefold(): each for each in names}
-    near = [by_fold[each] for each in difflib.get_close_matches(fold, by_fold, n=1)]
-    near += [below[each] for each in difflib.get_close_matches(fold, below, n=1, cutoff=BELOW_LIKE)]
-    if near:
-        return f"did you mean {below.get(fold, near[0])}?"
-    further = ", ..." if len(names) > NAMES_SHOWN_MAX else ""
-    return f"there are {', '.join(names[:NAMES_SHOWN_MAX])}{further}" if names else "there are none"

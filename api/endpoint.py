@@ -18,7 +18,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import Identity
 from api.body import BodyReader, ClientGone
-from api.choices import nearest
 from api.fields import assert_clear
 from api.freshness import RecentWrites
 from api.heads import BY_NAME, HEAD
@@ -29,6 +28,7 @@ from api.problem import MEDIA_TYPE, NAME_SHOWN_MAX, MethodNotAllowed, decoding_e
 from api.route import Answer, Call, Dialect, Header, Raw, Route, assert_may_call
 from domain.context import Caller, Context
 from domain.errors import Invalid, MsgxcError
+from domain.nearest import nearest
 
 REQUEST_ID, ROUTE, STATUS = "msgxc.request_id", "msgxc.route", "msgxc.status"
 HEADERS, ADDED = BY_NAME, "msgxc.added_headers"

@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
-from api.choices import choices_at, names_at, nearest
+from api.choices import choices_at, names_at
 from domain.errors import Invalid, MsgxcError, TooMany, Unauthenticated
+from domain.nearest import nearest
 
 MEDIA_TYPE = b"application/problem+json"
 TYPE_BASE = "/docs/errors#"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from domain.nearest import near
 from infra.urls import without_userinfo
 
 PREFIX: Final = "MSGXC_"
@@ -181,8 +181,10 @@ class Environment:
         for name in sorted(self._variables):
             bare = name.removeprefix(PREFIX)
             if bare not in self.known:
-                near = difflib.get_close_matches(bare, self.known, n=1)
-                hint = f"did you mean {PREFIX}{near[0]}?" if near else "see .env.example for those there are"
+                meant = near(bare, self.known)
+                hint = (
+                    f"did you mean {PREFIX}{meant[0]}?" if meant else "see .env.example for those there are"
+                )
                 raise SettingsError(f"{name} is no setting: {hint}")
 
     def _take(self, name: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 import typer
 
+from domain.nearest import near
 from domain.recorded import DELIVERY, EVENTS
 from infra.eventstore.catalogue import DELIVERY_TOPICS, FORMER_DELIVERY_TOPICS, domain_catalogue
 
@@ -46,5 +46,5 @@ def assert_topics(wanted: Sequence[str], streams: Sequence[str]) -> None:
 def _nearest(wanted: str, known: Iterable[frozenset[str]]) -> str:
     topics = sorted(topic for each in known for topic in each)
     kinds = sorted({topic.partition(".")[0] for topic in topics})
-    found = difflib.get_close_matches(wanted, [*kinds, *topics], n=NEAREST_MAX)
+    found = near(wanted, [*kinds, *topics], most=NEAREST_MAX)
     return f"do you mean {' or '.join(found)}?" if found else f"the kinds are {', '.join(kinds)}"
