@@ -1,4 +1,4 @@
-"""How an app's messages fared, hour by hour, and which messages there are in a domain.
+"""How an app's messages fared, hour by hour; which messages those are, campaigns.py knows.
 
 One cell for each slice of outcomes and each receipt, summed when it is read: repetition and disorder change nothing.
 What a finished block of the log has of them is summed once more, so that reading millions does not take long.
@@ -8,8 +8,8 @@ Only what is final counts, so that a send that succeeds at the third try is one 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import MINYEAR, UTC, datetime, timedelta
 from itertools import chain
 from operator import itemgetter
 from uuid import UUID
@@ -18,13 +18,13 @@ from domain.delivery import OutcomeSlice, Receipt
 from domain.message import Message
 from domain.outcome import Accepted, Expired, Gone, Outcome, Rejected, Suppressed
 from domain.recorded import DELIVERY, EVENTS, Recorded
+from projections.campaigns import COPIES, FIRST_DAY, LATER, OF_DOMAIN, listed, messages_of, sent_later
 from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
 
 CHUNK = 1_000
 UNSUMMED_MAX = 10_000
 """Each is a start of the projector; a rebuild leaves none."""
-FIRST_YEAR = 2015
-"""Nothing of the original is older."""
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 LIFE = timedelta(days=29)
 """How long after its acceptance a message can still be sent: time to live and the tries."""
 ACTION = "action:"
@@ -81,38 +81,20 @@ UNSUMMED = Table(
 """Finished blocks that BLOCKS has nothing of. realm: "", since a block is of the whole stream. Seldom any: where the
 projector started anew in the middle of one whose beginning the log no longer keeps."""
 
-CHILDREN = Table(
-    projection="statistics",
-    name="message_children",
-    partition={"realm": "text", "campaign": "uuid"},
-    clustering={"message": "uuid"},
-    columns={"accepted": "timestamp"},
-)
-"""Messages to single visitors, which count as the one that they were made from."""
-
-OF_DOMAIN = Table(
-    projection="statistics",
-    name="domain_messages",
-    partition={"realm": "text", "domain": "text", "month": "text"},
-    clustering={"accepted": "timestamp", "message": "uuid"},
-    columns={"name": "text"},
-)
-"""domain "": of all domains of the realm. name: the domain."""
-
 
 class Statistics:
     """The projection."""
 
-    name, version = "statistics", 3
+    name, version = "statistics", 4
     streams = (EVENTS, DELIVERY)
     subjects = {EVENTS: ("evt.message.>",), DELIVERY: ("outcome.>", "receipt.>")}
-    tables = (HOURS, BLOCKS, UNSUMMED, CHILDREN, OF_DOMAIN)
+    tables = (HOURS, BLOCKS, UNSUMMED, COPIES, LATER, OF_DOMAIN)
     block, blocks_of, summed = BLOCK, DELIVERY, HOURS
 
     def project(self, fact: Recorded) -> Iterable[Write]:
         match fact.body:
             case Message.Accepted(app=app) as event if app:
-                yield from _of_message(fact, event)
+                yield from listed(fact, event)
             case OutcomeSlice(late=False) as ended:
                 counts: Counter[str] = Counter()
                 # Hot path: a slice has hundreds of results, and a kind of outcome or two.
@@ -165,26 +147,6 @@ class Statistics:
 def _end(block: int) -> int:
     """The last position of a block."""
     return (block + 1) * BLOCK - 1
-
-
-def _of_message(fact: Recorded, event: Message.Accepted) -> Iterable[Write]:
-    campaign = campaign_of(event.parent)
-    if campaign is not None:
-        key: Key = (fact.realm, campaign, event.originator_id)
-        yield Put(CHILDREN, key, {"accepted": fact.at}, fact.position)
-        return
-    name = event.app.casefold()
-    for domain in ("", name):
-        key = (fact.realm, domain, _month(fact.at), fact.at, event.originator_id)
-        yield Put(OF_DOMAIN, key, {"name": name}, fact.position)
-
-
-def campaign_of(parent: str | None) -> UUID | None:
-    """The message that this one counts as, by its parent's id."""
-    try:
-        return UUID(parent) if parent else None
-    except ValueError:
-        return None
 
 
 def _hour(fact: Recorded, message: UUID, at: datetime, counts: Counter[str]) -> Iterable[Write]:
@@ -251,12 +213,12 @@ def _of_receipt(receipt: Receipt) -> tuple[str, ...]:
 
 
 def hour_of(at: datetime) -> datetime:
-    return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-
-
-def _month(at: datetime) -> str:
-    at = at.astimezone(UTC)
-    return f"{at.year:04d}-{at.month:02d}"
+    """In UTC. What lies before or after all of its time, as a sender may report it, is in the first or last hour."""
+    try:
+        at = at.astimezone(UTC)
+    except OverflowError:
+        at = FIRST if at.year == MINYEAR else LAST
+    return at.replace(minute=0, second=0, microsecond=0)
 
 
 def total(hours: dict[datetime, Counter[str]]) -> dict[str, int]:
@@ -279,7 +241,7 @@ async def hours_of(
     await _add(models, (realm, campaign), sum_, unsummed)
     after: Key | None = None
     while True:
-        children = await models.range(CHILDREN, (realm, campaign), after=after, limit=CHUNK)
+        children = await models.range(COPIES, (realm, campaign), after=after, limit=CHUNK)
         partitions = [(realm, child["message"]) for child in children]
         rows_of = await models.range_many(HOURS, partitions, limit_each=CHUNK) if children else {}
         for partition, rows in rows_of.items():
@@ -353,33 +315,12 @@ async def _unsummed(models: ReadModels) -> list[int]:
     return [row["block"] for row in rows]
 
 
-async def messages_of(
-    models: ReadModels, realm: str, domain: str, start: datetime, end: datetime
-) -> AsyncIterator[Row]:
-    """Messages accepted in [start, end), oldest first; domain "": of all domains."""
-    start = max(start, datetime(FIRST_YEAR, 1, 1, tzinfo=UTC))
-    for month in _months(start, end):
-        after: Key = (start, UUID(int=0))
-        while True:
-            rows = await models.range(
-                OF_DOMAIN, (realm, domain, month), after=after, before=(end, UUID(int=0)), limit=CHUNK
-            )
-            for row in rows:
-                yield row
-            if len(rows) < CHUNK:
-                break
-            after = (rows[-1]["accepted"], rows[-1]["message"])
-
-
 async def consumed(models: ReadModels, realm: str, domain: str, start: datetime, end: datetime) -> int:
     """Billable sends of a domain in the hours that touch [start, end)."""
+    since = max(start, FIRST_DAY) - LIFE
+    campaigns = {row["message"] async for row in messages_of(models, realm, domain, since, end)}
+    campaigns |= await sent_later(models, realm, domain, since, end)
     sends = 0
-    async for row in messages_of(models, realm, domain, start - LIFE, end):
-        sends += total(await hours_of(models, realm, row["message"], start, end))["billableSends"]
+    for campaign in campaigns:
+        sends += total(await hours_of(models, realm, campaign, start, end))["billableSends"]
     return sends
-
-
-def _months(start: datetime, end: datetime) -> Iterable[str]:
-    number, last = start.year * 12 + start.month - 1, end.year * 12 + end.month - 1
-    for month in range(number, last + 1):
-        yield f"{month // 12:04d}-{month % 12 + 1:02d}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
@@ -11,12 +11,14 @@ from api.doppler import messages
 from api.doppler.contacts import GROUP
 from api.doppler.dialect import PROBLEM, whole
 from api.doppler.parts import admit
+from api.doppler.statistics import AHEAD
 from api.route import Answer, Call, Route, Who
 from commands.push_contacts import BULK_MAX, DeletePushContact, push_contact_id, visitor_uid
 from domain.channel import WEBPUSH
 from domain.delivery import Receipt
 from domain.errors import Invalid
 from projections import push_contacts
+from projections.campaigns import FIRST_DAY
 from projections.statistics import REPORTED
 
 
@@ -28,6 +30,17 @@ class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     event_date: datetime | None = None
     details: str | None = None
     message_id: UUID | None = None
+
+    def happened_at(self, now: datetime) -> datetime:
+        """In UTC, as a date without a zone is; now for a date that cannot be, such as .NET's first day."""
+        said = self.event_date
+        if said is None:
+            return now
+        try:
+            at = said.replace(tzinfo=UTC) if said.tzinfo is None else said.astimezone(UTC)
+        except OverflowError:
+            return now
+        return at if FIRST_DAY <= at <= now + AHEAD else now
 
 
 class PagesQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +82,7 @@ async def note_history(call: Call[list[HistoryEvent], None]) -> Answer:
                 contact=None,
                 client=client,
                 kind="delivered" if event.sent_success else "bounced",
-                at=event.event_date if event.event_date and event.event_date.tzinfo else call.parts.clock(),
+                at=event.happened_at(call.parts.clock()),
                 detail=f"{REPORTED}{event.details or ''}"[:1_000],
             )
         )

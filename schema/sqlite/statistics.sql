@@ -183,6 +183,18 @@ CREATE TABLE IF NOT EXISTS "message_children" (
     PRIMARY KEY ("realm", "campaign", "message")
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS "domain_later_messages" (
+    "realm" TEXT NOT NULL,
+    "domain" TEXT NOT NULL,
+    "month" TEXT NOT NULL,
+    "campaign" BLOB NOT NULL,
+    "seen" INTEGER,
+    "seen__at" INTEGER NOT NULL DEFAULT 0,
+    row__at INTEGER NOT NULL DEFAULT 0,
+    row__gone INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY ("realm", "domain", "month", "campaign")
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS "domain_messages" (
     "realm" TEXT NOT NULL,
     "domain" TEXT NOT NULL,

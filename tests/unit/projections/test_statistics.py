@@ -16,7 +16,7 @@ from domain.outcome import Accepted
 from domain.recorded import DELIVERY, Checkpoint, Recorded
 from processes.models.blocks import OpenBlock
 from projections.port import Put, Write
-from projections.statistics import BLOCK, BLOCKS, HOURS, UNSUMMED, Statistics, hours_of, total
+from projections.statistics import BLOCK, BLOCKS, FIRST, HOURS, LAST, UNSUMMED, Statistics, hours_of, total
 from tests.memory.read_models import MemoryReadModels
 from tests.unit.projections.histories import projected
 
@@ -136,3 +136,18 @@ async def test_sums_that_are_not_those_of_their_rows_are_found() -> None:
     key = ("main", MESSAGE, row["block"], row["hour"])
     models.apply([Put(BLOCKS, key, {"clicks": row["clicks"] + 1}, 10 * BLOCK)])
     assert await statistics.check(generation) == ["the sums of blocks are not those of their rows"]
+
+
+@pytest.mark.parametrize(
+    ("at", "hour"),
+    [
+        ("0001-01-01T00:30:00+05:00", "0001-01-01T00:00:00+00:00"),
+        ("9999-12-31T23:30:00-05:00", "9999-12-31T23:00:00+00:00"),
+    ],
+)
+async def test_a_report_from_before_or_after_all_time_is_counted(at: str, hour: str) -> None:
+    """It holds up nothing behind it: it is in the first or in the last hour that there is."""
+    told = Receipt("main", MESSAGE, "webpush", None, None, "clicked", datetime.fromisoformat(at))
+    models = projected((Statistics(),), [recorded(1, told, SPAN[0])])
+    found = await hours_of(models, "main", MESSAGE, FIRST, LAST)
+    assert [(each.isoformat(), counts["clicks"]) for each, counts in found.items()] == [(hour, 1)]
