@@ -251,18 +251,15 @@ def _content(path: str) -> bytes:
 
 def _settings(given: dict[str, Any], realm: str) -> AppSettings:
     """Raises Failure, naming the field."""
-    from api.msgxc.apps import AppView, PutAppBody
+    from api.msgxc.app_bodies import PutAppBody
     from api.problem import decoding_error
     from domain.errors import Invalid
 
-    unknown = given.keys() - set(AppView.__struct_fields__)
-    if unknown:
-        raise Failure(f"{', '.join(sorted(unknown))}: no such setting; see msgxc apps show CODE")
     try:
         settings = msgspec.convert(given, PutAppBody).settings(realm)
         settings.assert_valid()
     except msgspec.ValidationError as error:
-        wrong = decoding_error(error)
+        wrong = decoding_error(error, kind=PutAppBody)
         raise Failure(f"{wrong.field}: {wrong.detail}") from error
     except Invalid as wrong:
         raise Failure(f"{wrong.field}: {wrong.detail}") from wrong
@@ -271,7 +268,7 @@ def _settings(given: dict[str, Any], realm: str) -> AppSettings:
 
 def _document(found: App) -> dict[str, Any]:
     """As the admin API answers it."""
-    from api.msgxc.apps import AppView
+    from api.msgxc.app_bodies import AppView
 
     settings = found.settings
     view = AppView(

@@ -14,6 +14,7 @@ import msgspec
 
 from domain.errors import Invalid
 from domain.message import TTL_S_MAX, URGENCIES, Content
+from domain.nearest import nearest
 from domain.nesting import assert_shallow
 from domain.push import assert_valid as assert_push
 from domain.push import push_of
@@ -41,6 +42,8 @@ _NOT_OF_V5 = frozenset({"BadgeCount"})
 drops them.
 """
 _WITH_PAYLOAD = frozenset({"MEAppEvent", "MECustomEvent"})
+_MESSAGE_FIELDS = ("msg", "title", "opts")
+_MEANT = (*_MESSAGE_FIELDS, "opts.ttl", "opts.urgency")
 _TARGETS = (None, "_blank", "_top", "_parent", "_self")
 _OWN_OF_SDK = ("source", "dismissId", "inAppType")
 """What the multiplatform SDK notes in its actions itself, in forms of its own."""
@@ -76,6 +79,7 @@ class EventAction(msgspec.Struct, frozen=True, kw_only=True):
             _assert_action(each, f"{field}.actions[{number}]")
         if self.message:
             message_of(self, field=f"{field}.message")
+            _assert_fields(self.message, f"{field}.message")
 
 
 class EventMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +132,13 @@ def faults(actions: Iterable[EventAction]) -> Iterator[Invalid]:
             each.assert_valid(f"event_actions[{number}]")
         except Invalid as fault:
             yield fault
+
+
+def _assert_fields(message: dict[str, Any], field: str) -> None:
+    """What is misspelt would be passed over without a word: a time to live, say."""
+    for name in message:
+        if name not in _MESSAGE_FIELDS:
+            raise Invalid(f"there is no such field: {nearest(name, _MEANT)}", field=f"{field}.{name}")
 
 
 def _assert_action(action: dict[str, Any], field: str) -> None:

@@ -2,100 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from api.addresses import address
 from api.cursor import Page
-from api.msgxc.bodies import Body
+from api.msgxc.app_bodies import AppView, NewAppBody, PutAppBody
 from api.msgxc.reading import Paging, place_of
 from api.route import Answer, Call, Route, Who
 from commands.apps import ChangeApp, RegisterApp, RetireApp
-from domain.app_settings import (
-    EVENT_ACTIONS_MAX,
-    FIELD_MAX,
-    NAME_MAX,
-    AppSettings,
-    Kind,
-    OpenIdIssuer,
-    PushSettings,
-    RateLimits,
-)
 from domain.errors import Conflict, NotFound, TooLarge, Unavailable
-from domain.event_action import EventAction
-from domain.geofence import Geofences
 from projections import apps
 from projections.port import Row
 
 GROUP = "apps"
-
-Code = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=64,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="Unique in the whole exchange, in any case of its letters; it belongs to one realm for ever.",
-    ),
-]
-FieldNumber = Annotated[int, Meta(ge=1, le=FIELD_MAX, description="The number of a contact field.")]
-
-
-class AppBody(Body, frozen=True, kw_only=True):
-    """All of an app's settings: what is left out gets its default.
-
-    openid: whose id tokens are good, and verified. open_id_trusted: where none is named, all are believed, for trials.
-    default_contact_field: names a v4 client's contacts. contact_field_*: fields of the suite that are kept up to date.
-    The last three are of web domains.
-    """
-
-    name: Annotated[str, Meta(max_length=NAME_MAX)] = ""
-    kind: Kind = "app"
-    anonymous_allowed: bool = True
-    default_contact_field: FieldNumber | None = None
-    openid: OpenIdIssuer | None = None
-    open_id_trusted: bool = False
-    contact_field_app_installed: FieldNumber | None = None
-    contact_field_push_accepted: FieldNumber | None = None
-    contact_field_last_mobile_activity: FieldNumber | None = None
-    geofences: Geofences = Geofences()
-    rate_limits: RateLimits = RateLimits()
-    push: PushSettings = PushSettings()
-    event_actions: Annotated[tuple[EventAction, ...], Meta(max_length=EVENT_ACTIONS_MAX)] = ()
-    is_push_feature_enabled: bool = True
-    uses_external_push_domain: bool = False
-    external_push_domain: Annotated[str, Meta(max_length=253)] = ""
-
-    def settings(self, merchant: str) -> AppSettings:
-        own = {name: getattr(self, name) for name in AppBody.__struct_fields__}
-        return AppSettings(merchant=merchant, **own)
-
-
-class NewAppBody(AppBody, frozen=True, kw_only=True):
-    code: Code
-
-
-class PutAppBody(AppBody, frozen=True, kw_only=True):
-    """What is shown may be sent back: the last five are taken, without effect."""
-
-    code: Any = None
-    merchant: Any = None
-    registered: Any = None
-    changed: Any = None
-    retired: Any = None
-
-
-class AppView(AppBody, frozen=True, kw_only=True):
-    """merchant: the realm. retired: since when there is no such app for devices; null as long as there is."""
-
-    code: str
-    merchant: str
-    registered: datetime | None
-    changed: datetime | None
-    retired: datetime | None
 
 
 class AppPaging(Paging, frozen=True, kw_only=True):

@@ -81,8 +81,17 @@ def msgxc(exchange: Served, *arguments: str, given: str = "") -> subprocess.Comp
     [
         (["show", "NONE"], "", "no app has the code NONE in realm main"),
         (["register", "DEMO-APP", "--realm", "other"], "", "belongs to another realm"),
-        (["register", "X", "--kind", "toaster"], "", "kind: invalid enum value 'toaster'"),
-        (["change", "DEMO-APP", "--settings", "-"], '{"colour": "red"}', "colour: no such setting"),
+        (["register", "X", "--kind", "toaster"], "", "kind: expected one of app, web-domain"),
+        (
+            ["change", "DEMO-APP", "--settings", "-"],
+            '{"colour": "red"}',
+            "colour: there is no such field",
+        ),
+        (
+            ["change", "DEMO-APP", "--settings", "-"],
+            '{"geofences": {"groups": [{"id": "g", "waitInterval": 1, "geofences": [], "fences": []}]}}',
+            "geofences.groups[0].fences: there is no such field: did you mean geofences?",
+        ),
         (
             ["change", "DEMO-APP", "--settings", "-"],
             '{"geofences": {"refreshRadiusRatio": 2}}',

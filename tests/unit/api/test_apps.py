@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.msgxc.apps import AppView
+from api.msgxc.app_bodies import AppView, PutAppBody
 from domain.recorded import EVENTS
 from tests.memory.site import Site, site
 
@@ -154,6 +154,66 @@ async def test_what_cannot_be_is_named(changes: dict[str, Any], field: str) -> N
         body = {"code": "SHOP", **changes}
         assert await refused(it, "POST", "/api/v2/apps", body) == (422, "invalid", field)
         assert it.world.facts(EVENTS) == []
+
+
+def fences(group: dict[str, Any]) -> dict[str, Any]:
+    return {"geofences": {"groups": [{"id": "g", "waitInterval": 1, "geofences": [], **group}]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"rate_limits": {"client_per_minut": 1}}, "rate_limits.client_per_minut", "client_per_minute"),
+        ({"push": {"stile": "msgxc"}}, "push.stile", "style"),
+        ({"openid": {"isuer": "https://id.example.org"}}, "openid.isuer", "issuer"),
+        (
+            {"geofences": {"refresh_radius_ratio": 0.5}},
+            "geofences.refresh_radius_ratio",
+            "refreshRadiusRatio",
+        ),
+        (fences({"waitinterval": 1}), "geofences.groups[0].waitinterval", "waitInterval"),
+        (
+            fences({"geofences": [{**FENCE, "radius": 5}]}),
+            "geofences.groups[0].geofences[0].radius",
+            "",
+        ),
+        (
+            fences({"geofences": [{**FENCE, "triggers": [{**TRIGGER, "loitering_delay": 5}]}]}),
+            "geofences.groups[0].geofences[0].triggers[0].loitering_delay",
+            "loiteringDelay",
+        ),
+        (leads_to(campaignId="1"), "event_actions[0].campaignId", "campaign_id"),
+        (leads_to(message={"msg": "m", "ttl": 5}), "event_actions[0].message.ttl", "opts.ttl"),
+        (leads_to(message={"msg": "m", "titel": "t"}), "event_actions[0].message.titel", "title"),
+    ],
+)
+async def test_a_setting_that_there_is_not_is_named_at_every_depth(
+    changes: dict[str, Any], field: str, words: str
+) -> None:
+    """Beside the one that was meant: a misspelt one would be its default, without a word."""
+    async with site() as it:
+        got = await it.call("PUT", "/api/v2/apps/SHOP", changes, by="boss", role="admin")
+        assert (got.status_code, got.json()["field"]) == (422, field), got.text
+        meant = f"did you mean {words}?" if words else "there are id, lat, lon, r, waitInterval, triggers"
+        assert got.json()["detail"] == f"there is no such field: {meant}"
+        assert it.world.facts(EVENTS) == []
+
+
+def test_no_object_of_the_settings_takes_what_it_does_not_know() -> None:
+    """However deep it is, and whatever object comes to be part of them."""
+    found = [msgspec.inspect.type_info(PutAppBody)]
+    for each in found:
+        match each:
+            case msgspec.inspect.StructType():
+                assert each.forbid_unknown_fields, each.cls
+                found += [field.type for field in each.fields]
+            case msgspec.inspect.UnionType():
+                found += each.types
+            case msgspec.inspect.Metadata():
+                found.append(each.type)
+            case msgspec.inspect.VarTupleType() | msgspec.inspect.ListType():
+                found.append(each.item_type)
+    assert len([each for each in found if isinstance(each, msgspec.inspect.StructType)]) == 9
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.msgxc.apps import AppBody, PutAppBody
+from api.msgxc.app_bodies import AppBody, PutAppBody
 from domain.app_settings import (
     EVENT_ACTIONS_MAX,
     FIELD_MAX,
