@@ -80,6 +80,7 @@ HANDLERS: dict[type[msgspec.Struct], Handler] = {
     push_contacts.DeletePushContact: push_contacts.delete_push_contact,
     web_domains.PutWebDomain: web_domains.put_web_domain,
     web_domains.KeepMessage: web_domains.keep_message,
+    web_domains.SendCopies: web_domains.send_copies,
     apps.RegisterApp: apps.register_app,
     apps.ChangeApp: apps.change_app,
     apps.RetireApp: apps.retire_app,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -11,11 +14,13 @@ from commands.messaging import TTL_S_DEFAULT
 from commands.scope import Scope
 from domain.app import App
 from domain.app_settings import AppSettings
-from domain.channel import FCM, WEBPUSH
-from domain.errors import Conflict, Forbidden
+from domain.channel import APP_CHANNELS, FCM, WEBPUSH
+from domain.errors import Conflict, Forbidden, Invalid, TooLarge
 from domain.message import Content, Message, ToContacts
 
 CHANNELS = (WEBPUSH, FCM)
+TOGETHER_MAX = 500
+"""Copies that are put on the log in one batch, all or none: under 1 MB as they usually are, 3 MB at most."""
 
 
 class PutWebDomain(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +37,25 @@ class KeepMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     domain: str
     content: Content
+
+
+class Copy(msgspec.Struct, frozen=True, kw_only=True):
+    """What a kept message reads like for some visitors. visitor: one of them, as the caller named them."""
+
+    visitor: str
+    title: str
+    body: str
+    contacts: tuple[UUID, ...]
+
+
+class SendCopies(msgspec.Struct, frozen=True, kw_only=True):
+    """A kept message to visitors, each in their own words. style, opts: of all copies."""
+
+    domain: str
+    kept: UUID
+    style: str
+    opts: Mapping[str, Any]
+    copies: Sequence[Copy]
 
 
 async def put_web_domain(command: PutWebDomain, scope: Scope) -> None:
@@ -71,3 +95,35 @@ async def keep_message(command: KeepMessage, scope: Scope) -> UUID:
     )
     await scope.create(message)
     return message.id
+
+
+async def send_copies(command: SendCopies, scope: Scope) -> None:
+    """Nothing is sent unless every copy can be. Raises Invalid or TooLarge, naming the first visitor whose copy cannot."""
+    made: list[Message] = []
+    for number, copy in enumerate(command.copies):
+        made.append(_copied(command, copy, number, scope))
+        if number % TOGETHER_MAX == 0:
+            await asyncio.sleep(0)  # others get their turn: each is checked in the form that it is sent in
+    for first in range(0, len(made), TOGETHER_MAX):
+        await scope.save(*made[first : first + TOGETHER_MAX])
+
+
+def _copied(command: SendCopies, copy: Copy, number: int, scope: Scope) -> Message:
+    content = Content(copy.body, copy.title, dict(command.opts))
+    try:
+        if not copy.title.strip() and not copy.body.strip():
+            raise Invalid("nothing of title and body is left", field="fields")
+        scope.check(content, APP_CHANNELS, style=command.style)
+    except (Invalid, TooLarge) as error:
+        raise type(error)(f"for visitor {copy.visitor!r}: {error.detail}", field="fields") from None
+    return Message.accept(
+        id=scope.ids.message(scope.realm, f"{scope.nonce}|{number}"),
+        at=scope.now,
+        audience=ToContacts(copy.contacts),
+        content=content,
+        sender=scope.context.actor,
+        channels=APP_CHANNELS,
+        expires_at=scope.now + timedelta(seconds=TTL_S_DEFAULT),
+        parent=str(command.kept),
+        app=command.domain,
+    )

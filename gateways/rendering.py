@@ -65,6 +65,6 @@ def own_data(content: Content) -> dict[str, Any]:
 def check_size(channel: str, size_bytes: int, limit_bytes: int = PAYLOAD_BYTES_MAX) -> None:
     if size_bytes > limit_bytes:
         raise TooLarge(
-            f"{channel} carries {limit_bytes} bytes, this message needs {size_bytes}; shorten msg or opts",
+            f"{channel} carries {limit_bytes} bytes, this message needs {size_bytes}; make it shorter",
             field="msg",
         )

@@ -5,7 +5,7 @@ An answer means that the message is on the log; the fan-out is the dispatcher's.
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -19,7 +19,7 @@ from api.parts import Parts
 from api.route import Answer, Call, Route, Who
 from commands.messaging import Draft, SendToApp
 from commands.push_contacts import visitor_uid
-from commands.web_domains import KeepMessage
+from commands.web_domains import Copy, KeepMessage, SendCopies
 from domain.app import AppFacts
 from domain.errors import Invalid, NotFound
 from domain.message import Content
@@ -31,8 +31,6 @@ from projections.port import Row
 GROUP = "web domains"
 VISITORS_MAX = 10_000
 """Visitors of one call: each may be a message of its own, and the answer waits until all are on the log."""
-AT_ONCE = 50
-"""Messages being put on the log at a time."""
 NOT_FOUND = "there is no such message"
 
 
@@ -128,7 +126,7 @@ async def to_visitor(call: Call[VisitorSend, None]) -> Answer:
     fields = call.body.fields or {}
     if call.body.replacement_is_mandatory and (said := _missing(row, fields)):
         return Answer(said, status=400)
-    await to_visitors(call, facts, row, {call.path["visitorGuid"]: fields})
+    await to_visitors(call, facts, row, [(call.path["visitorGuid"], fields)])
     return Answer(Sent(row["message"]), status=202)
 
 
@@ -137,11 +135,11 @@ async def to_many(call: Call[VisitorsSend, None]) -> Answer:
     listed = call.body.visitors_fields_list or []
     if not 1 <= len(listed) <= VISITORS_MAX:
         raise Invalid(f"give 1 to {VISITORS_MAX:,} visitors", field="visitorsFieldsList")
-    whole = {
-        each.visitor_guid: each.fields or {}
+    whole = [
+        (each.visitor_guid, each.fields or {})
         for each in listed
         if each.visitor_guid and not (call.body.replacement_is_mandatory and _missing(row, each.fields or {}))
-    }
+    ]
     await to_visitors(call, facts, row, whole)
     return Answer(Sent(row["message"]), status=202)
 
@@ -169,26 +167,26 @@ async def stored(call: Call[Any, None]) -> tuple[Row, AppFacts]:
 
 
 async def to_visitors(
-    call: Call[Any, None], facts: AppFacts, row: Row, fields_of: dict[str, dict[str, str | None]]
+    call: Call[Any, None], facts: AppFacts, row: Row, visitors: Iterable[tuple[str, dict[str, str | None]]]
 ) -> None:
-    """Visitors for whom it reads the same get one message."""
-    groups: dict[tuple[str, str], list[UUID]] = {}
-    for visitor, fields in fields_of.items():
+    """Visitors for whom it reads the same get one message; one who is listed twice, each of theirs once."""
+    groups: dict[tuple[str, str], dict[UUID, str]] = {}
+    for visitor, fields in visitors:
         read = (fill(row["subject"] or "", fields), fill(row["text"] or "", fields))
         uid = visitor_uid(call.parts.ids, facts.realm, visitor)
-        groups.setdefault(read, []).append(call.parts.ids.contact(facts.realm, uid))
-    opts = _counting_for(row)
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def one(title: str, body: str, contacts: list[UUID]) -> None:
-        async with room:
-            await send(
-                call, facts, Content(body, title, opts), parent=row["message"], contacts=tuple(contacts)
-            )
-
-    async with asyncio.TaskGroup() as group:
-        for (title, body), contacts in groups.items():
-            group.create_task(one(title, body, contacts))
+        groups.setdefault(read, {}).setdefault(call.parts.ids.contact(facts.realm, uid), visitor)
+    copies = [
+        Copy(visitor=next(iter(named.values())), title=title, body=body, contacts=tuple(named))
+        for (title, body), named in groups.items()
+    ]
+    command = SendCopies(
+        domain=facts.code,
+        kept=row["message"],
+        style=facts.settings.push_style,
+        opts=_counting_for(row),
+        copies=copies,
+    )
+    await call.parts.bus.execute(command, context_in(call, facts.realm))
 
 
 async def send(
@@ -196,16 +194,10 @@ async def send(
     facts: AppFacts,
     content: Content,
     *,
-    parent: UUID | None = None,
     contacts: tuple[UUID, ...] | None = None,
 ) -> UUID:
     """The message's id, once it is on the log."""
-    draft = Draft(
-        text=content.text,
-        subject=content.subject,
-        opts=content.opts,
-        parent=str(parent) if parent else None,
-    )
+    draft = Draft(text=content.text, subject=content.subject, opts=content.opts)
     command = SendToApp(app=facts.code, draft=draft, contacts=contacts, style=facts.settings.push_style)
     accepted = await call.parts.bus.execute(command, context_in(call, facts.realm))
     id: UUID = accepted.message

@@ -106,7 +106,7 @@ async def kept_to_visitor(call: Call[str, None]) -> Answer:
     if not call.body.strip():
         raise Invalid("'visitorGuid' cannot be blank", field="visitorGuid")
     row, facts = await messages.stored(call)
-    await messages.to_visitors(call, facts, row, {call.body: {}})
+    await messages.to_visitors(call, facts, row, [(call.body, {})])
     return Answer(messages.Sent(row["message"]))
 
 

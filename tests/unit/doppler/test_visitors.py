@@ -1,0 +1,86 @@
+"""A kept message to visitors: everybody gets theirs, or the call is refused and nobody does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from domain.message import Message, ToContacts
+from tests.memory.site import Site
+from tests.unit.doppler.shop import DOMAIN, ask, contact, domain, doppler_site
+
+
+async def kept(it: Site, title: str = "[[[title]]]", body: str = "[[[body]]]") -> str:
+    await domain(it)
+    message = {"title": title, "body": body}
+    got = await ask(it, "POST", "/message", {"domain": DOMAIN, "message": message})
+    assert got.status_code == 200, got.text
+    await it.settled()
+    mid: str = got.json()["messageId"]
+    return mid
+
+
+def copies(it: Site) -> list[tuple[str, str, int]]:
+    """(title, body, visitors) of each."""
+    bodies = [fact.body for fact in it.world.facts("EVENTS")]
+    return [
+        (body.content.subject, body.content.text, len(body.audience.contacts))
+        for body in bodies
+        if isinstance(body, Message.Accepted)
+        and body.parent
+        and body.content
+        and isinstance(body.audience, ToContacts)
+    ]
+
+
+@pytest.mark.parametrize("fields", [{}, {"title": None, "body": ""}, {"title": " ", "body": None}])
+async def test_a_copy_of_which_nothing_is_left_is_refused(fields: dict[str, Any]) -> None:
+    """400 that names the visitor; placeholders without a field stay as they are, and are something."""
+    async with doppler_site() as it:
+        mid = await kept(it)
+        got = await ask(it, "POST", f"/messages/{mid}/visitors/v/send", {"fields": fields})
+        if fields:
+            assert got.status_code == 400, got.text
+            assert got.json() == {"error": "for visitor 'v': nothing of title and body is left"}
+            assert copies(it) == []
+        else:
+            assert got.status_code == 202, got.text
+
+
+async def test_a_title_alone_is_a_message() -> None:
+    """A body that was all placeholders may be empty for somebody; the notification shows the title."""
+    async with doppler_site(sending=True) as it:
+        mid = await kept(it)
+        await contact(it, "token", visitorGuid="v")
+        fields = {"title": "Ann, come back", "body": None}
+        got = await ask(it, "POST", f"/messages/{mid}/visitors/v/send", {"fields": fields})
+        assert got.status_code == 202, got.text
+        await it.settled()
+        assert copies(it) == [("Ann, come back", "", 1)]
+        assert list(it.world.provider("fcm").sends().values()) == [1]
+
+
+async def test_one_visitor_who_cannot_be_sent_theirs_stops_the_call_before_anybody_is() -> None:
+    """The answer names them; the same call without them goes to everybody else, once."""
+    async with doppler_site() as it:
+        mid = await kept(it)
+        listed = [{"visitorGuid": f"v-{n}", "fields": {"title": "Hi", "body": f"No {n}"}} for n in range(30)]
+        bad = {"visitorGuid": "v-bad", "fields": {"title": "", "body": ""}}
+        path = f"/messages/{mid}/visitors/send"
+        got = await ask(it, "POST", path, {"visitorsFieldsList": [*listed, bad]})
+        assert (got.status_code, "'v-bad'" in got.json()["error"]) == (400, True)
+        assert copies(it) == []
+        assert (await ask(it, "POST", path, {"visitorsFieldsList": listed})).status_code == 202
+        assert copies(it) == [("Hi", f"No {n}", 1) for n in range(30)]
+
+
+async def test_a_visitor_who_is_listed_twice_gets_each_of_theirs_once() -> None:
+    """What reads the same is sent once, what reads otherwise is another message."""
+    async with doppler_site() as it:
+        mid = await kept(it, title="Hi")
+        said = [("v", "one"), ("v", "two"), ("v", "one"), ("w", "one")]
+        listed = [{"visitorGuid": guid, "fields": {"body": body}} for guid, body in said]
+        got = await ask(it, "POST", f"/messages/{mid}/visitors/send", {"visitorsFieldsList": listed})
+        assert got.status_code == 202, got.text
+        assert copies(it) == [("Hi", "one", 2), ("Hi", "two", 1)]
