@@ -98,7 +98,7 @@ async def keep_message(command: KeepMessage, scope: Scope) -> UUID:
 
 
 async def send_copies(command: SendCopies, scope: Scope) -> None:
-    """Nothing is sent unless every copy can be. Raises Invalid or TooLarge, naming the first visitor whose copy cannot."""
+    """Nothing is sent unless every copy can be. Raises Invalid or TooLarge, naming a visitor whose copy cannot."""
     made: list[Message] = []
     for number, copy in enumerate(command.copies):
         made.append(_copied(command, copy, number, scope))
