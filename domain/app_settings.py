@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from domain.errors import Invalid
-from domain.event_action import EventAction
+from domain.event_action import EventAction, assert_carried_out
 from domain.geofence import Geofences
 
 NAME_MAX = 256
@@ -128,6 +128,13 @@ class AppSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 
     def assert_valid(self) -> None:
         """Raises Invalid, naming the field."""
+        self.assert_sound()
+        for action, field in self.geofences.actions("geofences"):
+            assert_carried_out(action, field)
+        self._assert_event_actions()
+
+    def assert_sound(self) -> None:
+        """The same, but for actions: whoever is to carry out one that cannot be passes over that one alone."""
         if len(self.name) > NAME_MAX or not self.name.isprintable():
             raise Invalid(f"at most {NAME_MAX} printable characters", field="name")
         self._assert_contact_fields()
@@ -139,7 +146,6 @@ class AppSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
         self.geofences.assert_valid(field="geofences")
         if self.push.apns_topic is not None and not _TOPIC.fullmatch(self.push.apns_topic):
             raise Invalid("an app's bundle id, such as org.example.app", field="push.apns_topic")
-        self._assert_event_actions()
         self._assert_push_domain()
 
     def _assert_contact_fields(self) -> None:

@@ -141,7 +141,8 @@ def _assert_fields(message: dict[str, Any], field: str) -> None:
             raise Invalid(f"there is no such field: {nearest(name, _MEANT)}", field=f"{field}.{name}")
 
 
-def _assert_action(action: dict[str, Any], field: str) -> None:
+def assert_carried_out(action: dict[str, Any], field: str) -> None:
+    """Raises Invalid for what no SDK carries out: a type that none knows, or one without what it needs."""
     assert_shallow(action, field=field)
     type = action.get("type")
     if not isinstance(type, str) or type not in _TEXTS_OF:
@@ -151,25 +152,29 @@ def _assert_action(action: dict[str, Any], field: str) -> None:
     for name in _TEXTS_OF[type]:
         if not isinstance(action.get(name), str) or not action[name]:
             raise Invalid(f"{type} needs one, as a text", field=f"{field}.{name}")
+    if type in _WITH_PAYLOAD and not isinstance(action.get("payload"), dict | None):
+        raise Invalid("an object", field=f"{field}.payload")
+    if type == "BadgeCount" and not _is_whole(action.get("value")):
+        raise Invalid("a whole number", field=f"{field}.value")
+
+
+def _assert_action(action: dict[str, Any], field: str) -> None:
+    """One that every SDK can read an answer with, the multiplatform one, too."""
+    assert_carried_out(action, field)
+    type = action["type"]
     if not isinstance(action.get("reporting", ""), str):
         raise Invalid("a text", field=f"{field}.reporting")
     for name in _OWN_OF_SDK:
         if action.get(name) is not None:
             raise Invalid("the SDK's own to say", field=f"{field}.{name}")
     if type in _WITH_PAYLOAD:
-        _assert_texts(action.get("payload"), f"{field}.payload")
+        _assert_texts(action.get("payload") or {}, f"{field}.payload")
     if type == "OpenExternalUrl" and action.get("target") not in _TARGETS:
         raise Invalid(f"one of {_TARGETS[1:]}", field=f"{field}.target")
-    if type == "BadgeCount" and not _is_whole(action.get("value")):
-        raise Invalid("a whole number", field=f"{field}.value")
 
 
-def _assert_texts(payload: Any, field: str) -> None:
-    """An object of texts: the multiplatform SDK reads no other values."""
-    if payload is None:
-        return
-    if not isinstance(payload, dict):
-        raise Invalid("an object of texts", field=field)
+def _assert_texts(payload: dict[str, Any], field: str) -> None:
+    """The multiplatform SDK reads no other values."""
     for name, value in payload.items():
         if not isinstance(value, str):
             raise Invalid("a text: SDKs read no other values", field=f"{field}.{name}")

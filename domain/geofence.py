@@ -6,7 +6,7 @@ Owns what a fence may be, so that no device refuses the set that holds it. Knows
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -76,6 +76,14 @@ class Geofences(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         _assert_ids(fences, field=f"{field}.groups")
         for number, group in enumerate(self.groups):
             _assert_group(group, f"{field}.groups[{number}]")
+
+    def actions(self, field: str) -> Iterator[tuple[dict[str, Any], str]]:
+        """What devices carry out, each with its place."""
+        for number, group in enumerate(self.groups):
+            for each, fence in enumerate(group.geofences):
+                for which, trigger in enumerate(fence.triggers):
+                    at = f"{field}.groups[{number}].geofences[{each}].triggers[{which}]"
+                    yield trigger.action, f"{at}.action"
 
 
 def _assert_group(group: Group, field: str) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import msgspec
-
 from domain.app import AppFacts, is_code
 from domain.app_settings import AppSettings
 from domain.errors import Invalid
@@ -41,8 +39,8 @@ class HttpApps:
         if code.casefold() != asked.casefold():
             raise Unreadable(f"{self._service.name} answered for another app")
         try:
-            # A fault in an event action is no reason to do without the app: who reads it passes it over.
-            msgspec.structs.replace(settings, event_actions=()).assert_valid()
+            # A fault in an action is no reason to do without the app.
+            settings.assert_sound()
         except Invalid as wrong:
             raise Unreadable(
                 f"{self._service.name} has settings that cannot be: {wrong.field}: {wrong.detail}"

@@ -170,7 +170,7 @@ RICH = AppSettings(
                                 id="t",
                                 type="DWELLING",
                                 loitering_delay=60_000,
-                                action={"type": "MECustomEvent"},
+                                action={"type": "MECustomEvent", "name": "stay"},
                             ),
                         ),
                     ),

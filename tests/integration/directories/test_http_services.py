@@ -217,6 +217,24 @@ async def test_one_apps_bad_document_shuts_no_other_app(there: DirectoryService,
     assert service.outcomes["unreadable"] == 2 * FAILURES_MAX
 
 
+async def test_an_action_that_no_device_carries_out_shuts_no_app(
+    there: DirectoryService, service: Service
+) -> None:
+    """Devices pass over that one alone, of an event or of a geofence's trigger; the app's others work."""
+    trigger = {"id": "t", "type": "ENTER", "action": {"type": "Frobnicate"}}
+    fence = {"id": "f", "lat": 1, "lon": 2, "r": 3, "triggers": [trigger]}
+    there.apps["shop"] = {
+        "code": "SHOP",
+        "merchant": "main",
+        "geofences": {"groups": [{"id": "g", "waitInterval": 1, "geofences": [fence]}]},
+        "event_actions": [{"event": "cart", "campaign_id": "1", "actions": [{"type": "Frobnicate"}]}],
+    }
+    facts = await HttpApps(service, IDS).app("SHOP")
+    assert facts is not None
+    with pytest.raises(Invalid, match="an action says its type"):
+        facts.settings.assert_valid()
+
+
 async def test_one_contacts_bad_number_shuts_no_other_contact(
     there: DirectoryService, service: Service
 ) -> None:

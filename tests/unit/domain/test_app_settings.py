@@ -24,11 +24,15 @@ from domain.event_action import EventAction
 from domain.geofence import FENCES_MAX, GROUPS_MAX, RADIUS_M_MAX, Geofence, Geofences, Group, Trigger
 
 numbers = st.one_of(st.none(), st.integers(1, FIELD_MAX))
-actions = st.fixed_dictionaries(
-    {"type": st.text(min_size=1, max_size=20)},
-    optional={"name": st.text(max_size=20), "payload": st.just({"a": 1})},
-)
 texts = st.text(min_size=1, max_size=20)
+actions = st.one_of(
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(("MEAppEvent", "MECustomEvent")), "name": texts},
+        optional={"id": texts, "payload": st.just({"a": 1}) | st.none()},
+    ),
+    st.fixed_dictionaries({"type": st.just("OpenExternalUrl"), "url": texts}),
+)
+"""Of triggers, which native SDKs alone carry out: payloads have values of any kind."""
 event_actions = st.one_of(
     st.fixed_dictionaries(
         {"type": st.sampled_from(("MEAppEvent", "MECustomEvent")), "name": texts},
@@ -154,6 +158,7 @@ def grouped(*groups: Group) -> dict[str, Any]:
 
 
 AT_FENCE = "geofences.groups[0].geofences[0]"
+AT_ACTION = f"{AT_FENCE}.triggers[0].action"
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"name": "x" * 257}, "name"),
     ({"name": "a\nb"}, "name"),
@@ -194,6 +199,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         grouped(*[Group(id=name, wait_interval=0, geofences=(FENCE,)) for name in ("a", "b")]),
         "geofences.groups",
     ),
+    (triggered(action={"type": "MECustomEvnt", "name": "near"}), f"{AT_ACTION}.type"),
+    (triggered(action={"type": "MECustomEvent"}), f"{AT_ACTION}.name"),
+    (triggered(action={"type": "MEAppEvent", "name": ""}), f"{AT_ACTION}.name"),
+    (triggered(action={"type": "MEAppEvent", "name": "near", "payload": "a"}), f"{AT_ACTION}.payload"),
+    (triggered(action={"type": "OpenExternalUrl", "uri": "https://example.org"}), f"{AT_ACTION}.url"),
+    (triggered(action={"type": "BadgeCount", "method": "ADD", "value": "1"}), f"{AT_ACTION}.value"),
     (fenced(replace(FENCE, lat=90.1)), f"{AT_FENCE}.lat"),
     (fenced(replace(FENCE, lat=nan)), f"{AT_FENCE}.lat"),
     (fenced(replace(FENCE, lon=-180.1)), f"{AT_FENCE}.lon"),
