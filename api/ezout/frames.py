@@ -5,6 +5,7 @@ Owns the form of stream ids, of server-sent events and of socket frames. Never r
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import cached_property
 from typing import Annotated
@@ -49,7 +50,7 @@ _facts = msgspec.json.Decoder(_Facts).decode
 
 
 class Frame:
-    """previous: the shop's position before this one; 0 where that is not known."""
+    """body: as it was published. previous: the shop's position before this one; 0 where that is not known."""
 
     def __init__(self, position: int, previous: int, body: bytes, give: Callable[[int], str]) -> None:
         self.position, self.previous, self.body = position, previous, body
@@ -59,13 +60,24 @@ class Frame:
     def id(self) -> str:
         return self._give(self.position)
 
-    @cached_property
+    @property
     def facts(self) -> _Facts:
-        try:
-            return _facts(self.body)
-        except msgspec.DecodeError:
-            # Published past us, straight to NATS: shown as it is, and no filter finds it.
-            return _Facts()
+        return self._read[0]
+
+    @property
+    def data(self) -> bytes:
+        """The body as one line of JSON."""
+        return self._read[1]
+
+    @cached_property
+    def _read(self) -> tuple[_Facts, bytes]:
+        body, facts = self.body, _Facts()
+        with contextlib.suppress(ValueError, RecursionError):
+            facts = _facts(body)
+            body.decode()
+            if b"\n" not in body and b"\r" not in body:
+                return facts, body
+        return facts, _legible(body)
 
     @property
     def kind(self) -> str:
@@ -73,15 +85,22 @@ class Frame:
 
     @cached_property
     def event(self) -> bytes:
-        """A server-sent event. The body is one line, unless somebody else published it."""
-        data = self.body.replace(b"\r", b"").replace(b"\n", b"\ndata: ")
-        return f"id: {self.id}\nevent: {self.kind}\ndata: ".encode() + data + b"\n\n"
+        """A server-sent event."""
+        return f"id: {self.id}\nevent: {self.kind}\ndata: ".encode() + self.data + b"\n\n"
 
     @cached_property
     def text(self) -> str:
         """A socket frame: `{"type": "update", "id": ..., "data": {...}}`."""
         head = f'{{"type":"{self.kind}","id":"{self.id}","data":'
-        return head + self.body.decode("utf-8", "replace") + "}"
+        return head + self.data.decode() + "}"
+
+
+def _legible(body: bytes) -> bytes:
+    """What somebody published past us, straight to NATS, as one line of JSON: the same value, or else the text."""
+    try:
+        return msgspec.json.format(body.decode(), indent=-1).encode()
+    except (ValueError, RecursionError):
+        return msgspec.json.encode(body.decode("utf-8", "replace"))
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):

@@ -159,18 +159,20 @@ class ShopHub:
 
 
 Write = Callable[[Sequence[Frame]], Awaitable[None]]
+Tick = Callable[[], Awaitable[None]]
 
 
 class Following:
     """One reader's way through a shop's messages, from a position on. position: the last one it has passed."""
 
-    def __init__(self, hub: ShopHub, shop: UUID, after: int, write: Write) -> None:
-        self._hub, self._shop, self._write = hub, shop, write
+    def __init__(self, hub: ShopHub, shop: UUID, after: int, write: Write, tick: Tick) -> None:
+        """tick: called often, whatever there is to be read."""
+        self._hub, self._shop, self._write, self._tick = hub, shop, write, tick
         self._give = hub.stream_ids(shop).give
         self.position = after
 
-    async def run(self, tick: Callable[[], Awaitable[None]], *, tick_s: float) -> None:
-        """Until cancelled; `tick` at least every `tick_s`.
+    async def run(self, *, tick_s: float) -> None:
+        """Until cancelled; `tick` at least every `tick_s`, but for what reading and writing a page takes.
 
         Raises TooSlow, Draining, Unavailable and what tick raises.
         """
@@ -184,7 +186,7 @@ class Following:
                     reader.is_behind = False
                     await self._catch_up()
                 await self._show(frames)
-                await tick()
+                await self._tick()
 
     async def _show(self, frames: Sequence[Frame]) -> None:
         new: list[Frame] = []
@@ -210,3 +212,6 @@ class Following:
                 self.position = entries[-1][0]
             if len(entries) < PAGE:
                 return
+            if self._hub.is_draining:
+                raise Draining
+            await self._tick()

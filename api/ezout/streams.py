@@ -122,9 +122,9 @@ class Watch:
                 said_s = loop.time()
                 await self.in_time(beat(following.position))
 
-        following = Following(self._shops.hub, self._shop, self.after, write)
+        following = Following(self._shops.hub, self._shop, self.after, write, tick)
         try:
-            await following.run(tick, tick_s=self.pace.tick_s)
+            await following.run(tick_s=self.pace.tick_s)
         except TooSlow:
             raise Ended("slow", "too slow; come back with the last id") from None
         except Draining:

@@ -114,7 +114,10 @@ class JetStreamShops:
     async def subscribe(self, shop: UUID, callback: ShopCallback) -> Callable[[], Awaitable[None]]:
         def on_frame(frame: Frame) -> None:
             headers = parse_headers(frame.headers)
-            callback(int(headers["Nats-Sequence"]), int(headers["Nats-Last-Sequence"]), frame.data)
+            position, previous = headers.get("Nats-Sequence", ""), headers.get("Nats-Last-Sequence", "")
+            # Else it is not what the server publishes again, but somebody's own.
+            if position.isdecimal() and previous.isdecimal():
+                callback(int(position), int(previous), frame.data)
 
         connection = self._js.connection
         subscription = await connection.route_surely(f"live.{shop_subject(shop)}", on_frame)

@@ -173,13 +173,68 @@ async def test_filters_show_what_was_asked_for(fair: Market, query: dict[str, An
         shown = shown * 2 if start == 0 else shown
 
 
+PAST_US = [
+    (b'{"hello":\n "there"}', {"hello": "there"}),
+    (b'{"hello":\r\n "there"}', {"hello": "there"}),
+    (b'{"action":5}', {"action": 5}),
+    (b'{"action":"\xff"}', '{"action":"\ufffd"}'),
+    (b'{"x":"\xff"}', '{"x":"\ufffd"}'),
+    (b"hello\nthere", "hello\nthere"),
+    (b"", ""),
+    (b'{"x":' * 3_000, '{"x":' * 3_000),
+]
+"""What services publish straight to NATS, and what is seen of it: its value if it is JSON, else its text."""
+
+
 async def test_what_was_published_past_us_shows_too(fair: Market) -> None:
-    """A service that publishes straight to NATS is seen, even if it does not keep the contract."""
+    """A service that publishes straight to NATS is seen, even if it does not keep the contract, and stops nobody.
+
+    In every form of the stream and of the export it is JSON, one line each.
+    """
     shop = some_shop()
-    async with fair.events(shop) as page:
+    async with fair.events(shop) as page, fair.socket(shop) as other:
         await page.next()
-        await fair.log.js.connection.tell(f"updates.store.{shop}", b'{"hello":\n "there"}')
-        assert await page.next() == ("message", {"hello": "there"})
+        await heard(other)
+        for body, seen in PAST_US:
+            await fair.log.js.connection.tell(f"updates.store.{shop}", body)
+            assert await page.next() == ("message", seen)
+            frame = await heard(other)
+            assert (frame["type"], frame["data"]) == ("message", seen)
+    lines = (await fair.client.get(f"/shops/{shop}/updates/export")).text.split("\n")
+    assert [json.loads(line)["data"] for line in lines if line] == [seen for _, seen in PAST_US]
+
+
+@pytest.mark.parametrize("lines", [b"", b"Nats-Sequence: x\r\nNats-Last-Sequence: 1\r\n"])
+async def test_what_the_server_has_not_published_again_is_not_shown(fair: Market, lines: bytes) -> None:
+    """Somebody else's message on the subject that streams follow neither shows nor costs us the connection."""
+    shop = some_shop()
+    generation = fair.log.js.connection.generation
+    async with fair.events(shop) as page:
+        await fair.sent(1, shop=shop)
+        assert await page.products(1) == [0]
+        await eventually(lambda: fair.hub.readers == 1)
+        await fair.log.js.connection.tell(f"live.updates.store.{shop}", b'{"forged":1}', lines=lines)
+        await fair.sent(1, shop=shop, start=7)
+        assert await page.products(1) == [7]
+    assert fair.log.js.connection.generation == generation
+
+
+async def test_a_long_way_back_is_not_silent(own_server: NatsServer) -> None:
+    """A reader that goes through a long archive and finds nothing to show beats from where it is: it can go on there.
+
+    What else is looked at all the time, such as the end of its token, is looked at then, too.
+    """
+    shop, count = some_shop(), hub.PAGE * 2 + 1
+    async with (
+        open_log(log_config(own_server), master_key=MASTER_KEY) as log,
+        market(log, pace=Pace(beat_s=0.0, tick_s=PATIENCE_S)) as fair,
+    ):
+        for number in range(count):
+            await fair.log.js.connection.tell(f"updates.store.{shop}", b'{"product_id":%d}' % number)
+        async with fair.socket(shop, action="NONE", after="first") as page:
+            beats = [json.loads(await page.recv())["id"] for _ in range(3)]
+    take = fair.hub.stream_ids(shop).take
+    assert [take(id, field="id") for id in beats] == [0, hub.PAGE, 2 * hub.PAGE]
 
 
 @pytest.mark.parametrize("last_id", ["nonsense", "1", "-1", "a.b"])
