@@ -269,6 +269,15 @@ def _respond_with(scope: Scope, send: Send, answer: Answer, headers: list[Header
     return respond(scope, send, answer.status, headers, content)
 
 
+async def answer_other_than_get(scope: Scope, send: Send) -> None:
+    """What a raw application says that serves GET alone, for there is no end to it that HEAD could tell."""
+    methods = ("GET", "OPTIONS")
+    if scope["method"] == "OPTIONS":
+        await respond(scope, send, 204, [(b"allow", ", ".join(methods).encode())], b"")
+    else:
+        await refuse(scope, send, MethodNotAllowed(methods))
+
+
 async def refuse(scope: Scope, send: Send, error: MsgxcError, headers: Iterable[Header] = ()) -> None:
     """Answer with a problem."""
     problem = problem_of(error, instance=scope["path"], request_id=scope.get(REQUEST_ID, ""))

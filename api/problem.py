@@ -136,9 +136,7 @@ def decoding_error(
 def _plain(sentence: str) -> str:
     """What msgspec says, in the words of somebody who writes JSON."""
     if sentence == "Invalid RFC3339 encoded datetime":
-        return (
-            "write a time as ISO 8601 with a zone, such as 2027-01-31T09:00:00Z, or milliseconds since 1970"
-        )
+        return "write a time as ISO 8601 with a zone, such as 2027-01-31T09:00:00Z"
     if size := _SIZE.fullmatch(sentence):
         bound = "at least" if size["bound"] == ">=" else "at most"
         things = "character" if size["kind"] == "str" else "item"

@@ -106,7 +106,9 @@ def _legible(body: bytes) -> bytes:
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """What to show; nothing given shows all."""
 
-    action: Annotated[str, Meta(max_length=64, description="Only this action, such as ADD.")] | None = None
+    action: (
+        Annotated[str, Meta(min_length=1, max_length=64, description="Only this action, such as ADD.")] | None
+    ) = None
     session: Annotated[UUID | None, Meta(description="Only this shopper session.")] = None
     product: Annotated[int | None, Meta(description="Only this product_id.")] = None
 

@@ -17,16 +17,17 @@ import msgspec
 from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
-from api.endpoint import ROUTE, decode_query, refuse
+from api.endpoint import ROUTE, answer_other_than_get, decode_query, refuse
 from api.ezout.door import credentials
 from api.ezout.frames import FIRST, Filter, Frame, position_within
 from api.ezout.hub import Draining, Following, ShopHub, TooSlow
 from api.ezout.parts import Shops
+from api.ezout.peers import while_there
 from api.ezout.publishing import GROUP, shop_of, shops_of
+from api.limits import RateLimit
 from api.parts import Parts
-from api.problem import MethodNotAllowed
 from api.route import Answer, Call, Header, Route, Who
-from domain.errors import Forbidden, Invalid, MsgxcError, Unauthenticated, Unavailable
+from domain.errors import Forbidden, Invalid, MsgxcError, TooMany, Unauthenticated, Unavailable
 from domain.shop import assert_may_read
 
 EVENTS_PATH, SOCKET_PATH = "/shops/{shop_id}/stream", "/shops/{shop_id}/socket"
@@ -90,9 +91,11 @@ class Watch:
         self.give = shops.hub.stream_ids(shop).give
 
     @classmethod
-    async def admitted(cls, shops: Shops, scope: Scope, query: StreamQuery) -> Watch:
+    async def admitted(cls, shops: Shops, scope: Scope, query: StreamQuery, limit: RateLimit) -> Watch:
         who = credentials(scope, in_query=True)
         identity = await shops.door.admit(*who)
+        if identity.key:
+            limit.take(identity.key)
         shop = shop_of(scope["path_params"])
         assert_may_read(identity.caller, shop)
         shops.hub.assert_room()
@@ -162,15 +165,16 @@ class EventsEndpoint:
     """Server-sent events; one call is one stream."""
 
     def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+        self._parts, self._limit = parts, parts.rate_limit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[ROUTE] = EVENTS_PATH
+        if scope["method"] != "GET":
+            await answer_other_than_get(scope, send)
+            return
         try:
-            if scope["method"] != "GET":
-                raise MethodNotAllowed(("GET", "OPTIONS"))
             query = decode_query(EventsQuery, scope["query_string"])
-            watch = await Watch.admitted(shops_of(self._parts), scope, query)
+            watch = await Watch.admitted(shops_of(self._parts), scope, query, self._limit)
         except MsgxcError as error:
             await refuse(scope, send, error)
             return
@@ -191,7 +195,7 @@ class EventsEndpoint:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         opened = f"retry: {RETRY_MS}\nid: {watch.give(watch.after)}\nevent: open\ndata: {{}}\n\n"
         await write(opened.encode())
-        ended = await _until_gone(watch.run(show, beat), receive, "http.disconnect")
+        ended = await while_there(_ended(watch.run(show, beat)), receive, "http.disconnect")
         if ended is not None:
             self._parts.metrics.cut_off.labels(ended.why).inc()
             said = msgspec.json.encode({"code": CLOSED_BY[ended.why], "reason": ended.reason})
@@ -204,13 +208,13 @@ class SocketEndpoint:
     """Web sockets; what a client sends is passed over."""
 
     def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+        self._parts, self._limit = parts, parts.rate_limit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         try:
             query = decode_query(StreamQuery, scope["query_string"])
-            watch = await Watch.admitted(shops_of(self._parts), scope, query)
+            watch = await Watch.admitted(shops_of(self._parts), scope, query, self._limit)
         except MsgxcError as error:
             # Accepted first: browsers do not show the status of a refused handshake, but the close code.
             await send({"type": "websocket.accept"})
@@ -232,29 +236,12 @@ class SocketEndpoint:
 
         await send({"type": "websocket.accept"})
         await write(f'{{"type":"open","id":"{watch.give(watch.after)}"}}')
-        ended = await _until_gone(watch.run(show, beat), receive, "websocket.disconnect")
+        ended = await while_there(_ended(watch.run(show, beat)), receive, "websocket.disconnect")
         if ended is not None:
             self._parts.metrics.cut_off.labels(ended.why).inc()
             closing = {"type": "websocket.close", "code": CLOSED_BY[ended.why], "reason": ended.reason[:100]}
             with contextlib.suppress(TooSlow):
                 await watch.in_time(send(closing))
-
-
-async def _until_gone(watching: Awaitable[None], receive: Receive, gone: str) -> Ended | None:
-    """Watch until the peer hangs up (None), or the stream ends."""
-
-    async def peer() -> None:
-        while (await receive())["type"] != gone:
-            pass
-
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(_ended(watching))
-        hearing = group.create_task(peer())
-        await asyncio.wait((running, hearing), return_when=asyncio.FIRST_COMPLETED)
-        ended = running.result() if running.done() else None
-        running.cancel()
-        hearing.cancel()
-    return ended
 
 
 async def _ended(watching: Awaitable[None]) -> Ended:
@@ -271,7 +258,7 @@ def _close_code(error: MsgxcError) -> int:
             return CLOSED_BY["token"]
         case Forbidden():
             return CLOSED_BY["forbidden"]
-        case Unavailable():
+        case Unavailable() | TooMany():
             return CLOSED_BY["unavailable"]
         case _:
             return CLOSED_BY["invalid"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.routing import Route as StarletteRoute
 
-from api.ezout import archive, publishing, streams
+from api.ezout import archive, export, publishing, streams
 from api.parts import Parts
 from api.route import Route
 
@@ -16,7 +16,7 @@ SOCKETS: tuple[Route, ...] = (streams.ROUTE_OF_SOCKET,)
 PUBLISH_HEAD, PUBLISH_NAME = "/publish", "shop_id"
 PUBLISH_PATH = f"{PUBLISH_HEAD}/{{{PUBLISH_NAME}}}"
 """The hot path, and what stands before and in its last part."""
-DESCRIBED: tuple[Route, ...] = (*ROUTES, archive.ROUTE_OF_EXPORT, streams.ROUTE_OF_EVENTS)
+DESCRIBED: tuple[Route, ...] = (*ROUTES, export.ROUTE_OF_EXPORT, streams.ROUTE_OF_EVENTS)
 
 
 def live_routes(parts: Parts) -> Sequence[BaseRoute]:
@@ -25,6 +25,6 @@ def live_routes(parts: Parts) -> Sequence[BaseRoute]:
         return ()
     return (
         WebSocketRoute(streams.SOCKET_PATH, streams.SocketEndpoint(parts)),
-        StarletteRoute(archive.EXPORT_PATH, archive.ExportEndpoint(parts)),
+        StarletteRoute(export.EXPORT_PATH, export.ExportEndpoint(parts)),
         StarletteRoute(streams.EVENTS_PATH, streams.EventsEndpoint(parts)),
     )

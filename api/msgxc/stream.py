@@ -13,13 +13,12 @@ from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
 from api.auth import bearer
-from api.endpoint import ROUTE, context_of, decode_query, refuse
+from api.endpoint import ROUTE, answer_other_than_get, context_of, decode_query, refuse
 from api.fields import assert_clear
 from api.freshness import RecentWrites
 from api.heads import head_of
 from api.msgxc.reading import thread_for
 from api.parts import Parts
-from api.problem import MethodNotAllowed
 from api.route import Answer, Call, Header, Route, Who
 from api.sockets.hub import TRY_AGAIN, Closed
 from api.sockets.live import Live
@@ -125,9 +124,10 @@ class StreamEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[ROUTE] = PATH
+        if scope["method"] != "GET":
+            await answer_other_than_get(scope, send)
+            return
         try:
-            if scope["method"] != "GET":
-                raise MethodNotAllowed(("GET", "OPTIONS"))
             assert_clear(head_of(scope), has_body=False)
             self._live.assert_room()
             wish = await self._wish(scope)

@@ -157,6 +157,7 @@ async def market(
     auth: str = "none",
     pace: Pace | None = None,
     store: ReadStore | None = None,
+    rate_quota: int = 6_000,
 ) -> AsyncIterator[Market]:
     """auth: none or jwt, or a door of one's own. store: where the read models are; else in memory."""
     keys = ChangingKeys()
@@ -165,7 +166,7 @@ async def market(
     shops = await open_shops(log.js, utc_now)
     hub = ShopHub(shops, IDS)
     async with world(roles=()) as made:
-        site = Site(made, Settings(cors_origins=("*",)), None, (), strict=True)
+        site = Site(made, Settings(cors_origins=("*",), rate_quota=rate_quota), None, (), strict=True)
         parts = replace(
             site.parts, verifier=verifier, shops=Shops(log=shops, hub=hub, door=door, pace=pace or Pace())
         )

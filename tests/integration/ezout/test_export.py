@@ -1,0 +1,140 @@
+"""The export of a shop's archive: whole or without an end, and read only as long as somebody reads it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from api.ezout.hub import PAGE
+from infra.log.opened import open_log
+from infra.nats.server import NatsServer, ServerConfig
+from tests.fixtures.nats import MASTER_KEY, log_config, wipe
+from tests.integration.ezout.market import SHOP, Market, bearing, market, merchant, some_shop, update
+from tests.memory.site import PATIENCE_S, eventually
+
+PAGES = 12
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def fair(nats_server: NatsServer) -> AsyncIterator[Market]:
+    """One market for all tests of this module; each has a shop of its own."""
+    await wipe(nats_server)
+    async with open_log(log_config(nats_server), master_key=MASTER_KEY) as log, market(log) as made:
+        yield made
+
+
+async def filled(fair: Market) -> UUID:
+    """A shop whose archive has PAGES pages, more than any socket's buffers take."""
+    shop, lines = some_shop(), b"Time: 2027-01-01T12:00:00.000000Z\r\n"
+    text = "x" * 2_000
+    for number in range(PAGES * PAGE):
+        body = json.dumps({"shop_id": str(shop), "data": [number, text]}).encode()
+        await fair.log.js.connection.tell(f"updates.store.{shop}", body, lines=lines)
+    await fair.sent(1, shop=shop)
+    return shop
+
+
+def slow_reader(fair: Market, shop: UUID) -> socket.socket:
+    """A connection that has asked for an export and takes nothing of it."""
+    reader = socket.socket()
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    reader.connect(("127.0.0.1", fair.port))
+    reader.sendall(f"GET /shops/{shop}/updates/export HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+    return reader
+
+
+async def ended(fair: Market) -> int:
+    """How many exports have ended so far."""
+    lines = (await fair.client.get("/metrics")).text.splitlines()
+    counts = [line for line in lines if line.startswith("msgxc_http_requests_total") and "/export" in line]
+    return sum(int(float(line.split()[-1])) for line in counts)
+
+
+async def test_nobody_reads_on_for_a_reader_who_has_gone(fair: Market) -> None:
+    """An export whose reader hangs up ends there, and does not go through the rest of the archive."""
+    shop = await filled(fair)
+    connection, before = fair.log.js.connection, await ended(fair)
+    with slow_reader(fair, shop):
+        asked = -1
+        while asked != connection._asked:  # until it waits for its reader
+            asked = connection._asked
+            await asyncio.sleep(0.1)
+    async with asyncio.timeout(PATIENCE_S):
+        while await ended(fair) == before:
+            await asyncio.sleep(0.01)
+    assert connection._asked - asked <= 2
+
+
+async def test_an_export_that_cannot_go_on_has_no_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log goes away in the middle: the reader is cut off, and cannot take what it has for the whole."""
+    server = NatsServer(ServerConfig(folder=tmp_path / "nats", sync="2m"))
+    await server.start()
+    try:
+        async with open_log(log_config(server), master_key=MASTER_KEY) as log, market(log) as fair:
+            shop = await filled(fair)
+            fair.client.timeout = 20.0
+            async with fair.client.stream("GET", f"/shops/{shop}/updates/export") as answer:
+                assert answer.status_code == 200
+                await server.kill()
+                with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+                    await answer.aread()
+            assert "Exception in ASGI application" not in caplog.text
+    finally:
+        await server.stop()
+
+
+@pytest.mark.parametrize("path", ["updates/export", "stream"])
+async def test_what_is_served_raw_says_which_methods_there_are(fair: Market, path: str) -> None:
+    """OPTIONS is answered as everywhere; all others but GET are refused."""
+    address = f"/shops/{some_shop()}/{path}"
+    answer = await fair.client.options(address)
+    assert (answer.status_code, answer.headers["allow"]) == (204, "GET, OPTIONS")
+    for method in ("HEAD", "POST", "PUT", "DELETE"):
+        answer = await fair.client.request(method, address)
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, OPTIONS")
+
+
+@pytest.mark.parametrize("path", ["updates", "updates/export", "sales"])
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"since": "1702895400"}, "since"),
+        ({"since": "1702895400000"}, "since"),
+        ({"since": "2023-12-18"}, "since"),
+        ({"since": "0001-01-01T00:00:00+01:00"}, "since"),
+        ({"until": "9999-12-31T23:59:59-01:00"}, "until"),
+        ({"until": "2023-12-17T00:00:00Z"}, "until"),
+        ({"until": "2023-12-18T01:00:00+01:00"}, "until"),
+    ],
+)
+async def test_a_time_that_cannot_be_meant_is_422_by_name(
+    fair: Market, path: str, query: dict[str, str], field: str
+) -> None:
+    """Bare numbers, times without a zone, at the ends of the calendar, or an end that is not behind its beginning."""
+    window = {"since": "2023-12-18T00:00:00Z", "until": "2023-12-19T00:00:00Z", **query}
+    answer = await fair.client.get(f"/shops/{some_shop()}/{path}", params=window)
+    assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
+
+
+async def test_streams_and_exports_count_among_a_tokens_calls(nats_server: NatsServer) -> None:
+    """A token that calls too often is refused there as everywhere; a socket is told to come back later."""
+    log_opened = open_log(log_config(nats_server), master_key=MASTER_KEY)
+    async with log_opened as log, market(log, auth="jwt", rate_quota=1) as fair:
+        by = merchant(SHOP)
+        assert (await fair.publish(update(), by=by)).status_code == 200
+        for path in ("updates/export", "stream"):
+            answer = await fair.client.get(f"/shops/{SHOP}/{path}", headers=bearing(by))
+            assert answer.status_code == 429
+            assert int(answer.headers["retry-after"]) > 0
+        async with fair.socket(by=by) as page:
+            await eventually(lambda: page.close_code == 1013)
