@@ -174,6 +174,10 @@ class Generations(Protocol):
         """Open a generation for writing, its tables made where they are missing."""
         ...
 
+    async def abandon(self, generation: Generation) -> None:
+        """Let go of one that another process may fill from now on: what is not stored yet never is."""
+        ...
+
     async def offer(self, projection: str, number: int) -> None:
         """Say that a generation is complete (or, for a roll-back, wanted again)."""
         ...

@@ -165,6 +165,10 @@ class CassandraGeneration(CassandraReader):
     async def publish(self) -> None:
         await self._pages.publish()
 
+    async def abandon(self) -> None:
+        await self._pages.discard()
+        await self.aclose()
+
     async def _settled(self) -> None:
         await self._pages.settle()
 

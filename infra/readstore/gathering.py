@@ -3,8 +3,8 @@
 What is live is stored before `apply` returns. A generation that is being built is read by nobody, so its pages are
 gathered: they are stored eight at a time while the next ones are projected and put into the database's form, in fewer
 and fuller statements, which about doubles the speed of a rebuild. Until they are stored they are kept here; whoever
-reads the generation, offers it or closes it has them stored first. A killed rebuild goes on from its last stored
-checkpoint.
+reads the generation, offers it or closes it has them stored first; who may not write any more discards them. A rebuild
+that was killed goes on from its last stored checkpoint.
 """
 
 from __future__ import annotations
@@ -68,6 +68,14 @@ class PageWriter[Part]:
         """From now on `apply` returns when its page is stored."""
         self._gather = False
         await self.settle()
+
+    async def discard(self) -> None:
+        """Store nothing more of what was applied. A page that is under way may be, as if we were killed."""
+        self._parts, self._checkpoints, self._count = [], {}, 0
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            storing.cancel()
+            await asyncio.wait((storing,))
 
     async def _start(self, pages: int) -> None:
         """Begin to store what is gathered, as soon as what was before is stored; if it is so many pages still, when it

@@ -85,6 +85,10 @@ class Writable(Generation, Protocol):
         """From now on `apply` returns when its page is stored, for all to read."""
         ...
 
+    async def abandon(self) -> None:
+        """Close it, with nothing more stored."""
+        ...
+
     async def aclose(self) -> None: ...
 
 
@@ -167,6 +171,13 @@ class ReadStore(ABC):
                 raise Conflict(f"generation {number} of {projection} was built with other tables: rebuild it")
             writer = self._writers[record.identity] = await self._writer(record)
             return writer
+
+    async def abandon(self, generation: Generation) -> None:
+        for identity, writer in self._writers.items():
+            if writer is generation:
+                del self._writers[identity]
+                await writer.abandon()
+                return
 
     async def offer(self, projection: str, number: int) -> None:
         """Whoever filled it lets go of it here, so that the projecting process can take it over."""

@@ -33,7 +33,13 @@ async def filling(
     Raises Conflict when another process fills one, or when the lease is lost meanwhile.
     """
     async with _held(lease, projection.name):
-        yield await _begun(log, store, projection)
+        generation = await _begun(log, store, projection)
+        try:
+            yield generation
+        except BaseException:
+            # Else its last pages would be stored when the store is closed: into what the next one fills by then.
+            await store.abandon(generation)
+            raise
 
 
 async def _begun(log: Log, store: Generations, projection: Projection) -> Generation:

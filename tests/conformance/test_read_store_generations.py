@@ -63,6 +63,22 @@ async def test_an_unfinished_generation_goes_on(store: ReadStore, connect: Conne
     assert await store.begin(table.projection, 2) != first.number
 
 
+async def test_a_generation_that_is_abandoned_is_the_next_ones(
+    store: ReadStore, connect: Connect, table: Table
+) -> None:
+    """What was stored before stays; what was not yet never is, not with the end of the store either."""
+    generation = await begun(store, table)
+    await generation.apply([Put(table, ("main", "d", 1), {"count": 1}, 1)], [Checkpoint(EVENTS, 1, "e")])
+    assert await generation.checkpoint(table.projection, EVENTS) is not None
+    await generation.apply([Put(table, ("main", "d", 2), {"count": 2}, 2)], [Checkpoint(EVENTS, 2, "e")])
+    await store.abandon(generation)
+    async with connect() as other:
+        assert await other.begin(table.projection, 1) == generation.number
+        again = await other.generation(table.projection, generation.number, [table])
+        assert await again.checkpoint(table.projection, EVENTS) == Checkpoint(EVENTS, 1, "e")
+        assert len(await again.range(table, ("main",))) == 1
+
+
 async def test_the_life_of_a_generation(store: ReadStore, table: Table) -> None:
     """building, offered, live, retired: one is live at a time, and an old one can be offered again."""
 

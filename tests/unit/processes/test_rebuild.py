@@ -174,6 +174,38 @@ async def test_a_process_that_lost_the_lease_stops(store: ReadStore) -> None:
     assert [info.state for info in await store.generations("contacts")] == ["building"]
 
 
+class Checked(Contacts):
+    """Contacts whose checks come, and never end."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+
+    async def check(self, generation: Generation) -> list[str]:
+        self.begun.set()
+        await asyncio.Event().wait()
+        return []
+
+
+async def test_a_process_that_lost_the_lease_stores_nothing_more(tmp_path: Path) -> None:
+    """Not with the end of its store either: somebody else writes there by then, perhaps by mended code."""
+    made, projection = World(), Checked()
+    await three(made)
+    async with read_store(tmp_path) as store:
+        task = asyncio.create_task(build(made.own.log, store, projection, lease=lease(made)))
+        async with asyncio.timeout(5):
+            await projection.begun.wait()
+        made.streams.leases[lease_name("contacts")] = Lifeline()
+        made.streams.wake()
+        with pytest.raises(Conflict, match="was lost"):
+            await task
+    async with read_store(tmp_path) as store:
+        generation = await store.generation("contacts", 1, Contacts().tables)
+        assert await generation.checkpoint("contacts", EVENTS) is None
+        del made.streams.leases[lease_name("contacts")]
+        await rebuilt(made, store, Contacts())
+        assert await bob(store) == "de"
+
+
 async def test_a_comparison_that_lost_the_lease_drops_nothing(store: ReadStore) -> None:
     """The generation that it compared by may be in another process' hands by now."""
     made = World()
