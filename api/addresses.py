@@ -1,4 +1,5 @@
-"""Addresses of our own contract: names in them (of threads, contacts, apps) may hold any character, a slash too.
+"""Addresses of our own contract, and of web domains: names in them (of threads, contacts, buttons) may hold any
+character, a slash too.
 
 Owns how such a path is read: divided first, then each part decoded; and how it is written. Other contracts' paths are
 read as their own servers did.
@@ -17,6 +18,8 @@ from api.problem import BadPath
 from domain.errors import MsgxcError, NotFound
 
 PREFIX = "/api/v2/"
+PREFIXES = (PREFIX, "/push-contacts/", "/messages/", "/message/", "/domains/")
+"""What the paths begin with that are read so."""
 
 
 def address(path: str, name: str) -> str:
@@ -37,7 +40,7 @@ class Addresses:
     def __init__(self, endpoints: Mapping[str, ASGIApp]) -> None:
         self._by_length: defaultdict[int, list[tuple[list[str], ASGIApp]]] = defaultdict(list)
         for path, endpoint in endpoints.items():
-            if path.startswith(PREFIX):
+            if path.startswith(PREFIXES):
                 parts = path.split("/")
                 self._by_length[len(parts)].append((parts, endpoint))
 

@@ -20,7 +20,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import docs, health
-from api.addresses import PREFIX, Addresses, nothing_there
+from api.addresses import PREFIXES, Addresses, nothing_there
 from api.doppler import table as web_domains
 from api.emarsys.dialect import V4
 from api.endpoint import PathEndpoint, refuse_in
@@ -123,7 +123,7 @@ class Application(Starlette):
 
     def _of_path(self, scope: Scope) -> ASGIApp | None:
         path: str = scope["path"]
-        if b"%" in (scope.get("raw_path") or b"") and path.startswith(PREFIX):
+        if b"%" in (scope.get("raw_path") or b"") and path.startswith(PREFIXES):
             found = self._addresses.find(scope)
             if found is not None:
                 return found

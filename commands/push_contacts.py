@@ -1,7 +1,8 @@
 """Commands on the push contacts of web domains: browsers and devices that a site's script registered.
 
 A push contact is a client of the web domain's app. Its id comes from the site's name for the device alone, which is
-unique over all domains, as in the original.
+unique over all domains, as in the original. It stays in the realm in which it was registered first; who describes it
+without saying who they are does not name one.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import hashlib
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
 from commands.addresses import tell_address
 from commands.scope import Scope
 from domain.client import Client
 from domain.contact import Contact
-from domain.errors import Invalid, NotFound
+from domain.errors import Conflict, Invalid, NotFound
 from domain.ids import Ids
 
 DEVICE_TOKEN_MAX = 4_096
@@ -83,7 +85,10 @@ def anonymous_uid(client: UUID) -> str:
 
 
 async def register_push_contact(command: RegisterPushContact, scope: Scope) -> bool:
-    """Whether it was new, or deleted before. One that is there is left as it is."""
+    """Whether it was new, or deleted before. One that is there is left as it is.
+
+    Raises Conflict for one that was deleted in another realm.
+    """
     _assert_token(command.device_token)
     for name, field in ((command.email, "email"), (command.visitor, "visitorGuid")):
         if name is not None and len(name) > NAME_MAX:
@@ -92,25 +97,42 @@ async def register_push_contact(command: RegisterPushContact, scope: Scope) -> b
     client = await scope.load(Client, id)
     if client is not None and client.token is not None:
         return False
+    if client is not None and not await scope.is_of_realm(client):
+        raise Conflict("'deviceToken' was registered in another realm; use another one", field="deviceToken")
     contact = await _contact(scope, id, command.visitor)
     if contact is None:
         return False
     if client is None:
         client = _enrolled(command, scope, id, contact)
     else:
-        client.link(at=scope.now, contact=contact.id, uid=contact.uid)
-        await _set_address(client, command.address, scope)
-        client.introduce(
-            at=scope.now, device_token=command.device_token, email=command.email, visitor=command.visitor
-        )
+        await _revive(client, command, contact, scope)
     await scope.save(contact, client)
     return True
 
 
-async def set_push_address(command: SetPushAddress, scope: Scope) -> None:
-    client = await _living(command.device_token, scope)
+async def _revive(client: Client, command: RegisterPushContact, contact: Contact, scope: Scope) -> None:
+    """One that was deleted, perhaps at another domain, which then keeps nothing of it but that it was there."""
+    if client.app != command.domain:
+        client.leave(at=scope.now, code="moved")
+    client.link(at=scope.now, contact=contact.id, uid=contact.uid)
+    client.introduce(
+        at=scope.now,
+        app=command.domain,
+        device_token=command.device_token,
+        email=command.email,
+        visitor=command.visitor,
+    )
     await _set_address(client, command.address, scope)
-    await scope.save(client)
+
+
+async def set_push_address(command: SetPushAddress, scope: Scope) -> None:
+    """Raises NotFound for a token that nobody has registered, or whose push contact is deleted."""
+    client = await scope.load(Client, push_contact_id(scope.ids, command.device_token))
+    if client is None or client.token is None:
+        raise NotFound("Unexistent 'deviceToken'", field="deviceToken")
+    home = await _at_home(scope, client)
+    await _set_address(client, command.address, home)
+    await home.save(client)
 
 
 async def set_push_email(command: SetPushEmail, scope: Scope) -> None:
@@ -121,14 +143,14 @@ async def set_push_email(command: SetPushEmail, scope: Scope) -> None:
     client = await scope.load(Client, push_contact_id(scope.ids, command.device_token))
     if client is not None:
         client.set_email(at=scope.now, email=email)
-        await scope.save(client)
+        await (await _at_home(scope, client)).save(client)
 
 
 async def set_push_visitor(command: SetPushVisitor, scope: Scope) -> None:
-    """Nothing happens for a token that nobody has registered, nor for a visitor who was erased."""
+    """Nothing happens for a token that nobody in the realm has registered, nor for a visitor who was erased."""
     _assert_name(command.visitor, "visitorGuid")
     client = await scope.load(Client, push_contact_id(scope.ids, command.device_token))
-    if client is None:
+    if client is None or not await scope.is_of_realm(client):
         return
     contact = await _contact(scope, client.id, command.visitor)
     if contact is not None:
@@ -138,9 +160,9 @@ async def set_push_visitor(command: SetPushVisitor, scope: Scope) -> None:
 
 
 async def delete_push_contact(command: DeletePushContact, scope: Scope) -> bool:
-    """Whether there was one."""
+    """Whether there was one in the realm."""
     client = await scope.load(Client, push_contact_id(scope.ids, command.device_token))
-    if client is None or client.token is None:
+    if client is None or client.token is None or not await scope.is_of_realm(client):
         return False
     client.retire_address(at=scope.now, code="deleted")
     await scope.save(client)
@@ -179,11 +201,10 @@ async def _contact(scope: Scope, client: UUID, visitor: str | None) -> Contact |
     return None if contact.erased else contact
 
 
-async def _living(device_token: str, scope: Scope) -> Client:
-    client = await scope.load(Client, push_contact_id(scope.ids, device_token))
-    if client is None or client.token is None:
-        raise NotFound("Unexistent 'deviceToken'", field="deviceToken")
-    return client
+async def _at_home(scope: Scope, client: Client) -> Scope:
+    """The same in the realm of the push contact."""
+    realm = await scope.store.realm_of(Client, client.id) or scope.realm
+    return replace(scope, context=replace(scope.context, realm=realm))
 
 
 def _assert_token(device_token: str) -> None:

@@ -150,7 +150,7 @@ class Client(Aggregate):
 
     @dataclass(frozen=True, kw_only=True)
     class Introduced(ContactOwned, Event):
-        """A web domain's push contact: the name its site has for the device, and who is said to use it."""
+        """A web domain's push contact: the site's name for the device, who uses it, and (app) whose it is now."""
 
         TOPIC = "client.introduced.v1"
         SEALED = ("device_token", "email")
@@ -161,7 +161,7 @@ class Client(Aggregate):
         visitor: str | None
 
         def apply(self, aggregate: Client) -> None:
-            aggregate.email, aggregate.visitor = self.email, self.visitor
+            aggregate.app, aggregate.email, aggregate.visitor = self.app, self.email, self.visitor
             aggregate.is_push_contact = True
 
     @dataclass(frozen=True, kw_only=True)
@@ -360,8 +360,9 @@ class Client(Aggregate):
             self.ContactLinked, timestamp=at, contact=contact, uid=uid, previous=self.contact, **known
         )
 
-    def introduce(self, *, at: datetime, device_token: str, email: str | None, visitor: str | None) -> None:
-        self._tell(self.Introduced, at, device_token=device_token, email=email, visitor=visitor)
+    def introduce(self, *, at: datetime, **said: Any) -> None:
+        """app, device_token, email, visitor: as Introduced has them."""
+        self.trigger_event(self.Introduced, timestamp=at, contact=self.contact, **said)
 
     def set_email(self, *, at: datetime, email: str | None) -> None:
         if email != self.email:

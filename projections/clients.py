@@ -109,11 +109,12 @@ def _values(event: Client.Event) -> dict[str, Any]:
             return {"quarantined": event.code}
         case Client.ContactLinked():
             return {"contact": event.contact, "uid": event.uid}
+        case Client.Introduced():
+            return {"app": event.app}
         case (
             Client.ContactResolved()
             | Client.RefreshOpened()
             | Client.Moved()
-            | Client.Introduced()
             | Client.EmailSet()
             | Client.VisitorSet()
         ):

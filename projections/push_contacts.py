@@ -1,4 +1,4 @@
-"""Push contacts of web domains: by domain, by visitor, by mail address, and where each device's token is at home.
+"""Push contacts of web domains: by domain, by visitor, and by mail address.
 
 Rows of an index say who once had the visitor guid or address; who has it now, the push contact's own row says. Nothing
 is counted but by looking.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -21,8 +22,6 @@ from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
 
 BUCKETS = tuple(f"{number:02x}" for number in range(PARTITIONS))
 CHUNK = 500
-SAME_MAX = 500
-"""Push contacts of one visitor or mail address that are looked at."""
 
 PUSH_CONTACTS = Table(
     projection="push_contacts",
@@ -55,10 +54,11 @@ VISITORS = Table(
 MAILBOXES = Table(
     projection="push_contacts",
     name="push_mailboxes",
-    partition={"realm": "text", "domain": "text", "email": "text"},
+    partition={"realm": "text", "domain": "text", "mailbox": "text"},
     clustering={"client": "uuid"},
     columns={"since": "bigint"},
 )
+"""mailbox: a digest of the address, since these rows stay when whose it was is erased."""
 
 DOMAINS = Table(
     projection="push_contacts",
@@ -68,14 +68,6 @@ DOMAINS = Table(
     columns={"seen": "bigint"},
 )
 
-HOMES = Table(
-    projection="push_contacts",
-    name="push_homes",
-    partition={"realm": "text", "client": "uuid"},
-    columns={"home": "text", "domain": "text"},
-)
-"""realm: "", since a device's token is unique over all realms. home: the realm that it is in."""
-
 _FIRST = ("", *"123456789:", *"ABCDEFG", *"abcdefg")
 VISITOR_BUCKETS = tuple(f"{number:02d}" for number in range(len(_FIRST)))
 
@@ -83,10 +75,10 @@ VISITOR_BUCKETS = tuple(f"{number:02d}" for number in range(len(_FIRST)))
 class PushContacts:
     """The projection."""
 
-    name, version = "push_contacts", 1
+    name, version = "push_contacts", 2
     streams = (EVENTS,)
     subjects = {EVENTS: ("evt.client.>",)}
-    tables = (PUSH_CONTACTS, VISITORS, MAILBOXES, DOMAINS, HOMES)
+    tables = (PUSH_CONTACTS, VISITORS, MAILBOXES, DOMAINS)
 
     def project(self, fact: Recorded) -> Iterable[Write]:
         event = fact.body
@@ -104,10 +96,10 @@ class PushContacts:
             key: Key = (fact.realm, domain, visitor_bucket(visitor), visitor, client)
             yield Put(VISITORS, key, since, fact.position)
         if values.get("email"):
-            yield Put(MAILBOXES, (fact.realm, domain, values["email"], client), since, fact.position)
+            key = (fact.realm, domain, _mailbox(values["email"]), client)
+            yield Put(MAILBOXES, key, since, fact.position)
         if isinstance(event, Client.Enrolled | Client.Introduced):
             yield Put(DOMAINS, (fact.realm, domain), {"seen": fact.position}, fact.position)
-            yield Put(HOMES, ("", client), {"home": fact.realm, "domain": domain}, fact.position)
 
     async def check(self, generation: Generation) -> list[str]:
         lost = await count(
@@ -145,6 +137,10 @@ def visitor_bucket(visitor: str) -> str:
     return VISITOR_BUCKETS[bisect_right(_FIRST, visitor[:1]) - 1]
 
 
+def _mailbox(email: str) -> str:
+    return sha256(email.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def _key(realm: str, domain: str, client: UUID) -> Key:
     return (realm, domain, partition(client), client)
 
@@ -153,50 +149,57 @@ def is_alive(row: Row | None) -> bool:
     return row is not None and row["introduced"] is not None and bool(row["alive"])
 
 
-async def every(models: ReadModels, realm: str, domain: str) -> AsyncIterator[Row]:
-    """All push contacts of a domain, deleted ones included."""
+async def living(models: ReadModels, realm: str, domain: str) -> AsyncIterator[Row]:
+    """All push contacts of a domain, deleted ones left out."""
     partitions = [(realm, domain, bucket) for bucket in BUCKETS]
     rows: AsyncGenerator[Row] = stream(models, PUSH_CONTACTS, partitions, cursor=None, chunk=CHUNK)
     async for row in rows:
-        if row["introduced"] is not None:
+        if is_alive(row):
             yield row
 
 
-async def of_mailbox(models: ReadModels, realm: str, domain: str, email: str) -> list[Row]:
+async def of_mailbox(models: ReadModels, realm: str, domain: str, email: str) -> AsyncIterator[Row]:
     """The push contacts that have this mail address now, deleted ones left out."""
-    listed = await models.range(MAILBOXES, (realm, domain, email), limit=SAME_MAX)
-    rows = await _rows(models, realm, domain, [row["client"] for row in listed])
-    return [row for row in rows if row["email"] == email and is_alive(row)]
+    partition = (realm, domain, _mailbox(email))
+    async for rows in _listed(models, MAILBOXES, partition, None):
+        for row in await _rows(models, realm, domain, _clients(rows)):
+            if row["email"] == email and is_alive(row):
+                yield row
 
 
-async def of_visitor(models: ReadModels, realm: str, domain: str, visitor: str) -> list[Row]:
-    """The push contacts that this visitor uses now, deleted ones left out."""
-    key = (realm, domain, visitor_bucket(visitor))
-    listed = await _of_visitor(models, key, visitor)
-    rows = await _rows(models, realm, domain, [row["client"] for row in listed])
-    return [row for row in rows if row["visitor"] == visitor and is_alive(row)]
+async def has_visitor(models: ReadModels, realm: str, domain: str, visitor: str) -> bool:
+    """Whether this visitor has a push contact now, deleted ones left out."""
+    partition = (realm, domain, visitor_bucket(visitor))
+    async for listed in _listed(models, VISITORS, partition, (visitor, UUID(int=0))):
+        own = [row["client"] for row in listed if row["visitor"] == visitor]
+        rows = await _rows(models, realm, domain, own)
+        if any(row["visitor"] == visitor and is_alive(row) for row in rows):
+            return True
+        if len(own) < len(listed):
+            return False
+    return False
 
 
 async def visitors(
-    models: ReadModels, realm: str, domain: str, *, after: str | None, limit: int
+    models: ReadModels, realm: str, domain: str, *, after: str | None = None, passing: int = 0, limit: int
 ) -> list[Row]:
-    """The next `limit` push contacts of visitors after a guid, in the guids' order."""
+    """The next `limit` push contacts of visitors after a guid, in the guids' order; so many are passed over before."""
     found: list[Row] = []
     first = VISITOR_BUCKETS.index(visitor_bucket(after)) if after else 0
     for bucket in VISITOR_BUCKETS[first:]:
         cursor: Key | None = (after,) if after and bucket == VISITOR_BUCKETS[first] else None
-        while len(found) < limit:
-            listed = await models.range(VISITORS, (realm, domain, bucket), after=cursor, limit=CHUNK)
+        async for listed in _listed(models, VISITORS, (realm, domain, bucket), cursor):
             rows = {row["client"]: row for row in await _rows(models, realm, domain, _clients(listed))}
-            found += [
+            own = [
                 each
                 for each in listed
                 if is_alive(rows.get(each["client"])) and rows[each["client"]]["visitor"] == each["visitor"]
             ]
-            if len(listed) < CHUNK:
-                break
-            cursor = (listed[-1]["visitor"], listed[-1]["client"])
-    return found[:limit]
+            found += own[passing:]
+            passing = max(passing - len(own), 0)
+            if len(found) >= limit:
+                return found[:limit]
+    return found
 
 
 async def domains(models: ReadModels, realm: str) -> list[str]:
@@ -225,16 +228,16 @@ async def quantities(models: ReadModels, realm: str, domain: str) -> tuple[int, 
     return states[True], states[False]
 
 
-async def home_of(models: ReadModels, client: UUID) -> str | None:
-    """The realm of a push contact."""
-    row = await models.get(HOMES, ("", client))
-    return row["home"] if row else None
-
-
-async def _of_visitor(models: ReadModels, key: Key, visitor: str) -> list[Row]:
-    lowest = UUID(int=0)
-    rows = await models.range(VISITORS, key, after=(visitor, lowest), limit=SAME_MAX)
-    return [row for row in rows if row["visitor"] == visitor]
+async def _listed(
+    models: ReadModels, index: Table, partition: Key, after: Key | None
+) -> AsyncIterator[list[Row]]:
+    """Pages of an index."""
+    while True:
+        rows = await models.range(index, partition, after=after, limit=CHUNK)
+        yield rows
+        if len(rows) < CHUNK:
+            return
+        after = tuple(rows[-1][name] for name in index.clustering)
 
 
 def _clients(listed: Sequence[Row]) -> list[UUID]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,11 +19,9 @@ from commands.push_contacts import (
     SetPushAddress,
     SetPushEmail,
     SetPushVisitor,
-    push_contact_id,
 )
 from domain.app import assert_code
 from domain.channel import FCM, WEBPUSH
-from domain.context import DEFAULT_REALM
 from domain.errors import Invalid, NotFound
 from projections import push_contacts
 from projections.port import Row
@@ -125,20 +122,14 @@ async def _address(parts: Parts, subscription: SubscriptionBody | None, device_t
 
 
 async def set_subscription(call: Call[SubscriptionBody, None]) -> Answer:
-    token = call.path["deviceToken"]
-    realm = await _home(call, token)
-    if realm is None:
-        raise NotFound("Unexistent 'deviceToken'", field="deviceToken")
-    command = SetPushAddress(device_token=token, address=call.body.address())
-    await call.parts.bus.execute(command, context_in(call, realm))
+    command = SetPushAddress(device_token=call.path["deviceToken"], address=call.body.address())
+    await call.parts.bus.execute(command, call.context)
     return EMPTY
 
 
 async def set_email(call: Call[str, None]) -> Answer:
-    token = call.path["deviceToken"]
-    command = SetPushEmail(device_token=token, email=call.body)
-    realm = await _home(call, token)
-    await call.parts.bus.execute(command, context_in(call, realm or DEFAULT_REALM))
+    command = SetPushEmail(device_token=call.path["deviceToken"], email=call.body)
+    await call.parts.bus.execute(command, call.context)
     return EMPTY
 
 
@@ -146,8 +137,7 @@ async def set_visitor(call: Call[str, None]) -> Answer:
     token = call.path["deviceToken"]
     if not token.strip() or not call.body.strip():
         raise Invalid("'deviceToken' and 'visitorGuid' cannot be blank", field="visitorGuid")
-    if await _home(call, token) in (None, call.caller.realm):
-        await call.parts.bus.execute(SetPushVisitor(device_token=token, visitor=call.body), call.context)
+    await call.parts.bus.execute(SetPushVisitor(device_token=token, visitor=call.body), call.context)
     return EMPTY
 
 
@@ -170,14 +160,16 @@ async def listed(call: Call[None, ListQuery]) -> Answer:
 
 
 async def _rows(parts: Parts, realm: str, domain: str, email: str | None) -> list[Row]:
-    if email:
-        return await push_contacts.of_mailbox(parts.models, realm, domain, email)
+    found = (
+        push_contacts.of_mailbox(parts.models, realm, domain, email)
+        if email
+        else push_contacts.living(parts.models, realm, domain)
+    )
     rows: list[Row] = []
-    async for row in push_contacts.every(parts.models, realm, domain):
-        if row["alive"]:
-            rows.append(row)
-            if len(rows) > LISTED_MAX:
-                raise Invalid(f"there are more than {LISTED_MAX:,}; ask by email", field="domain")
+    async for row in found:
+        rows.append(row)
+        if len(rows) > LISTED_MAX:
+            raise Invalid(f"there are more than {LISTED_MAX:,}; ask by email", field="domain")
     return rows
 
 
@@ -186,8 +178,7 @@ async def has_visitor(call: Call[None, None]) -> Answer:
     if not domain.strip() or not visitor.strip():
         raise Invalid("'domain' and 'visitorGuid' cannot be blank", field="visitorGuid")
     realm = await realm_of(call.parts, domain)
-    rows = await push_contacts.of_visitor(call.parts.models, realm, domain.casefold(), visitor)
-    return Answer(bool(rows))
+    return Answer(await push_contacts.has_visitor(call.parts.models, realm, domain.casefold(), visitor))
 
 
 async def visitor_guids(call: Call[None, GuidsQuery]) -> Answer:
@@ -214,12 +205,6 @@ def _view(domain: str, row: Row) -> PushContactView:
         visitor_guid=row["visitor"],
         modified=row["modified"],
     )
-
-
-async def _home(call: Call[Any, None], device_token: str) -> str | None:
-    """The realm of a push contact, None when nobody has registered the token."""
-    id = push_contact_id(call.parts.ids, device_token)
-    return await push_contacts.home_of(call.parts.models, id)
 
 
 def _said(text: str | None) -> str | None:
@@ -287,7 +272,6 @@ ROUTES: tuple[Route, ...] = (
         media_type="text/plain",
         summary="A push contact's browser has a new subscription.",
         group=GROUP,
-        reads=_READS,
         errors=(NotFound,),
     ),
     Route(
@@ -301,7 +285,6 @@ ROUTES: tuple[Route, ...] = (
         media_type="text/plain",
         summary="Who uses a push contact's browser, by mail address; an unknown token is no error.",
         group=GROUP,
-        reads=_READS,
     ),
     Route(
         method="PUT",
@@ -315,7 +298,6 @@ ROUTES: tuple[Route, ...] = (
         media_type="text/plain",
         summary="Who uses a push contact's browser, by visitor guid.",
         group=GROUP,
-        reads=_READS,
     ),
 )
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from itertools import batched
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -10,6 +14,7 @@ import msgspec
 from api.doppler import messages
 from api.doppler.contacts import GROUP
 from api.doppler.dialect import PROBLEM, whole
+from api.doppler.domains import EMPTY
 from api.doppler.parts import admit
 from api.doppler.statistics import AHEAD
 from api.route import Answer, Call, Route, Who
@@ -20,6 +25,11 @@ from domain.errors import Invalid
 from projections import push_contacts
 from projections.campaigns import FIRST_DAY
 from projections.statistics import REPORTED
+
+AT_ONCE = 50
+"""Of the tokens or events of one call under way at a time: each is a round trip or two to the log."""
+DETAIL_MAX = 1_000
+"""Characters."""
 
 
 class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -58,35 +68,41 @@ async def delete_many(call: Call[list[str], None]) -> Answer:
     """How many there were."""
     if len(call.body) > BULK_MAX:
         raise Invalid(f"give at most {BULK_MAX:,} tokens", field="body")
-    deleted = 0
-    for token in dict.fromkeys(call.body):
-        id = push_contact_id(call.parts.ids, token)
-        if await push_contacts.home_of(call.parts.models, id) == call.caller.realm:
-            deleted += await call.parts.bus.execute(DeletePushContact(device_token=token), call.context)
-    return Answer(deleted)
+    deletions = [DeletePushContact(device_token=token) for token in dict.fromkeys(call.body)]
+    return Answer(sum(await _each(lambda one: call.parts.bus.execute(one, call.context), deletions)))
+
+
+async def _each[T](work: Callable[[T], Awaitable[Any]], items: Sequence[T]) -> list[Any]:
+    """What the work makes of each, some at a time. Raises the first error, once nothing is under way any more."""
+    found: list[Any] = []
+    for some in batched(items, AT_ONCE):
+        found += await asyncio.gather(*map(work, some), return_exceptions=True)
+        for each in found[-len(some) :]:
+            if isinstance(each, BaseException):
+                raise each
+    return found
 
 
 async def note_history(call: Call[list[HistoryEvent], None]) -> Answer:
     """Each becomes a receipt of its message: delivered, or bounced."""
     if len(call.body) > BULK_MAX:
         raise Invalid(f"give at most {BULK_MAX:,} events", field="body")
-    for event in call.body:
-        if not event.device_token or event.message_id is None:
-            continue
-        client = push_contact_id(call.parts.ids, event.device_token)
-        await call.parts.receipts.take(
-            Receipt(
-                realm=call.caller.realm,
-                message=event.message_id,
-                channel=WEBPUSH,
-                contact=None,
-                client=client,
-                kind="delivered" if event.sent_success else "bounced",
-                at=event.happened_at(call.parts.clock()),
-                detail=f"{REPORTED}{event.details or ''}"[:1_000],
-            )
+    receipts = [
+        Receipt(
+            realm=call.caller.realm,
+            message=event.message_id,
+            channel=WEBPUSH,
+            contact=None,
+            client=push_contact_id(call.parts.ids, event.device_token),
+            kind="delivered" if event.sent_success else "bounced",
+            at=event.happened_at(call.parts.clock()),
+            detail=f"{REPORTED}{event.details or ''}"[:DETAIL_MAX],
         )
-    return Answer(b"", media_type="text/plain")
+        for event in call.body
+        if event.device_token and event.message_id is not None
+    ]
+    await _each(call.parts.receipts.take, receipts)
+    return EMPTY
 
 
 async def to_domain(call: Call[messages.MessageBody, None]) -> Answer:
@@ -114,14 +130,9 @@ async def guids(call: Call[None, PagesQuery]) -> Answer:
     page = whole(call.query.page, "page", 0, least=0, most=999_999_999)
     per_page = whole(call.query.per_page, "per_page", 1_000, least=1, most=1_000)
     domain = call.path["domain"].casefold()
-    rows = await push_contacts.visitors(
-        call.parts.models,
-        call.caller.realm,
-        domain,
-        after=None,
-        limit=page + per_page,
+    listed = await push_contacts.visitors(
+        call.parts.models, call.caller.realm, domain, passing=page, limit=per_page
     )
-    listed = rows[page:]
     items = list(dict.fromkeys(row["visitor"] for row in listed))
     return Answer(GuidsByPage(items=items, page=page + len(listed), per_page=per_page))
 

@@ -39,13 +39,13 @@ CREATE TABLE IF NOT EXISTS "push_visitors" (
 CREATE TABLE IF NOT EXISTS "push_mailboxes" (
     "realm" TEXT NOT NULL,
     "domain" TEXT NOT NULL,
-    "email" TEXT NOT NULL,
+    "mailbox" TEXT NOT NULL,
     "client" BLOB NOT NULL,
     "since" INTEGER,
     "since__at" INTEGER NOT NULL DEFAULT 0,
     row__at INTEGER NOT NULL DEFAULT 0,
     row__gone INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY ("realm", "domain", "email", "client")
+    PRIMARY KEY ("realm", "domain", "mailbox", "client")
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS "push_domains" (
@@ -57,18 +57,6 @@ CREATE TABLE IF NOT EXISTS "push_domains" (
     row__gone INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY ("realm", "domain")
 ) STRICT, WITHOUT ROWID;
-
-CREATE TABLE IF NOT EXISTS "push_homes" (
-    "realm" TEXT NOT NULL,
-    "client" BLOB NOT NULL,
-    "home" TEXT,
-    "home__at" INTEGER NOT NULL DEFAULT 0,
-    "domain" TEXT,
-    "domain__at" INTEGER NOT NULL DEFAULT 0,
-    row__at INTEGER NOT NULL DEFAULT 0,
-    row__gone INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY ("realm", "client")
-) STRICT;
 
 CREATE TABLE IF NOT EXISTS checkpoints (
     stream TEXT PRIMARY KEY,

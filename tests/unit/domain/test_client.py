@@ -110,7 +110,7 @@ def test_a_push_contact_of_a_web_domain_keeps_its_address(known: bool) -> None:
     """Its contract has it there until its site or its provider ends it."""
     told: dict[str, object] = {"device_token": "d", "email": None, "visitor": None}
     if known:
-        story = given(phone()).and_then(lambda c: c.introduce(at=at(1), **told))  # type: ignore[arg-type]
+        story = given(phone()).and_then(lambda c: c.introduce(at=at(1), app="shop.example", **told))
     else:
         fields = {"contact": ANN, "uid": "ann", "channel": "apns", "address": "token", "token": TOKEN, **told}
         story = given(Client.enroll(id=ID, at=at(), app="shop.example", client_id="d", **fields))

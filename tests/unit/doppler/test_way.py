@@ -228,8 +228,8 @@ async def test_a_first_registration_is_one_event_of_its_client() -> None:
         assert topics()[1:] == [
             "client.address-retired.v2",
             "client.contact-linked.v2",
-            "client.address-set.v2",
             "client.introduced.v1",
+            "client.address-set.v2",
         ]
         found = (await ask(it, "GET", "/push-contacts", domain=DOMAIN)).json()
         assert [(each["visitorGuid"], each["email"]) for each in found] == [("v-2", "2@example.org")]
