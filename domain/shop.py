@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from domain.context import DEFAULT_REALM, Caller
-from domain.errors import Forbidden, Invalid
+from domain.errors import Forbidden, Invalid, TooLarge
 from domain.nesting import assert_shallow
 
 DIGITS_MAX = 34
@@ -23,6 +23,8 @@ DIGITS_MAX = 34
 MAGNITUDE_MAX = 10**15
 """Amounts stay below: the largest that a browser's numbers still tell apart to the cent."""
 DECIMALS_MAX = 30
+MESSAGE_BYTES_MAX = 64 * 1024
+"""A merchant's page reads it from a socket: more is a document, which has its own address elsewhere."""
 
 TILL, MERCHANT = "till", "merchant"
 """Roles that narrow a shop's token: a till only writes, a merchant only reads. Without either it may do both."""
@@ -95,7 +97,8 @@ _decode_addressed = msgspec.json.Decoder(Addressed).decode
 def encode(message: ShopMessage) -> bytes:
     """The one JSON object that subscribers see and the archive keeps; golden bytes hold it.
 
-    create_time reads `2023-12-18 10:30:00+00:00`, amounts are JSON numbers without idle zeros (3.50 is 3.5).
+    create_time reads `2023-12-18 10:30:00+00:00`, amounts are JSON numbers without an exponent and without idle zeros
+    (3.50 is 3.5).
     """
     if isinstance(message, Addressed):
         return _encode(message)
@@ -108,10 +111,10 @@ def encode(message: ShopMessage) -> bytes:
         "action": message.action,
         "product_name": message.product_name,
         "product_id": message.product_id,
-        "product_price": plain(message.product_price),
+        "product_price": _written(message.product_price),
         "UPC": message.upc,
         "category_id": message.category_id,
-        "basket_total": plain(message.basket_total),
+        "basket_total": _written(message.basket_total),
     }
     return _encode(fields)
 
@@ -141,11 +144,26 @@ def claim_of(uid: str, message: ShopMessage, key: str) -> str:
 
 
 def plain(amount: Decimal) -> Decimal:
-    """The same amount, written without an exponent and without idle zeros."""
+    """The same amount, without idle zeros."""
+    return Decimal(_text(amount))
+
+
+def _written(amount: Decimal) -> msgspec.Raw:
+    # Decimal's own text of 0.0000001 has an exponent.
+    return msgspec.Raw(_text(amount).encode())
+
+
+def _text(amount: Decimal) -> str:
     text = format(amount, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
-    return Decimal(text.removeprefix("-") if not amount else text)
+    return text.removeprefix("-") if not amount else text
+
+
+def assert_fits(body: bytes) -> None:
+    """Raises TooLarge for a message, encoded, that is not to be published."""
+    if len(body) > MESSAGE_BYTES_MAX:
+        raise TooLarge(f"a shop's message has at most {MESSAGE_BYTES_MAX:,} bytes", field="body")
 
 
 def assert_addressed_to(path_shop: UUID, message: ShopMessage) -> None:

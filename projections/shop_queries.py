@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from operator import itemgetter
 from typing import NamedTuple
 from uuid import UUID
@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from domain.context import DEFAULT_REALM
+from domain.errors import Invalid
 from domain.shop import plain
 from projections.port import Key, ReadModels, Row
 from projections.shops import (
@@ -22,7 +23,7 @@ from projections.shops import (
     LINES,
     REMOVE,
     SALES,
-    SESSIONS,
+    SEEN,
     UPDATES,
     day_of,
     micros,
@@ -32,11 +33,14 @@ from projections.shops import (
 PAGE = 500
 SCAN_PAGES_MAX = 10
 """Pages of rows that one question looks through; where a filter finds little, the cursor says where to go on."""
-DAYS_MAX = 10_000
-LINES_MAX = 10_000
-"""Of one session: a till that scans one a second for three hours."""
-SESSIONS_MAX = 1_000
-"""Of one shopper that are looked at for the newest."""
+SCAN_DAYS_MAX = 400
+"""Days that one question looks through: a year of a shop with few updates, under a second on any store."""
+LINES_MAX = 100_000
+"""Of one session: a till that scans one a second for a day. More are added up for nobody."""
+_ENDS = -(2**63), 2**63 - 1
+"""Ahead of and behind whatever a day holds."""
+_exact = Context(prec=80)
+"""For sums of amounts, which have up to 15 digits before the point and up to 30 behind it."""
 
 
 class Place(NamedTuple):
@@ -73,9 +77,12 @@ async def updates(
 ) -> tuple[list[Row], Place | None]:
     """Up to `limit` rows by the till's time, and where to go on (None: there are no more)."""
     found: list[Row] = []
-    scanned = 0
-    for day in await _days(models, shop, window, place):
-        after: Key | None = place[1:] if place is not None and place[0] == day else None
+    scanned = days = 0
+    async for day in _days(models, shop, window, place):
+        if days == SCAN_DAYS_MAX:
+            return found, place
+        days += 1
+        after: Key | None = place[1:] if place is not None and place.day == day else None
         while True:
             rows = await _day(models, shop, day, window, after)
             for row in rows:
@@ -89,19 +96,41 @@ async def updates(
                 break
             if scanned >= SCAN_PAGES_MAX:
                 return found, place
+        place = Place(day, *[_ENDS[not window.newest_first]] * 2)
     return found, None
 
 
-async def _days(models: ReadModels, shop: UUID, window: Window, place: Place | None) -> list[str]:
-    rows = await models.range(DAYS, (DEFAULT_REALM, shop), limit=DAYS_MAX, backwards=window.newest_first)
-    first = day_of(window.since) if window.since else ""
-    last = day_of(window.until) if window.until else "~"
-    days = [row["day"] for row in rows if first <= row["day"] <= last]
-    if place is None:
-        return days
-    if window.newest_first:
-        return [day for day in days if day <= place[0]]
-    return [day for day in days if day >= place[0]]
+async def _days(
+    models: ReadModels, shop: UUID, window: Window, place: Place | None = None
+) -> AsyncIterator[str]:
+    """Those that hold anything, in the order of reading, from that of the place on."""
+    first = day_of(window.since) if window.since else "0"
+    last = day_of(window.until) if window.until else "9"
+    if place is not None and window.newest_first:
+        last = min(last, place.day)
+    elif place is not None:
+        first = max(first, place.day)
+    bounds = ((_ahead_of(first),), (_behind(last),))
+    after, before = reversed(bounds) if window.newest_first else bounds
+    while True:
+        rows = await models.range(
+            DAYS, (DEFAULT_REALM, shop), after=after, before=before, limit=PAGE, backwards=window.newest_first
+        )
+        for row in rows:
+            yield row["day"]
+        if len(rows) < PAGE:
+            return
+        after = (rows[-1]["day"],)
+
+
+def _behind(day: str) -> str:
+    """What sorts behind this day and ahead of the next."""
+    return day + "~"
+
+
+def _ahead_of(day: str) -> str:
+    """What sorts ahead of this day and behind the one before."""
+    return day[:-1] + chr(ord(day[-1]) - 1) + "~"
 
 
 async def _day(models: ReadModels, shop: UUID, day: str, window: Window, after: Key | None) -> list[Row]:
@@ -139,66 +168,85 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def session(models: ReadModels, shop: UUID, id: UUID) -> Session | None:
-    """The session as it stands now; None when there is none."""
-    rows: list[Row] = []
+    """The session as it stands now; None when there is none. Raises Invalid for one that is too long to add up."""
+    standing = _Standing()
     after: Key | None = None
-    while len(rows) < LINES_MAX:
+    while True:
         page = await models.range(LINES, (DEFAULT_REALM, shop, id), after=after, limit=PAGE)
-        rows += page
+        for row in page:
+            standing.add(row)
         if len(page) < PAGE:
             break
+        if standing.updates >= LINES_MAX:
+            raise Invalid(
+                f"the session has more than {LINES_MAX:,} updates; read them in the archive",
+                field="session_id",
+            )
         after = (page[-1]["position"],)
-    return _session(id, rows) if rows else None
+    return standing.session(id)
 
 
-def _session(id: UUID, rows: Sequence[Row]) -> Session:
-    last = rows[-1]
-    return Session(
-        session_id=id,
-        shopper_id=last["shopper"],
-        began=min(time_of(row["created_us"]) for row in rows),
-        last=time_of(last["created_us"]),
-        last_action=last["action"],
-        basket_total=Decimal(last["total"]),
-        basket=basket_of(rows),
-        updates=len(rows),
-    )
+class _Standing:
+    """Where a session stands after the lines that were read so far."""
 
+    def __init__(self) -> None:
+        self.basket: dict[int, BasketLine] = {}
+        self.updates = self.began_us = 0
+        self.last: Row = {}
 
-def basket_of(rows: Sequence[Row]) -> list[BasketLine]:
-    """What is in the basket after these lines, in the order the products came in."""
-    lines: dict[int, BasketLine] = {}
-    for row in rows:
-        product = row["product"]
-        held = lines.get(product)
-        quantity = held.quantity if held else 0
+    def add(self, row: Row) -> None:
+        created_us = row["created_us"]
+        self.began_us = min(self.began_us, created_us) if self.updates else created_us
+        self.updates, self.last = self.updates + 1, row
         match row["action"]:
             case action if action == ADD:
-                lines[product] = BasketLine(
-                    product_id=product,
-                    product_name=row["name"],
-                    UPC=row["upc"],
-                    quantity=quantity + 1,
-                    price=Decimal(row["price"]),
-                )
-            case action if action == REMOVE and held is not None:
-                lines[product] = msgspec.structs.replace(held, quantity=quantity - 1)
-                if quantity <= 1:
-                    del lines[product]
+                self._put(row)
+            case action if action == REMOVE:
+                self._take(row["product"])
             case action if action == CLEAR:
-                lines = {}
+                self.basket.clear()
             case _:
                 pass
-    return list(lines.values())
+
+    def _put(self, row: Row) -> None:
+        held = self.basket.get(row["product"])
+        self.basket[row["product"]] = BasketLine(
+            product_id=row["product"],
+            product_name=row["name"],
+            UPC=row["upc"],
+            quantity=(held.quantity if held else 0) + 1,
+            price=Decimal(row["price"]),
+        )
+
+    def _take(self, product: int) -> None:
+        held = self.basket.get(product)
+        if held is None:
+            return
+        if held.quantity == 1:
+            del self.basket[product]
+        else:
+            self.basket[product] = msgspec.structs.replace(held, quantity=held.quantity - 1)
+
+    def session(self, id: UUID) -> Session | None:
+        if not self.updates:
+            return None
+        last = self.last
+        return Session(
+            session_id=id,
+            shopper_id=last["shopper"],
+            began=time_of(self.began_us),
+            last=time_of(last["created_us"]),
+            last_action=last["action"],
+            basket_total=Decimal(last["total"]),
+            basket=list(self.basket.values()),
+            updates=self.updates,
+        )
 
 
 async def newest_session(models: ReadModels, shop: UUID, shopper: UUID) -> Session | None:
     """The session in which the shopper was seen last."""
-    rows = await models.range(SESSIONS, (DEFAULT_REALM, shop, shopper), limit=SESSIONS_MAX)
-    if not rows:
-        return None
-    newest = max(rows, key=lambda row: row["at_position"] or 0)
-    return await session(models, shop, newest["session"])
+    rows = await models.range(SEEN, (DEFAULT_REALM, shop, shopper), limit=1, backwards=True)
+    return await session(models, shop, rows[0]["session"]) if rows else None
 
 
 class Sale(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,7 +265,7 @@ async def sales(
 ) -> list[Sale]:
     """By hour, then product; hours without a line are left out."""
     sums: dict[tuple[datetime, int], _Sum] = {}
-    for day in await _days(models, shop, Window(since=since, until=until), None):
+    async for day in _days(models, shop, Window(since=since, until=until)):
         after: Key | None = None
         while True:
             rows = await models.range(SALES, (DEFAULT_REALM, shop, day), after=after, limit=PAGE)
@@ -242,7 +290,7 @@ class _Sum:
 
     def add(self, row: Row) -> None:
         self.quantity += row["quantity"]
-        self.amount += row["quantity"] * Decimal(row["price"])
+        self.amount = _exact.fma(row["quantity"], Decimal(row["price"]), self.amount)
         self.name, self.upc = row["name"], row["upc"]
 
     def sale(self, hour: datetime, product: int) -> Sale:

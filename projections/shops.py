@@ -58,14 +58,14 @@ LINES = Table(
 )
 """What happened in a session, in the order it was published. Amounts are text: exact on every backend."""
 
-SESSIONS = Table(
+SEEN = Table(
     projection=NAME,
-    name="shop_sessions",
+    name="shop_shopper_updates",
     partition={"realm": "text", "shop": "uuid", "shopper": "uuid"},
-    clustering={"session": "uuid"},
-    columns={"at_position": "bigint", "created_us": "bigint"},
+    clustering={"position": "bigint"},
+    columns={"session": "uuid"},
 )
-"""A shopper's sessions; at_position: of the newest update."""
+"""When a shopper was seen in which session: the newest one is the last row, however many there are."""
 
 SALES = Table(
     projection=NAME,
@@ -80,9 +80,9 @@ SALES = Table(
 class Shops:
     """The projection."""
 
-    name, version = NAME, 1
+    name, version = NAME, 2
     streams = (SHOPS,)
-    tables = (UPDATES, DAYS, LINES, SESSIONS, SALES)
+    tables = (UPDATES, DAYS, LINES, SEEN, SALES)
 
     def project(self, fact: Recorded) -> Iterable[Write]:
         match fact.body:
@@ -132,9 +132,8 @@ def _session_writes(fact: Recorded, update: Update) -> Iterable[Write]:
     }
     key: Key = (DEFAULT_REALM, update.shop_id, update.session_id, fact.position)
     yield Put(LINES, key, line, fact.position)
-    key = (DEFAULT_REALM, update.shop_id, update.shopper_id, update.session_id)
-    seen = {"at_position": fact.position, "created_us": micros(update.created)}
-    yield Put(SESSIONS, key, seen, fact.position)
+    key = (DEFAULT_REALM, update.shop_id, update.shopper_id, fact.position)
+    yield Put(SEEN, key, {"session": update.session_id}, fact.position)
 
 
 def _sale(fact: Recorded, update: Update) -> Iterable[Write]:

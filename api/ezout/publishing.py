@@ -21,6 +21,7 @@ from domain.shop import (
     ShopMessage,
     Update,
     assert_addressed_to,
+    assert_fits,
     assert_may_write,
     claim_of,
     encode,
@@ -29,8 +30,6 @@ from domain.shop import (
 
 GROUP = "shops"
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-MESSAGE_BYTES_MAX = 64 * 1024
-"""A merchant's page reads it from a socket: more is a document, which has its own address elsewhere."""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -54,8 +53,7 @@ async def send(call: Call[Addressed, None]) -> Answer:
 
 async def _send(call: Call[Any, None], message: ShopMessage) -> Answer:
     body = encode(message)
-    if len(body) > MESSAGE_BYTES_MAX:
-        raise TooLarge(f"a shop's message has at most {MESSAGE_BYTES_MAX:,} bytes", field="body")
+    assert_fits(body)
     claim = claim_of(call.caller.uid, message, call.idempotency_key)
     await shops_of(call.parts).log.publish(
         message.shop_id, body, topic=topic_of(message), context=call.context, claim=claim

@@ -24,13 +24,14 @@ import structlog
 from msgspec import Meta
 
 from domain.context import Caller, Context
-from domain.errors import ClaimMismatch, Invalid, MsgxcError, Unavailable
+from domain.errors import ClaimMismatch, Invalid, MsgxcError, TooLarge, Unavailable
 from domain.recorded import SHOPS, Checkpoint, Recorded
 from domain.shop import (
     Addressed,
     ShopMessage,
     Update,
     assert_addressed_to,
+    assert_fits,
     assert_may_read,
     assert_may_write,
     claim_of,
@@ -311,9 +312,10 @@ class ResService:
         assert_may_write(caller, shop)
         assert_addressed_to(shop, message)
         key = msgspec.json.decode(request.params, type=_Keyed).idempotency_key or ""
-        claim = claim_of(caller.uid, message, key)
+        claim, body = claim_of(caller.uid, message, key), encode(message)
+        assert_fits(body)
         context = Context(realm=caller.realm, actor=caller.uid)
-        await self._publish(shop, encode(message), topic_of(message), context, claim)
+        await self._publish(shop, body, topic_of(message), context, claim)
         return _encode({"result": {"status": f"Message sent to shop ID {shop}"}})
 
     async def _sign_in(self, method: str, request: _Request) -> bytes:
@@ -388,7 +390,7 @@ def _may(assert_may: Callable[[Caller, UUID], None], caller: Caller, shop: UUID)
 
 def _as_refusal(error: MsgxcError) -> Refusal:
     match error:
-        case Invalid() | ClaimMismatch():
+        case Invalid() | ClaimMismatch() | TooLarge():
             return Refusal("system.invalidParams", error.detail, {"field": error.field})
         case Unavailable():
             return Refusal("system.internalError", error.detail)

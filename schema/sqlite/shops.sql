@@ -57,18 +57,16 @@ CREATE TABLE IF NOT EXISTS "shop_session_lines" (
     PRIMARY KEY ("realm", "shop", "session", "position")
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE IF NOT EXISTS "shop_sessions" (
+CREATE TABLE IF NOT EXISTS "shop_shopper_updates" (
     "realm" TEXT NOT NULL,
     "shop" BLOB NOT NULL,
     "shopper" BLOB NOT NULL,
-    "session" BLOB NOT NULL,
-    "at_position" INTEGER,
-    "at_position__at" INTEGER NOT NULL DEFAULT 0,
-    "created_us" INTEGER,
-    "created_us__at" INTEGER NOT NULL DEFAULT 0,
+    "position" INTEGER NOT NULL,
+    "session" BLOB,
+    "session__at" INTEGER NOT NULL DEFAULT 0,
     row__at INTEGER NOT NULL DEFAULT 0,
     row__gone INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY ("realm", "shop", "shopper", "session")
+    PRIMARY KEY ("realm", "shop", "shopper", "position")
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS "shop_sales" (

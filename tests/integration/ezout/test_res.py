@@ -220,6 +220,7 @@ async def test_calls_publish_as_the_api_does(scene: Scene) -> None:
         ("publish", by, None, "system.invalidParams"),
         ("publish", {}, update(shop_id=str(shop)), "system.accessDenied"),
         ("publish", {"token": {"jwt": merchant(other)}}, update(shop_id=str(shop)), "system.accessDenied"),
+        ("send", by, {"shop_id": str(shop), "data": "x" * 70_000}, "system.invalidParams"),
         ("delete", by, {}, "system.methodNotFound"),
     ]
     for method, who, params, code in cases:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain.errors import Invalid
 from domain.recorded import SHOPS, Checkpoint, Recorded
 from domain.shop import Addressed, ShopMessage, Update
 from projections import shop_queries
@@ -213,6 +214,65 @@ async def test_sales_are_exact_by_hour_and_product() -> None:
     ]
     only = await shop_queries.sales(models, SHOP, since=START, until=START + timedelta(hours=1), product=7)
     assert [sale.product_name for sale in only] == ["Tea"]
+
+
+async def test_sales_are_added_up_to_the_last_digit() -> None:
+    """However many digits the amounts have: no sum is rounded."""
+    price = Decimal("123456789012345.1234567890123456789")
+    models = await projected([update(product_price=price) for _ in range(3)])
+    [sold] = await shop_queries.sales(models, SHOP, since=START, until=START + timedelta(days=1))
+    assert sold.amount == Decimal("370370367037035.3703703670370370367")
+
+
+async def test_a_shopper_with_any_number_of_sessions_is_where_they_were_seen_last() -> None:
+    """Tills that give all unknown shoppers one id are answered, too."""
+    sessions = [uuid4() for _ in range(1_200)]
+    models = await projected([update(session_id=session) for session in sessions])
+    found = await shop_queries.newest_session(models, SHOP, SHOPPER)
+    assert found is not None
+    assert found.session_id == sessions[-1]
+
+
+async def test_a_session_of_any_length_stands_where_its_last_update_left_it() -> None:
+    """A session of several pages is added up whole."""
+    many = 2 * shop_queries.PAGE + 100
+    bodies = [update(action="LOOK") for _ in range(many)]
+    models = await projected([*bodies, update(product_id=7), update(action="PAY", basket_total=Decimal(5))])
+    found = await shop_queries.session(models, SHOP, SESSION)
+    assert found is not None
+    assert (found.updates, found.last_action, found.basket_total) == (many + 2, "PAY", Decimal(5))
+    assert [line.product_id for line in found.basket] == [7]
+
+
+async def test_a_session_that_is_too_long_to_add_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rather than answered with what its first updates say."""
+    monkeypatch.setattr(shop_queries, "LINES_MAX", shop_queries.PAGE)
+    models = await projected([update() for _ in range(shop_queries.PAGE + 1)])
+    with pytest.raises(Invalid) as refused:
+        await shop_queries.session(models, SHOP, SESSION)
+    assert refused.value.field == "session_id"
+
+
+async def test_a_shop_of_many_days_is_shown_whole_in_either_order() -> None:
+    """More days than one page or one question holds, in pages, with and without a window and a filter."""
+    many = max(shop_queries.SCAN_DAYS_MAX, shop_queries.PAGE) + 20
+    bodies = [update(create_time=START + timedelta(days=number), product_id=number) for number in range(many)]
+    models = await projected(bodies, shuffled=True)
+    positions = list(range(1, many + 1))
+    assert await walked(models, Window(), 300) == positions
+    assert await walked(models, Window(newest_first=True), 300) == positions[::-1]
+    since, until = START + timedelta(days=3), START + timedelta(days=many - 2)
+    for newest_first in (False, True):
+        window = Window(since=since, until=until, newest_first=newest_first)
+        assert sorted(await walked(models, window, 300)) == positions[3:-2]
+        rows, place = await shop_queries.updates(
+            models, SHOP, Window(product=-1, newest_first=newest_first), place=None, limit=10
+        )
+        assert rows == []
+        assert place is not None
+        assert await shop_queries.updates(
+            models, SHOP, Window(product=-1, newest_first=newest_first), place=place, limit=10
+        ) == ([], None)
 
 
 def test_a_body_under_another_shops_subject_is_poison() -> None:
