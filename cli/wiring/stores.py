@@ -9,7 +9,7 @@ import structlog
 
 from cli.session import Session
 from domain.errors import Unavailable
-from infra.readstore.config import CassandraConfig, read_store
+from infra.readstore.config import CassandraConfig, NotLetIn, NotTrusted, read_store
 from infra.readstore.store import ReadStore
 from infra.settings import Cassandra
 from projections.catalogue import ALL
@@ -29,19 +29,19 @@ async def open_store(session: Session) -> AsyncIterator[ReadStore]:
         except Unavailable as error:
             if not session.settings.cassandra.hosts:
                 raise
-            raise Unavailable(_unanswered(session.settings.cassandra)) from error
+            raise Unavailable(_mended(session.settings.cassandra, error)) from error
         yield store
 
 
-def _unanswered(settings: Cassandra) -> str:
-    """A node that lets nobody in, or that belongs to another data centre, is not told apart from one that is away."""
+def _mended(settings: Cassandra, error: Unavailable) -> str:
+    """What to mend. A node that belongs to another data centre is not told apart from one that is away."""
     hosts = ",".join(f"{host}:{port}" for host, port in settings.hosts)
-    others = {
-        "MSGXC_CASSANDRA_DC": settings.dc,
-        "MSGXC_CASSANDRA_USER": settings.user,
-        "MSGXC_CASSANDRA_PASSWORD": settings.password,
-        "MSGXC_CASSANDRA_CA": settings.ca,
-    }
+    if isinstance(error, NotLetIn):
+        wrong = "refuses the user or the password" if settings.user else "asks for a user and a password"
+        return f"the Cassandra at {hosts} {wrong}: mend MSGXC_CASSANDRA_USER and MSGXC_CASSANDRA_PASSWORD"
+    if isinstance(error, NotTrusted):
+        return f"no TLS with the Cassandra at {hosts} ({error.detail}): mend MSGXC_CASSANDRA_CA"
+    others = {"MSGXC_CASSANDRA_DC": settings.dc, "MSGXC_CASSANDRA_CA": settings.ca}
     mend = ", ".join(["MSGXC_CASSANDRA", *(name for name, value in others.items() if value)])
     return f"no Cassandra answers at {hosts}: start it, or mend {mend}"
 

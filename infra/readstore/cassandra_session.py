@@ -8,6 +8,7 @@ statement sent through here may be repeated without harm: writes carry their tim
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 from collections import deque
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from cassandra import (
+    AuthenticationFailed,
     ConsistencyLevel,
     DependencyException,
     DriverException,
@@ -37,7 +39,7 @@ from cassandra.query import BoundStatement, PreparedStatement, SimpleStatement, 
 from domain.errors import MsgxcError, Unavailable
 from infra.readstore import ddl
 from infra.readstore.cassandra_statements import ControlStatements
-from infra.readstore.config import CassandraConfig
+from infra.readstore.config import CassandraConfig, NotLetIn, NotTrusted
 
 PROTOCOL_VERSION = 5
 CONNECT_S_MAX = 10.0
@@ -305,14 +307,29 @@ _CONNECTION_ERRORS = (
 )
 
 
+_OPENSSL = re.compile(r"\[SSL: \w+\] (?P<why>[^(]*\w)")
+
+
 def _translated(error: BaseException) -> BaseException:
     """Unavailable for whatever keeps the store from answering; a wrong statement of ours stays what it is."""
     ours = isinstance(error, MsgxcError)
     if ours or (isinstance(error, RequestValidationException) and not _is_gone(error)):
         return error
-    unavailable = Unavailable("the read store does not answer")
+    unavailable = _unavailable(error)
     unavailable.__cause__ = error
     return unavailable
+
+
+def _unavailable(error: BaseException) -> Unavailable:
+    """What a node said that is there, if any: the others may be away, but it is what somebody has to mend."""
+    by_node = error.errors if isinstance(error, NoHostAvailable) else {}
+    for said in by_node.values() if isinstance(by_node, dict) else ():
+        if isinstance(said, AuthenticationFailed):
+            return NotLetIn("the read store does not let us in")
+        # The driver keeps no more of OpenSSL's error than its text.
+        if found := _OPENSSL.search(str(said)):
+            return NotTrusted(found["why"])
+    return Unavailable("the read store does not answer")
 
 
 def _is_gone(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from domain.errors import Unavailable
 from infra.readstore.store import ReadStore
 
 
@@ -25,6 +26,14 @@ class CassandraConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"CassandraConfig(hosts={self.hosts}, keyspace={self.keyspace!r}, rf={self.rf})"
+
+
+class NotLetIn(Unavailable):
+    """A node is there, and refuses the user or the password, or asks for them."""
+
+
+class NotTrusted(Unavailable):
+    """A node is there, but no TLS with it: its certificate is another authority's, or it speaks none. detail: why."""
 
 
 def read_store(folder: Path, cassandra: CassandraConfig | None = None) -> ReadStore:

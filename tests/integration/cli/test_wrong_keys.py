@@ -106,7 +106,7 @@ async def test_the_doctor_finds_wrong_keys_and_shows_no_password(
 
 
 async def test_settings_that_may_keep_cassandra_from_answering_are_named(tmp_path: Path) -> None:
-    """Those that are set: a wrong data centre or password looks like a node that is away."""
+    """Those that are set: a wrong data centre looks like a node that is away."""
     session = session_of(tmp_path, CASSANDRA="127.0.0.1:1", CASSANDRA_DC="nowhere")
     with pytest.raises(Unavailable, match=r"start it, or mend MSGXC_CASSANDRA, MSGXC_CASSANDRA_DC$"):
         async with open_store(session):

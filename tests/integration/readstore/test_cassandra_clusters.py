@@ -10,14 +10,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from cli.wiring.stores import open_store
 from domain.errors import Unavailable
 from domain.recorded import EVENTS, Checkpoint
 from infra.cassandra_node.jars import NoCassandraError
 from infra.cassandra_node.node import CassandraNode
-from infra.readstore.config import CassandraConfig, read_store
+from infra.readstore.config import CassandraConfig, NotLetIn, NotTrusted, read_store
 from projections.port import Generation, Put, Table
 from tests.fixtures.cassandra import none_here
 from tests.fixtures.certificates import Certificates
+from tests.fixtures.sessions import session_of
 
 pytestmark = [pytest.mark.long, pytest.mark.cassandra, pytest.mark.timeout(400)]
 
@@ -149,7 +151,20 @@ async def test_log_in_and_tls(guarded: CassandraConfig, tmp_path: Path) -> None:
 
     await in_time(opens)  # the node makes its first user a moment after it answers
     other = Certificates(tmp_path / "other")
-    for wrong in ({"password": "wrong"}, {"ca": Path(other.ca_file)}):
-        with pytest.raises(Unavailable):
+    for wrong in ({"password": "wrong"}, {"user": ""}):
+        with pytest.raises(NotLetIn):
             await read_store(tmp_path, msgspec.structs.replace(guarded, **wrong)).open()
+    with pytest.raises(NotTrusted, match="certificate verify failed: unable to get local issuer certificate"):
+        await read_store(tmp_path, msgspec.structs.replace(guarded, ca=Path(other.ca_file))).open()
     assert "cassandra'" not in repr(guarded)
+    [(host, port)] = guarded.hosts
+    session = session_of(
+        tmp_path / "data",
+        CASSANDRA=f"{host}:{port}",
+        CASSANDRA_CA=str(guarded.ca),
+        CASSANDRA_USER="cassandra",
+        CASSANDRA_PASSWORD="wrong",
+    )
+    with pytest.raises(Unavailable, match="refuses the user or the password: mend MSGXC_CASSANDRA_USER and"):
+        async with open_store(session):
+            pass

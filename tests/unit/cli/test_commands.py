@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from cli.main import app
+from tests.fixtures.certificates import Certificates
 
 pytestmark = pytest.mark.usefixtures("logs_as_before")
 
@@ -144,6 +148,30 @@ def test_a_cassandra_that_does_not_answer_is_named() -> None:
     written, told = done.stderr.splitlines()
     assert written == "schema is as the code says"
     assert told == "msgxc: no Cassandra answers at 127.0.0.1:1: start it, or mend MSGXC_CASSANDRA"
+
+
+def test_a_cassandra_that_is_not_trusted_is_told_from_one_that_is_away(tmp_path: Path) -> None:
+    """A node that is there and speaks no TLS, where an authority is set: one line names that setting."""
+    authority = Certificates(tmp_path).ca_file
+    with socket.create_server(("127.0.0.1", 0)) as plain, ThreadPoolExecutor() as answering:
+        answering.submit(_answer_plainly, plain)
+        at = f"127.0.0.1:{plain.getsockname()[1]}"
+        environment = {"MSGXC_CASSANDRA": at, "MSGXC_CASSANDRA_CA": authority}
+        done = _run("schema", "apply", "--folder", "schema", environment=environment)
+        plain.shutdown(socket.SHUT_RDWR)
+    told = done.stderr.splitlines()[-1]
+    assert told == f"msgxc: no TLS with the Cassandra at {at} (wrong version number): mend MSGXC_CASSANDRA_CA"
+    assert done.returncode == 1
+
+
+def _answer_plainly(listening: socket.socket) -> None:
+    """Each connection, until nobody listens any more."""
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1024)
+                connection.sendall(b"no TLS here")
 
 
 def test_a_restore_without_keys_makes_none(tmp_path: Path) -> None:
