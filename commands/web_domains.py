@@ -112,10 +112,10 @@ def _copied(command: SendCopies, copy: Copy, number: int, scope: Scope) -> Messa
     content = Content(copy.body, copy.title, dict(command.opts))
     try:
         if not copy.title.strip() and not copy.body.strip():
-            raise Invalid("nothing of title and body is left", field="fields")
+            raise Invalid("nothing of title and body is left")
         scope.check(content, APP_CHANNELS, style=command.style)
     except (Invalid, TooLarge) as error:
-        raise type(error)(f"for visitor {copy.visitor!r}: {error.detail}", field="fields") from None
+        raise type(error)(f"for visitor {copy.visitor!r}: {error.detail}") from None
     return Message.accept(
         id=scope.ids.message(scope.realm, f"{scope.nonce}|{number}"),
         at=scope.now,

@@ -23,12 +23,19 @@ _SPACE_BEFORE_ZONE = re.compile(r" (\d{2}:?\d{2})$")
 Words = Callable[[str, MsgxcError], Any]
 
 
-def as_text(detail: str, _error: MsgxcError) -> bytes:
-    return detail.encode()
+def as_text(detail: str, error: MsgxcError) -> bytes:
+    return _named(detail, error).encode()
 
 
-def as_error(detail: str, _error: MsgxcError) -> dict[str, str]:
-    return {"error": detail}
+def as_error(detail: str, error: MsgxcError) -> dict[str, str]:
+    return {"error": _named(detail, error)}
+
+
+def _named(detail: str, error: MsgxcError) -> str:
+    """With the contract's field that it is about, where the words do not say so."""
+    field = error.field or ""
+    is_known = re.split(r"[.\[]", field)[0].lower() in _SPELLING
+    return f"{field}: {detail}" if is_known and field.lower() not in detail.lower() else detail
 
 
 def as_problem(detail: str, error: MsgxcError) -> dict[str, Any]:
@@ -92,7 +99,7 @@ class DopplerDialect:
         status = _STATUSES.get(type(error))
         if status is None or isinstance(error, Forbidden):
             return None
-        said = (as_text if status == 404 else self._words)(error.detail, error)
+        said = error.detail.encode() if status == 404 else self._words(error.detail, error)
         media_type = "text/plain; charset=utf-8" if isinstance(said, bytes) else "application/json"
         return Answer(said, status=status, media_type=media_type)
 

@@ -32,6 +32,10 @@ class DomainBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     external_push_domain: str | None = None
 
 
+_FIELDS = dict(zip(DomainBody.__struct_fields__, DomainBody.__struct_encode_fields__, strict=True))
+"""Ours as the contract spells them."""
+
+
 class DomainView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     name: str
     is_push_feature_enabled: bool
@@ -100,8 +104,13 @@ async def known(parts: Parts, name: str, realm: str | None = None) -> AppFacts:
 
 
 async def realm_of(parts: Parts, name: str) -> str:
-    """Where a domain's push contacts are; a domain that nobody has configured is in the default realm."""
-    facts = await web_domain(parts, name)
+    """Where a domain's push contacts are; a domain that nobody has configured is in the default realm.
+
+    Raises Invalid for the code of an app, whose messages are not for push contacts.
+    """
+    facts = await parts.apps.app(name)
+    if facts is not None and facts.settings.kind != "web-domain":
+        raise Invalid(f"{name!r} is the code of an app, not a domain", field="domain")
     return facts.realm if facts is not None else DEFAULT_REALM
 
 
@@ -122,7 +131,10 @@ async def put(call: Call[DomainBody, None]) -> Answer:
         uses_external_push_domain=body.uses_external_push_domain,
         external_push_domain=(body.external_push_domain or "").strip().lower(),
     )
-    await call.parts.bus.execute(command, call.context)
+    try:
+        await call.parts.bus.execute(command, call.context)
+    except Invalid as error:
+        raise Invalid(error.detail, field=_FIELDS.get(error.field or "", error.field)) from None
     return EMPTY
 
 

@@ -13,6 +13,7 @@ import msgspec
 from api.doppler.dialect import ERROR, PROBLEM, span
 from api.doppler.domains import PageQuery
 from api.doppler.parts import admit
+from api.parts import Parts
 from api.route import Answer, Call, Route, Who
 from domain.errors import Invalid
 from projections import statistics
@@ -132,7 +133,12 @@ async def delivery_results(call: Call[None, ResultsQuery]) -> Answer:
     page, per_page = call.query.bounds()
     models, realm = call.parts.models, call.caller.realm
     rows, passed = [], 0
+    is_domain: dict[str, bool] = {}
     async for row in messages_of(models, realm, "", start, _by_now(call, end)):
+        if (name := row["name"]) not in is_domain:
+            is_domain[name] = await _is_domain(call.parts, name)
+        if not is_domain[name]:
+            continue
         passed += 1
         if passed > page:
             rows.append(row)
@@ -155,6 +161,12 @@ async def delivery_results(call: Call[None, ResultsQuery]) -> Answer:
         for row, hours in zip(rows, counts, strict=True)
     ]
     return Answer(ResultsPage(items=items, page=page + len(items), per_page=per_page))
+
+
+async def _is_domain(parts: Parts, name: str) -> bool:
+    """Whether it is, or was, no app."""
+    facts = await parts.apps.app(name)
+    return facts is None or facts.settings.kind == "web-domain"
 
 
 def _by_now(call: Call[None, Any], end: datetime) -> datetime:
