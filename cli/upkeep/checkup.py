@@ -34,6 +34,7 @@ from infra.readstore.store import ReadStore
 from infra.removals import RememberedRemovals
 from infra.secrets import KeyInfo, SecretsError, describe
 from infra.settings import SettingsError
+from processes.models.holds import is_of_generation, source_of
 from processes.scheduler import target
 from projections.catalogue import ALL
 from projections.messages import UPCOMING
@@ -131,9 +132,18 @@ async def _streams(session: Session, log: JetStreamLog, *, mend: bool) -> AsyncI
     events = await log.js.info(EVENTS)
     if events is not None:
         yield _room(events.state.bytes, int(events.config.get("max_bytes") or 0), events.state.messages)
-    triage = await log.js.info(TRIAGE)
-    if triage is not None and triage.state.messages:
-        detail = f"{triage.state.messages:,} facts could not be dealt with and wait in {TRIAGE}"
+
+
+async def _triage(log: JetStreamLog, store: ReadStore) -> AsyncIterator[Finding]:
+    """What waits for somebody. A generation that was dropped waits for nothing, and what it put aside stays there."""
+    there = {source_of(info) for projection in ALL for info in await store.generations(projection.name)}
+    waiting = 0
+    for subject, count in (await log.js.counts(TRIAGE, "triage.>")).items():
+        source = subject.split(".")[1]
+        if source in there or not is_of_generation(source):
+            waiting += count
+    if waiting:
+        detail = f"{waiting:,} facts could not be dealt with and wait in {TRIAGE}"
         yield Finding("warn", "triage", detail, "look at the reasons: nats stream view TRIAGE")
 
 
@@ -199,7 +209,8 @@ async def _models(session: Session, log: JetStreamLog, *, mend: bool) -> list[Fi
     try:
         async with open_store(session) as store:
             await make_missing(store)
-            findings = [finding async for finding in _projections(log, store)]
+            findings = [finding async for finding in _triage(log, store)]
+            findings += [finding async for finding in _projections(log, store)]
             findings += await _schedules(log, store, mend=mend)
             bus = _own_bus(session, log)
             findings += await retries(log, store, bus, now=now(), mend=mend)

@@ -43,6 +43,15 @@ class StreamState(msgspec.Struct, frozen=True):
     last_seq: int
 
 
+class _Counted(msgspec.Struct):
+    subjects: dict[str, int] | None = None
+
+
+class _CountedAnswer(msgspec.Struct):
+    state: _Counted
+    total: int = 0
+
+
 class StreamInfo(msgspec.Struct, frozen=True):
     """cluster: where it is replicated, its `leader` and its `replicas`."""
 
@@ -54,6 +63,7 @@ class StreamInfo(msgspec.Struct, frozen=True):
 _leader_answer = msgspec.json.Decoder(_LeaderAnswer)
 _failing = msgspec.json.Decoder(_Failing)
 _info = msgspec.json.Decoder(StreamInfo)
+_counted = msgspec.json.Decoder(_CountedAnswer)
 
 
 class JetStream:
@@ -81,6 +91,17 @@ class JetStream:
             if refused.failure.err_code in NOT_FOUND:
                 return None
             raise
+
+    async def counts(self, stream: str, subject: str) -> dict[str, int]:
+        """How many messages there are on each subject that fits; as many subjects at once as the server tells."""
+        counts: dict[str, int] = {}
+        while True:
+            request = {"subjects_filter": subject, "offset": len(counts)}
+            answer = _counted.decode(await self.api(f"STREAM.INFO.{stream}", request))
+            more = answer.state.subjects or {}
+            counts.update(more)
+            if not more or len(counts) >= answer.total:
+                return counts
 
     async def leader_get(
         self,

@@ -8,13 +8,22 @@ hold up what is live.
 
 from __future__ import annotations
 
+import re
+
 from processes.port import Log
-from projections.port import Generation
+from projections.port import Generation, GenerationInfo
+
+_SOURCE = re.compile(r"projection-\w+-\d+-\d{8}T\d{12}")
 
 
-def source_of(generation: Generation) -> str:
+def source_of(generation: Generation | GenerationInfo) -> str:
     """Numbers are used again; with the time when it was begun it is this one alone."""
     return f"projection-{generation.projection}-{generation.number}-{generation.created:%Y%m%dT%H%M%S%f}"
+
+
+def is_of_generation(source: str) -> bool:
+    """Whether what is under this name was put aside by one generation: once that is dropped, it holds up nothing."""
+    return _SOURCE.fullmatch(source) is not None
 
 
 async def holds_of(log: Log, generation: Generation) -> dict[str, int]:
