@@ -40,7 +40,7 @@ INLINE = "inline"
 
 
 class InboxItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """Times: epoch seconds. ems: the buttons."""
+    """Times: epoch seconds. ems: the buttons. tags: Android's SDK tags no message that comes without any list."""
 
     id: str
     campaign_id: str
@@ -48,10 +48,10 @@ class InboxItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, r
     body: str
     received_at: int
     updated_at: int
+    tags: list[str]
     expires_at: int | None = None
     image_url: str | None = None
     image_alt_text: str | None = None
-    tags: list[str] | None = None
     properties: dict[str, str] | None = None
     ems: dict[str, Any] | None = None
 
@@ -258,7 +258,7 @@ def _v3_item(item: Item) -> InboxItem:
         updated_at=_seconds(item.updated),
         expires_at=_seconds(row["expires"]) if row["expires"] else None,
         image_url=push.image or None,
-        tags=list(item.tags) or None,
+        tags=list(item.tags),
         properties=_properties(push),
         ems={"actions": [_action(each) for each in push.actions]} if push.actions else None,
     )

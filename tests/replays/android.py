@@ -6,7 +6,8 @@ core/app/AppLifecycleObserver.kt, mobile-engage/session/MobileEngageSession.kt,
 mobile-engage/DefaultMobileEngageInternal.kt,
 mobile-engage/push/DefaultPushInternal.kt, emarsys/config/DefaultConfigInternal.kt (changeApplicationCode),
 mobile-engage/responsehandler/ClientInfoResponseHandler.kt, mobile-engage/geofence/GeofenceResponseMapper.kt,
-mobile-engage/inbox/MessageInboxResponseMapper.kt, mobile-engage/util/RequestPayloadUtils.kt.
+mobile-engage/inbox/MessageInboxResponseMapper.kt, mobile-engage/inbox/DefaultMessageInboxInternal.kt (updateTag),
+mobile-engage/util/RequestPayloadUtils.kt.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ class Android(NativeSdk):
 
     def composite_extras(self) -> dict[str, Any]:
         return {}
+
+    def changes_tags(self, tags: list[str] | None, tag: str, *, add: bool) -> bool:
+        return tags is not None and (tag in tags) is not add
 
     def refresh_payload(self) -> dict[str, Any] | None:
         """Nulls are left out of bodies, so that without a refresh token it asks with an empty object."""
@@ -187,7 +191,8 @@ class Android(NativeSdk):
 
     async def fetch_inbox(self) -> list[dict[str, Any]]:
         answer = await self.now(self.request("GET", f"/v3/apps/{self.app}/inbox"))
-        return [] if answer is None else answers.android_inbox(answer.json(), self.surprises)
+        self.messages = None if answer is None else answers.android_inbox(answer.json(), self.surprises)
+        return self.messages or []
 
     async def fetch_geofences(self) -> list[dict[str, Any]]:
         answer = await self.now(self.request("GET", f"/v3/apps/{self.app}/geo-fences"))

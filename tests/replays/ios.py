@@ -5,7 +5,8 @@ resetRequestContextOnReinstall, registerAppStartBlock), EmarsysSDK/AppStart/EMSA
 MobileEngage/Internal/EMSDeviceInfoV3ClientInternal.m, EmarsysSDK/Clients/EMSContactClientInternal.m,
 MobileEngage/Session/EMSSession.m, MobileEngage/Push/EMSPushV3Internal.m, EmarsysSDK/Setup/EMSConfigInternal.m
 (changeApplicationCode), MobileEngage/Storage/MERequestRepositoryProxy.m, MobileEngage/RequestTools/EMSRequestFactory.m,
-MobileEngage/Geofence/EMSGeofenceResponseMapper.m, MobileEngage/InboxV3/EMSInboxResultParser.m.
+MobileEngage/Geofence/EMSGeofenceResponseMapper.m, MobileEngage/InboxV3/EMSInboxResultParser.m,
+MobileEngage/InboxV3/EMSInboxV3.m (updateTagWithConditionBlock).
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ class Ios(NativeSdk):
             "ems_sdk": self.sdk_version,
             "application_version": self.application_version,
         }
+
+    def changes_tags(self, tags: list[str] | None, tag: str, *, add: bool) -> bool:
+        return (tag in (tags or ())) is not add
 
     def refresh_payload(self) -> dict[str, Any] | None:
         """The id token is added to whatever goes below /client/contact, a refresh too (EMSOpenIdTokenMapper.m)."""
@@ -171,7 +175,8 @@ class Ios(NativeSdk):
 
     async def fetch_inbox(self) -> list[dict[str, Any]]:
         answer = await self.now(self._authorized(f"/v3/apps/{self.app}/inbox"))
-        return [] if answer is None else answers.ios_inbox(answer.json(), self.surprises)
+        self.messages = None if answer is None else answers.ios_inbox(answer.json(), self.surprises)
+        return self.messages or []
 
     async def fetch_geofences(self) -> list[dict[str, Any]]:
         answer = await self.now(self._authorized(f"/v3/apps/{self.app}/geo-fences"))

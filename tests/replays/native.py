@@ -103,6 +103,8 @@ class NativeSdk(ABC):
         self.session_id: str | None = None
         self.shown: list[dict[str, Any]] = []
         """Actions that answers asked for."""
+        self.messages: list[dict[str, Any]] | None = None
+        """Of the inbox, as it was fetched last."""
         self._session_began_ms = 0
         self._on_done: dict[str, OnDone] = {}
         self._working = False
@@ -125,6 +127,10 @@ class NativeSdk(ABC):
     @abstractmethod
     def refresh_payload(self) -> dict[str, Any] | None:
         """The body of POST contact-token; None: the SDK does not even try."""
+
+    @abstractmethod
+    def changes_tags(self, tags: list[str] | None, tag: str, *, add: bool) -> bool:
+        """Whether there is anything to tell. tags: those of the message, None where it has no such key."""
 
     drops_when_refresh_is_cut: bool
     """A network failure of the refresh drops the request: iOS. Android keeps it."""
@@ -350,6 +356,12 @@ class NativeSdk(ABC):
         await self.submit(pressed)
 
     async def tag(self, message_id: str, tag: str, *, add: bool = True) -> None:
+        """Says nothing of what the inbox, once it was fetched, tells to be so already."""
+        if self.messages is not None and not any(
+            message["id"] == message_id and self.changes_tags(message.get("tags"), tag.lower(), add=add)
+            for message in self.messages
+        ):
+            return
         name = "inbox:tag:add" if add else "inbox:tag:remove"
         await self.submit(self.event_request("internal", name, {"messageId": message_id, "tag": tag.lower()}))
 

@@ -84,6 +84,7 @@ async def test_an_inbox_has_what_was_sent_newest_first(it: Site) -> None:
         "receivedAt": at,
         "updatedAt": at,
         "expiresAt": at + 86_400,
+        "tags": [],
     }
     assert (newest["id"], newest["campaignId"], newest["imageUrl"]) == (second, "77", push["image"])
     assert newest["properties"] == {"k": "v"}
@@ -117,7 +118,7 @@ async def test_tags_come_back_with_the_message(it: Site) -> None:
     await tag("inbox:tag:add", one, "opened")
     await tag("inbox:tag:remove", one, "opened")
     await tag("inbox:tag:add", "not an id", "seen")
-    assert {each["id"]: each.get("tags") for each in await inbox(phone)} == {one: ["seen"], two: None}
+    assert {each["id"]: each["tags"] for each in await inbox(phone)} == {one: ["seen"], two: []}
     await tag("inbox:tag:add", two, "deleted")
     assert [each["id"] for each in await inbox(phone)] == [one]
 
