@@ -21,6 +21,8 @@ from domain.message import Content, Message, ToContacts
 CHANNELS = (WEBPUSH, FCM)
 TOGETHER_MAX = 500
 """Copies that are put on the log in one batch, all or none: under 1 MB as they usually are, 3 MB at most."""
+CHECKED_A_TURN = 20
+"""Copies that are checked, each in the form that it is sent in, before others get their turn: some milliseconds."""
 
 
 class PutWebDomain(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,8 +104,8 @@ async def send_copies(command: SendCopies, scope: Scope) -> None:
     made: list[Message] = []
     for number, copy in enumerate(command.copies):
         made.append(_copied(command, copy, number, scope))
-        if number % TOGETHER_MAX == 0:
-            await asyncio.sleep(0)  # others get their turn: each is checked in the form that it is sent in
+        if number % CHECKED_A_TURN == 0:
+            await asyncio.sleep(0)
     for first in range(0, len(made), TOGETHER_MAX):
         await scope.save(*made[first : first + TOGETHER_MAX])
 

@@ -1,7 +1,7 @@
 """Superusers of the doppler contract: JWTs by RSA keys of the contract's own, whose claim isSU says true.
 
-Issuer and audience are not looked at, the lifetime is. A token is good in one realm: its claim `realm`, else the
-default one.
+Issuer and audience are not looked at, the lifetime is; whoever makes tokens may have a clock that is a little ahead.
+A token is good in one realm: its claim `realm`, else the default one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jwt
@@ -25,6 +26,8 @@ from domain.number import number
 
 ALGORITHMS = ["RS256", "RS384", "RS512"]
 BITS_MIN = 2048
+SKEW_S = 60
+"""How far ahead a token's maker may be: .NET's tokens are good from the second on in which they were made (nbf)."""
 _XML = re.compile(r"<(Modulus|Exponent)>\s*([A-Za-z0-9+/=\s]+)</\1>")
 
 
@@ -58,8 +61,8 @@ def _parse(text: str) -> list[Any]:
 class Superusers:
     """Verifies their tokens. Without keys nobody is one."""
 
-    def __init__(self, keys: Sequence[RSAPublicKey]) -> None:
-        self._keys = tuple(keys)
+    def __init__(self, keys: Sequence[RSAPublicKey], *, now_s: Callable[[], float] = time.time) -> None:
+        self._keys, self._now_s = tuple(keys), now_s
 
     async def admit(self, scope: Scope) -> Identity:
         """Raises Unauthenticated, Forbidden."""
@@ -73,6 +76,9 @@ class Superusers:
         expires_at_s = number(claims["exp"])
         if expires_at_s is None:
             raise Unauthenticated("the token's exp must be a number")
+        begins_s = number(claims.get("nbf", 0))
+        if begins_s is None or begins_s > self._now_s() + SKEW_S:
+            raise Unauthenticated("the token is not good yet")
         uid = claims.get("sub") or claims.get("unique_name") or "superuser"
         return Identity(Caller(uid=str(uid)[:256], realm=realm), expires_at_s, "")
 
@@ -90,6 +96,8 @@ class Superusers:
                         "verify_aud": False,
                         "verify_iss": False,
                         "verify_sub": False,
+                        "verify_nbf": False,
+                        "verify_iat": False,
                     },
                 )
             except jwt.InvalidSignatureError:

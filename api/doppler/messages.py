@@ -15,6 +15,7 @@ import msgspec
 from api.doppler.dialect import ERROR
 from api.doppler.domains import context_in, enabled, web_domain
 from api.doppler.parts import admit
+from api.limits import BODY_BYTES_MAX
 from api.parts import Parts
 from api.route import Answer, Call, Route, Who
 from commands.messaging import Draft, SendToApp
@@ -31,6 +32,8 @@ from projections.port import Row
 GROUP = "web domains"
 VISITORS_MAX = 10_000
 """Visitors of one call: each may be a message of its own, and the answer waits until all are on the log."""
+BULK_BYTES_MAX = 8 << 20
+"""Of a body that lists so many, or as many tokens or events: 800 bytes for each."""
 NOT_FOUND = "there is no such message"
 
 
@@ -241,7 +244,9 @@ def _action(number: int, given: ActionBody) -> Action:
     )
 
 
-def posting(path: str, handler: Any, body: Any, status: int, summary: str) -> Route:
+def posting(
+    path: str, handler: Any, body: Any, status: int, summary: str, *, bytes_max: int = BODY_BYTES_MAX
+) -> Route:
     """A call of a superuser that sends, or keeps what is to be sent."""
     return Route(
         method="POST",
@@ -251,6 +256,7 @@ def posting(path: str, handler: Any, body: Any, status: int, summary: str) -> Ro
         admit=admit,
         dialect=ERROR,
         body=body,
+        body_bytes_max=bytes_max,
         answer=Sent,
         statuses=(status,),
         summary=summary,
@@ -272,6 +278,7 @@ ROUTES: tuple[Route, ...] = (
         VisitorsSend,
         202,
         "Send a kept message to many visitors.",
+        bytes_max=BULK_BYTES_MAX,
     ),
     posting(
         "/messages/{messageId}/visitors/{visitorGuid}/send",

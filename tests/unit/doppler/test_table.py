@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -133,6 +134,8 @@ async def test_every_row_answers_as_the_table_says() -> None:
         (su(isSU=False), 403),
         (su(isSU="no"), 403),
         (su(isSU=None), 403),
+        (su(nbf=time.time() + 300), 401),
+        (su(nbf="soon"), 401),
     ],
 )
 async def test_who_is_no_superuser_is_refused_everywhere(headers: dict[str, str], status: int) -> None:
@@ -143,6 +146,15 @@ async def test_who_is_no_superuser_is_refused_everywhere(headers: dict[str, str]
                 path = route.path.replace("{", "").replace("}", "")
                 got = await ask(it, route.method, path, {}, by=headers)
                 assert got.status_code == status, (route.path, got.text)
+
+
+@pytest.mark.parametrize("claim", ["nbf", "iat"])
+async def test_a_token_of_a_clock_that_is_ahead_is_good(claim: str) -> None:
+    """It says that it is good from the second on in which it was made, and is sent at once."""
+    async with doppler_site() as it:
+        await domain(it)
+        ahead: dict[str, Any] = {claim: int(time.time()) + 20}
+        assert (await ask(it, "GET", f"/domains/{DOMAIN}", by=su(**ahead))).status_code == 200
 
 
 async def test_pages_of_any_origin_may_call_with_credentials() -> None:

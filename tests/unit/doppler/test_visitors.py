@@ -84,3 +84,22 @@ async def test_a_visitor_who_is_listed_twice_gets_each_of_theirs_once() -> None:
         got = await ask(it, "POST", f"/messages/{mid}/visitors/send", {"visitorsFieldsList": listed})
         assert got.status_code == 202, got.text
         assert copies(it) == [("Hi", "one", 2), ("Hi", "two", 1)]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "item", "status"),
+    [
+        ("POST", "/messages/{mid}/visitors/send", {"visitorGuid": "v", "fields": {"note": "x" * 400}}, 202),
+        ("DELETE", "/push-contacts/_bulk", "t" * 500, 200),
+        ("POST", "/history-events/_bulk", {"deviceToken": "t" * 200, "details": "x" * 300}, 200),
+    ],
+)
+async def test_as_many_may_be_listed_as_is_said(method: str, path: str, item: Any, status: int) -> None:
+    """Ten thousand of usual length are taken, one more is 400 that says how many."""
+    async with doppler_site() as it:
+        path = path.format(mid=await kept(it))
+        for number, expected in ((10_000, status), (10_001, 400)):
+            listed: Any = [item] * number
+            got = await ask(it, method, path, {"visitorsFieldsList": listed} if "mess" in path else listed)
+            assert got.status_code == expected, got.text
+            assert expected != 400 or "10,000" in got.text
