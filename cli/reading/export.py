@@ -37,7 +37,8 @@ class Wanted(msgspec.Struct, frozen=True):
 class Place(msgspec.Struct, frozen=True):
     """How far an output is: facts up to `position`, the last one with this digest, in its first `size` bytes.
 
-    stream: what it is of; a shop's messages have a name of their own. digest "": of before it was told.
+    stream: what it is of; a shop's messages have a name of their own. form: of its lines. parts: how many it has.
+    digest and form "", parts 0: of before they were told.
     """
 
     stream: str
@@ -45,6 +46,8 @@ class Place(msgspec.Struct, frozen=True):
     position: int
     size: int = 0
     digest: str = ""
+    form: str = ""
+    parts: int = 0
 
 
 class Output(Protocol):
@@ -103,7 +106,7 @@ def _output(form: str, out: Path | None) -> Output:
         if out is None:
             raise Failure("parquet is written into a folder: add --out FOLDER")
         return ParquetParts(out)
-    return JsonLines(out)
+    return JsonLines(out, form=form)
 
 
 class JsonLines:
@@ -113,16 +116,17 @@ class JsonLines:
         self,
         path: Path | None,
         *,
+        form: str = "jsonl",
         encode: Callable[[Sequence[Shown]], bytes] | None = None,
         head: bytes = b"",
     ) -> None:
-        """encode: another form of lines than JSON. head: what a new output begins with."""
-        self._path, self._encode, self._head = path, encode or _json_lines, head
+        """form: its name. encode: another form of lines than JSON. head: what a new output begins with."""
+        self._path, self._form, self._encode, self._head = path, form, encode or _json_lines, head
         self._file: BinaryIO = sys.stdout.buffer
         self._place = Place("", "", 0)
 
     def begin(self, stream: str, epoch: str) -> Place:
-        self._place = Place(stream, epoch, 0)
+        self._place = Place(stream, epoch, 0, form=self._form)
         if self._path is None:
             self._file.write(self._head)
             return self._place
@@ -130,6 +134,8 @@ class JsonLines:
             raise Failure(f"{self._path} is a folder: name a file by --out")
         if self._path.exists():
             self._place = _read_place(self._note, self._place)
+            if self._path.stat().st_size < self._place.size:
+                raise Failure(f"{self._path} has lost its end since it was written: choose another --out")
         self._file = self._path.open("ab")
         # From the first byte on: what is interrupted, or finds the disk full, can be gone on with.
         _write_place(self._note, self._place)
@@ -146,8 +152,8 @@ class JsonLines:
         with naming(self._path):
             self._file.write(self._encode(rows))
             self._file.flush()
-        self._place = Place(
-            self._place.stream, self._place.epoch, until.position, self._file.tell(), until.digest
+        self._place = msgspec.structs.replace(
+            self._place, position=until.position, size=self._file.tell(), digest=until.digest
         )
         _write_place(self._note, self._place)
 
@@ -178,6 +184,8 @@ class ParquetParts:
             raise Failure(f"{self._folder} is no folder: name one by --out")
         self._folder.mkdir(parents=True, exist_ok=True)
         self._place = _read_place(self._folder / "position.json", Place(stream, epoch, 0))
+        if len(list(self._folder.glob(f"{stream}-*.parquet"))) < self._place.parts:
+            raise Failure(f"{self._folder} has lost parts since they were written: choose another --out")
         return self._place
 
     def write(self, rows: list[Shown], until: Checkpoint) -> None:
@@ -200,8 +208,13 @@ class ParquetParts:
             with naming(temporary):
                 parquet.write_table(self._table(self._rows), temporary)
             temporary.replace(path)
-            self._rows = []
-        self._place = Place(self._place.stream, self._place.epoch, until.position, digest=until.digest)
+        self._place = msgspec.structs.replace(
+            self._place,
+            position=until.position,
+            digest=until.digest,
+            parts=self._place.parts + bool(self._rows),
+        )
+        self._rows = []
         _write_place(self._folder / "position.json", self._place)
 
 
@@ -222,6 +235,8 @@ def _read_place(path: Path, fresh: Place) -> Place:
             f"{path} is of {found.stream}, and {fresh.stream} is asked for (a name's end stands for its filters): "
             "choose another --out"
         )
+    if found.form and found.form != fresh.form:
+        raise Failure(f"{path} is of {found.form}, and {fresh.form} is asked for: choose another --out")
     if found.epoch != fresh.epoch:
         raise Failure(
             f"{path} is of {found.stream} in another log, or of before a restore: choose another --out"

@@ -152,7 +152,9 @@ def _output(form: str, out: Path | None) -> Output:
             assert out is not None
             return ParquetParts(out, table=_table)
         case "csv":
-            return JsonLines(out, encode=_csv, head=_csv([dict(zip(COLUMNS, COLUMNS, strict=True))]))
+            return JsonLines(
+                out, form=form, encode=_csv, head=_csv([dict(zip(COLUMNS, COLUMNS, strict=True))])
+            )
         case _:
             return JsonLines(out)
 
@@ -233,12 +235,17 @@ def _printer(shown: Shown | None) -> Callable[[Fact], None]:
 def _said(message: ShopMessage) -> str:
     if isinstance(message, Addressed):
         whom = f"session {message.session_id}" if message.session_id else "the shop"
-        return f"to {whom}: {msgspec.json.encode(message.data).decode()}"
+        return _clear(f"to {whom}: {msgspec.json.encode(message.data).decode()}")
     price, total = format(plain(message.product_price), "f"), format(plain(message.basket_total), "f")
-    return (
+    return _clear(
         f"{message.action:<8} {message.product_name} ({message.product_id}) {price}  "
         f"basket {total}  session {message.session_id}"
     )
+
+
+def _clear(text: str) -> str:
+    """One line, whatever a till has written: nothing of it acts on a terminal or looks like another line."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _kind(message: ShopMessage) -> str:

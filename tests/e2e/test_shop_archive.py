@@ -127,6 +127,17 @@ def test_tail_shows_the_newest_and_follows(served: RunningExchange, shop: str) -
         assert product(following) == 4
 
 
+def test_what_a_till_writes_is_one_line_in_tail(served: RunningExchange, shop: str) -> None:
+    """Whatever stands in its fields: no line is forged, and nothing acts on the terminal."""
+    publish(served, shop, 1, product_name="two\nlines\x1b[2J\u202e", action="A\rB")
+    with served.client() as client:
+        assert client.post("/send", json={"shop_id": shop, "data": "\u009b2J"}).status_code == 200
+    first, second = served.command("shops", "tail", "--shop", shop).stdout.splitlines()
+    assert r"A\rB" in first
+    assert r"two\nlines\x1b[2J\u202e" in first
+    assert second.endswith(r'to the shop: "\x9b2J"')
+
+
 @contextmanager
 def running(served: RunningExchange, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """A command that does not end by itself."""

@@ -61,6 +61,37 @@ def test_parts_go_on_where_they_stopped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", [lambda folder: JsonLines(folder / "a.jsonl"), ParquetParts])
+def test_an_output_that_lost_something_is_refused(tmp_path: Path, made: type[ParquetParts]) -> None:
+    """Cut short, or with a part less than was written: nobody takes it for whole, and nothing is added to it."""
+    output = made(tmp_path)
+    output.begin("EVENTS", "e1")
+    _write(output, 1, 2)
+    made(tmp_path).begin("EVENTS", "e1")
+    [lost] = [path for path in tmp_path.iterdir() if path.suffix in {".jsonl", ".parquet"}]
+    if lost.suffix == ".jsonl":
+        lost.write_bytes(lost.read_bytes()[:-1])
+    else:
+        lost.unlink()
+    there = [path.stat().st_size for path in sorted(tmp_path.iterdir())]
+    with pytest.raises(Failure, match="choose another --out"):
+        made(tmp_path).begin("EVENTS", "e1")
+    assert [path.stat().st_size for path in sorted(tmp_path.iterdir())] == there
+
+
+def test_another_form_is_never_mixed_in(tmp_path: Path) -> None:
+    """An output of other lines is refused; one of before forms were told goes on."""
+    path = tmp_path / "a.jsonl"
+    output = JsonLines(path)
+    output.begin("EVENTS", "e1")
+    _write(output, 1, 2)
+    with pytest.raises(Failure, match="is of jsonl, and csv is asked for"):
+        JsonLines(path, form="csv").begin("EVENTS", "e1")
+    note = tmp_path / "a.jsonl.position"
+    note.write_bytes(note.read_bytes().replace(b'"form":"jsonl"', b'"form":""'))
+    assert JsonLines(path).begin("EVENTS", "e1").position == 2
+
+
+@pytest.mark.parametrize("made", [lambda folder: JsonLines(folder / "a.jsonl"), ParquetParts])
 def test_another_log_is_never_mixed_in(tmp_path: Path, made: type[ParquetParts]) -> None:
     """An output of another epoch or stream is refused."""
     output = made(tmp_path)
