@@ -23,6 +23,7 @@ from api.ezout.frames import FIRST, Filter, Frame, position_within
 from api.ezout.hub import PAGE
 from api.ezout.parts import Shops
 from api.ezout.peers import while_there
+from api.ezout.port import ShopEntry
 from api.ezout.publishing import GROUP, shop_of, shops_of
 from api.ezout.times import Moment, bounds
 from api.hanging_up import hang_up
@@ -39,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 class ExportQuery(Filter, frozen=True, kw_only=True):
-    """after: the id of the last line one has. since, until: by create_time, which messages to a shop have none of."""
+    """after: the id of the last line one has. since <= create_time < until; of a message, when it was published."""
 
     after: Annotated[str, Meta(max_length=2_048)] = FIRST
     since: Moment | None = None
@@ -60,32 +61,43 @@ class Export:
 
     async def send(self, send: Send) -> None:
         """Raises Unavailable, and TimeoutError for a reader that takes nothing."""
-        give, after = self.shops.hub.stream_ids(self.shop).give, self.after
+        after = self.after
         while True:
             entries = await self.shops.log.since(self.shop, after, PAGE)
-            frames = [Frame(position, 0, body, give) for position, body in entries if position <= self.end]
-            is_last = len(frames) < PAGE
+            entries = [entry for entry in entries if entry[0] <= self.end]
+            is_last = len(entries) < PAGE
             async with asyncio.timeout(SEND_S_MAX):
-                content = "".join(self._lines(frames)).encode()
+                content = "".join(self._lines(entries)).encode()
                 await send({"type": "http.response.body", "body": content, "more_body": not is_last})
             if is_last:
                 return
-            after = frames[-1].position
+            after = entries[-1][0]
 
-    def _lines(self, frames: list[Frame]) -> Iterator[str]:
-        return (frame.text + "\n" for frame in frames if self.filter.shows(frame) and self._is_within(frame))
+    def _lines(self, entries: list[ShopEntry]) -> Iterator[str]:
+        give = self.shops.hub.stream_ids(self.shop).give
+        for position, body, at in entries:
+            frame = Frame(position, 0, body, give)
+            if self.filter.shows(frame) and self._is_within(body, at):
+                yield frame.text + "\n"
 
-    def _is_within(self, frame: Frame) -> bool:
+    def _is_within(self, body: bytes, at: datetime | None) -> bool:
         if self.since is None and self.until is None:
             return True
-        try:
-            message = decode(frame.body)
-        except ValueError:
-            return False
-        if not isinstance(message, Update):
-            return False
-        created = message.created
-        return (self.since is None or created >= self.since) and (self.until is None or created < self.until)
+        created = _created(body, at)
+        return (
+            created is not None
+            and (self.since is None or created >= self.since)
+            and (self.until is None or created < self.until)
+        )
+
+
+def _created(body: bytes, at: datetime | None) -> datetime | None:
+    """When a message was made, as the archive has it; None for what is not in it. at: when it was published."""
+    try:
+        message = decode(body)
+    except ValueError:
+        return None
+    return message.created if isinstance(message, Update) else at
 
 
 class ExportEndpoint:

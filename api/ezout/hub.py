@@ -207,7 +207,7 @@ class Following:
         """Everything the archive has after our position."""
         while True:
             entries = await self._hub.log.since(self._shop, self.position, PAGE)
-            await self._write([Frame(position, 0, body, self._give) for position, body in entries])
+            await self._write([Frame(position, 0, body, self._give) for position, body, _ in entries])
             if entries:
                 self.position = entries[-1][0]
             if len(entries) < PAGE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -14,8 +15,8 @@ ShopCallback = Callable[[int, int, bytes], None]
 Unsubscribe = Callable[[], Awaitable[None]]
 
 
-ShopEntry = tuple[int, bytes]
-"""(position, body as it was published)."""
+ShopEntry = tuple[int, bytes, datetime | None]
+"""(position, body as it was published, when; None where nobody has said when)."""
 
 
 class ShopLog(Protocol):

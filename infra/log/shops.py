@@ -7,6 +7,7 @@ and the shop's previous one, so a gap shows. Knows nothing of who may see what.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from hashlib import sha256
@@ -21,7 +22,7 @@ from domain.recorded import SHOPS
 from infra.eventstore.wire import Packed, pack_shop
 from infra.nats.appends import Appender, Entry
 from infra.nats.errors import ApiFailure, NotServing
-from infra.nats.frames import Frame, parse_headers
+from infra.nats.frames import Frame, Stored, parse_headers
 from infra.nats.guard import Guard
 from infra.nats.jetstream import DIRECT_BATCH_MAX, JetStream
 from infra.nats.streams import CLAIMS_BUCKET, CLAIMS_STREAM
@@ -106,10 +107,10 @@ class JetStreamShops:
             raise NotServing(ApiFailure(503, 0, "there is no stream SHOPS"))
         return info.state.last_seq
 
-    async def since(self, shop: UUID, after: int, limit: int) -> list[tuple[int, bytes]]:
+    async def since(self, shop: UUID, after: int, limit: int) -> list[tuple[int, bytes, datetime | None]]:
         await self._guard.assert_same(SHOPS)
         found = await self._js.read(SHOPS, shop_subject(shop), seq=after + 1, limit=limit)
-        return [(stored.sequence, stored.data) for stored in found]
+        return [(stored.sequence, stored.data, _time_of(stored)) for stored in found]
 
     async def subscribe(self, shop: UUID, callback: ShopCallback) -> Callable[[], Awaitable[None]]:
         def on_frame(frame: Frame) -> None:
@@ -125,6 +126,12 @@ class JetStreamShops:
 
     def on_reconnect(self, call: Callable[[], None]) -> Callable[[], None]:
         return self._js.connection.on_reconnect(call)
+
+
+def _time_of(stored: Stored) -> datetime | None:
+    with contextlib.suppress(KeyError, ValueError):  # published past us
+        return datetime.fromisoformat(stored.headers["Time"])
+    return None
 
 
 async def open_shops(js: JetStream, clock: Clock) -> JetStreamShops:

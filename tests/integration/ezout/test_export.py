@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from operator import itemgetter
 from pathlib import Path
 from uuid import UUID
 
@@ -102,6 +103,22 @@ async def test_what_is_served_raw_says_which_methods_there_are(fair: Market, pat
     for method in ("HEAD", "POST", "PUT", "DELETE"):
         answer = await fair.client.request(method, address)
         assert (answer.status_code, answer.headers["allow"]) == (405, "GET, OPTIONS")
+
+
+async def test_an_export_is_narrowed_by_time_as_the_archive_is(fair: Market) -> None:
+    """Updates by the till's time, messages by when they were published; the same as in the pages of the archive."""
+    shop = some_shop()
+    await fair.sent(2, shop=shop)
+    await fair.sent(1, shop=shop, start=2, create_time="2023-12-19T00:00:00Z")
+    await fair.client.post("/send", json={"shop_id": str(shop), "data": 1})
+    await fair.log.js.connection.tell(f"updates.store.{shop}", b"hello")
+    day = {"since": "2023-12-18T00:00:00Z", "until": "2023-12-19T00:00:00Z"}
+    for window, count in ((day, 2), ({"since": day["until"]}, 2), ({"until": "9000-01-01T00:00:00Z"}, 4)):
+        page = (await fair.client.get(f"/shops/{shop}/updates", params=window)).json()["items"]
+        lines = (await fair.client.get(f"/shops/{shop}/updates/export", params=window)).text.splitlines()
+        exported = [json.loads(line) for line in lines]
+        assert len(exported) == count
+        assert sorted(page, key=itemgetter("id")) == sorted(exported, key=itemgetter("id"))
 
 
 @pytest.mark.parametrize("path", ["updates", "updates/export", "sales"])

@@ -63,7 +63,7 @@ async def test_the_answer_comes_after_the_stream_has_the_update(fair: Market, he
     """Once the till is answered, the update is in the archive, at the next position."""
     assert (await fair.publish()).status_code == 200
     entries = await fair.shops.since(SHOP, head, 10)
-    assert [position for position, _ in entries] == [head + 1]
+    assert [position for position, _, _ in entries] == [head + 1]
     assert json.loads(entries[0][1])["UPC"] == "0012345678905"
 
 
@@ -138,7 +138,7 @@ async def test_a_message_is_sent_to_a_shop_or_to_one_session(
     answer = await fair.client.post("/send", json=body)
     assert answer.status_code == 200
     assert answer.json() == {"status": f"Message sent to shop ID {SHOP}"}
-    [(_, stored)] = await fair.shops.since(SHOP, head, 10)
+    [(_, stored, _)] = await fair.shops.since(SHOP, head, 10)
     assert json.loads(stored) == body
 
 
