@@ -92,6 +92,7 @@ class Site:
         finally:
             if process.poll() is None:
                 process.kill()
+                process.wait()
 
     async def call(self, method: str, path: str, token: str, body: object = None) -> httpx.Response:
         answer = await self.client.request(
