@@ -16,6 +16,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.problem import MEDIA_TYPE, headers_of, problem_of
+from api.security import SECURITY
 from domain.errors import MsgxcError
 
 HEAD_BYTES_MAX: Final = 64 * 1024
@@ -158,8 +159,7 @@ class BoundedProtocol(HttpToolsProtocol):
             *headers_of(error),
             (b"content-type", MEDIA_TYPE),
             (b"content-length", b"%d" % len(content)),
-            (b"cache-control", b"no-store"),
-            (b"x-content-type-options", b"nosniff"),
+            *SECURITY,
             (b"x-request-id", request_id.encode()),
             (b"connection", b"close"),
         ]

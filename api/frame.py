@@ -17,14 +17,9 @@ from api.endpoint import ADDED, REQUEST_ID, ROUTE, STATUS, respond, without
 from api.heads import HEAD, Head, head_of
 from api.parts import Parts
 from api.route import Header
+from api.security import SECURITY
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:=+/-]{1,128}")
-_SECURITY: tuple[Header, ...] = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"cache-control", b"no-store"),
-)
-"""For every answer; pages bring a policy of their own."""
 _EXPOSED = b"Location, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id"
 _EXPOSED_OF_DEVICES = (
     b"X-Client-State, EC-Client-State, ETag, Retry-After, "
@@ -107,7 +102,7 @@ class Frame:
         else:
             scope[REQUEST_ID] = self._another_id()
             request_id = scope[REQUEST_ID].encode()
-        added = scope[ADDED] = [*_SECURITY, (b"x-request-id", request_id)]
+        added = scope[ADDED] = [*SECURITY, (b"x-request-id", request_id)]
         anyone = path.startswith(self._below) or path in self._credentialed
         if not anyone and not self._origins:
             return False

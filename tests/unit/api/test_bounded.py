@@ -12,6 +12,7 @@ import pytest
 
 from api.bounded import HEAD_BYTES_MAX
 from api.lane import Lane
+from api.security import SECURITY
 from tests.memory.site import eventually, site
 from tests.memory.wire import Connection, Told
 
@@ -47,6 +48,7 @@ def problem(done: Sequence[bytes | str]) -> tuple[int, str, Any]:
     assert fields[b"x-request-id"].decode() == said["request_id"]
     assert int(fields[b"content-length"]) == len(content)
     assert fields[b"connection"] == b"close"
+    assert dict(SECURITY).items() <= fields.items()
     return int(head.split()[1]), fields[b"content-type"].decode(), said
 
 
