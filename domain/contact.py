@@ -11,6 +11,7 @@ from domain.aggregate import Aggregate, KeyOwner
 from domain.aggregate import Created as BaseCreated
 from domain.aggregate import Event as BaseEvent
 from domain.errors import Conflict
+from domain.outcome import NO_APP
 
 STRIKES_MAX = 3
 """Reports that a message did not reach the phone: the first may be chance, this many are not."""
@@ -139,6 +140,10 @@ class Contact(Aggregate):
         said_at: datetime | None
 
         def apply(self, aggregate: Contact) -> None:
+            if (
+                self.code == NO_APP
+            ):  # written by mistake once: an app was switched off, and nobody had said stop
+                return
             again = self.channel in aggregate.suppressed
             aggregate.suppressed[self.channel] = self.code
             aggregate.stop_times[self.channel] = self.said_at or self.timestamp

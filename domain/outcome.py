@@ -48,8 +48,12 @@ class Rejected(msgspec.Struct, frozen=True, tag=True):
     detail: str = ""
 
 
+NO_APP = "app-switched-off"
+"""Why an app's message was suppressed: it may not send any more, or there is none. It says nothing of the person."""
+
+
 class Suppressed(msgspec.Struct, frozen=True, tag=True):
-    """The person does not want it (unsubscribed, complained, opted out)."""
+    """The person does not want it (unsubscribed, complained, opted out), or we have left it out (NO_APP, MOVED)."""
 
     code: str
     detail: str = ""

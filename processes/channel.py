@@ -17,7 +17,7 @@ import structlog
 
 from commands.port import KeyStore, VersionConflict
 from domain.delivery import Attempt, Dispatch, Lane, OutcomeSlice, Result, Sealed, begun_at
-from domain.outcome import Expired, Outcome, Retry, Suppressed, Unknown
+from domain.outcome import NO_APP, Expired, Outcome, Retry, Suppressed, Unknown
 from domain.recorded import DELIVERY
 from domain.retry import HALTED
 from domain.routing import MOVED
@@ -40,8 +40,6 @@ IN_FLIGHT = {"live": 4, "bulk": 4}
 OVERRUN_S_MAX = 1.0
 """No deadline is passed by more: a gateway that does not end by itself is cut off then, and holds up nobody."""
 FAULT = "gateway-failed"
-NO_APP = "app-switched-off"
-"""Why an app's message was not sent: the app may not send any more, or there is none."""
 SLICES_MAX = 500
 
 

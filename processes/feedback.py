@@ -17,7 +17,7 @@ from commands.contacts import DoubtContactAddress, FindContactAddressGone, Suppr
 from commands.port import KeyStore, VersionConflict
 from domain.context import Context
 from domain.delivery import Dispatch, OutcomeSlice, Recipient, Result, Sealed
-from domain.outcome import Accepted, Expired, Gone, Outcome, Rejected, Suppressed, Unknown
+from domain.outcome import NO_APP, Accepted, Expired, Gone, Outcome, Rejected, Suppressed, Unknown
 from domain.recorded import DELIVERY, SCHEDULES
 from domain.routing import MOVED
 from processes.channel import began
@@ -31,6 +31,8 @@ from projections.port import ReadModels
 OUTCOMES = Post(DELIVERY, "feedback", ("outcome.>",), in_flight=16)
 DUE = Post(SCHEDULES, "retrier", ("due.retry.>",), in_flight=16)
 
+OURS = frozenset({MOVED, NO_APP})
+"""Why we have left somebody out ourselves: what follows for them, others know. All other reasons are the person's."""
 EXHAUSTED = "tries-exhausted"
 PERHAPS_SENT = "the answer to the last try was lost: it may have been sent"
 
@@ -104,7 +106,7 @@ class Feedback:
             case Rejected(quarantine=True) if recipient.client is not None:
                 doubt = QuarantineAddress(client=recipient.client, token=recipient.token, code=outcome.code)
                 await self._bus.execute(doubt, context)
-            case Suppressed() if recipient.contact is not None and outcome.code != MOVED:
+            case Suppressed() if recipient.contact is not None and outcome.code not in OURS:
                 stop = SuppressChannel(contact=recipient.contact, channel=dispatch.channel, code=outcome.code)
                 await self._bus.execute(stop, context)
 
@@ -237,6 +239,6 @@ def _is_final_and_quiet(outcome: Outcome) -> bool:
         case Rejected():
             return not outcome.quarantine
         case Suppressed():
-            return outcome.code == MOVED
+            return outcome.code in OURS
         case _:
             return False

@@ -16,6 +16,7 @@ from msgspec import convert
 from domain.channel import BUILT_IN, HMS, OF_CONTACT
 from domain.client import Client
 from domain.contact import Contact
+from domain.outcome import NO_APP
 from domain.recorded import EVENTS, Recorded
 from domain.routing import Address, Channels, Person
 from projections.checks import count, narrow
@@ -86,7 +87,7 @@ CLAIMS_MAX = 500
 class Reach:
     """The projection."""
 
-    name, version = "reach", 4
+    name, version = "reach", 5
     streams = (EVENTS,)
     subjects = {EVENTS: ("evt.contact.>", "evt.client.>")}
     tables = (REACH, TOKENS, OWNERS, HOLDERS)
@@ -118,6 +119,8 @@ def _contact_writes(fact: Recorded, event: Contact.Event) -> Iterable[Write]:
         case Contact.PreferencesSet():
             yield put("", channels=event.channels)
         case Contact.AddressDoubted() | Contact.Identified() | Contact.Resolved():
+            return
+        case Contact.ChannelSuppressed(code=code) if code == NO_APP:
             return
         case Contact.Erased():
             yield put("", erased_at=fact.position, channels=None)

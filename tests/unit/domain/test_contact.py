@@ -10,6 +10,7 @@ import pytest
 
 from domain.contact import Contact
 from domain.errors import Conflict
+from domain.outcome import NO_APP
 from tests.unit.domain.story import Story, at, given
 
 ID, TOKEN, OTHER = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -131,6 +132,14 @@ def test_a_stop_that_is_said_again_stays_the_persons_own() -> None:
     for second in (3, 4, 5):
         story = story.and_then(say("unsubscribe", second))
         assert story.aggregate.unreachable == set()
+
+
+def test_an_app_that_was_off_is_no_word_of_the_person() -> None:
+    """A suppression that was once written for it is none: the person's own stop is still to come."""
+    off = given(ann()).and_then(lambda c: c.suppress(at=at(1), channel="webpush", code=NO_APP))
+    off.when(lambda c: c.suppress(at=at(2), channel="webpush", code="stop")).then(
+        Contact.ChannelSuppressed, channel="webpush", code="stop"
+    )
 
 
 def test_what_is_said_of_an_address_holds_for_that_address() -> None:

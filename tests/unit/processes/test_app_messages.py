@@ -9,14 +9,14 @@ import pytest
 
 from commands.contacts import PutContact
 from commands.messaging import FallDue
+from domain.contact import Contact
 from domain.delivery import AudiencePage, Dispatch, OutcomeSlice
 from domain.errors import Unavailable
 from domain.message import Message
-from domain.outcome import Accepted, Outcome, Retry, Suppressed
+from domain.outcome import NO_APP, Accepted, Outcome, Retry, Suppressed
 from domain.recorded import DELIVERY, EVENTS, FEED
 from gateways.port import AppSender
 from processes.audience import PAGE_CONTACTS
-from processes.channel import NO_APP
 from tests.memory.ledger import Ledger
 from tests.memory.lifeline import Fault, Lifeline
 from tests.memory.people import enlist, join_app, send_to_app
@@ -175,6 +175,24 @@ async def test_an_app_that_may_not_send_sends_nothing() -> None:
         assert arrived(made) == set()
         assert outcomes(made) == [Suppressed(NO_APP)] * 3
         assert any(isinstance(fact.body, Message.Settled) for fact in made.facts(EVENTS))
+
+
+async def test_who_was_left_out_while_an_app_was_off_is_reached_once_it_is_on() -> None:
+    """By that app, and by others all the while: nobody has said that they want nothing."""
+    async with world("fcm", "webpush") as made:
+        await people(made)
+        made.senders.senders.clear()
+        await send_to_app(made, "Shop")
+        await made.rest()
+        made.senders.add(AppSender(code="Other"))
+        await send_to_app(made, "Other")
+        await made.rest()
+        assert arrived(made) == {"t-ann-other", "t-bob-other"}
+        made.senders.add(SHOP)
+        await send_to_app(made, "Shop")
+        await made.rest()
+        assert arrived(made) >= {"t-ann-phone", "t-ann-laptop", "t-cem-phone"}
+        assert not any(isinstance(fact.body, Contact.ChannelSuppressed) for fact in made.facts(EVENTS))
 
 
 class Absent(SomeSenders):

@@ -89,9 +89,9 @@ class History:
             contact.set_preferences(at=self._now(), channels=channels, locale="", time_zone="")
         return contact
 
-    def _stop(self, uid: str) -> Contact:
+    def _stop(self, uid: str, channel: str = "email", code: str = "stop") -> Contact:
         contact = self._contact(uid)
-        contact.suppress(at=self._now(), channel="email", code="stop")
+        contact.suppress(at=self._now(), channel=channel, code=code)
         return contact
 
     def _restore(self, uid: str) -> Contact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from domain.outcome import NO_APP
 from domain.routing import DEVICES_MAX, route
 from projections import reach
 from projections.reach import Reach
@@ -31,6 +32,17 @@ async def test_very_many_devices_hide_neither_the_mailbox_nor_a_stop() -> None:
     models = projected([Reach()], history.run([("stop", "ann")]).facts)
     [ann] = await reach.people(models, REALM, [contact_id("ann")])
     assert [each.suppressed for each in ann.addresses if each.channel == "email"] == ["stop"]
+
+
+async def test_an_app_that_was_off_keeps_nobody_from_being_reached() -> None:
+    """Suppressions that were once written for it are none; what the person said of a channel stays."""
+    steps = [("contact", "ann"), ("enlist", "ann", "d1", "t1"), ("stop", "ann", "apns", NO_APP)]
+    history = History().run(steps)
+    [ann] = await reach.people(projected([Reach()], history.facts), REALM, [contact_id("ann")])
+    assert [each.suppressed for each in ann.addresses] == [""]
+    history.run([("stop", "ann", "apns", "stop")])
+    [ann] = await reach.people(projected([Reach()], history.facts), REALM, [contact_id("ann")])
+    assert [each.suppressed for each in ann.addresses] == ["stop"]
 
 
 async def test_of_very_many_devices_the_newest_are_sent_to_and_the_others_counted() -> None:
