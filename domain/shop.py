@@ -131,6 +131,15 @@ def decode(body: bytes) -> ShopMessage:
         raise ValueError(f"{invalid.field}: {invalid.detail}") from None
 
 
+def happened(message: ShopMessage, published: datetime) -> datetime:
+    """When, in UTC: by the till's clock, but for one that runs ahead; of a message to a shop, when it was published.
+
+    Nothing is published before it happens, and what stood in the future would be the newest there is for as long.
+    """
+    published = published.astimezone(UTC)
+    return min(message.created, published) if isinstance(message, Update) else published
+
+
 def topic_of(message: ShopMessage) -> str:
     return "shop.message.v1" if isinstance(message, Addressed) else "shop.update.v1"
 

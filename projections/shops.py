@@ -1,7 +1,7 @@
 """What merchants ask of their shops: the archive by time, the basket of a shopper now, sales by product and hour.
 
-Times are the till's, in UTC. Nothing is counted up: each update is a row, and sums are made when they are read, so
-replays and disorder change nothing.
+Times are those of domain.shop.happened: the till's, in UTC. Nothing is counted up: each update is a row, and sums are
+made when they are read, so replays and disorder change nothing.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from domain.context import DEFAULT_REALM
 from domain.recorded import SHOPS, Recorded
-from domain.shop import Addressed, Update, encode, plain
+from domain.shop import Addressed, ShopMessage, Update, encode, happened, plain
 from projections.port import Key, Put, ReadModels, Table, Write
 
 NAME = "shops"
@@ -87,12 +86,12 @@ class Shops:
     def project(self, fact: Recorded) -> Iterable[Write]:
         match fact.body:
             case Update() as update:
-                yield from _archived(fact, update.shop_id, update.created, _update_values(update))
+                yield from _archived(fact, update, _update_values(update))
                 yield from _session_writes(fact, update)
                 yield from _sale(fact, update)
             case Addressed() as message:
                 values = {"session": message.session_id, "body": encode(message).decode()}
-                yield from _archived(fact, message.shop_id, fact.at, values)
+                yield from _archived(fact, message, values)
             case _:
                 return
 
@@ -101,7 +100,8 @@ class Shops:
         return []
 
 
-def _archived(fact: Recorded, shop: UUID, created: datetime, values: dict[str, Any]) -> Iterable[Write]:
+def _archived(fact: Recorded, message: ShopMessage, values: dict[str, Any]) -> Iterable[Write]:
+    shop, created = message.shop_id, happened(message, fact.at)
     # The address says whose it is; a body of another shop was published past the API.
     if not fact.subject.endswith(str(shop)):
         raise ValueError("the body speaks of another shop than the subject")
@@ -121,7 +121,7 @@ def _update_values(update: Update) -> dict[str, Any]:
 
 def _session_writes(fact: Recorded, update: Update) -> Iterable[Write]:
     line = {
-        "created_us": micros(update.created),
+        "created_us": micros(happened(update, fact.at)),
         "shopper": update.shopper_id,
         "action": update.action,
         "product": update.product_id,
@@ -140,7 +140,7 @@ def _sale(fact: Recorded, update: Update) -> Iterable[Write]:
     quantity = {ADD: 1, REMOVE: -1}.get(update.action)
     if quantity is None:
         return
-    created = update.created
+    created = happened(update, fact.at)
     values = {
         "quantity": quantity,
         "price": str(plain(update.product_price)),

@@ -35,7 +35,7 @@ FRESH_S_MAX = 1.0
 
 
 class UpdatesQuery(Filter, frozen=True, kw_only=True):
-    """since <= create_time < until. order: asc, or desc for the newest first."""
+    """since <= when it happened < until. order: asc, or desc for the newest first."""
 
     since: Moment | None = None
     until: Moment | None = None

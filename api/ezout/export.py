@@ -30,7 +30,7 @@ from api.hanging_up import hang_up
 from api.parts import Parts
 from api.route import Answer, Call, Header, Route, Who
 from domain.errors import Forbidden, Invalid, MsgxcError, Unavailable
-from domain.shop import Update, assert_may_read, decode
+from domain.shop import assert_may_read, decode, happened
 
 EXPORT_PATH = "/shops/{shop_id}/updates/export"
 SEND_S_MAX = 30.0
@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 class ExportQuery(Filter, frozen=True, kw_only=True):
-    """after: the id of the last line one has. since <= create_time < until; of a message, when it was published."""
+    """after: the id of the last line one has. since <= when it happened < until."""
 
     after: Annotated[str, Meta(max_length=2_048)] = FIRST
     since: Moment | None = None
@@ -83,7 +83,7 @@ class Export:
     def _is_within(self, body: bytes, at: datetime | None) -> bool:
         if self.since is None and self.until is None:
             return True
-        created = _created(body, at)
+        created = _happened(body, at)
         return (
             created is not None
             and (self.since is None or created >= self.since)
@@ -91,13 +91,14 @@ class Export:
         )
 
 
-def _created(body: bytes, at: datetime | None) -> datetime | None:
-    """When a message was made, as the archive has it; None for what is not in it. at: when it was published."""
+def _happened(body: bytes, at: datetime | None) -> datetime | None:
+    """As the archive has it; None for what is not in it. at: when it was published."""
+    if at is None:
+        return None
     try:
-        message = decode(body)
+        return happened(decode(body), at)
     except ValueError:
         return None
-    return message.created if isinstance(message, Update) else at
 
 
 class ExportEndpoint:

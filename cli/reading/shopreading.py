@@ -26,7 +26,7 @@ from cli.reading.logreading import Fact, read_range, reading
 from cli.session import Session
 from domain.ids import Ids
 from domain.recorded import SHOPS, Checkpoint, Recorded
-from domain.shop import Addressed, ShopMessage, Update, encode, plain
+from domain.shop import Addressed, ShopMessage, Update, encode, happened, plain
 from infra.log.log import JetStreamLog
 from infra.log.shops import shop_subject
 
@@ -45,7 +45,7 @@ Shown = Callable[[Recorded, ShopMessage], Row]
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """after <= the till's time < before; a message to a shop has the time at which it was published."""
+    """after <= when it happened < before."""
 
     shop: UUID
     actions: tuple[str, ...] = ()
@@ -253,4 +253,5 @@ def _kind(message: ShopMessage) -> str:
 
 
 def _created(fact: Recorded) -> datetime:
-    return fact.body.created if isinstance(fact.body, Update) else fact.at.astimezone(UTC)
+    assert isinstance(fact.body, Update | Addressed)
+    return happened(fact.body, fact.at)

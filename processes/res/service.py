@@ -36,6 +36,7 @@ from domain.shop import (
     assert_may_write,
     claim_of,
     encode,
+    happened,
     topic_of,
 )
 from processes.models.watermark import Watermark
@@ -268,8 +269,7 @@ class ResService:
         ring = self._rings.get(message.shop_id)
         if ring is None or not fact.subject.endswith(str(message.shop_id)):
             return
-        created = message.created if isinstance(message, Update) else fact.at
-        item = Item(shops.micros(created), fact.position, encode(message))
+        item = Item(shops.micros(happened(message, fact.at)), fact.position, encode(message))
         if not ring.is_loaded:
             ring.add(item)
             return

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,18 @@ async def test_a_late_update_of_an_earlier_time_stands_where_it_belongs(scene: S
     await scene.fair.sent(1, shop=shop, start=9, create_time="2020-01-01T00:00:00Z")
     assert (await scene.gateway.event())[1]["idx"] == 0
     assert await scene.gateway.collection(shop) == [9, 0, 1]
+
+
+async def test_a_till_whose_clock_runs_ahead_keeps_nothing_else_from_being_shown(scene: Scene) -> None:
+    """However many of its updates there are: what is published after them comes behind them, live and when asked."""
+    shop = some_shop()
+    await scene.fair.sent(LAST, shop=shop, create_time="9000-01-01T00:00:00Z")
+    assert await scene.gateway.collection(shop) == list(range(LAST))
+    now = datetime.now(UTC).isoformat()
+    await scene.fair.sent(1, shop=shop, start=LAST, create_time=now)
+    subject, event = await scene.gateway.event()
+    assert (subject, event["idx"]) == (f"event.updates.store.{shop}.add", LAST)
+    assert await scene.gateway.collection(shop) == list(range(1, LAST + 1))
 
 
 async def test_answers_and_events_build_on_each_other(scene: Scene) -> None:

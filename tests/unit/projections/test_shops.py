@@ -25,6 +25,8 @@ from tests.memory.read_models import MemoryReadModels
 
 SHOP, SESSION, SHOPPER = (UUID(int=number, version=4) for number in (1, 2, 3))
 START = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
+PUBLISHED = START + timedelta(days=3650)
+"""Updates are, long after what they tell of."""
 
 
 def update(**changes: Any) -> Update:
@@ -45,14 +47,14 @@ def update(**changes: Any) -> Update:
     return Update(**fields | changes)
 
 
-def fact(position: int, body: ShopMessage, *, subject: str = "") -> Recorded:
+def fact(position: int, body: ShopMessage, *, subject: str = "", at: datetime | None = None) -> Recorded:
     return Recorded(
         stream=SHOPS,
         position=position,
         subject=subject or f"updates.store.{body.shop_id}",
         topic="",
         realm="main",
-        at=START,
+        at=at or (PUBLISHED if isinstance(body, Update) else START),
         body=body,
     )
 
@@ -273,6 +275,26 @@ async def test_a_shop_of_many_days_is_shown_whole_in_either_order() -> None:
         assert await shop_queries.updates(
             models, SHOP, Window(product=-1, newest_first=newest_first), place=place, limit=10
         ) == ([], None)
+
+
+async def test_what_a_till_ahead_of_us_says_happened_when_it_was_published() -> None:
+    """A clock that runs ahead puts nothing into the future: not in the archive, a session or the sales."""
+    bodies = [update(create_time=START + timedelta(days=400)), update(), update()]
+    times = [START, START + timedelta(minutes=1), START]
+    models, projection = MemoryReadModels(), Shops()
+    facts = [
+        fact(number, body, at=at) for number, (body, at) in enumerate(zip(bodies, times, strict=True), 1)
+    ]
+    writes = [write for each in facts for write in projection.project(each)]
+    await models.generation(NAME).apply(writes, [Checkpoint(SHOPS, 3, "e")])
+    assert await walked(models, Window(until=START + timedelta(hours=1)), 10) == [1, 2, 3]
+    [sold] = await shop_queries.sales(models, SHOP, since=START, until=START + timedelta(hours=1))
+    assert sold.quantity == 3
+    found = await shop_queries.session(models, SHOP, SESSION)
+    assert found is not None
+    assert (found.began, found.last) == (START, START)
+    [row], _ = await shop_queries.updates(models, SHOP, Window(), place=None, limit=1)
+    assert msgspec.json.decode(row["body"])["create_time"] == "2027-04-05 22:00:00+00:00"
 
 
 def test_a_body_under_another_shops_subject_is_poison() -> None:
