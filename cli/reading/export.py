@@ -16,7 +16,7 @@ import msgspec
 from cli.console import Failure, note, progress
 from cli.failures import naming
 from cli.reading.facts import Shown, cloud_event, shown
-from cli.reading.logreading import Fact, assert_within, matching, read_range, reading
+from cli.reading.logreading import Fact, assert_within, matching, place_of, read_range, reading
 from cli.session import Session
 from domain.recorded import Checkpoint, Recorded
 from infra.log.log import JetStreamLog
@@ -87,7 +87,7 @@ async def export_facts(session: Session, wanted: Wanted, form: str, out: Path | 
                 unreadable += sum(1 for fact in batch if not isinstance(fact, Recorded))
                 rows = [_row(fact, wanted, form, epoch) for fact in batch if matches(fact)]
                 if batch:
-                    output.write(rows, await log.place(wanted.stream, batch[-1].position))
+                    output.write(rows, await place_of(log, wanted.stream, batch[-1]))
                     advance(batch[-1].position - after)
     output.end()
     if unreadable:

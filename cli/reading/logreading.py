@@ -58,6 +58,13 @@ async def read_range(
         await facts.aclose()
 
 
+async def place_of(log: JetStreamLog, stream: str, fact: Fact) -> Checkpoint:
+    """As far as a fact that was just read. The last of a page has its digest; of any other the leader is asked."""
+    if isinstance(fact, Recorded) and fact.digest:
+        return Checkpoint(stream, fact.position, await log.epoch(stream), fact.digest)
+    return await log.place(stream, fact.position)
+
+
 async def last_facts(
     log: JetStreamLog, stream: str, count: int, matches: Callable[[Fact], bool]
 ) -> list[Fact]:

@@ -22,7 +22,7 @@ import typer
 from api.ezout.frames import StreamIds
 from cli.console import Failure, note, print_json, progress
 from cli.reading.export import JsonLines, Output, ParquetParts, begin
-from cli.reading.logreading import Fact, read_range, reading
+from cli.reading.logreading import Fact, place_of, read_range, reading
 from cli.session import Session
 from domain.ids import Ids
 from domain.recorded import SHOPS, Checkpoint, Recorded
@@ -100,7 +100,7 @@ async def export_shop(session: Session, wanted: Wanted, form: str, out: Path | N
             async for batch in _range(log, wanted.shop, after, until):
                 unreadable += sum(1 for fact in batch if not isinstance(fact, Recorded))
                 rows = [row(fact, body) for fact, body in _shown(batch, wanted)]
-                output.write(rows, await log.place(SHOPS, batch[-1].position))
+                output.write(rows, await place_of(log, SHOPS, batch[-1]))
                 advance(batch[-1].position - after)
     output.end()
     if unreadable:
