@@ -105,12 +105,23 @@ HANDLERS: dict[type[msgspec.Struct], Handler] = {
 }
 
 CREATES = frozenset(
-    {messaging.Publish, messaging.Send, messaging.Multicast, messaging.Broadcast, messaging.SendToApp}
+    {
+        messaging.Publish,
+        messaging.Send,
+        messaging.Multicast,
+        messaging.Broadcast,
+        messaging.SendToApp,
+        web_domains.SendCopies,
+    }
 )
 """Commands whose claim is the id of what they create; the others leave a claim event beside theirs."""
 
 
-ANSWERS: dict[type[msgspec.Struct], type] = {threads.OpenThread: threads.Opened, clients.Enlist: UUID}
+ANSWERS: dict[type[msgspec.Struct], type] = {
+    threads.OpenThread: threads.Opened,
+    clients.Enlist: UUID,
+    web_domains.KeepMessage: UUID,
+}
 """What commands that may be claimed and create nothing answer, where that is something."""
 
 

@@ -11,7 +11,8 @@ from uuid import UUID
 import msgspec
 
 from commands.messaging import TTL_S_DEFAULT
-from commands.scope import Scope
+from commands.port import VersionConflict
+from commands.scope import Scope, assert_same
 from domain.app import App
 from domain.app_settings import AppSettings
 from domain.channel import APP_CHANNELS, FCM, WEBPUSH
@@ -95,7 +96,7 @@ async def keep_message(command: KeepMessage, scope: Scope) -> UUID:
         expires_at=scope.now + timedelta(seconds=TTL_S_DEFAULT),
         app=command.domain,
     )
-    await scope.create(message)
+    await scope.save(message, answer=message.id)
     return message.id
 
 
@@ -107,7 +108,19 @@ async def send_copies(command: SendCopies, scope: Scope) -> None:
         if number % CHECKED_A_TURN == 0:
             await asyncio.sleep(0)
     for first in range(0, len(made), TOGETHER_MAX):
-        await scope.save(*made[first : first + TOGETHER_MAX])
+        await _put(made[first : first + TOGETHER_MAX], scope)
+
+
+async def _put(some: Sequence[Message], scope: Scope) -> None:
+    """On the log, all or none; a twin of the call, which has the same ids, finds them there. Raises ClaimMismatch."""
+    claim = scope.claim
+    try:
+        await scope.store.save(*some, context=scope.context, claim=claim.digest if claim else None)
+    except VersionConflict:
+        found = await scope.store.claim_of(Message, some[0].id) if claim else None
+        if claim is None or found is None:
+            raise
+        assert_same(claim, found[1])
 
 
 def _copied(command: SendCopies, copy: Copy, number: int, scope: Scope) -> Message:
@@ -118,8 +131,9 @@ def _copied(command: SendCopies, copy: Copy, number: int, scope: Scope) -> Messa
         scope.check(content, APP_CHANNELS, style=command.style)
     except (Invalid, TooLarge) as error:
         raise type(error)(f"for visitor {copy.visitor!r}: {error.detail}") from None
+    call = f"claim|{scope.claim.scope}" if scope.claim else scope.nonce
     return Message.accept(
-        id=scope.ids.message(scope.realm, f"{scope.nonce}|{number}"),
+        id=scope.ids.message(scope.realm, f"{call}|{number}"),
         at=scope.now,
         audience=ToContacts(copy.contacts),
         content=content,

@@ -20,9 +20,10 @@ from api.parts import Parts
 from api.route import Answer, Call, Route, Who
 from commands.messaging import Draft, SendToApp
 from commands.push_contacts import visitor_uid
+from commands.scope import claim_for
 from commands.web_domains import Copy, KeepMessage, SendCopies
 from domain.app import AppFacts
-from domain.errors import Invalid, NotFound
+from domain.errors import ClaimMismatch, Invalid, NotFound
 from domain.message import Content
 from domain.placeholders import fill, missing
 from domain.push import Action, PushContent, opts_of
@@ -113,9 +114,19 @@ async def keep(call: Call[DomainMessageBody, None]) -> Answer:
 
 
 async def kept(call: Call[Any, Any], facts: AppFacts, content: Content) -> UUID:
-    command = KeepMessage(domain=facts.code, content=content)
-    id: UUID = await call.parts.bus.execute(command, context_in(call, facts.realm))
+    id: UUID = await _once(call, facts, "keep", KeepMessage(domain=facts.code, content=content))
     return id
+
+
+async def _once(call: Call[Any, Any], facts: AppFacts, what: str, command: msgspec.Struct) -> Any:
+    """Carry it out for the domain, once for each Idempotency-Key."""
+    key, caller = call.idempotency_key, call.caller
+    claim = (
+        claim_for(key, caller=caller, route=f"web-domains/{what}", thread=facts.code, command=command)
+        if key
+        else None
+    )
+    return await call.parts.bus.execute(command, context_in(call, facts.realm), claim=claim)
 
 
 async def to_domain(call: Call[MessageBody, None]) -> Answer:
@@ -189,7 +200,7 @@ async def to_visitors(
         opts=_counting_for(row),
         copies=copies,
     )
-    await call.parts.bus.execute(command, context_in(call, facts.realm))
+    await _once(call, facts, "visitors", command)
 
 
 async def send(
@@ -202,7 +213,7 @@ async def send(
     """The message's id, once it is on the log."""
     draft = Draft(text=content.text, subject=content.subject, opts=content.opts)
     command = SendToApp(app=facts.code, draft=draft, contacts=contacts, style=facts.settings.push_style)
-    accepted = await call.parts.bus.execute(command, context_in(call, facts.realm))
+    accepted = await _once(call, facts, "send", command)
     id: UUID = accepted.message
     return id
 
@@ -261,8 +272,9 @@ def posting(
         statuses=(status,),
         summary=summary,
         group=GROUP,
+        idempotent=True,
         reads=("messages",) if "messageId" in path else (),
-        errors=(NotFound,) if "messageId" in path else (),
+        errors=(NotFound, ClaimMismatch) if "messageId" in path else (ClaimMismatch,),
     )
 
 
