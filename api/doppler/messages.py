@@ -150,9 +150,9 @@ async def to_many(call: Call[VisitorsSend, None]) -> Answer:
     if not 1 <= len(listed) <= VISITORS_MAX:
         raise Invalid(f"give 1 to {VISITORS_MAX:,} visitors", field="visitorsFieldsList")
     whole = [
-        (each.visitor_guid, each.fields or {})
+        (each.visitor_guid or "", each.fields or {})
         for each in listed
-        if each.visitor_guid and not (call.body.replacement_is_mandatory and _missing(row, each.fields or {}))
+        if not (call.body.replacement_is_mandatory and _missing(row, each.fields or {}))
     ]
     await to_visitors(call, facts, row, whole)
     return Answer(Sent(row["message"]), status=202)
@@ -180,15 +180,24 @@ async def stored(call: Call[Any, None]) -> tuple[Row, AppFacts]:
     return row, await sending(call.parts, row["app"], call.caller.realm)
 
 
+def contact_of(parts: Parts, facts: AppFacts, visitor: str) -> UUID:
+    """Raises Invalid for a guid that says nothing."""
+    if not visitor.strip():
+        raise Invalid("'visitorGuid' cannot be blank", field="visitorGuid")
+    return parts.ids.contact(facts.realm, visitor_uid(parts.ids, facts.realm, visitor))
+
+
 async def to_visitors(
     call: Call[Any, None], facts: AppFacts, row: Row, visitors: Iterable[tuple[str, dict[str, str | None]]]
 ) -> None:
-    """Visitors for whom it reads the same get one message; one who is listed twice, each of theirs once."""
+    """Visitors for whom it reads the same get one message; one who is listed twice, each of theirs once.
+
+    Raises Invalid, and then nobody gets any.
+    """
     groups: dict[tuple[str, str], dict[UUID, str]] = {}
     for visitor, fields in visitors:
         read = (fill(row["subject"] or "", fields), fill(row["text"] or "", fields))
-        uid = visitor_uid(call.parts.ids, facts.realm, visitor)
-        groups.setdefault(read, {}).setdefault(call.parts.ids.contact(facts.realm, uid), visitor)
+        groups.setdefault(read, {}).setdefault(contact_of(call.parts, facts, visitor), visitor)
     copies = [
         Copy(visitor=next(iter(named.values())), title=title, body=body, contacts=tuple(named))
         for (title, body), named in groups.items()

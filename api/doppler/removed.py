@@ -18,7 +18,7 @@ from api.doppler.domains import EMPTY
 from api.doppler.parts import admit
 from api.doppler.statistics import AHEAD
 from api.route import Answer, Call, Route, Who
-from commands.push_contacts import BULK_MAX, DeletePushContact, push_contact_id, visitor_uid
+from commands.push_contacts import BULK_MAX, DeletePushContact, push_contact_id
 from domain.channel import WEBPUSH
 from domain.delivery import Receipt
 from domain.errors import Invalid
@@ -112,15 +112,12 @@ async def to_domain(call: Call[messages.MessageBody, None]) -> Answer:
 async def to_visitor(call: Call[messages.MessageBody, None]) -> Answer:
     """A message of its own for one visitor."""
     facts = await messages.sending(call.parts, call.path["domain"], call.caller.realm)
-    uid = visitor_uid(call.parts.ids, facts.realm, call.path["visitorGuid"])
-    contact = call.parts.ids.contact(facts.realm, uid)
+    contact = messages.contact_of(call.parts, facts, call.path["visitorGuid"])
     id = await messages.send(call, facts, call.body.content(), contacts=(contact,))
     return Answer(messages.Sent(id))
 
 
 async def kept_to_visitor(call: Call[str, None]) -> Answer:
-    if not call.body.strip():
-        raise Invalid("'visitorGuid' cannot be blank", field="visitorGuid")
     row, facts = await messages.stored(call)
     await messages.to_visitors(call, facts, row, [(call.body, {})])
     return Answer(messages.Sent(row["message"]))

@@ -87,6 +87,38 @@ async def test_a_visitor_who_is_listed_twice_gets_each_of_theirs_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/messages/{mid}/visitors/send", {"visitorsFieldsList": [{"visitorGuid": "v"}, {}]}),
+        (
+            "/messages/{mid}/visitors/send",
+            {"visitorsFieldsList": [{"visitorGuid": "v"}, {"visitorGuid": " "}]},
+        ),
+        ("/messages/{mid}/visitors/%20/send", {}),
+        (f"/push-contacts/{DOMAIN}/%20/message", {"title": "Hi", "body": "There"}),
+        ("/message/{mid}", " "),
+    ],
+)
+async def test_a_visitor_without_a_name_is_nobody(path: str, body: Any) -> None:
+    """400 that says so, and the others of a list are not sent to either."""
+    async with doppler_site() as it:
+        mid = await kept(it)
+        got = await ask(it, "POST", path.format(mid=mid), body)
+        assert (got.status_code, got.json()) == (400, {"error": "'visitorGuid' cannot be blank"})
+        assert copies(it) == []
+
+
+async def test_a_list_leaves_out_for_whom_a_mandatory_field_is_missing() -> None:
+    """All others get theirs."""
+    async with doppler_site() as it:
+        mid = await kept(it, title="Hi")
+        listed = [{"visitorGuid": "v", "fields": {"BODY": "x"}}, {"visitorGuid": "w", "fields": {}}]
+        body = {"replacementIsMandatory": True, "visitorsFieldsList": listed}
+        assert (await ask(it, "POST", f"/messages/{mid}/visitors/send", body)).status_code == 202
+        assert copies(it) == [("Hi", "x", 1)]
+
+
+@pytest.mark.parametrize(
     ("method", "path", "item", "status"),
     [
         ("POST", "/messages/{mid}/visitors/send", {"visitorGuid": "v", "fields": {"note": "x" * 400}}, 202),
