@@ -1,0 +1,121 @@
+"""Where a stock phone lives: an exchange's app, the network between them, and storage that outlives each process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
+
+from tests.fixtures.certificates import Certificates
+from tests.replays.devices import claims
+from tests.replays.served_place import ServedPlace
+from tests.replays.stock_android.jars import Stock
+from tests.replays.stock_android.phone import Phone, phone
+from tests.replays.stock_android.terminator import ANSWERED, SERVED, Exchanged, Terminator, terminator
+
+PATIENCE_S = 30.0
+LOOK_PAUSE_S = 0.05
+TRUST = "trust.p12"
+PASSWORD = "changeit"
+"""A Java trust store has one; this one is as public as the certificate in it."""
+
+
+@dataclass(slots=True)
+class Stage:
+    """`folder` keeps the phone's storage, its log and the trust store."""
+
+    place: ServedPlace
+    network: Terminator
+    folder: Path
+    stock: Stock
+    _excused: set[int] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def life(self) -> AsyncIterator[Phone]:
+        """One process of the app. It fails the test when the SDK caught something within itself."""
+        storage = self.folder / "storage"
+        storage.mkdir(exist_ok=True)
+        async with phone(self._command(storage), self.folder / "phone.log") as one:
+            yield one
+            crashes = await one.call("crashes")
+            assert not crashes, f"caught within the SDK: {crashes}"
+
+    def _command(self, storage: Path) -> list[str]:
+        properties = {
+            "phone.storage": storage,
+            "robolectric.offline": "true",
+            "robolectric.dependency.dir": self.stock.android,
+            "https.proxyHost": "127.0.0.1",
+            "https.proxyPort": self.network.port,
+            "javax.net.ssl.trustStore": self.folder / TRUST,
+            "javax.net.ssl.trustStorePassword": PASSWORD,
+        }
+        given = [f"-D{name}={value}" for name, value in properties.items()]
+        # One life is too short for the JVM's better compiler.
+        return [
+            self.stock.java,
+            "-Xmx1g",
+            "-XX:TieredStopAtLevel=1",
+            *given,
+            "-cp",
+            self.stock.class_path,
+            "Main",
+        ]
+
+    async def started(self, one: Phone) -> None:
+        """The app is open, and its start was told."""
+        await one.call("setup", self.place.app)
+        await one.call("open")
+        await until(lambda: "app:start" in self.network.events_sent())
+
+    def state(self) -> dict[str, Any]:
+        """The claims of the client state that the phone was given last."""
+        given = [call.answer_headers.get("x-client-state", "") for call in self.calls]
+        return claims([state for state in given if state][-1])
+
+    @property
+    def calls(self) -> list[Exchanged]:
+        return self.network.calls
+
+    def excuse(self, call: Exchanged) -> None:
+        """The scenario wanted this one to fail."""
+        self._excused.add(id(call))
+
+    def assert_unsurprised(self) -> None:
+        """Every call was answered as the SDK hopes, in lines that its parser can read, and none went elsewhere."""
+        bad = [
+            f"{call.method} {call.target}: {call.status} {call.reason} {call.answer}"
+            for call in self.calls
+            if id(call) not in self._excused and (call.status not in {200, 204} or not call.reason)
+        ]
+        assert not bad, "the SDK would not have expected:\n" + "\n".join(bad)
+        assert not self.network.stray
+
+
+async def until[T](look: Callable[[], T]) -> T:
+    """What `look` finds, as soon as it finds something."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not (found := look()):
+            await asyncio.sleep(LOOK_PAUSE_S)
+    return found
+
+
+@asynccontextmanager
+async def stage(place: ServedPlace, stock: Stock, folder: Path) -> AsyncIterator[Stage]:
+    certificates = Certificates(folder / "certificates", *SERVED, *ANSWERED)
+    _write_trust(folder / TRUST, Path(certificates.ca_file))
+    async with terminator(place.exchange.port, certificates.server()) as network:
+        yield Stage(place, network, folder, stock)
+
+
+def _write_trust(store: Path, ca_file: Path) -> None:
+    """Whom the phone believes, in the only form that Java reads."""
+    authority = x509.load_pem_x509_certificate(ca_file.read_bytes())
+    trusted = [pkcs12.PKCS12Certificate(authority, b"authority")]
+    store.write_bytes(pkcs12.serialize_java_truststore(trusted, BestAvailableEncryption(PASSWORD.encode())))
