@@ -24,6 +24,7 @@ from api.ezout.hub import Draining, Following, ShopHub, TooSlow
 from api.ezout.parts import Shops
 from api.ezout.peers import while_there
 from api.ezout.publishing import GROUP, shop_of, shops_of
+from api.heads import head_of
 from api.limits import RateLimit
 from api.parts import Parts
 from api.route import Answer, Call, Header, Route, Who
@@ -31,7 +32,9 @@ from domain.errors import Forbidden, Invalid, MsgxcError, TooMany, Unauthenticat
 from domain.shop import assert_may_read
 
 EVENTS_PATH, SOCKET_PATH = "/shops/{shop_id}/stream", "/shops/{shop_id}/socket"
-RETRY_MS = 1_000
+RETRY_MS, PUT_OFF_MS = 1_000, 3_000
+"""After how long browsers connect again, and where nothing can be shown now."""
+MEDIA_TYPE = b"text/event-stream"
 CLOSED_BY = {
     "slow": 4008,
     "token": 4401,
@@ -175,11 +178,25 @@ class EventsEndpoint:
         try:
             query = decode_query(EventsQuery, scope["query_string"])
             watch = await Watch.admitted(shops_of(self._parts), scope, query, self._limit)
+        except (Unavailable, TooMany) as error:
+            if MEDIA_TYPE in head_of(scope).by_name.get(b"accept", b""):
+                await self._put_off(send, error)
+            else:
+                await refuse(scope, send, error)
+            return
         except MsgxcError as error:
             await refuse(scope, send, error)
             return
         with self._parts.metrics.sockets.labels("shop-events").track_inprogress():
             await self._serve(watch, receive, send)
+
+    async def _put_off(self, send: Send, error: Unavailable | TooMany) -> None:
+        """An EventSource gives up for good at an error's status (WHATWG HTML, section 9.2.3); so it comes back."""
+        self._parts.metrics.cut_off.labels("unavailable").inc()
+        wait_ms = error.retry_after_s * 1_000 if isinstance(error, TooMany) else PUT_OFF_MS
+        said = f"retry: {wait_ms}\n".encode() + _close("unavailable", error.detail)
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await send({"type": "http.response.body", "body": said})
 
     async def _serve(self, watch: Watch, receive: Receive, send: Send) -> None:
         async def write(data: bytes) -> None:
@@ -198,10 +215,14 @@ class EventsEndpoint:
         ended = await while_there(_ended(watch.run(show, beat)), receive, "http.disconnect")
         if ended is not None:
             self._parts.metrics.cut_off.labels(ended.why).inc()
-            said = msgspec.json.encode({"code": CLOSED_BY[ended.why], "reason": ended.reason})
             with contextlib.suppress(TooSlow):
-                await watch.in_time(write(b"event: close\ndata: " + said + b"\n\n"))
+                await watch.in_time(write(_close(ended.why, ended.reason)))
                 await watch.in_time(send({"type": "http.response.body", "body": b""}))
+
+
+def _close(why: str, reason: str) -> bytes:
+    """The last event of a stream."""
+    return b"event: close\ndata: " + msgspec.json.encode({"code": CLOSED_BY[why], "reason": reason}) + b"\n\n"
 
 
 class SocketEndpoint:

@@ -84,6 +84,28 @@ async def test_the_merchants_page_misses_nothing_when_it_connects_again(
             await seen.until(f"{ROWS} == {2 * number + 2}")
 
 
+async def test_the_merchants_page_outlives_an_exchange_that_shows_nothing_for_a_while(
+    fair: Market, browser: Browser
+) -> None:
+    """It asks again as long as it takes, by itself, and then shows what came meanwhile."""
+    shop = some_shop()
+    given = merchant(shop)
+    headers = {"Authorization": f"Bearer {given}"}
+    async with browser.page(page(fair, "merchant.html", shop, token=given)) as seen:
+        await seen.until(f"{STATE} == 'live'")
+        asked = "performance.getEntriesByType('resource').length"
+        fair.hub.drain()
+        try:
+            before = await seen.value(asked)
+            await seen.until(f"{asked} >= {before} + 2")  # ended, and put off at least once
+            body = {"shop_id": str(shop), "data": "hello"}
+            assert (await fair.client.post("/send", json=body, headers=headers)).status_code == 200
+        finally:
+            fair.hub.is_draining = False
+        await seen.until(f"{ROWS} == 1")
+        await seen.until(f"{STATE} == 'live'")
+
+
 async def test_a_page_with_a_wrong_token_says_so(fair: Market, browser: Browser) -> None:
     """The browser stops asking, and the page says why."""
     address = page(fair, "merchant.html", some_shop(), token=merchant(some_shop()))
