@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from api.ezout.hub import PAGE
 from infra.log.opened import open_log
 from infra.nats.server import NatsServer
 from infra.readstore.config import CassandraConfig, read_store
@@ -160,7 +161,7 @@ async def test_sales_by_product_and_hour(fair: Market) -> None:
 
 async def test_the_export_is_everything_in_lines(fair: Market) -> None:
     """One line each, in the order of publishing, longer than a page; `after` a line's id goes on behind it."""
-    shop, count = some_shop(), 620
+    shop, count = some_shop(), 3 * PAGE + 20
     body = b'{"action":"ADD","product_id":%d}'
     for number in range(count):
         await fair.log.js.connection.tell(f"updates.store.{shop}", body % number)

@@ -35,7 +35,7 @@ async def fair(nats_server: NatsServer) -> AsyncIterator[Market]:
 async def filled(fair: Market) -> UUID:
     """A shop whose archive has PAGES pages, more than any socket's buffers take."""
     shop, lines = some_shop(), b"Time: 2027-01-01T12:00:00.000000Z\r\n"
-    text = "x" * 2_000
+    text = "x" * 5_000
     for number in range(PAGES * PAGE):
         body = json.dumps({"shop_id": str(shop), "data": [number, text]}).encode()
         await fair.log.js.connection.tell(f"updates.store.{shop}", body, lines=lines)
