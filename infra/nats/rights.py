@@ -64,6 +64,9 @@ ROLES: Mapping[str, Rights] = {
         (
             "triage.>",
             f"$KV.{LEASES_BUCKET}.>",
+            # As a RES service, which publishes for tills, too.
+            "updates.store.>",
+            f"$KV.{CLAIMS_BUCKET}.>",
             "msgxc.res.>",
             "system.reset",
             "event.updates.>",

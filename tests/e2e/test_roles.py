@@ -6,6 +6,7 @@ The server has the accounts of `schema/accounts.conf`: each role signs in as a u
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import socket
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -174,12 +176,25 @@ async def test_roles_deliver_on_all_channels(tmp_path: Path, guarded: NatsServer
         async with asyncio.timeout(ARRIVAL_S_MAX):
             while (await it.call("GET", answer.headers["location"], admin)).json()["state"] != "settled":
                 await asyncio.sleep(0.1)
+        await _res_call(guarded)
         await it.call("DELETE", "/api/v2/contacts/ann", admin)
         async with asyncio.timeout(ARRIVAL_S_MAX):
             while (await it.call("GET", "/api/v2/threads/news/subscribers", admin)).json()["items"]:
                 await asyncio.sleep(0.1)
     said = (guarded.config.folder / "nats.log").read_text()
     assert [line.rpartition("user:")[2] for line in said.splitlines() if "Violation" in line] == []
+
+
+async def _res_call(server: NatsServer) -> None:
+    """A RES gateway publishes to a shop, twice under one key, and is shown it once."""
+    shop = uuid4()
+    said = {"params": {"shop_id": str(shop), "data": 1, "idempotency_key": "k"}}
+    async with connected(Endpoint(urls=server.url, user="operator", password=PASSWORD)) as gateway:
+        for _ in range(2):
+            answer = await gateway.ask(f"call.updates.store.{shop}.send", json.dumps(said).encode())
+            assert "result" in json.loads(answer.data), answer.data
+        shown = json.loads((await gateway.ask(f"get.updates.store.{shop}", b"{}")).data)
+        assert [item["data"]["data"] for item in shown["result"]["collection"]] == [1]
 
 
 async def _devices(sandbox: Sandbox) -> list[dict[str, object]]:

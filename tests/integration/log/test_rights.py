@@ -34,7 +34,7 @@ async def guarded(tmp_path: Path) -> AsyncIterator[NatsServer]:
 
 MAY = {
     "api": ("evt.contact.00.x", "receipt.sms.x", "signal.events.00.x", "updates.store.x"),
-    "project": ("triage.x.y",),
+    "project": ("triage.x.y", "updates.store.x", "$KV.SHOP_CLAIMS.x"),
     "dispatch": ("evt.message.00.x", "audience.x.0", "dispatch.apns.live.x.0.1", "feed.thread.x"),
     "resolve": ("evt.client.00.x", "state.client.x"),
     "gateway-apns": ("attempt.apns.x", "outcome.apns.x"),
