@@ -348,17 +348,17 @@ async def test_a_process_that_shuts_down_says_so(fair: Market) -> None:
 async def test_a_browser_that_cannot_be_served_now_comes_back(fair: Market) -> None:
     """An EventSource gives up for good at any error's status: it is told to come back later, and where it was."""
     shop = some_shop()
-    asks = {"headers": {"Accept": "text/event-stream"}, "params": {"after": "first"}}
+    asks = {"Accept": "text/event-stream"}
     fair.hub.drain()
     try:
-        answer = await fair.client.get(f"/shops/{shop}/stream", **asks)
+        answer = await fair.client.get(f"/shops/{shop}/stream", headers=asks)
     finally:
         fair.hub.is_draining = False
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     retry, event, data, *_ = answer.text.splitlines()
     assert (retry, event) == ("retry: 3000", "event: close")
     assert json.loads(data.removeprefix("data: "))["code"] == 1013
-    wrong = await fair.client.get("/shops/x/stream", **asks)
+    wrong = await fair.client.get("/shops/x/stream", headers=asks)
     assert wrong.status_code == 422
 
 
