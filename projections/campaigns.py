@@ -69,6 +69,11 @@ def campaign_of(parent: str | None) -> UUID | None:
         return None
 
 
+def copies_of(models: ReadModels, realm: str, campaign: UUID) -> AsyncIterator[list[Row]]:
+    """All copies of a message, in pages."""
+    return _pages(models, COPIES, (realm, campaign))
+
+
 async def messages_of(
     models: ReadModels, realm: str, domain: str, start: datetime, end: datetime
 ) -> AsyncIterator[Row]:
@@ -96,14 +101,19 @@ async def sent_later(
     """The messages that were copied or due in the months of [start, end]."""
     found: set[UUID] = set()
     for month in _months(start, end):
-        after: Key | None = None
-        while True:
-            rows = await models.range(LATER, (realm, domain, month), after=after, limit=CHUNK)
+        async for rows in _pages(models, LATER, (realm, domain, month)):
             found.update(row["campaign"] for row in rows)
-            if len(rows) < CHUNK:
-                break
-            after = (rows[-1]["campaign"],)
     return found
+
+
+async def _pages(models: ReadModels, table: Table, partition: Key) -> AsyncIterator[list[Row]]:
+    after: Key | None = None
+    while True:
+        rows = await models.range(table, partition, after=after, limit=CHUNK)
+        yield rows
+        if len(rows) < CHUNK:
+            return
+        after = tuple(rows[-1][name] for name in table.clustering)
 
 
 def _month(at: datetime) -> str:

@@ -18,13 +18,24 @@ from domain.delivery import OutcomeSlice, Receipt
 from domain.message import Message
 from domain.outcome import Accepted, Expired, Gone, Outcome, Rejected, Suppressed
 from domain.recorded import DELIVERY, EVENTS, Recorded
-from projections.campaigns import COPIES, FIRST_DAY, LATER, OF_DOMAIN, listed, messages_of, sent_later
+from projections.campaigns import (
+    COPIES,
+    FIRST_DAY,
+    LATER,
+    OF_DOMAIN,
+    copies_of,
+    listed,
+    messages_of,
+    sent_later,
+)
 from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
 
 CHUNK = 1_000
 UNSUMMED_MAX = 10_000
 """Each is a start of the projector; a rebuild leaves none."""
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+AHEAD = timedelta(days=1)
+"""How far the clocks of those who write to the log may be apart."""
 LIFE = timedelta(days=29)
 """How long after its acceptance a message can still be sent: time to live and the tries."""
 ACTION = "action:"
@@ -233,25 +244,34 @@ def with_sent(counts: Counter[str]) -> dict[str, int]:
 
 
 async def hours_of(
-    models: ReadModels, realm: str, campaign: UUID, start: datetime, end: datetime
+    models: ReadModels,
+    realm: str,
+    campaign: UUID,
+    start: datetime,
+    end: datetime,
+    *,
+    copied_since: datetime = FIRST,
 ) -> dict[datetime, Counter[str]]:
-    """What counts for a message, those to single visitors included, in the hours that touch [start, end)."""
+    """What counts for a message, those to single visitors included, in the hours that touch [start, end).
+
+    copied_since: copies of before are passed over, by who knows that nothing counts of them any more.
+    """
     sum_ = _Sum(hour_of(start), end)
     unsummed = await _unsummed(models)
     await _add(models, (realm, campaign), sum_, unsummed)
-    after: Key | None = None
-    while True:
-        children = await models.range(COPIES, (realm, campaign), after=after, limit=CHUNK)
-        partitions = [(realm, child["message"]) for child in children]
-        rows_of = await models.range_many(HOURS, partitions, limit_each=CHUNK) if children else {}
+    async for copies in copies_of(models, realm, campaign):
+        partitions = [
+            (realm, copy["message"])
+            for copy in copies
+            if copied_since <= copy["accepted"] and copy["accepted"] - AHEAD <= end
+        ]
+        rows_of = await models.range_many(HOURS, partitions, limit_each=CHUNK) if partitions else {}
         for partition, rows in rows_of.items():
             if len(rows) < CHUNK:
                 sum_.add(rows)
             else:
                 await _add(models, partition, sum_, unsummed)
-        if len(children) < CHUNK:
-            return sum_.found
-        after = (children[-1]["message"],)
+    return sum_.found
 
 
 class _Sum:
@@ -322,5 +342,6 @@ async def consumed(models: ReadModels, realm: str, domain: str, start: datetime,
     campaigns |= await sent_later(models, realm, domain, since, end)
     sends = 0
     for campaign in campaigns:
-        sends += total(await hours_of(models, realm, campaign, start, end))["billableSends"]
+        hours = await hours_of(models, realm, campaign, start, end, copied_since=since)
+        sends += total(hours)["billableSends"]
     return sends

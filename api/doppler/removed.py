@@ -16,7 +16,6 @@ from api.doppler.contacts import GROUP
 from api.doppler.dialect import PROBLEM, whole
 from api.doppler.domains import EMPTY
 from api.doppler.parts import admit
-from api.doppler.statistics import AHEAD
 from api.route import Answer, Call, Route, Who
 from commands.push_contacts import BULK_MAX, DeletePushContact, push_contact_id
 from domain.channel import WEBPUSH
@@ -24,7 +23,7 @@ from domain.delivery import Receipt
 from domain.errors import Invalid
 from projections import push_contacts
 from projections.campaigns import FIRST_DAY
-from projections.statistics import REPORTED
+from projections.statistics import AHEAD, REPORTED
 
 AT_ONCE = 50
 """Of the tokens or events of one call under way at a time: each is a round trip or two to the log."""

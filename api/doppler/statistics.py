@@ -22,8 +22,6 @@ from projections.messages import MESSAGES
 
 GROUP = "web domains"
 IDS_MAX = 500
-AHEAD = timedelta(days=1)
-"""How far the clocks of those who write to the log may be ahead of ours."""
 PERIODS = ("day", "week", "month", "year")
 
 
@@ -171,7 +169,7 @@ async def _is_domain(parts: Parts, name: str) -> bool:
 
 def _by_now(call: Call[None, Any], end: datetime) -> datetime:
     """Where what has happened ends, so that a far end costs no more than a near one."""
-    return min(end, call.parts.clock() + AHEAD)
+    return min(end, call.parts.clock() + statistics.AHEAD)
 
 
 def period_of(hour: datetime, period: str) -> datetime:

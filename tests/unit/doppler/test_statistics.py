@@ -47,6 +47,35 @@ async def test_what_a_kept_message_sends_months_later_is_consumed_then() -> None
         assert await consumed(it, EVER["from"], EVER["to"]) == 3
 
 
+async def test_only_copies_of_the_time_are_looked_through() -> None:
+    """A message that was kept long ago has copies of many months; those of others cost nothing."""
+    async with doppler_site(sending=True) as it:
+        await domain(it)
+        await contact(it, "token", visitorGuid="v")
+        mid, clock, day = await kept(it), it.world.clock, timedelta(days=1)
+        start = clock.now
+        for copies in (3, 1, 2):
+            for _ in range(copies):
+                await ask(it, "POST", f"/messages/{mid}/visitors/v/send", {})
+            await it.settled()
+            clock.move_to(clock.now + timedelta(days=50))
+        models, looked = it.world.models, 0
+        plain = models.range_many
+
+        async def counted(table: Any, partitions: Any, **more: Any) -> Any:
+            nonlocal looked
+            looked += len(partitions)
+            return await plain(table, partitions, **more)
+
+        models.range_many = counted  # type: ignore[method-assign]
+        for number, copies in enumerate((3, 1, 2)):
+            looked, at = 0, start + number * timedelta(days=50)
+            assert (await consumed(it, at - day, at + day), looked) == (copies, copies)
+        looked = 0
+        assert await delivered(it, mid, start) == 3
+        assert looked == 3
+
+
 async def test_what_is_sent_months_after_it_was_scheduled_is_consumed_then() -> None:
     """An admin may schedule a message of a domain for a far day; its sends count on that day."""
     async with doppler_site(sending=True) as it:
