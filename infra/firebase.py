@@ -36,15 +36,16 @@ class JwksKeys:
     async def fetch(self) -> tuple[bytes, float]:
         """Raises Unavailable."""
         body, headers = await _exchange("GET", self._url, self._tls)
-        return body, max_age_s(headers.get("Cache-Control", ""))
+        return body, max_age_s(headers.get("Cache-Control", ""), age=headers.get("Age", ""))
 
 
-def max_age_s(cache_control: str) -> float:
-    """For how long an answer may be kept (RFC 9111, section 5.2.2.1); 0 where it does not say."""
+def max_age_s(cache_control: str, *, age: str = "") -> float:
+    """For how long an answer may be kept (RFC 9111, sections 5.2.2.1 and 5.1); 0 where it does not say."""
     if "no-store" in cache_control or "no-cache" in cache_control:
         return 0.0
     found = _MAX_AGE.search(cache_control)
-    return float(found[1]) if found else 0.0
+    kept_s = int(age) if age.isdecimal() else 0
+    return max(0.0, float(found[1]) - kept_s) if found else 0.0
 
 
 class _User(msgspec.Struct, rename="camel"):
@@ -89,6 +90,16 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
+async def _whole(content: aiohttp.StreamReader) -> bytes:
+    """A body, which comes in pieces. Raises Unavailable."""
+    body = bytearray()
+    while piece := await content.readany():
+        body += piece
+        if len(body) > BODY_BYTES_MAX:
+            raise Unavailable("the issuer's answer is too long")
+    return bytes(body)
+
+
 async def _exchange(
     method: str, url: str, tls: ssl.SSLContext, body: Any = None, token: str = ""
 ) -> tuple[bytes, Mapping[str, str]]:
@@ -102,7 +113,6 @@ async def _exchange(
         ):
             if answer.status != 200:
                 raise Unavailable(f"the issuer answers {answer.status}")
-            content = await answer.content.read(BODY_BYTES_MAX)
-            return content, answer.headers
+            return await _whole(answer.content), answer.headers
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise Unavailable(f"the issuer does not answer: {type(error).__name__}") from None

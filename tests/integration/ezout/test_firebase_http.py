@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from domain.errors import Unavailable
-from infra.firebase import FirebaseRevocations, JwksKeys, max_age_s
+from infra.firebase import BODY_BYTES_MAX, FirebaseRevocations, JwksKeys, max_age_s
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -57,6 +58,39 @@ async def test_keys_come_with_their_age() -> None:
 
     async with issuer(keys) as url:
         assert await JwksKeys(url).fetch() == (b'{"keys": []}', 600.0)
+
+
+async def test_an_answer_in_pieces_is_read_whole() -> None:
+    """However the network cuts it; what is longer than any keys are is refused instead of cut."""
+    pieces = [b'{"keys": [', b"1,", b"2]", b"}"]
+    arrived = asyncio.Event()
+
+    async def keys(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for piece in pieces:
+            await answer.write(piece)
+            await asyncio.sleep(0.02)
+        arrived.set()
+        return answer
+
+    async with issuer(keys) as url:
+        assert (await JwksKeys(url).fetch())[0] == b'{"keys": [1,2]}'
+        assert arrived.is_set()
+        pieces.extend([b" " * BODY_BYTES_MAX])
+        with pytest.raises(Unavailable, match="too long"):
+            await JwksKeys(url).fetch()
+
+
+async def test_keys_that_a_cache_has_had_for_a_while_are_kept_the_rest_of_their_time() -> None:
+    """Age counts (RFC 9111, section 4.2.3)."""
+
+    async def keys(_: web.Request) -> web.Response:
+        return web.Response(body=b"{}", headers={"Cache-Control": "max-age=600", "Age": age})
+
+    async with issuer(keys) as url:
+        for age, seconds in (("250", 350.0), ("900", 0.0), ("soon", 600.0)):
+            assert await JwksKeys(url).fetch() == (b"{}", seconds)
 
 
 @pytest.mark.parametrize("status", [302, 403, 500])
