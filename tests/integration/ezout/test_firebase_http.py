@@ -85,12 +85,13 @@ async def test_an_answer_in_pieces_is_read_whole() -> None:
 async def test_keys_that_a_cache_has_had_for_a_while_are_kept_the_rest_of_their_time() -> None:
     """Age counts (RFC 9111, section 4.2.3)."""
 
-    async def keys(_: web.Request) -> web.Response:
-        return web.Response(body=b"{}", headers={"Cache-Control": "max-age=600", "Age": age})
+    async def keys(request: web.Request) -> web.Response:
+        headers = {"Cache-Control": "max-age=600", "Age": request.query["age"]}
+        return web.Response(body=b"{}", headers=headers)
 
     async with issuer(keys) as url:
         for age, seconds in (("250", 350.0), ("900", 0.0), ("soon", 600.0)):
-            assert await JwksKeys(url).fetch() == (b"{}", seconds)
+            assert await JwksKeys(f"{url}?age={age}").fetch() == (b"{}", seconds)
 
 
 @pytest.mark.parametrize("status", [302, 403, 500])
