@@ -311,5 +311,6 @@ VISITOR_ROUTE = Route(
     summary="Whether a visitor has a push contact in a domain.",
     group=GROUP,
     reads=_READS,
+    errors=(Invalid,),
 )
 """The last to be looked at, since its pattern fits other addresses, too."""
