@@ -24,8 +24,8 @@ HEADER_CHARACTERS_MAX = 512
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_+/", b"+/!!")
 
-_PLAIN = bytes({*range(0x20, 0x7E)} - {*b">?"})
-"""ASCII but for the characters whose low six bits are 62 or 63 (> ? ~ DEL), which base64 may write as + or /."""
+_GREATER, _QUESTION, _TILDE, _DELETE = b">?~\x7f"
+"""The ASCII characters whose low six bits are 62 or 63, which base64 may write as + or /."""
 _ODD = re.compile("[^ -=@-}]")
 
 
@@ -127,7 +127,10 @@ class Jws:
 
 def escaped(claims: bytes) -> bytes:
     """The same JSON in ASCII, and without the few characters that base64 may write as `+` or `/`."""
-    if not claims.translate(None, _PLAIN):
+    # Hot path: five looks for something take a third of the time of one look at each byte.
+    if claims.isascii() and not (
+        _GREATER in claims or _QUESTION in claims or _TILDE in claims or _DELETE in claims
+    ):
         return claims
     return _ODD.sub(_escape, claims.decode()).encode("ascii")
 
