@@ -155,7 +155,7 @@ async def set_push_visitor(command: SetPushVisitor, scope: Scope) -> None:
     contact = await _contact(scope, client.id, command.visitor)
     if contact is not None:
         client.link(at=scope.now, contact=contact.id, uid=contact.uid)
-        client.set_visitor(at=scope.now, visitor=command.visitor)
+        client.set_visitor(at=scope.now, device_token=command.device_token, visitor=command.visitor)
         await scope.save(contact, client)
 
 

@@ -179,15 +179,20 @@ class Client(Aggregate):
             aggregate.email = self.email
 
     @dataclass(frozen=True, kw_only=True)
-    class VisitorSet(Event):
-        """The site's name for whoever uses the device."""
+    class VisitorSet(ContactOwned, Event):
+        """The site's name for whoever uses the device; what else it knows is sealed for them anew (None: not told)."""
 
-        TOPIC = "client.visitor-set.v1"
+        TOPIC = "client.visitor-set.v2"
+        SEALED = ("device_token", "email")
+        contact: UUID | None
         app: str
+        device_token: str | None
+        email: str | None
         visitor: str
 
         def apply(self, aggregate: Client) -> None:
             aggregate.visitor = self.visitor
+            aggregate.email = self.email if self.device_token else aggregate.email
 
     @dataclass(frozen=True, kw_only=True)
     class RefreshOpened(Event):
@@ -238,11 +243,10 @@ class Client(Aggregate):
         self.channel, self.address, self.token = channel, address, token
         self.properties = properties
         self.address_at: datetime | None = None
-        self.address_version = 0
         self.renewed_at: datetime | None = None
         self.quarantined_at: datetime | None = None
         self.contact_id: int | None = None
-        self.resolved_of = 0
+        self.address_version = self.resolved_of = 0
         self.email: str | None = None
         self.visitor: str | None = None
         self.is_push_contact = False
@@ -346,11 +350,9 @@ class Client(Aggregate):
 
     def quarantine(self, *, at: datetime, token: UUID | None, code: str) -> None:
         """A provider doubts `token`: it may belong to another environment or topic. Once for each address."""
-        if self.token is None or self.token != token or self.quarantined_at is not None:
-            return
-        self.trigger_event(
-            self.AddressQuarantined, timestamp=at, channel=self.channel, token=token, code=code
-        )
+        told = {"channel": self.channel, "token": token, "code": code}
+        if self.token is not None and self.token == token and self.quarantined_at is None:
+            self.trigger_event(self.AddressQuarantined, timestamp=at, **told)
 
     def link(self, *, at: datetime, contact: UUID | None, uid: str | None) -> None:
         if contact == self.contact:
@@ -368,9 +370,9 @@ class Client(Aggregate):
         if email != self.email:
             self._tell(self.EmailSet, at, email=email, visitor=self.visitor)
 
-    def set_visitor(self, *, at: datetime, visitor: str) -> None:
+    def set_visitor(self, *, at: datetime, device_token: str, visitor: str) -> None:
         if visitor != self.visitor:
-            self.trigger_event(self.VisitorSet, timestamp=at, app=self.app, visitor=visitor)
+            self._tell(self.VisitorSet, at, device_token=device_token, email=self.email, visitor=visitor)
 
     def open_refresh(self, *, at: datetime, family: UUID) -> None:
         self.trigger_event(self.RefreshOpened, timestamp=at, family=family)

@@ -121,8 +121,10 @@ def _values(fact: Recorded, event: Client.Event) -> dict[str, Any]:
             }
         case Client.EmailSet():
             return {"email": event.email, "modified": fact.at}
-        case Client.VisitorSet():
+        case Client.VisitorSet(device_token=None):
             return {"visitor": event.visitor}
+        case Client.VisitorSet():
+            return {"visitor": event.visitor, "device_token": event.device_token, "email": event.email}
         case Client.AddressSet():
             return {"alive": True, "modified": fact.at}
         case Client.AddressRetired():

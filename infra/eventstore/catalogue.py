@@ -160,6 +160,11 @@ def _said_at_some_time(topic: str) -> Upcast:
     return upcast
 
 
+def _of_nothing_else(body: Body) -> tuple[str, Body]:
+    """From when what was known of a push contact stayed sealed for its former visitor."""
+    return "client.visitor-set.v2", {**body, "contact": None, "device_token": None, "email": None}
+
+
 UPCASTS: Mapping[str, Upcast] = {
     "request.made.v1": _of_no_answer,
     "app.registered.v1": _without_issuer("app.registered.v2"),
@@ -170,6 +175,7 @@ UPCASTS: Mapping[str, Upcast] = {
     "client.address-set.v1": _of_no_app("client.address-set.v2"),
     "client.address-retired.v1": _of_no_app("client.address-retired.v2"),
     "client.contact-linked.v1": _of_no_app("client.contact-linked.v2"),
+    "client.visitor-set.v1": _of_nothing_else,
     "subscription.started.v1": _of_unknown_grant("subscription.started.v2"),
     "subscription.resumed.v1": _of_unknown_grant("subscription.resumed.v2"),
 }

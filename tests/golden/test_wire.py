@@ -41,6 +41,10 @@ FORMER: dict[str, tuple[str, dict[str, Any]]] = {
     "client.address-retired.v1": ("client.address-retired.v2", {"app": ""}),
     "client.address-set.v1": ("client.address-set.v2", {"app": ""}),
     "client.contact-linked.v1": ("client.contact-linked.v2", {"app": ""}),
+    "client.visitor-set.v1": (
+        "client.visitor-set.v2",
+        {"contact": None, "device_token": None, "email": None},
+    ),
     "contact.channel-restored.v1": ("contact.channel-restored.v2", {"said_at": None}),
     "contact.channel-suppressed.v1": ("contact.channel-suppressed.v2", {"said_at": None}),
     "dispatch.v1": ("dispatch.v3", {"app": "", "perhaps_sent": None}),

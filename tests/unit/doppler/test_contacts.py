@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from commands.push_contacts import push_contact_id
+from commands.push_contacts import push_contact_id, visitor_uid
 from projections.catalogue import ALL
 from projections.push_contacts import CHUNK, MAILBOXES, PushContacts
 from tests.memory.site import Site
@@ -108,6 +108,25 @@ async def test_all_push_contacts_of_a_mailbox_are_found() -> None:
         assert (await ask(it, "GET", f"/push-contacts/{DOMAIN}/same", by={})).json() is True
         assert await deleted(it, f"t-{ordered[-1]}") == 1
         assert (await ask(it, "GET", f"/push-contacts/{DOMAIN}/same", by={})).json() is False
+
+
+async def test_a_push_contact_outlives_the_visitor_who_had_it_before() -> None:
+    """What the site knows of it is the new visitor's: erasing the former one takes nothing, at a rebuild either."""
+    async with doppler_site() as it:
+        await domain(it)
+        await contact(it, "token", visitorGuid="v-1", email="1@example.org")
+        assert (await ask(it, "PUT", "/push-contacts/token/visitor-guid", "v-2")).status_code == 200
+        await it.settled()
+        found = await listed(it, DOMAIN)
+        assert [(each["email"], each["visitorGuid"]) for each in found] == [("1@example.org", "v-2")]
+        await it.call(
+            "DELETE", f"/api/v2/contacts/{visitor_uid(IDS, 'main', 'v-1')}", by="boss", role="admin"
+        )
+        await it.settled()
+        assert await listed(it, DOMAIN) == found
+        object.__setattr__(it.parts, "models", projected(ALL, it.world.facts("EVENTS")))
+        assert await listed(it, DOMAIN) == found
+        assert await deleted(it, "token") == 1
 
 
 async def test_no_index_shows_a_mail_address() -> None:

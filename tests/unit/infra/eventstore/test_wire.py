@@ -35,8 +35,8 @@ CATALOGUE = domain_catalogue()
 KEY = bytes(range(32))
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 any_event = st.sampled_from(sorted(CATALOGUE.types)).flatmap(lambda topic: events(CATALOGUE.types[topic]))
-AN_EVENT = Client.VisitorSet(
-    originator_id=UUID(int=1), originator_version=2, timestamp=AT, app="shop", visitor="v"
+AN_EVENT = Client.RefreshOpened(
+    originator_id=UUID(int=1), originator_version=2, timestamp=AT, family=UUID(int=2)
 )
 contexts = st.builds(Context, realm=texts, actor=texts, causation=texts, correlation=texts)
 
