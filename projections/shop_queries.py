@@ -37,6 +37,8 @@ SCAN_DAYS_MAX = 400
 """Days that one question looks through: a year of a shop with few updates, under a second on any store."""
 LINES_MAX = 100_000
 """Of one session: a till that scans one a second for a day. More are added up for nobody."""
+SALES_LINES_MAX = 1_000_000
+"""That are added up for one answer: some twenty seconds of reading."""
 _ENDS = -(2**63), 2**63 - 1
 """Ahead of and behind whatever a day holds."""
 _exact = Context(prec=80)
@@ -177,7 +179,7 @@ async def session(models: ReadModels, shop: UUID, id: UUID) -> Session | None:
             standing.add(row)
         if len(page) < PAGE:
             break
-        if standing.updates >= LINES_MAX:
+        if standing.updates > LINES_MAX:
             raise Invalid(
                 f"the session has more than {LINES_MAX:,} updates; read them in the archive",
                 field="session_id",
@@ -263,8 +265,9 @@ class Sale(msgspec.Struct, frozen=True, kw_only=True):
 async def sales(
     models: ReadModels, shop: UUID, *, since: datetime, until: datetime, product: int | None = None
 ) -> list[Sale]:
-    """By hour, then product; hours without a line are left out."""
+    """By hour, then product; hours without a line are left out. Raises Invalid for more than can be added up."""
     sums: dict[tuple[datetime, int], _Sum] = {}
+    lines = 0
     async for day in _days(models, shop, Window(since=since, until=until)):
         after: Key | None = None
         while True:
@@ -275,6 +278,11 @@ async def sales(
                     sums.setdefault((hour, row["product"]), _Sum()).add(row)
             if len(rows) < PAGE:
                 break
+            lines += PAGE
+            if lines > SALES_LINES_MAX:
+                raise Invalid(
+                    f"these are more than {SALES_LINES_MAX:,} lines; ask for less time", field="until"
+                )
             after = (rows[-1]["hour"], rows[-1]["product"], rows[-1]["position"])
     return [total.sale(hour, id) for (hour, id), total in sorted(sums.items(), key=itemgetter(0))]
 

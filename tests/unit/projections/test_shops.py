@@ -249,10 +249,21 @@ async def test_a_session_of_any_length_stands_where_its_last_update_left_it() ->
 async def test_a_session_that_is_too_long_to_add_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rather than answered with what its first updates say."""
     monkeypatch.setattr(shop_queries, "LINES_MAX", shop_queries.PAGE)
-    models = await projected([update() for _ in range(shop_queries.PAGE + 1)])
+    models = await projected([update() for _ in range(shop_queries.PAGE)])
+    assert await shop_queries.session(models, SHOP, SESSION) is not None
+    models = await projected([update() for _ in range(2 * shop_queries.PAGE)])
     with pytest.raises(Invalid) as refused:
         await shop_queries.session(models, SHOP, SESSION)
     assert refused.value.field == "session_id"
+
+
+async def test_more_sales_than_can_be_added_up_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One question never reads without an end."""
+    monkeypatch.setattr(shop_queries, "SALES_LINES_MAX", shop_queries.PAGE)
+    models = await projected([update() for _ in range(2 * shop_queries.PAGE)])
+    with pytest.raises(Invalid) as refused:
+        await shop_queries.sales(models, SHOP, since=START, until=START + timedelta(days=1))
+    assert refused.value.field == "until"
 
 
 async def test_a_shop_of_many_days_is_shown_whole_in_either_order() -> None:
