@@ -7,7 +7,6 @@ does. Owns their wire; what is shown, and in which order, is the hub's.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Annotated
@@ -24,10 +23,13 @@ from api.ezout.hub import Draining, Following, ShopHub, TooSlow
 from api.ezout.parts import Shops
 from api.ezout.peers import while_there
 from api.ezout.publishing import GROUP, shop_of, shops_of
+from api.hanging_up import hang_up
 from api.heads import head_of
 from api.limits import RateLimit
 from api.parts import Parts
 from api.route import Answer, Call, Header, Route, Who
+from api.sockets.protocol import EXTENSION as CONNECTION
+from api.sockets.protocol import SocketConnection
 from domain.errors import Forbidden, Invalid, MsgxcError, TooMany, Unauthenticated, Unavailable
 from domain.shop import assert_may_read
 
@@ -188,7 +190,7 @@ class EventsEndpoint:
             await refuse(scope, send, error)
             return
         with self._parts.metrics.sockets.labels("shop-events").track_inprogress():
-            await self._serve(watch, receive, send)
+            await self._serve(watch, scope, receive, send)
 
     async def _put_off(self, send: Send, error: Unavailable | TooMany) -> None:
         """An EventSource gives up for good at an error's status (WHATWG HTML, section 9.2.3); so it comes back."""
@@ -198,7 +200,7 @@ class EventsEndpoint:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         await send({"type": "http.response.body", "body": said})
 
-    async def _serve(self, watch: Watch, receive: Receive, send: Send) -> None:
+    async def _serve(self, watch: Watch, scope: Scope, receive: Receive, send: Send) -> None:
         async def write(data: bytes) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
@@ -215,9 +217,12 @@ class EventsEndpoint:
         ended = await while_there(_ended(watch.run(show, beat)), receive, "http.disconnect")
         if ended is not None:
             self._parts.metrics.cut_off.labels(ended.why).inc()
-            with contextlib.suppress(TooSlow):
+            try:
                 await watch.in_time(write(_close(ended.why, ended.reason)))
                 await watch.in_time(send({"type": "http.response.body", "body": b""}))
+            except TooSlow:
+                # What waits for it may never leave, and would be kept for as long as the peer likes.
+                await hang_up(scope)
 
 
 def _close(why: str, reason: str) -> bytes:
@@ -242,9 +247,9 @@ class SocketEndpoint:
             await send({"type": "websocket.close", "code": _close_code(error), "reason": error.detail[:100]})
             return
         with self._parts.metrics.sockets.labels("shop-socket").track_inprogress():
-            await self._serve(watch, receive, send)
+            await self._serve(watch, scope, receive, send)
 
-    async def _serve(self, watch: Watch, receive: Receive, send: Send) -> None:
+    async def _serve(self, watch: Watch, scope: Scope, receive: Receive, send: Send) -> None:
         async def write(text: str) -> None:
             await send({"type": "websocket.send", "text": text})
 
@@ -260,9 +265,12 @@ class SocketEndpoint:
         ended = await while_there(_ended(watch.run(show, beat)), receive, "websocket.disconnect")
         if ended is not None:
             self._parts.metrics.cut_off.labels(ended.why).inc()
-            closing = {"type": "websocket.close", "code": CLOSED_BY[ended.why], "reason": ended.reason[:100]}
-            with contextlib.suppress(TooSlow):
-                await watch.in_time(send(closing))
+            code, reason = CLOSED_BY[ended.why], ended.reason[:100]
+            connection: SocketConnection | None = scope.get("extensions", {}).get(CONNECTION)
+            if connection is not None:
+                connection.close(code, reason)  # and drops a peer that does not take it
+            else:
+                await watch.in_time(send({"type": "websocket.close", "code": code, "reason": reason}))
 
 
 async def _ended(watching: Awaitable[None]) -> Ended:
