@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import socket
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,9 +15,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from api.ezout import hub
-from api.ezout.frames import Frame
 from api.ezout.parts import Pace
-from api.sockets import protocol
 from infra.log.opened import open_log
 from infra.nats.server import NatsServer
 from tests.fixtures.nats import MASTER_KEY, log_config, wipe
@@ -276,65 +272,6 @@ async def test_a_silent_stream_beats(fair: Market) -> None:
         await heard(page)
         await fair.sent(1, shop=shop, start=1)
         assert await products(page, 1) == [1]
-
-
-async def test_a_slow_reader_is_cut_off_and_others_go_on(fair: Market) -> None:
-    """A page that takes nothing is cut off; the pages beside it see everything; it comes back and misses nothing."""
-    shop, count = some_shop(), 300
-    big = b'{"action":"ADD","product_id":%d,"x":"' + b"x" * 30_000 + b'"}'
-    with socket.socket() as slow:
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        slow.connect(("127.0.0.1", fair.port))
-        slow.sendall(f"GET /shops/{shop}/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-        await eventually(lambda: fair.hub.readers == 1)
-        async with fair.events(shop) as page:
-            await page.next()
-            for number in range(count):
-                await fair.log.js.connection.tell(f"updates.store.{shop}", big % number)
-                assert await page.products(1) == [number]
-            await eventually(lambda: fair.hub.readers == 1)
-
-
-@pytest.mark.parametrize("kind", ["stream", "socket"])
-async def test_a_reader_that_takes_nothing_does_not_keep_its_connection(
-    fair: Market, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Once cut off, neither the connection nor what waits for it is kept for as long as the peer likes."""
-    monkeypatch.setattr(protocol, "CLOSE_S_MAX", 0.5)
-    shop, body = some_shop(), b'{"action":"ADD","x":"' + b"x" * 60_000 + b'"}'
-    upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    upgrade += "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-    await eventually(lambda: fair.hub.readers == 0)  # of the tests before
-    with socket.socket() as hung:
-        hung.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        hung.connect(("127.0.0.1", fair.port))
-        head = f"GET /shops/{shop}/{kind} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        hung.sendall(f"{head}{upgrade if kind == 'socket' else ''}\r\n".encode())
-        await eventually(lambda: fair.hub.readers == 1)
-        assert is_open(fair.port, hung.getsockname()[1])
-        for _ in range(200):
-            await fair.log.js.connection.tell(f"updates.store.{shop}", body)
-        await eventually(lambda: fair.hub.readers == 0)
-        await eventually(lambda: not is_open(fair.port, hung.getsockname()[1]))
-
-
-def is_open(port: int, peer: int) -> bool:
-    """Whether a process holds the connection at `port` from `peer`; one that was closed has no inode."""
-    for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
-        _, local, remote, *_, inode = line.split()[:10]
-        if (local[-4:], remote[-4:]) == (f"{port:04X}", f"{peer:04X}"):
-            return inode != "0"
-    return False
-
-
-async def test_a_reader_that_falls_behind_is_told_where_to_come_back(fair: Market) -> None:
-    """A reader's queue is bounded: over it the reader is cut off, and holds no memory."""
-    reader = hub.Reader()
-    ids = fair.hub.stream_ids(some_shop())
-    for number in range(hub.FRAMES_MAX + 1):
-        reader.push(Frame(number + 1, number, b"{}", ids.give))
-    with pytest.raises(hub.TooSlow):
-        await reader.take(0.1)
 
 
 async def test_nobody_left_means_no_subscription(fair: Market) -> None:
