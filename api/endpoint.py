@@ -115,7 +115,7 @@ class Endpoint:
                 await self._prepare(call, identity, scope, receive)
             answer = await route.handler(call)
             if route.method != "GET":
-                self._recent_writes.note(identity.caller.realm)
+                self._recent_writes.note(answer.realm or identity.caller.realm)
         except ClientGone:
             return
         except LimitExceeded as error:

@@ -72,13 +72,16 @@ class Call[Body, Query](msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """value: encoded as JSON, unless it is bytes with a media type of their own."""
+    """value: encoded as JSON, unless it is bytes with a media type of their own. realm: that was written in, where it
+    may be another one than the caller's.
+    """
 
     value: Any = True
     status: int = 200
     location: str | None = None
     media_type: str = "application/json"
     headers: tuple[Header, ...] = ()
+    realm: str = ""
 
 
 Handler = Callable[[Call[Any, Any]], Awaitable[Answer]]

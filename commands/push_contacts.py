@@ -125,25 +125,31 @@ async def _revive(client: Client, command: RegisterPushContact, contact: Contact
     await _set_address(client, command.address, scope)
 
 
-async def set_push_address(command: SetPushAddress, scope: Scope) -> None:
-    """Raises NotFound for a token that nobody has registered, or whose push contact is deleted."""
+async def set_push_address(command: SetPushAddress, scope: Scope) -> str:
+    """The realm that it is in. Raises NotFound for a token that nobody has, or whose push contact is deleted."""
     client = await scope.load(Client, push_contact_id(scope.ids, command.device_token))
     if client is None or client.token is None:
         raise NotFound("Unexistent 'deviceToken'", field="deviceToken")
     home = await _at_home(scope, client)
     await _set_address(client, command.address, home)
     await home.save(client)
+    return home.realm
 
 
-async def set_push_email(command: SetPushEmail, scope: Scope) -> None:
-    """Nothing happens for a token that nobody has registered. A blank address takes away the one that is known."""
+async def set_push_email(command: SetPushEmail, scope: Scope) -> str:
+    """The realm that it is in. A blank address takes away the one that is known; nothing happens, "", for a token that
+    nobody has registered.
+    """
     email = command.email if command.email.strip() else None
     if email is not None:
         _assert_name(email, "email")
     client = await scope.load(Client, push_contact_id(scope.ids, command.device_token))
-    if client is not None:
-        client.set_email(at=scope.now, email=email)
-        await (await _at_home(scope, client)).save(client)
+    if client is None:
+        return ""
+    home = await _at_home(scope, client)
+    client.set_email(at=scope.now, email=email)
+    await home.save(client)
+    return home.realm
 
 
 async def set_push_visitor(command: SetPushVisitor, scope: Scope) -> None:

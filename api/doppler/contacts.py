@@ -106,7 +106,11 @@ async def register(call: Call[RegistrationBody, None]) -> Answer:
     )
     realm = await realm_of(call.parts, domain)
     await call.parts.bus.execute(command, context_in(call, realm))
-    return EMPTY
+    return _written(realm)
+
+
+def _written(realm: str) -> Answer:
+    return Answer(b"", media_type="text/plain", realm=realm)
 
 
 async def _address(parts: Parts, subscription: SubscriptionBody | None, device_token: str) -> PushAddress:
@@ -123,14 +127,12 @@ async def _address(parts: Parts, subscription: SubscriptionBody | None, device_t
 
 async def set_subscription(call: Call[SubscriptionBody, None]) -> Answer:
     command = SetPushAddress(device_token=call.path["deviceToken"], address=call.body.address())
-    await call.parts.bus.execute(command, call.context)
-    return EMPTY
+    return _written(await call.parts.bus.execute(command, call.context))
 
 
 async def set_email(call: Call[str, None]) -> Answer:
     command = SetPushEmail(device_token=call.path["deviceToken"], email=call.body)
-    await call.parts.bus.execute(command, call.context)
-    return EMPTY
+    return _written(await call.parts.bus.execute(command, call.context))
 
 
 async def set_visitor(call: Call[str, None]) -> Answer:

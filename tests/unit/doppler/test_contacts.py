@@ -7,6 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from commands.push_contacts import push_contact_id, visitor_uid
+from commands.web_domains import PutWebDomain
+from domain.context import Context
 from projections.catalogue import ALL
 from projections.push_contacts import CHUNK, MAILBOXES, PushContacts
 from tests.memory.site import Site
@@ -154,3 +156,18 @@ async def test_names_in_paths_may_hold_a_slash() -> None:
         assert [(each["email"], each["visitorGuid"]) for each in found] == [("a@x.org", "w")]
         got = await ask(it, "POST", f"/push-contacts/x/messages/y/actionClick/{token}", by={})
         assert (got.status_code, got.text) == (400, "Invalid encrypted data.")
+
+
+async def test_a_superuser_sees_at_once_what_a_page_has_said() -> None:
+    """In whichever realm the domain is, though nobody has called there lately: the page does not say which it is."""
+    async with doppler_site() as it:
+        flags = PutWebDomain(
+            name=OTHER, is_push_feature_enabled=True, uses_external_push_domain=False, external_push_domain=""
+        )
+        await it.parts.bus.execute(flags, Context("acme", "ops"))
+        await it.settled()
+        body = {"domain": OTHER, "deviceToken": "token", "visitorGuid": "v-1"}
+        assert (await ask(it, "POST", "/push-contacts", body, by={})).status_code == 200
+        assert [each["email"] for each in await listed(it, OTHER, by=ACME)] == [None]
+        assert (await ask(it, "PUT", "/push-contacts/token/email", "1@x.org", by={})).status_code == 200
+        assert [each["email"] for each in await listed(it, OTHER, by=ACME)] == ["1@x.org"]
