@@ -46,7 +46,8 @@ class OpenDoor:
 
     async def admit(self, token: str | None, host: str) -> Identity:
         # A web page can make a browser call loopback under a name of its own; the name gives it away.
-        if host and host.rpartition(":")[0] not in LOOPBACK and host not in LOOPBACK:
+        name = host.lower()
+        if name and name.rpartition(":")[0] not in LOOPBACK and name not in LOOPBACK:
             raise Forbidden("without authentication only this machine is served; set MSGXC_EZOUT_AUTH")
         return self.identity
 

@@ -182,6 +182,13 @@ async def test_without_authentication_only_this_machine_is_served(fair: Market, 
     assert await fair.stored() == head
 
 
+@pytest.mark.parametrize("host", ["localhost:8000", "LOCALHOST", "[::1]:8000"])
+async def test_this_machine_is_served_by_any_of_its_names(fair: Market, host: str) -> None:
+    """However they are written."""
+    answer = await fair.client.post(f"/publish/{SHOP}", json=update(), headers={"Host": host})
+    assert answer.status_code == 200
+
+
 async def test_a_log_that_is_away_is_503_and_nothing_else(own_server: NatsServer) -> None:
     """No acknowledgement, no 200: the till hears that it may try again."""
     async with open_log(log_config(own_server), master_key=MASTER_KEY) as log, market(log) as fair:
