@@ -5,8 +5,9 @@ networking/ECClient.kt (headers, state, refresh), core/networking/clients/Generi
 networking/clients/{device,contact,push,config,event,embedded/messaging}/*.kt,
 networking/clients/error/DefaultClientExceptionHandler.kt, event/Event.kt (nack), enable/EnableOrganizer.kt and
 di/SetupInjection.kt (order of the states), enable/states/*.kt, mobileengage/session/ECSdkSession.kt,
-api/push/PushInternal.kt, api/contact/ContactInternal.kt, core/url/UrlFactory.kt, util/JsonUtil.kt (nulls left out,
-defaults written). Left out: remote config, the JS bridge and logs (other hosts), rendering.
+api/push/PushInternal.kt, api/contact/ContactInternal.kt, api/config/ConfigInternal.kt (changeApplicationCode),
+core/url/UrlFactory.kt, util/JsonUtil.kt (nulls left out, defaults written). Left out: remote config, the JS bridge and
+logs (other hosts), rendering.
 """
 
 from __future__ import annotations
@@ -142,7 +143,10 @@ class V4:
         self.storage.last_sent_push_token = None
 
     async def switch_app(self, code: str) -> bool:
-        """One call to the old app's path. The SDK neither registers nor sends its push token under the new code."""
+        """One call to the old app's path. The SDK neither registers nor sends its push token under the new code, which
+        it says in capitals from then on, whatever it was given.
+        """
+        code = code.upper()
         answer = await self.requests.asked("POST", f"{self.client_path}/app", {"to": code})
         if answer is None:
             return False
