@@ -16,12 +16,14 @@ from api.auth import bearer
 from api.endpoint import ROUTE, answer_other_than_get, context_of, decode_query, refuse
 from api.fields import assert_clear
 from api.freshness import RecentWrites
+from api.hanging_up import hang_up
 from api.heads import head_of
 from api.msgxc.reading import thread_for
 from api.parts import Parts
 from api.route import Answer, Call, Header, Route, Who
 from api.sockets.hub import TRY_AGAIN, Closed
 from api.sockets.live import Live
+from api.sockets.protocol import CLOSE_S_MAX
 from api.sockets.session import Session, Wanted, own_threads
 from api.sockets.wire import Encoding
 from domain.errors import Forbidden, Invalid, MsgxcError, NotFound, Unavailable
@@ -57,6 +59,7 @@ class StreamConnection:
         self._room = asyncio.Event()
         self._room.set()
         self.is_closed = False
+        self.closed = asyncio.Event()
         self.on_full: Callable[[], None] | None = None
 
     @property
@@ -82,6 +85,7 @@ class StreamConnection:
             said = msgspec.json.encode({"code": code, "reason": reason})
             self.write(b"event: close\ndata: " + said + b"\n\n")
             self.is_closed = True
+            self.closed.set()
             self._ready.set()
             self._room.set()
 
@@ -134,7 +138,7 @@ class StreamEndpoint:
         except MsgxcError as error:
             await refuse(scope, send, error)
             return
-        await self._serve(wish, receive, send)
+        await self._serve(wish, scope, receive, send)
 
     async def _wish(self, scope: Scope) -> Wish:
         """Raises MsgxcError for what cannot be followed by this caller."""
@@ -152,7 +156,7 @@ class StreamEndpoint:
         await self._live.hub.assert_reached(after)
         return Wish(token, wanted, not query.tid, after)
 
-    async def _serve(self, wish: Wish, receive: Receive, send: Send) -> None:
+    async def _serve(self, wish: Wish, scope: Scope, receive: Receive, send: Send) -> None:
         connection = StreamConnection()
         session = Session(
             self._parts,
@@ -170,6 +174,7 @@ class StreamEndpoint:
             helpers = [
                 group.create_task(self._begin(wish, session, connection)),
                 group.create_task(_until_gone(receive, connection)),
+                group.create_task(_drop_when_closed(connection, scope)),
             ]
             await _pump(connection, send)
             for helper in helpers:
@@ -204,6 +209,13 @@ async def _pump(connection: StreamConnection, send: Send) -> None:
         await send({"type": "http.response.body", "body": data, "more_body": True})
         connection.sent(data)
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _drop_when_closed(connection: StreamConnection, scope: Scope) -> None:
+    """Hang up on a peer that does not take our close in time: nothing of what waits for it would ever leave."""
+    await connection.closed.wait()
+    await asyncio.sleep(CLOSE_S_MAX)
+    await hang_up(scope)
 
 
 async def _wanted(call: Call[Any, Any], text: str) -> list[Wanted]:

@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 
 import httpx
 import msgspec
+import pytest
+from starlette.types import Message
 
+from api.hanging_up import EXTENSION
+from api.msgxc import stream
 from api.parts import Settings
 from commands.threads import Unsubscribe
 from tests.memory.site import PATIENCE_S, Site, eventually, site, token
@@ -168,6 +172,36 @@ async def test_draining_ends_a_stream_with_its_position() -> None:
         event = await stream.next()
         assert (event.kind, event.data["code"]) == ("close", 1001)
         assert "resume at" in event.data["reason"]
+
+
+async def test_a_peer_that_does_not_take_the_close_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that has ended keeps neither its connection nor what waits for it, whatever its reader does."""
+    monkeypatch.setattr(stream, "CLOSE_S_MAX", 0.01)
+    dropped = asyncio.Event()
+
+    async def receive() -> Message:
+        await dropped.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await dropped.wait()
+
+    async with site() as it, asyncio.timeout(PATIENCE_S):
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": stream.PATH,
+            "raw_path": stream.PATH.encode(),
+            "query_string": b"",
+            "headers": [(b"host", b"here"), (b"authorization", f"Bearer {token('ann')}".encode())],
+            "extensions": {EXTENSION: dropped.set},
+        }
+        streaming = asyncio.create_task(it.app(scope, receive, send))
+        await eventually(lambda: it.live._sessions)
+        it.live.drain()
+        await streaming
+    assert dropped.is_set()
 
 
 async def test_a_stream_ends_with_its_token() -> None:
