@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import jwt
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -146,13 +147,16 @@ class Life(RuleBasedStateMachine):
             self.runner.run(self.erased(UUID(self.devices[which].says["client"])))
 
     async def erased(self, client: UUID) -> None:
-        """No device of theirs is anybody's then, and hears so with its next answer."""
+        """No device of theirs is anybody's then, nor has it a push token, and it hears so with its next answer."""
         contact = self.fold(Client, client).contact
         if contact is None or (person := self.fold(Contact, contact)).identity is None:
             return
         theirs = [each for each in self.devices if each.state and self.client_now(each).contact == contact]
+        reached_by = [id for id in self.holdings.seen if self.fold(Client, id).contact == contact]
         await self.it.world.do(EraseContact(uid=person.uid))
         await self.it.settled()
+        for id in reached_by:
+            self.holdings.lose(id)
         for device in theirs:
             self.heard_all[device.client_id] = False
             assert self.client_now(device).contact is None
@@ -305,8 +309,14 @@ class Life(RuleBasedStateMachine):
                 assert await reach.owned(world.models, REALM, [(token, id)]) == [id in self.holdings.of]
 
     def contact_before_an_update(self, device: Phone) -> UUID | None:
-        """Who uses a device whose state is of the app that it was before; None: it has moved already, or has not."""
+        """Who uses a device whose state is of the app that it was before; None: it has moved already, or has not, or
+        the key of its state is gone, without which it is a new device there.
+        """
         if not device.state or device.says["applicationCode"] == device.app:
+            return None
+        if jwt.get_unverified_header(device.state)["kid"] not in {
+            key.kid for key in self.it.signing.current().verifying
+        }:
             return None
         return self.fold(Client, UUID(device.says["client"])).contact
 

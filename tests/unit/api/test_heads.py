@@ -153,14 +153,14 @@ FIELDS = [
     "Cookie: a b\tc",
     "Accept:",
     "x-high: ÿ",
+    "x-blank: ",
+    "x-trailing: a \t ",
+    "x-leading: \t a",
     "Te: chunked",
     "Trailer: x",
 ]
 FIELDS += ["Content-Length: 3", "content-length:  03", "Connection: keep-alive", "connection: Keep-Alive"]
 ODD_FIELDS = [
-    "Host: a ",
-    "Host: a\t",
-    "Accept: ",
     "Host : a",
     " Host: a",
     ": a",
@@ -260,6 +260,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Heads that came once are not kept, nor long ones; of the others the newest are."""
     monkeypatch.setattr(heads, "HEADS_MAX", 3)
     monkeypatch.setattr(heads, "ONCE_MAX", 10)
+    monkeypatch.setattr(heads, "NAMES_MAX", 50)
     those = Heads("")
     raws = [b"GET /%d HTTP/1.1\r\n\r\n" % number for number in range(5)]
     assert all(those.read(raw) for raw in raws)
@@ -277,6 +278,10 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for raw in (long, wide, far):
         assert all(those.read(raw) for _ in range(3))
         assert not those.known(raw)
+    for number in range(100):
+        assert those.read(b"GET / HTTP/1.1\r\nX-%d: a\r\n%b: a\r\n\r\n" % (number, b"x" * (65 + number)))
+    assert len(those._names) == 50
+    assert max(map(len, those._names)) <= heads.NAME_BYTES_MAX
 
 
 @pytest.mark.parametrize(("fields", "chars"), [(heads.FIELDS_MAX, 40), (heads.FIELDS_MAX, 0), (3, 600)])
