@@ -23,6 +23,7 @@ from domain.client import Client
 from domain.contact import Contact
 from domain.recorded import EVENTS
 from projections import reach
+from tests.memory.holdings import Holdings
 from tests.memory.phone import APP, OTHER, Phone, phones
 from tests.memory.signing import signing_key
 from tests.memory.site import Site
@@ -36,27 +37,6 @@ STARTED = {"events": [{"type": "internal", "name": "app:start", "timestamp": "20
 APPLES = "0a" * 32
 TOKENS = st.sampled_from(["aa11", "bb22", APPLES])
 IOS = "ios"
-
-
-class Holdings:
-    """Who has which push address, by what was told: at most one client each, the one that told it last."""
-
-    def __init__(self) -> None:
-        self.of: dict[UUID, tuple[str, str]] = {}
-        self.seen: set[UUID] = set()
-
-    def tell(self, client: UUID, channel: str, token: str) -> None:
-        self.lose(client)
-        self.of = {who: what for who, what in self.of.items() if what != (channel, token)}
-        self.of[client] = channel, token
-
-    def lose(self, client: UUID) -> None:
-        self.of.pop(client, None)
-
-    def move(self, source: UUID, to: UUID) -> None:
-        """The device goes on as another client, and its token with it, if it still has one."""
-        if (address := self.of.pop(source, None)) is not None:
-            self.tell(to, *address)
 
 
 class Life(RuleBasedStateMachine):
