@@ -42,8 +42,8 @@ _REQUEST_LINE = re.compile(
     rb"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) (/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*+) HTTP/1\.1\r\n"
 )
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FIELD_BYTES: Final = bytes(byte if byte == 0x09 or 0x20 <= byte != 0x7F else 0 for byte in range(256))
-"""What a field's value may hold stays as it is, and all else does not."""
+_FIELD_BYTES: Final = bytes(byte if byte == 0x09 or 0x20 <= byte != 0x7F else 0x20 for byte in range(256))
+"""What a field's value may hold stays as it is, and all else, the zero byte included, becomes a blank."""
 _NOT_PLAIN: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"proxy-connection"})
 
 

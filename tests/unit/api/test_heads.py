@@ -220,6 +220,25 @@ def test_a_plain_head_is_read_as_uvicorns_parser_reads_it(raw: bytes) -> None:
     assert plain.scope[BY_NAME] == dict(parsed.fields)
 
 
+@pytest.mark.parametrize("template", [b"GET /a%b HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nx%by: a\r\n\r\n"])
+def test_no_byte_that_uvicorns_parser_refuses_is_in_a_plain_head(template: bytes) -> None:
+    """Neither in the address nor in a field's name; others may be left to that parser."""
+    for raw in (template % bytes([byte]) for byte in range(256)):
+        plain = Heads("").read(raw)
+        assert plain is None or Parsed(raw).fields == plain.scope["headers"], raw
+
+
+def test_a_fields_value_is_plain_if_uvicorns_parser_takes_it() -> None:
+    """Whatever byte is in it."""
+    for raw in (b"GET / HTTP/1.1\r\nx: a%bb\r\n\r\n" % bytes([byte]) for byte in range(256)):
+        try:
+            fields = Parsed(raw).fields
+        except httptools.HttpParserError:
+            fields = None
+        plain = Heads("").read(raw)
+        assert (plain and plain.scope["headers"]) == fields, raw
+
+
 async def test_each_request_has_an_id_of_its_own_and_the_rights_of_its_token() -> None:
     """As often as a head comes: nothing of one answer is in the next."""
     async with site() as it:
