@@ -140,9 +140,8 @@ class Contact(Aggregate):
         said_at: datetime | None
 
         def apply(self, aggregate: Contact) -> None:
-            if (
-                self.code == NO_APP
-            ):  # written by mistake once: an app was switched off, and nobody had said stop
+            # Written by mistake once: an app was switched off, and nobody had said stop.
+            if self.code == NO_APP:
                 return
             again = self.channel in aggregate.suppressed
             aggregate.suppressed[self.channel] = self.code

@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 
 from domain.errors import Unavailable
+from domain.number import whole_number
 from gateways.google_token import GoogleToken, TokenRefused, TokenUnavailable
 
 KEYS_URL = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com"
@@ -44,8 +45,7 @@ def max_age_s(cache_control: str, *, age: str = "") -> float:
     if "no-store" in cache_control or "no-cache" in cache_control:
         return 0.0
     found = _MAX_AGE.search(cache_control)
-    kept_s = int(age) if age.isdecimal() else 0
-    return max(0.0, float(found[1]) - kept_s) if found else 0.0
+    return max(0.0, float(found[1]) - (whole_number(age) or 0)) if found else 0.0
 
 
 class _User(msgspec.Struct, rename="camel"):

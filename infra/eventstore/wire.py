@@ -209,7 +209,7 @@ def unpack(
         actor=_plain(get("Actor", "")),
         causation=_plain(get("Cause", "")),
         correlation=_plain(get("Corr", "")),
-        at=body.timestamp if isinstance(body, Event) else _time_of(headers),
+        at=body.timestamp if isinstance(body, Event) else time_of(headers),
         digest=digest_of(stored) if digested else "",
         body=body,
     )
@@ -314,8 +314,11 @@ def _plain(value: str) -> str:
     return unquote(value) if "%" in value else value
 
 
-def _time_of(headers: Mapping[str, str]) -> datetime:
-    """Raises ValueError."""
+def time_of(headers: Mapping[str, str]) -> datetime:
+    """In UTC. Raises ValueError."""
     if "Time" not in headers:
         raise ValueError("no time")
-    return datetime.fromisoformat(headers["Time"])
+    try:
+        return datetime.fromisoformat(headers["Time"]).astimezone(UTC)
+    except OverflowError:  # of the first or the last day that there is, in another zone
+        raise ValueError("a time that cannot be in UTC") from None

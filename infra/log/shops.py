@@ -18,8 +18,9 @@ import msgspec
 from commands.port import VersionConflict
 from domain.context import Context
 from domain.errors import ClaimMismatch, Unavailable
+from domain.number import whole_number
 from domain.recorded import SHOPS
-from infra.eventstore.wire import Packed, pack_shop
+from infra.eventstore.wire import Packed, pack_shop, time_of
 from infra.nats.appends import Appender, Entry
 from infra.nats.errors import ApiFailure, NotServing
 from infra.nats.frames import Frame, Stored, parse_headers
@@ -110,15 +111,16 @@ class JetStreamShops:
     async def since(self, shop: UUID, after: int, limit: int) -> list[tuple[int, bytes, datetime | None]]:
         await self._guard.assert_same(SHOPS)
         found = await self._js.read(SHOPS, shop_subject(shop), seq=after + 1, limit=limit)
-        return [(stored.sequence, stored.data, _time_of(stored)) for stored in found]
+        return [(stored.sequence, stored.data, _published(stored)) for stored in found]
 
     async def subscribe(self, shop: UUID, callback: ShopCallback) -> Callable[[], Awaitable[None]]:
         def on_frame(frame: Frame) -> None:
             headers = parse_headers(frame.headers)
-            position, previous = headers.get("Nats-Sequence", ""), headers.get("Nats-Last-Sequence", "")
+            position = whole_number(headers.get("Nats-Sequence", ""))
+            previous = whole_number(headers.get("Nats-Last-Sequence", ""))
             # Else it is not what the server publishes again, but somebody's own.
-            if position.isdecimal() and previous.isdecimal():
-                callback(int(position), int(previous), frame.data)
+            if position is not None and previous is not None:
+                callback(position, previous, frame.data)
 
         connection = self._js.connection
         subscription = await connection.route_surely(f"live.{shop_subject(shop)}", on_frame)
@@ -128,9 +130,9 @@ class JetStreamShops:
         return self._js.connection.on_reconnect(call)
 
 
-def _time_of(stored: Stored) -> datetime | None:
-    with contextlib.suppress(KeyError, ValueError):  # published past us
-        return datetime.fromisoformat(stored.headers["Time"])
+def _published(stored: Stored) -> datetime | None:
+    with contextlib.suppress(ValueError):  # published past us
+        return time_of(stored.headers)
     return None
 
 

@@ -90,7 +90,7 @@ async def test_keys_that_a_cache_has_had_for_a_while_are_kept_the_rest_of_their_
         return web.Response(body=b"{}", headers=headers)
 
     async with issuer(keys) as url:
-        for age, seconds in (("250", 350.0), ("900", 0.0), ("soon", 600.0)):
+        for age, seconds in (("250", 350.0), ("900", 0.0), ("soon", 600.0), ("9" * 5_000, 600.0)):
             assert await JwksKeys(f"{url}?age={age}").fetch() == (b"{}", seconds)
 
 

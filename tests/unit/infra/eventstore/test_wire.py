@@ -15,7 +15,7 @@ from domain.client import Client
 from domain.contact import Contact
 from domain.context import Context
 from domain.errors import Invalid
-from domain.recorded import EVENTS
+from domain.recorded import EVENTS, SHOPS
 from domain.thread import Settings, Thread
 from infra.eventstore.catalogue import domain_catalogue
 from infra.eventstore.sealing import Unsealable, key_name
@@ -164,6 +164,18 @@ def test_what_is_no_event_is_a_value_error() -> None:
     ]:
         with pytest.raises(ValueError):  # noqa: PT011  any of them will do
             unpack(message._replace(headers=headers, data=body), EVENTS, CATALOGUE, {name: KEY})
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "yesterday", ""])
+def test_a_shops_message_of_no_time_is_a_value_error(time: str) -> None:
+    """Published past us, its time may be anything; whoever reads it need not ask whether it can be said in UTC."""
+    shop = UUID(int=1)
+    message = Stored(
+        f"updates.store.{shop}", 5, {"Time": time}, b'{"shop_id":"%b","data":1}' % str(shop).encode()
+    )
+    assert unpack(message._replace(headers={"Time": time_text(AT)}), SHOPS, CATALOGUE, {}).at == AT
+    with pytest.raises(ValueError):  # noqa: PT011  any of them will do
+        unpack(message, SHOPS, CATALOGUE, {})
 
 
 def test_an_event_too_deep_to_be_read_is_a_value_error() -> None:
