@@ -110,3 +110,13 @@ def test_settings_of_before_a_bound_still_load() -> None:
     settings = msgspec.json.decode(written, type=AppSettings)
     found = [fault.field for fault in faults(settings.event_actions)]
     assert found == ["event_actions[0].message.msg", "event_actions[2].actions[0].type"]
+
+
+def test_a_misspelt_field_of_a_message_is_refused_but_passes_over_no_message_of_before() -> None:
+    """It says nothing, and the rest is sent as it says; so nobody is warned that it is not."""
+    misspelt = action(msg="m", tittle="t")
+    with pytest.raises(Invalid, match="did you mean title") as refused:
+        misspelt.assert_valid("a")
+    assert refused.value.field == "a.message.tittle"
+    assert message_of(misspelt).content.text == "m"
+    assert not [*faults([misspelt])]
