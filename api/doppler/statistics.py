@@ -16,7 +16,7 @@ from api.doppler.parts import admit
 from api.parts import Parts
 from api.route import Answer, Call, Route, Who
 from domain.errors import Invalid
-from projections import statistics
+from projections import apps, statistics
 from projections.campaigns import messages_of
 from projections.messages import MESSAGES
 
@@ -134,7 +134,7 @@ async def delivery_results(call: Call[None, ResultsQuery]) -> Answer:
     is_domain: dict[str, bool] = {}
     async for row in messages_of(models, realm, "", start, _by_now(call, end)):
         if (name := row["name"]) not in is_domain:
-            is_domain[name] = await _is_domain(call.parts, name)
+            is_domain[name] = await _is_domain(call.parts, realm, name)
         if not is_domain[name]:
             continue
         passed += 1
@@ -161,10 +161,13 @@ async def delivery_results(call: Call[None, ResultsQuery]) -> Answer:
     return Answer(ResultsPage(items=items, page=page + len(items), per_page=per_page))
 
 
-async def _is_domain(parts: Parts, name: str) -> bool:
-    """Whether it is, or was, no app."""
+async def _is_domain(parts: Parts, realm: str, name: str) -> bool:
+    """Whether it is no app, nor was one; of those that an app service has retired nobody knows."""
     facts = await parts.apps.app(name)
-    return facts is None or facts.settings.kind == "web-domain"
+    if facts is not None:
+        return facts.settings.kind == "web-domain"
+    retired = await apps.find(parts.models, realm, name)
+    return retired is None or apps.settings_of(retired).kind == "web-domain"
 
 
 def _by_now(call: Call[None, Any], end: datetime) -> datetime:

@@ -318,7 +318,10 @@ def time_of(headers: Mapping[str, str]) -> datetime:
     """In UTC. Raises ValueError."""
     if "Time" not in headers:
         raise ValueError("no time")
+    at = datetime.fromisoformat(headers["Time"])
+    if at.tzinfo is None:  # else it would be another one wherever this machine's zone is another
+        raise ValueError("a time without a zone")
     try:
-        return datetime.fromisoformat(headers["Time"]).astimezone(UTC)
+        return at.astimezone(UTC)
     except OverflowError:  # of the first or the last day that there is, in another zone
         raise ValueError("a time that cannot be in UTC") from None

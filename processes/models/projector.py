@@ -48,9 +48,9 @@ class Track:
     """One projection's generation and where it stands in one stream.
 
     held: subjects that wait behind a fact that could not be read, with the position of that fact; none of a loose
-    stream. block: what a
-    projection that sums blocks has written in the one that it is in. owed: a checkpoint without rows that is not stored
-    yet; stored_at: when the last one was, on the monotonic clock. wanted: how the subjects of its facts begin.
+    stream. block: what a projection that sums blocks has written in the one that it is in. owed: a checkpoint without
+    rows that is not stored yet; stored_at: when the last one was, on the monotonic clock. wanted: how the subjects of
+    its facts begin.
     """
 
     projection: Projection

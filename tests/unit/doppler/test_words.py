@@ -53,3 +53,6 @@ async def test_an_app_is_no_web_domain() -> None:
         results = (await ask(it, "GET", "/push-contacts/messages/delivery-results", **span)).json()
         assert [each["domain"] for each in results["items"]] == [DOMAIN]
         assert results["page"] == 1
+        await it.admin("DELETE", f"/api/v2/apps/{APP}")
+        await it.settled()
+        assert (await ask(it, "GET", "/push-contacts/messages/delivery-results", **span)).json() == results
