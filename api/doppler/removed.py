@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from itertools import batched
 from typing import Any
@@ -71,7 +71,7 @@ async def delete_many(call: Call[list[str], None]) -> Answer:
     return Answer(sum(await _each(lambda one: call.parts.bus.execute(one, call.context), deletions)))
 
 
-async def _each[T](work: Callable[[T], Awaitable[Any]], items: Sequence[T]) -> list[Any]:
+async def _each[T](work: Callable[[T], Awaitable[Any]], items: Iterable[T]) -> list[Any]:
     """What the work makes of each, some at a time. Raises the first error, once nothing is under way any more."""
     found: list[Any] = []
     for some in batched(items, AT_ONCE):
@@ -86,7 +86,7 @@ async def note_history(call: Call[list[HistoryEvent], None]) -> Answer:
     """Each becomes a receipt of its message: delivered, or bounced."""
     if len(call.body) > BULK_MAX:
         raise Invalid(f"give at most {BULK_MAX:,} events", field="body")
-    receipts = [
+    receipts = (
         Receipt(
             realm=call.caller.realm,
             message=event.message_id,
@@ -99,7 +99,7 @@ async def note_history(call: Call[list[HistoryEvent], None]) -> Answer:
         )
         for event in call.body
         if event.device_token and event.message_id is not None
-    ]
+    )
     await _each(call.parts.receipts.take, receipts)
     return EMPTY
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from api.doppler.messages import FILLED_A_TURN
 from domain.message import Message, ToContacts
 from tests.memory.site import Site
 from tests.unit.doppler.shop import DOMAIN, ask, contact, domain, doppler_site
@@ -116,6 +118,26 @@ async def test_a_list_leaves_out_for_whom_a_mandatory_field_is_missing() -> None
         body = {"replacementIsMandatory": True, "visitorsFieldsList": listed}
         assert (await ask(it, "POST", f"/messages/{mid}/visitors/send", body)).status_code == 202
         assert copies(it) == [("Hi", "x", 1)]
+
+
+async def test_a_long_list_lets_others_have_their_turn() -> None:
+    """Filling in what each visitor reads takes a while; who calls meanwhile does not wait for the whole list."""
+    async with doppler_site() as it:
+        mid = await kept(it, title="Hi")
+        listed = [{"visitorGuid": f"v-{n}", "fields": {"body": "the same"}} for n in range(10_000)]
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        meanwhile = asyncio.create_task(others())
+        got = await ask(it, "POST", f"/messages/{mid}/visitors/send", {"visitorsFieldsList": listed})
+        meanwhile.cancel()
+        assert got.status_code == 202, got.text
+        assert turns > 10_000 / FILLED_A_TURN
 
 
 @pytest.mark.parametrize(
