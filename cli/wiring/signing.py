@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import structlog
 
 from cli.console import Failure
 from cli.session import Session, now
@@ -25,8 +24,6 @@ from infra.signing.key import BadKey
 if TYPE_CHECKING:
     from api.emarsys.port import SigningKeys, SigningKeySet
     from infra.signing.google import SecretManager
-
-log = structlog.get_logger()
 
 _REMOTE = "gsm://"
 
@@ -72,6 +69,8 @@ async def check_signing(session: Session) -> None:
     if not session.settings.sdk_keys.secret:
         local_keys(session)
         return
+    import structlog
+
     from infra.signing.google import GoogleSigningKeys, SecretRefused
 
     async with _secret_manager(session.settings) as manager:
@@ -80,7 +79,7 @@ async def check_signing(session: Session) -> None:
         except (SecretRefused, BadKey) as error:
             raise _refused(session, error) from None
         except Unavailable as error:
-            log.warning("signing-keys-unknown", reason=str(error))
+            structlog.get_logger().warning("signing-keys-unknown", reason=str(error))
 
 
 async def describe_signing(session: Session) -> list[KeyInfo]:

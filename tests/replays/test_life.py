@@ -339,10 +339,10 @@ async def test_a_contact_without_an_app(exchange: Served) -> None:
         sdk = Appless("main", wire=Wire(place.http), surprises=surprises)
         await sdk.set_contact(FIELD, "ann@example.com")
         assert sdk.refresh_token
-        first = sdk.contact_token
         await sdk.refresh()
+        before = sdk.refresh_token
         await sdk.set_authenticated_contact(FIELD, ID_TOKEN)
-        assert sdk.contact_token != first
+        assert sdk.refresh_token != before
         await sdk.clear_contact()
         surprises.assert_none()
         with surprises.announced("dropped"):

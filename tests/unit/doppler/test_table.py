@@ -163,7 +163,7 @@ async def test_every_row_answers_as_the_table_says() -> None:
         (su(isSU=False), 403),
         (su(isSU="no"), 403),
         (su(isSU=None), 403),
-        (su(nbf=time.time() + 300), 401),
+        (su(nbf=time.time() + 3_000), 401),
         (su(nbf="soon"), 401),
     ],
 )
