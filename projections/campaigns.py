@@ -24,7 +24,7 @@ COPIES = Table(
     clustering={"message": "uuid"},
     columns={"accepted": "timestamp"},
 )
-"""Messages to single visitors, which count as the one that they were made from."""
+"""Messages to single visitors, which count as the one that they were made from. accepted: or, later, due."""
 
 LATER = Table(
     projection="statistics",
@@ -47,17 +47,16 @@ OF_DOMAIN = Table(
 
 def listed(fact: Recorded, event: Message.Accepted) -> Iterable[Write]:
     """What tells of a message of an app."""
-    campaign, name = campaign_of(event.parent), event.app.casefold()
+    campaign, name, begins = campaign_of(event.parent), event.app.casefold(), event.scheduled_at or fact.at
     if campaign is not None:
         copy: Key = (fact.realm, campaign, event.originator_id)
-        yield Put(COPIES, copy, {"accepted": fact.at}, fact.position)
+        yield Put(COPIES, copy, {"accepted": begins}, fact.position)
     else:
         for domain in ("", name):
             key: Key = (fact.realm, domain, _month(fact.at), fact.at, event.originator_id)
             yield Put(OF_DOMAIN, key, {"name": name}, fact.position)
     if campaign is not None or event.scheduled_at is not None:
-        month = _month(event.scheduled_at or fact.at)
-        later: Key = (fact.realm, name, month, campaign or event.originator_id)
+        later: Key = (fact.realm, name, _month(begins), campaign or event.originator_id)
         yield Put(LATER, later, {"seen": fact.position}, fact.position)
 
 

@@ -76,14 +76,17 @@ async def test_only_copies_of_the_time_are_looked_through() -> None:
         assert looked == 3
 
 
-async def test_what_is_sent_months_after_it_was_scheduled_is_consumed_then() -> None:
-    """An admin may schedule a message of a domain for a far day; its sends count on that day."""
+@pytest.mark.parametrize("of", ["itself", "a kept message"])
+async def test_what_is_sent_months_after_it_was_scheduled_is_consumed_then(of: str) -> None:
+    """An admin may schedule a message of a domain for a far day; its sends count on that day, as a copy, too."""
     async with doppler_site(sending=True) as it:
         await domain(it)
         await contact(it, "token", visitorGuid="v")
         clock = it.world.clock
         day = clock.now + timedelta(days=100)
         said = {"subject": "Hi", "msg": "There", "scheduled": day.isoformat()}
+        if of == "a kept message":
+            said["pmid"] = await kept(it)
         await it.admin("POST", f"/api/v2/apps/{DOMAIN}/messages", said)
         await it.settled()
         clock.move_to(day)
