@@ -40,7 +40,7 @@ def _mended(settings: Cassandra, error: Unavailable) -> str:
         wrong = "refuses the user or the password" if settings.user else "asks for a user and a password"
         return f"the Cassandra at {hosts} {wrong}: mend MSGXC_CASSANDRA_USER and MSGXC_CASSANDRA_PASSWORD"
     if isinstance(error, NotTrusted):
-        return f"no TLS with the Cassandra at {hosts} ({error.detail}): mend MSGXC_CASSANDRA_CA"
+        return f"no TLS with the Cassandra at {hosts} ({error.why}): mend MSGXC_CASSANDRA_CA"
     others = {"MSGXC_CASSANDRA_DC": settings.dc, "MSGXC_CASSANDRA_CA": settings.ca}
     mend = ", ".join(["MSGXC_CASSANDRA", *(name for name, value in others.items() if value)])
     return f"no Cassandra answers at {hosts}: start it, or mend {mend}"

@@ -33,7 +33,14 @@ class NotLetIn(Unavailable):
 
 
 class NotTrusted(Unavailable):
-    """A node is there, but no TLS with it: its certificate is another authority's, or it speaks none. detail: why."""
+    """A node is there, but no TLS with it: its certificate is another authority's, or it speaks none.
+
+    why: in OpenSSL's words, for whoever can mend it; a caller of the API would take them for its own connection's.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__("the read store cannot be reached securely")
+        self.why = why
 
 
 def read_store(folder: Path, cassandra: CassandraConfig | None = None) -> ReadStore:
