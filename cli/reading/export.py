@@ -1,11 +1,13 @@
 """Facts out of the log into files, resumable: each output says how far it is, and whose log it came from.
 
 jsonl, cloudevents   one file, and FILE.position beside it; what was written beyond it is cut off on resuming
-parquet              a folder of parts, each named by the positions it covers; a part appears whole
+parquet              a folder of parts, each named by the positions it covers; a part appears whole, and one beyond
+                     what position.json says is written anew
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -184,8 +186,15 @@ class ParquetParts:
             raise Failure(f"{self._folder} is no folder: name one by --out")
         self._folder.mkdir(parents=True, exist_ok=True)
         self._place = _read_place(self._folder / "position.json", Place(stream, epoch, 0))
-        if len(list(self._folder.glob(f"{stream}-*.parquet"))) < self._place.parts:
+        named = re.compile(rf"{re.escape(stream)}-(?P<first>\d{{12,}})-\d{{12,}}\.parquet")
+        parts = {path: found for path in self._folder.iterdir() if (found := named.fullmatch(path.name))}
+        unnoted = [path for path, found in parts.items() if int(found["first"]) > self._place.position]
+        if len(parts) - len(unnoted) < self._place.parts:
             raise Failure(f"{self._folder} has lost parts since they were written: choose another --out")
+        _write_place(self._folder / "position.json", self._place)
+        # Killed before it could say so, whoever wrote them: their facts are written anew, in parts of other names.
+        for path in unnoted:
+            path.unlink()
         return self._place
 
     def write(self, rows: list[Shown], until: Checkpoint) -> None:

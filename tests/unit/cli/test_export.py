@@ -60,6 +60,28 @@ def test_parts_go_on_where_they_stopped(tmp_path: Path) -> None:
     assert json.loads(rows[4]["data"]) == {"n": 5}
 
 
+@pytest.mark.parametrize("noted", [0, 2])
+def test_a_part_without_its_note_is_written_anew(tmp_path: Path, noted: int) -> None:
+    """An export was killed when the part was there and its note was not: each fact is there once all the same. What
+    somebody else put there stays.
+    """
+    note, other = tmp_path / "position.json", tmp_path / "EVENTS-2026-12.parquet"
+    output = ParquetParts(tmp_path)
+    output.begin("EVENTS", "e1")
+    other.write_bytes(b"")
+    if noted:
+        _write(output, 1, noted)
+    before = note.read_bytes()
+    _write(output, noted + 1, 4)
+    note.write_bytes(before)
+    again = ParquetParts(tmp_path)
+    assert again.begin("EVENTS", "e1").position == noted
+    _write(again, noted + 1, 6)
+    other.unlink()
+    parts = [parquet.read_table(part) for part in sorted(tmp_path.glob("*.parquet"))]
+    assert [row["position"] for part in parts for row in part.to_pylist()] == [1, 2, 3, 4, 5, 6]
+
+
 @pytest.mark.parametrize("made", [lambda folder: JsonLines(folder / "a.jsonl"), ParquetParts])
 def test_an_output_that_lost_something_is_refused(tmp_path: Path, made: type[ParquetParts]) -> None:
     """Cut short, or with a part less than was written: nobody takes it for whole, and nothing is added to it."""
