@@ -23,7 +23,7 @@ from projections.shops import (
     LINES,
     REMOVE,
     SALES,
-    SEEN,
+    SHOPPERS,
     UPDATES,
     day_of,
     micros,
@@ -247,8 +247,8 @@ class _Standing:
 
 async def newest_session(models: ReadModels, shop: UUID, shopper: UUID) -> Session | None:
     """The session in which the shopper was seen last."""
-    rows = await models.range(SEEN, (DEFAULT_REALM, shop, shopper), limit=1, backwards=True)
-    return await session(models, shop, rows[0]["session"]) if rows else None
+    seen = await models.get(SHOPPERS, (DEFAULT_REALM, shop, shopper))
+    return await session(models, shop, seen["session"]) if seen else None
 
 
 class Sale(msgspec.Struct, frozen=True, kw_only=True):

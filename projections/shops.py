@@ -57,14 +57,13 @@ LINES = Table(
 )
 """What happened in a session, in the order it was published. Amounts are text: exact on every backend."""
 
-SEEN = Table(
+SHOPPERS = Table(
     projection=NAME,
-    name="shop_shopper_updates",
+    name="shop_shoppers",
     partition={"realm": "text", "shop": "uuid", "shopper": "uuid"},
-    clustering={"position": "bigint"},
     columns={"session": "uuid"},
 )
-"""When a shopper was seen in which session: the newest one is the last row, however many there are."""
+"""The session in which a shopper was seen last. One row each: a till may give all unknown shoppers one id."""
 
 SALES = Table(
     projection=NAME,
@@ -79,9 +78,9 @@ SALES = Table(
 class Shops:
     """The projection."""
 
-    name, version = NAME, 2
+    name, version = NAME, 3
     streams = (SHOPS,)
-    tables = (UPDATES, DAYS, LINES, SEEN, SALES)
+    tables = (UPDATES, DAYS, LINES, SHOPPERS, SALES)
 
     def project(self, fact: Recorded) -> Iterable[Write]:
         match fact.body:
@@ -132,8 +131,8 @@ def _session_writes(fact: Recorded, update: Update) -> Iterable[Write]:
     }
     key: Key = (DEFAULT_REALM, update.shop_id, update.session_id, fact.position)
     yield Put(LINES, key, line, fact.position)
-    key = (DEFAULT_REALM, update.shop_id, update.shopper_id, fact.position)
-    yield Put(SEEN, key, {"session": update.session_id}, fact.position)
+    key = (DEFAULT_REALM, update.shop_id, update.shopper_id)
+    yield Put(SHOPPERS, key, {"session": update.session_id}, fact.position)
 
 
 def _sale(fact: Recorded, update: Update) -> Iterable[Write]:

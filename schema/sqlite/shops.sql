@@ -57,17 +57,16 @@ CREATE TABLE IF NOT EXISTS "shop_session_lines" (
     PRIMARY KEY ("realm", "shop", "session", "position")
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE IF NOT EXISTS "shop_shopper_updates" (
+CREATE TABLE IF NOT EXISTS "shop_shoppers" (
     "realm" TEXT NOT NULL,
     "shop" BLOB NOT NULL,
     "shopper" BLOB NOT NULL,
-    "position" INTEGER NOT NULL,
     "session" BLOB,
     "session__at" INTEGER NOT NULL DEFAULT 0,
     row__at INTEGER NOT NULL DEFAULT 0,
     row__gone INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY ("realm", "shop", "shopper", "position")
-) STRICT, WITHOUT ROWID;
+    PRIMARY KEY ("realm", "shop", "shopper")
+) STRICT;
 
 CREATE TABLE IF NOT EXISTS "shop_sales" (
     "realm" TEXT NOT NULL,
