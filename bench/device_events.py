@@ -5,7 +5,7 @@
 Each request has its own client's state and contact token, both checked, and is answered once the stream has its
 signal; its order is another each time, as SDKs send it, so that no head comes twice. The reference answers the same
 requests, at an address of its own, without doing anything, under the same uvicorn settings, in the same run, in turn.
-Then five times as many connections press on, while another one asks GET /ping.
+Then five times as many connections press on, while others ask GET /ping, each over a connection of its own.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ async def pressed(api: Running, request: Request, count: int) -> None:
     pressing = asyncio.create_task(load(api.port, request, count=count, connections=PRESSING))
     pings_s: list[float] = []
     loop = asyncio.get_running_loop()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{api.port}", timeout=30) as client:
+    new_ones = httpx.Limits(max_keepalive_connections=0)
+    url = f"http://127.0.0.1:{api.port}"
+    async with httpx.AsyncClient(base_url=url, timeout=30, limits=new_ones) as client:
         while not pressing.done():
             began_s = loop.time()
             (await client.get("/ping")).raise_for_status()
@@ -88,7 +90,8 @@ async def pressed(api: Running, request: Request, count: int) -> None:
             await asyncio.sleep(PINGS_S)
     done = await pressing
     pings = Report(latencies_s=pings_s)
-    said = ", ".join(f"{status}: {number:,}" for status, number in sorted(done.statuses.items()))
+    answers = [f"{status}: {number:,}" for status, number in sorted(done.statuses.items())]
+    said = ", ".join([*answers, f"hung up on: {count - len(done.latencies_s):,}"])
     print(
         f"{PRESSING} connections: {done.per_second:,.0f}/s, p99 {done.percentile_ms(0.99):.0f} ms ({said}); "
         f"GET /ping beside it: p50 {pings.percentile_ms(0.5):.0f} p99 {pings.percentile_ms(0.99):.0f} ms"

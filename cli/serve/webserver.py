@@ -22,6 +22,11 @@ DRAIN_S: Final = 8
 BACKLOG: Final = 2048
 """Connections that may wait while a page of sockets reconnects."""
 
+ACCEPTED_A_TURN: Final = 16
+"""In a turn of its loop, uvloop lets one connection in from each socket that it listens on. Where a turn takes a tenth
+of a second, because hundreds of others are served in it, a new caller would wait for a turn for each who came before.
+"""
+
 KEEP_ALIVE_S: Final = 30
 
 Ready = Callable[[], Awaitable[None]]
@@ -102,7 +107,8 @@ async def serve_http(
         **options,
     )
     server = _Server(config)
-    serving = asyncio.ensure_future(server.serve(sockets=[bound]))
+    doors = [bound, *(bound.dup() for _ in range(ACCEPTED_A_TURN - 1))]
+    serving = asyncio.ensure_future(server.serve(sockets=doors))
     try:
         await _first(serving, server.up.wait())
         if server.started and not server.should_exit:
