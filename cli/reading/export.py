@@ -88,9 +88,8 @@ async def export_facts(session: Session, wanted: Wanted, form: str, out: Path | 
             async for batch in read_range(log, wanted.stream, after=after, until=until):
                 unreadable += sum(1 for fact in batch if not isinstance(fact, Recorded))
                 rows = [_row(fact, wanted, form, epoch) for fact in batch if matches(fact)]
-                if batch:
-                    output.write(rows, await place_of(log, wanted.stream, batch[-1]))
-                    advance(batch[-1].position - after)
+                output.write(rows, await place_of(log, wanted.stream, batch[-1]))
+                advance(batch[-1].position - after)
     output.end()
     if unreadable:
         raise Failure(f"{unreadable} facts could not be read and were left out; msgxc doctor says more")

@@ -43,7 +43,9 @@ def matching(topics: Sequence[str]) -> Callable[[Fact], bool]:
 async def read_range(
     log: JetStreamLog, stream: str, *, after: int, until: int, subjects: Sequence[str] = ()
 ) -> AsyncIterator[list[Fact]]:
-    """Every fact after a position up to another one, in batches. With subjects, one of them is there, or later."""
+    """Every fact after a position up to another one, in batches of at least one. With subjects, one of them is
+    there, or later.
+    """
     if until <= after:
         return
     start = Checkpoint(stream, after, await log.epoch(stream))
@@ -51,7 +53,8 @@ async def read_range(
     try:
         async for batch in facts:
             wanted = [fact for fact in batch if fact.position <= until]
-            yield wanted
+            if wanted:
+                yield wanted
             if batch[-1].position >= until:
                 return
     finally:
