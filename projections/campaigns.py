@@ -11,6 +11,7 @@ from uuid import UUID
 
 from domain.message import Message
 from domain.recorded import Recorded
+from projections.paging import pages
 from projections.port import Key, Put, ReadModels, Row, Table, Write
 
 CHUNK = 1_000
@@ -70,7 +71,7 @@ def campaign_of(parent: str | None) -> UUID | None:
 
 def copies_of(models: ReadModels, realm: str, campaign: UUID) -> AsyncIterator[list[Row]]:
     """All copies of a message, in pages."""
-    return _pages(models, COPIES, (realm, campaign))
+    return pages(models, COPIES, (realm, campaign), chunk=CHUNK)
 
 
 async def messages_of(
@@ -82,16 +83,10 @@ async def messages_of(
     """
     first, last = (start, UUID(int=0)), (end, UUID(int=0))
     for month in _months(start, end):
-        after: Key = first
-        while True:
-            rows = await models.range(
-                OF_DOMAIN, (realm, domain, month), after=after, before=last, limit=CHUNK
-            )
+        partition: Key = (realm, domain, month)
+        async for rows in pages(models, OF_DOMAIN, partition, after=first, before=last, chunk=CHUNK):
             for row in rows:
                 yield row
-            if len(rows) < CHUNK:
-                break
-            after = (rows[-1]["accepted"], rows[-1]["message"])
 
 
 async def sent_later(
@@ -100,19 +95,9 @@ async def sent_later(
     """The messages that were copied or due in the months of [start, end]."""
     found: set[UUID] = set()
     for month in _months(start, end):
-        async for rows in _pages(models, LATER, (realm, domain, month)):
+        async for rows in pages(models, LATER, (realm, domain, month), chunk=CHUNK):
             found.update(row["campaign"] for row in rows)
     return found
-
-
-async def _pages(models: ReadModels, table: Table, partition: Key) -> AsyncIterator[list[Row]]:
-    after: Key | None = None
-    while True:
-        rows = await models.range(table, partition, after=after, limit=CHUNK)
-        yield rows
-        if len(rows) < CHUNK:
-            return
-        after = tuple(rows[-1][name] for name in table.clustering)
 
 
 def _month(at: datetime) -> str:

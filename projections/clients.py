@@ -10,6 +10,7 @@ from uuid import UUID
 from domain.client import Client
 from domain.recorded import EVENTS, Recorded
 from projections.checks import count, narrow
+from projections.paging import pages
 from projections.port import Generation, Put, ReadModels, Row, Table, Write
 
 CLIENTS = Table(
@@ -145,13 +146,8 @@ async def of_contact(models: ReadModels, realm: str, contact: UUID) -> list[Row]
 
 async def all_of_contact(models: ReadModels, realm: str, contact: UUID) -> AsyncGenerator[Row]:
     """The same without an end: for what must leave none out. Links that have ended are among those looked at."""
-    after: tuple[UUID] | None = None
-    while True:
-        links = await models.range(CONTACT_CLIENTS, (realm, contact), after=after, limit=CLIENTS_MAX)
+    async for links in pages(models, CONTACT_CLIENTS, (realm, contact), chunk=CLIENTS_MAX):
         keys = [(realm, link["client"]) for link in links if link["linked"]]
         for row in await models.get_many(CLIENTS, keys) if keys else ():
             if row is not None:
                 yield row
-        if len(links) < CLIENTS_MAX:
-            return
-        after = (links[-1]["client"],)

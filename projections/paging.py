@@ -69,8 +69,9 @@ async def stream(
     """
     start, after = _decode(table, cursor)
     if after is not None:
-        async for row in _rest(models, table, partitions[start], after, chunk):
-            yield row
+        async for rows in pages(models, table, partitions[start], after=after, chunk=chunk):
+            for row in rows:
+                yield row
         start += 1
     for first in range(start, len(partitions), ROUND):
         names = partitions[first : first + ROUND]
@@ -80,18 +81,31 @@ async def stream(
             for row in rows:
                 yield row
             if len(rows) == chunk:
-                async for row in _rest(models, table, name, _clustering(table, rows[-1]), chunk):
-                    yield row
+                last = _clustering(table, rows[-1])
+                async for more in pages(models, table, name, after=last, chunk=chunk):
+                    for row in more:
+                        yield row
 
 
-async def _rest(
-    models: ReadModels, table: Table, partition: Key, after: Key, chunk: int
-) -> AsyncGenerator[Row]:
-    """The rows of one partition after a clustering key."""
+async def pages(
+    models: ReadModels,
+    table: Table,
+    partition: Key,
+    *,
+    after: Key | None = None,
+    before: Key | None = None,
+    backwards: bool = False,
+    chunk: int,
+) -> AsyncGenerator[list[Row]]:
+    """All rows of one partition between two clustering keys, as ReadModels.range has them, so many at a time.
+
+    Only the last page is not full; it may be empty.
+    """
     while True:
-        rows = await models.range(table, partition, after=after, limit=chunk)
-        for row in rows:
-            yield row
+        rows = await models.range(
+            table, partition, after=after, before=before, limit=chunk, backwards=backwards
+        )
+        yield rows
         if len(rows) < chunk:
             return
         after = _clustering(table, rows[-1])

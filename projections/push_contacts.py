@@ -17,7 +17,7 @@ from domain.client import Client
 from domain.ids import PARTITIONS, partition
 from domain.recorded import EVENTS, Recorded
 from projections.checks import count, narrow
-from projections.paging import stream
+from projections.paging import pages, stream
 from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
 
 BUCKETS = tuple(f"{number:02x}" for number in range(PARTITIONS))
@@ -163,7 +163,7 @@ async def living(models: ReadModels, realm: str, domain: str) -> AsyncIterator[R
 async def of_mailbox(models: ReadModels, realm: str, domain: str, email: str) -> AsyncIterator[Row]:
     """The push contacts that have this mail address now, deleted ones left out."""
     partition = (realm, domain, _mailbox(email))
-    async for rows in _listed(models, MAILBOXES, partition, None):
+    async for rows in pages(models, MAILBOXES, partition, chunk=CHUNK):
         for row in await _rows(models, realm, domain, _clients(rows)):
             if row["email"] == email and is_alive(row):
                 yield row
@@ -172,7 +172,7 @@ async def of_mailbox(models: ReadModels, realm: str, domain: str, email: str) ->
 async def has_visitor(models: ReadModels, realm: str, domain: str, visitor: str) -> bool:
     """Whether this visitor has a push contact now, deleted ones left out."""
     partition = (realm, domain, visitor_bucket(visitor))
-    async for listed in _listed(models, VISITORS, partition, (visitor, UUID(int=0))):
+    async for listed in pages(models, VISITORS, partition, after=(visitor, UUID(int=0)), chunk=CHUNK):
         own = [row["client"] for row in listed if row["visitor"] == visitor]
         rows = await _rows(models, realm, domain, own)
         if any(row["visitor"] == visitor and is_alive(row) for row in rows):
@@ -190,7 +190,7 @@ async def visitors(
     first = VISITOR_BUCKETS.index(visitor_bucket(after)) if after else 0
     for bucket in VISITOR_BUCKETS[first:]:
         cursor: Key | None = (after,) if after and bucket == VISITOR_BUCKETS[first] else None
-        async for listed in _listed(models, VISITORS, (realm, domain, bucket), cursor):
+        async for listed in pages(models, VISITORS, (realm, domain, bucket), after=cursor, chunk=CHUNK):
             rows = {row["client"]: row for row in await _rows(models, realm, domain, _clients(listed))}
             own = [
                 each
@@ -206,13 +206,7 @@ async def visitors(
 
 async def domains(models: ReadModels, realm: str) -> list[str]:
     """Every domain that has, or had, a push contact, by name."""
-    names: list[str] = []
-    while True:
-        after = (names[-1],) if names else None
-        rows = await models.range(DOMAINS, (realm,), after=after, limit=CHUNK)
-        names += [row["domain"] for row in rows]
-        if len(rows) < CHUNK:
-            return names
+    return [row["domain"] async for rows in pages(models, DOMAINS, (realm,), chunk=CHUNK) for row in rows]
 
 
 async def quantities(models: ReadModels, realm: str, domain: str) -> tuple[int, int]:
@@ -228,18 +222,6 @@ async def quantities(models: ReadModels, realm: str, domain: str) -> tuple[int, 
                 break
             rows = await models.range(_STATES, bucket, after=(rows[-1]["client"],), limit=CHUNK)
     return states[True], states[False]
-
-
-async def _listed(
-    models: ReadModels, index: Table, partition: Key, after: Key | None
-) -> AsyncIterator[list[Row]]:
-    """Pages of an index."""
-    while True:
-        rows = await models.range(index, partition, after=after, limit=CHUNK)
-        yield rows
-        if len(rows) < CHUNK:
-            return
-        after = tuple(rows[-1][name] for name in index.clustering)
 
 
 def _clients(listed: Sequence[Row]) -> list[UUID]:

@@ -20,6 +20,7 @@ from domain.outcome import NO_APP
 from domain.recorded import EVENTS, Recorded
 from domain.routing import Address, Channels, Person
 from projections.checks import count, narrow
+from projections.paging import pages
 from projections.port import Delete, Generation, Put, ReadModels, Row, Table, Write
 
 REACH = Table(
@@ -353,12 +354,7 @@ async def had_before(
     models: ReadModels, realm: str, token: UUID, position: int, client: UUID
 ) -> AsyncGenerator[Row]:
     """What other clients than this one still claim of a token that they set before a position, claim by claim."""
-    after: tuple[UUID] | None = None
-    while True:
-        claims = await models.range(TOKENS, (realm, token), after=after, limit=CLAIMS_MAX)
+    async for claims in pages(models, TOKENS, (realm, token), chunk=CLAIMS_MAX):
         for claim in claims:
             if claim["client"] != client and claim["set_at"] < position:
                 yield claim
-        if len(claims) < CLAIMS_MAX:
-            return
-        after = (claims[-1]["client"],)

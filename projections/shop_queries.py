@@ -15,6 +15,7 @@ import msgspec
 from domain.context import DEFAULT_REALM
 from domain.errors import Invalid
 from domain.shop import plain
+from projections.paging import pages
 from projections.port import Key, ReadModels, Row
 from projections.shops import (
     ADD,
@@ -114,15 +115,12 @@ async def _days(
         first = max(first, place.day)
     bounds = ((_ahead_of(first),), (_behind(last),))
     after, before = reversed(bounds) if window.newest_first else bounds
-    while True:
-        rows = await models.range(
-            DAYS, (DEFAULT_REALM, shop), after=after, before=before, limit=PAGE, backwards=window.newest_first
-        )
+    of_shop: Key = (DEFAULT_REALM, shop)
+    async for rows in pages(
+        models, DAYS, of_shop, after=after, before=before, backwards=window.newest_first, chunk=PAGE
+    ):
         for row in rows:
             yield row["day"]
-        if len(rows) < PAGE:
-            return
-        after = (rows[-1]["day"],)
 
 
 def _behind(day: str) -> str:
@@ -172,19 +170,14 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 async def session(models: ReadModels, shop: UUID, id: UUID) -> Session | None:
     """The session as it stands now; None when there is none. Raises Invalid for one that is too long to add up."""
     standing = _Standing()
-    after: Key | None = None
-    while True:
-        page = await models.range(LINES, (DEFAULT_REALM, shop, id), after=after, limit=PAGE)
+    async for page in pages(models, LINES, (DEFAULT_REALM, shop, id), chunk=PAGE):
         for row in page:
             standing.add(row)
-        if len(page) < PAGE:
-            break
-        if standing.updates > LINES_MAX:
+        if len(page) == PAGE and standing.updates > LINES_MAX:
             raise Invalid(
                 f"the session has more than {LINES_MAX:,} updates; read them in the archive",
                 field="session_id",
             )
-        after = (page[-1]["position"],)
     return standing.session(id)
 
 
@@ -269,21 +262,16 @@ async def sales(
     sums: dict[tuple[datetime, int], _Sum] = {}
     lines = 0
     async for day in _days(models, shop, Window(since=since, until=until)):
-        after: Key | None = None
-        while True:
-            rows = await models.range(SALES, (DEFAULT_REALM, shop, day), after=after, limit=PAGE)
+        async for rows in pages(models, SALES, (DEFAULT_REALM, shop, day), chunk=PAGE):
             for row in rows:
                 hour = datetime.fromisoformat(day).replace(hour=row["hour"], tzinfo=UTC)
                 if since <= hour < until and product in {None, row["product"]}:
                     sums.setdefault((hour, row["product"]), _Sum()).add(row)
-            if len(rows) < PAGE:
-                break
-            lines += PAGE
+            lines += PAGE if len(rows) == PAGE else 0
             if lines > SALES_LINES_MAX:
                 raise Invalid(
                     f"these are more than {SALES_LINES_MAX:,} lines; ask for less time", field="until"
                 )
-            after = (rows[-1]["hour"], rows[-1]["product"], rows[-1]["position"])
     return [total.sale(hour, id) for (hour, id), total in sorted(sums.items(), key=itemgetter(0))]
 
 

@@ -28,6 +28,7 @@ from projections.campaigns import (
     messages_of,
     sent_later,
 )
+from projections.paging import pages
 from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
 
 CHUNK = 1_000
@@ -303,15 +304,11 @@ class _Sum:
 
 async def _add(models: ReadModels, message: Key, sum_: _Sum, unsummed: Sequence[int]) -> None:
     """The sums of finished blocks, and the rows of those that have none."""
-    next_block, after = 0, None
-    while True:
-        rows = await models.range(BLOCKS, message, after=after, limit=CHUNK)
+    next_block = 0
+    async for rows in pages(models, BLOCKS, message, chunk=CHUNK):
         sum_.add_sums(rows)
         if rows:
-            after = (rows[-1]["block"], rows[-1]["hour"])
             next_block = rows[-1]["block"] + 1
-        if len(rows) < CHUNK:
-            break
     for block in unsummed:
         if block < next_block:
             await _add_rows(models, message, sum_, block, block + 1)
@@ -322,12 +319,8 @@ async def _add_rows(models: ReadModels, message: Key, sum_: _Sum, first: int, la
     """What HOURS has from one block up to another, or to the end."""
     after: Key = (first * WINDOWS - 1,)
     before: Key | None = None if last is None else (last * WINDOWS,)
-    while True:
-        rows = await models.range(HOURS, message, after=after, before=before, limit=CHUNK)
+    async for rows in pages(models, HOURS, message, after=after, before=before, chunk=CHUNK):
         sum_.add(rows)
-        if len(rows) < CHUNK:
-            return
-        after = (rows[-1]["window"], rows[-1]["hour"])
 
 
 async def _unsummed(models: ReadModels) -> list[int]:

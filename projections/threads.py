@@ -14,7 +14,7 @@ from domain.routing import Channels
 from domain.subscription import Subscription
 from domain.thread import Settings, Thread
 from projections.checks import count, narrow
-from projections.paging import cursor_after, stream, walk_kept
+from projections.paging import cursor_after, pages, stream, walk_kept
 from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
 
 THREAD_BUCKETS = tuple(f"{number:02x}" for number in range(PARTITIONS))
@@ -297,15 +297,10 @@ async def all_of_contact(
     models: ReadModels, realm: str, contact: UUID, *, chunk: int = 500
 ) -> AsyncGenerator[Row]:
     """Memberships that have not ended, those that don't hold for now included, and however many: leaves none out."""
-    after: tuple[UUID] | None = None
-    while True:
-        rows = await models.range(CONTACT_THREADS, (realm, contact), after=after, limit=chunk)
+    async for rows in pages(models, CONTACT_THREADS, (realm, contact), chunk=chunk):
         for row in rows:
             if row["active"]:
                 yield row
-        if len(rows) < chunk:
-            return
-        after = (rows[-1]["thread"],)
 
 
 async def membership(models: ReadModels, realm: str, thread: UUID, contact: UUID) -> Row | None:
