@@ -172,6 +172,11 @@ class Route:
         return self.is_exact and self.method != "GET" and self.body is None and not self.raw_bytes_max
 
 
+async def served_raw(_: Call[Any, Any]) -> Answer:
+    """The handler of a route that is declared to be documented alone: a raw application serves it."""
+    raise AssertionError("served by a raw application")
+
+
 def assert_may_call(who: Who, caller: Caller) -> None:
     """Raises Forbidden when the route is not for this caller."""
     if who is Who.ADMIN and not caller.is_admin:

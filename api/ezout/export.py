@@ -28,7 +28,7 @@ from api.ezout.publishing import GROUP, shop_of, shops_of
 from api.ezout.times import Moment, bounds
 from api.hanging_up import hang_up
 from api.parts import Parts
-from api.route import Answer, Call, Header, Route, Who
+from api.route import Header, Route, Who, served_raw
 from domain.errors import Forbidden, Invalid, MsgxcError, Unavailable
 from domain.shop import assert_may_read, decode, happened
 
@@ -140,14 +140,10 @@ class ExportEndpoint:
         return Export(shops, shop, query, since, until, position_within(after, end, field="after"), end)
 
 
-async def _served_raw(_: Call[None, None]) -> Answer:
-    raise AssertionError("served by ExportEndpoint")
-
-
 ROUTE_OF_EXPORT = Route(
     method="GET",
     path=EXPORT_PATH,
-    handler=_served_raw,
+    handler=served_raw,
     who=Who.SHOP,
     query=ExportQuery,
     answer=str,

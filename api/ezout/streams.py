@@ -27,7 +27,7 @@ from api.hanging_up import hang_up
 from api.heads import head_of
 from api.limits import RateLimit
 from api.parts import Parts
-from api.route import Answer, Call, Header, Route, Who
+from api.route import Header, Route, Who, served_raw
 from api.sockets.protocol import EXTENSION as CONNECTION
 from api.sockets.protocol import SocketConnection
 from domain.errors import Forbidden, Invalid, MsgxcError, TooMany, Unauthenticated, Unavailable
@@ -297,14 +297,10 @@ def _last_event_id(scope: Scope) -> str:
     return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"last-event-id"), "")
 
 
-async def _served_raw(_: Call[None, None]) -> Answer:
-    raise AssertionError("served by EventsEndpoint and SocketEndpoint")
-
-
 ROUTE_OF_EVENTS = Route(
     method="GET",
     path=EVENTS_PATH,
-    handler=_served_raw,
+    handler=served_raw,
     who=Who.SHOP,
     query=EventsQuery,
     answer=str,

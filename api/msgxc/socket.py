@@ -18,7 +18,7 @@ from api.heads import head_of
 from api.msgxc.receipts import OwnReceipt
 from api.parts import Parts
 from api.problem import MEDIA_TYPE, decoding_error, problem_of
-from api.route import Answer, Call, Route, Who
+from api.route import Route, Who, served_raw
 from api.sockets.follower import Follower
 from api.sockets.hub import Closed
 from api.sockets.live import Live
@@ -290,14 +290,10 @@ async def _refuse(scope: Scope, send: Send, error: MsgxcError) -> None:
     await send({"type": "websocket.http.response.body", "body": msgspec.json.encode(problem)})
 
 
-async def _served_raw(_: Call[Any, Any]) -> Answer:
-    raise AssertionError("served by SocketEndpoint")
-
-
 ROUTE_OF_SOCKET = Route(
     method="GET",
     path=PATH,
-    handler=_served_raw,
+    handler=served_raw,
     who=Who.TOKEN,
     answer=str,
     summary="The messages of the threads one subscribes to, as JSON frames; every frame may carry the token.",

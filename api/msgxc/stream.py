@@ -20,7 +20,7 @@ from api.hanging_up import hang_up
 from api.heads import head_of
 from api.msgxc.reading import thread_for
 from api.parts import Parts
-from api.route import Answer, Call, Header, Route, Who
+from api.route import Call, Header, Route, Who, served_raw
 from api.sockets.hub import TRY_AGAIN, Closed
 from api.sockets.live import Live
 from api.sockets.protocol import CLOSE_S_MAX
@@ -249,14 +249,10 @@ def _notice(event: str, tid: str, place: str) -> bytes:
     return f"id: {place}\nevent: {event}\n".encode() + b"data: " + said + b"\n\n"
 
 
-async def _served_raw(_: Call[Any, Any]) -> Answer:
-    raise AssertionError("served by StreamEndpoint")
-
-
 ROUTE_OF_STREAM = Route(
     method="GET",
     path=PATH,
-    handler=_served_raw,
+    handler=served_raw,
     who=Who.TOKEN,
     query=StreamQuery,
     answer=str,
