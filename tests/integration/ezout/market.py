@@ -25,13 +25,16 @@ from api.parts import Settings
 from api.sockets.protocol import OPTIONS
 from domain.recorded import SHOPS
 from infra.log.log import JetStreamLog, utc_now
+from infra.log.opened import open_log
 from infra.log.shops import JetStreamShops, open_shops
+from infra.nats.server import NatsServer
 from infra.readstore.store import ReadStore
 from processes.models.projector import Projector
 from processes.models.watermark import Watermark
 from projections.port import Generation
 from projections.shops import NAME
 from projections.shops import Shops as Projection
+from tests.fixtures.nats import MASTER_KEY, log_config, wipe
 from tests.memory.site import PATIENCE_S, ChangingKeys, Site, eventually, token
 from tests.memory.world import IDS, world
 
@@ -147,6 +150,23 @@ def bearing(token: str | None) -> dict[str, str]:
 
 def _encoded(body: Any) -> bytes:
     return body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+LIVELY = Pace(beat_s=0.2, tick_s=0.05, send_s_max=0.5)
+"""For tests of streams, which wait for beats and for slow readers to be cut off."""
+
+
+@asynccontextmanager
+async def market_on(
+    server: NatsServer, *, auth: str = "none", pace: Pace | None = None
+) -> AsyncIterator[Market]:
+    """A market on an empty log."""
+    await wipe(server)
+    async with (
+        open_log(log_config(server), master_key=MASTER_KEY) as log,
+        market(log, auth=auth, pace=pace) as made,
+    ):
+        yield made
 
 
 @asynccontextmanager

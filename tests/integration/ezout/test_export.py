@@ -17,8 +17,17 @@ import pytest_asyncio
 from api.ezout.hub import PAGE
 from infra.log.opened import open_log
 from infra.nats.server import NatsServer, ServerConfig
-from tests.fixtures.nats import MASTER_KEY, log_config, wipe
-from tests.integration.ezout.market import SHOP, Market, bearing, market, merchant, some_shop, update
+from tests.fixtures.nats import MASTER_KEY, log_config
+from tests.integration.ezout.market import (
+    SHOP,
+    Market,
+    bearing,
+    market,
+    market_on,
+    merchant,
+    some_shop,
+    update,
+)
 from tests.memory.site import PATIENCE_S, eventually
 
 PAGES = 12
@@ -27,8 +36,7 @@ PAGES = 12
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def fair(nats_server: NatsServer) -> AsyncIterator[Market]:
     """One market for all tests of this module; each has a shop of its own."""
-    await wipe(nats_server)
-    async with open_log(log_config(nats_server), master_key=MASTER_KEY) as log, market(log) as made:
+    async with market_on(nats_server) as made:
         yield made
 
 

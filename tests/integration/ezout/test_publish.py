@@ -16,16 +16,15 @@ from infra.log.opened import open_log
 from infra.nats.connection import Connection, Endpoint, connected
 from infra.nats.frames import Frame
 from infra.nats.server import NatsServer
-from tests.fixtures.nats import MASTER_KEY, log_config, wipe
-from tests.integration.ezout.market import OTHER, SESSION, SHOP, Market, market, update
+from tests.fixtures.nats import MASTER_KEY, log_config
+from tests.integration.ezout.market import OTHER, SESSION, SHOP, Market, market, market_on, update
 from tests.memory.site import PATIENCE_S
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def fair(nats_server: NatsServer) -> AsyncIterator[Market]:
     """One market for all tests of this module: they look at what comes after `head`."""
-    await wipe(nats_server)
-    async with open_log(log_config(nats_server), master_key=MASTER_KEY) as log, market(log) as made:
+    async with market_on(nats_server) as made:
         yield made
 
 

@@ -11,23 +11,16 @@ import pytest_asyncio
 
 from api.ezout import hub
 from api.ezout.frames import Frame
-from api.ezout.parts import Pace
 from api.sockets import protocol
-from infra.log.opened import open_log
 from infra.nats.server import NatsServer
-from tests.fixtures.nats import MASTER_KEY, log_config, wipe
-from tests.integration.ezout.market import Market, market, some_shop
+from tests.integration.ezout.market import LIVELY, Market, market_on, some_shop
 from tests.memory.site import eventually
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def fair(nats_server: NatsServer) -> AsyncIterator[Market]:
     """One market for all tests of this module; each has a shop of its own."""
-    await wipe(nats_server)
-    async with (
-        open_log(log_config(nats_server), master_key=MASTER_KEY) as log,
-        market(log, pace=Pace(beat_s=0.2, tick_s=0.05, send_s_max=0.5)) as made,
-    ):
+    async with market_on(nats_server, pace=LIVELY) as made:
         yield made
 
 

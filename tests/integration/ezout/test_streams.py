@@ -18,19 +18,15 @@ from api.ezout import hub
 from api.ezout.parts import Pace
 from infra.log.opened import open_log
 from infra.nats.server import NatsServer
-from tests.fixtures.nats import MASTER_KEY, log_config, wipe
-from tests.integration.ezout.market import SESSION, Market, bearing, market, some_shop
+from tests.fixtures.nats import MASTER_KEY, log_config
+from tests.integration.ezout.market import LIVELY, SESSION, Market, bearing, market, market_on, some_shop
 from tests.memory.site import PATIENCE_S, eventually
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def fair(nats_server: NatsServer) -> AsyncIterator[Market]:
     """One market for all tests of this module; each has a shop of its own."""
-    await wipe(nats_server)
-    async with (
-        open_log(log_config(nats_server), master_key=MASTER_KEY) as log,
-        market(log, pace=Pace(beat_s=0.2, tick_s=0.05, send_s_max=0.5)) as made,
-    ):
+    async with market_on(nats_server, pace=LIVELY) as made:
         yield made
 
 

@@ -15,10 +15,17 @@ from websockets.exceptions import ConnectionClosed
 from api.ezout import table
 from api.ezout.parts import Pace
 from api.ezout.streams import EVENTS_PATH, SOCKET_PATH
-from infra.log.opened import open_log
 from infra.nats.server import NatsServer
-from tests.fixtures.nats import MASTER_KEY, log_config, wipe
-from tests.integration.ezout.market import OTHER, SESSION, SHOP, Market, bearing, market, merchant, update
+from tests.integration.ezout.market import (
+    OTHER,
+    SESSION,
+    SHOP,
+    Market,
+    bearing,
+    market_on,
+    merchant,
+    update,
+)
 from tests.integration.ezout.res_sides import Gateway, gateway, serving
 from tests.memory.site import token
 
@@ -28,11 +35,7 @@ SHOPPER = update()["shopper_id"]
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def fair(nats_server: NatsServer) -> AsyncIterator[Market]:
     """Tokens are asked for; both shops have something to show."""
-    await wipe(nats_server)
-    async with (
-        open_log(log_config(nats_server), master_key=MASTER_KEY) as log,
-        market(log, auth="jwt", pace=Pace(tick_s=0.05)) as made,
-    ):
+    async with market_on(nats_server, auth="jwt", pace=Pace(tick_s=0.05)) as made:
         for shop in (SHOP, OTHER):
             answer = await made.publish(update(shop_id=str(shop)), by=merchant(shop))
             assert answer.status_code == 200
