@@ -19,9 +19,11 @@ run: setup ## Serve everything on http://127.0.0.1:8000; Ctrl-C stops all of it
 	@exec $(BIN)/msgxc serve
 
 test: lint types contracts ## Lint, types, import contracts and the core tests
+	@tools/programs.sh chromium
 	@$(PYTEST)
 
 test-all: lint types contracts ## The same, and the long tests
+	@tools/programs.sh chromium nginx rabbitmq-server
 	@$(PYTEST) -m "long or not long"
 
 lint: setup ## ruff: rules and format
