@@ -153,7 +153,9 @@ class Heads:
         if _NAME.fullmatch(name) is None:
             return b""
         lower = name.lower()
-        if len(name) <= NAME_BYTES_MAX and len(self._names) < NAMES_MAX:
+        if len(name) <= NAME_BYTES_MAX:
+            if len(self._names) >= NAMES_MAX:
+                self._names.clear()
             self._names[name] = lower
         return lower
 
