@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -137,14 +138,34 @@ async def _streams(session: Session, log: JetStreamLog, *, mend: bool) -> AsyncI
 async def _triage(log: JetStreamLog, store: ReadStore) -> AsyncIterator[Finding]:
     """What waits for somebody. A generation that was dropped waits for nothing, and what it put aside stays there."""
     there = {source_of(info) for projection in ALL for info in await store.generations(projection.name)}
-    waiting = 0
-    for subject, count in (await log.js.counts(TRIAGE, "triage.>")).items():
-        source = subject.split(".")[1]
-        if source in there or not is_of_generation(source):
-            waiting += count
+    counts = await _put_aside(log)
+    waiting = sum(counts[source] for source in counts if source in there or not is_of_generation(source))
     if waiting:
-        detail = f"{waiting:,} facts could not be dealt with and wait in {TRIAGE}"
-        yield Finding("warn", "triage", detail, "look at the reasons: nats stream view TRIAGE")
+        yield _waiting(waiting)
+
+
+async def _triage_alone(log: JetStreamLog) -> AsyncIterator[Finding]:
+    """As `_triage`, while nobody knows which generations there are."""
+    counts = await _put_aside(log)
+    perhaps = sum(counts[source] for source in counts if is_of_generation(source))
+    if waiting := sum(counts.values()) - perhaps:
+        yield _waiting(waiting)
+    if perhaps:
+        detail = f"{perhaps:,} facts that read models put aside are in {TRIAGE}; which still wait, the read store knows"
+        yield Finding("warn", "triage", detail, "msgxc doctor, once the read store answers")
+
+
+async def _put_aside(log: JetStreamLog) -> Counter[str]:
+    """Facts on TRIAGE, by who put them there."""
+    sources: Counter[str] = Counter()
+    for subject, count in (await log.js.counts(TRIAGE, "triage.>")).items():
+        sources[subject.split(".")[1]] += count
+    return sources
+
+
+def _waiting(facts: int) -> Finding:
+    detail = f"{facts:,} facts could not be dealt with and wait in {TRIAGE}"
+    return Finding("warn", "triage", detail, "look at the reasons: nats stream view TRIAGE")
 
 
 async def _mended(log: JetStreamLog, drift: Drift, *, mend: bool) -> Finding:
@@ -216,7 +237,8 @@ async def _models(session: Session, log: JetStreamLog, *, mend: bool) -> list[Fi
             findings += await retries(log, store, bus, now=now(), mend=mend)
             return findings + await numbers(log, store, bus, now=now(), mend=mend)
     except MsgxcError as error:
-        return [Finding("fail", "read models", str(error), "look after the read store, or MSGXC_CASSANDRA")]
+        away = Finding("fail", "read models", str(error), "look after the read store, or MSGXC_CASSANDRA")
+        return [*[finding async for finding in _triage_alone(log)], away]
 
 
 def _own_bus(session: Session, log: JetStreamLog) -> Bus:

@@ -21,8 +21,13 @@ from tests.fixtures.sessions import session_of
 
 @pytest.fixture
 def session(nats_server: NatsServer, tmp_path: Path) -> Session:
+    return on(nats_server, tmp_path)
+
+
+def on(nats_server: NatsServer, tmp_path: Path, **settings: str) -> Session:
     """On the server that `log` is on."""
-    return session_of(tmp_path, NATS_URL=nats_server.url.replace("://", f"://{nats_server.token}@"))
+    url = nats_server.url.replace("://", f"://{nats_server.token}@")
+    return session_of(tmp_path, NATS_URL=url, **settings)
 
 
 async def put_aside(log: JetStreamLog, source: str, facts: int) -> None:
@@ -56,6 +61,20 @@ async def test_what_a_dropped_generation_put_aside_waits_for_nobody(
     await put_aside(log, source_of(await of_contacts(session, building=False)), 2)
     await put_aside(log, "feedback", 1)
     assert await triage_of(session) == [f"3 facts could not be dealt with and wait in {TRIAGE}"]
+
+
+async def test_triage_is_told_while_the_read_store_is_away(
+    session: Session, log: JetStreamLog, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """What a role put there waits for certain; of what read models did, nobody knows whether it still does."""
+    await put_aside(log, source_of(await of_contacts(session, building=False)), 2)
+    await put_aside(log, "feedback", 1)
+    findings = await checkup(on(nats_server, tmp_path, CASSANDRA="127.0.0.1:1"), mend=False)
+    assert [each.detail for each in findings if each.about == "triage"] == [
+        f"1 facts could not be dealt with and wait in {TRIAGE}",
+        f"2 facts that read models put aside are in {TRIAGE}; which still wait, the read store knows",
+    ]
+    assert [each.state for each in findings if each.about == "read models"] == ["fail"]
 
 
 async def test_as_many_subjects_as_there_are_can_be_counted(log: JetStreamLog) -> None:
