@@ -38,7 +38,7 @@ from domain.outcome import (
 )
 from domain.recorded import DELIVERY, Recorded
 from projections.checks import narrow
-from projections.paging import walk
+from projections.paging import pages_with, walk
 from projections.port import Generation, Key, Put, PutMany, ReadModels, Row, Table, Write
 
 BUCKETS = 16
@@ -357,16 +357,13 @@ async def totals(models: ReadModels, realm: str, message: UUID) -> dict[str, int
     deliveries.
     """
     summed: Counter[str] = Counter()
-    after: tuple[str] | None = None
-    ended, limit = 0, TOTALS_FIRST
-    while True:
-        rows = await models.range(TOTALS, (realm, message), after=after, limit=limit)
+    ended = 0
+    key = (realm, message)
+    first = await models.range(TOTALS, key, limit=TOTALS_FIRST)
+    async for rows in pages_with(models, TOTALS, key, first, limit=TOTALS_FIRST, chunk=TOTALS_READ):
         for row in rows:
             counts = row["counts"] or {}
             summed.update(counts)
             if row["part"].startswith("outcome-"):
                 ended += sum(counts.get(state, 0) for state in TERMINAL)
-        if len(rows) < limit:
-            break
-        after, limit = (rows[-1]["part"],), TOTALS_READ
     return {**summed, "sends": summed["sends"], "open": summed["sends"] - ended}

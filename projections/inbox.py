@@ -17,6 +17,7 @@ from domain.device_actions import tagged
 from domain.recorded import DELIVERY, SIGNALS, Recorded
 from domain.signal import KEPT, DeviceEvents
 from projections.messages import MESSAGES
+from projections.paging import pages
 from projections.port import Generation, Put, PutMany, ReadModels, Row, Table, Write
 
 INBOX = Table(
@@ -113,16 +114,15 @@ async def newest(
     skip: so many of them first. topics: only messages with one of these categories.
     """
     found: list[Item] = []
-    after: tuple[int] | None = None
-    for _ in range(LOOKED_AT_MAX // PAGE):
-        rows = await models.range(INBOX, (realm, contact), after=after, limit=PAGE)
+    looked_at = 0
+    async for rows in pages(models, INBOX, (realm, contact), chunk=PAGE):
+        looked_at += len(rows)
         for item in await _items(models, realm, contact, rows, app, now):
             is_wanted = not (unopened and item.is_opened) and _has_topic(item, topics)
             if is_wanted and DELETED not in item.tags:
                 found.append(item)
-        if len(found) >= skip + limit or len(rows) < PAGE:
+        if len(found) >= skip + limit or looked_at >= LOOKED_AT_MAX:
             break
-        after = (rows[-1]["position"],)
     return found[skip : skip + limit]
 
 

@@ -77,14 +77,10 @@ async def stream(
         names = partitions[first : first + ROUND]
         chunks = await models.range_many(table, names, limit_each=chunk)
         for name in names:
-            rows = chunks.get(tuple(name), [])
-            for row in rows:
-                yield row
-            if len(rows) == chunk:
-                last = _clustering(table, rows[-1])
-                async for more in pages(models, table, name, after=last, chunk=chunk):
-                    for row in more:
-                        yield row
+            there = chunks.get(tuple(name), [])
+            async for rows in pages_with(models, table, name, there, limit=chunk, chunk=chunk):
+                for row in rows:
+                    yield row
 
 
 async def pages(
@@ -109,6 +105,16 @@ async def pages(
         if len(rows) < chunk:
             return
         after = _clustering(table, rows[-1])
+
+
+async def pages_with(
+    models: ReadModels, table: Table, partition: Key, first: list[Row], *, limit: int, chunk: int
+) -> AsyncGenerator[list[Row]]:
+    """As `pages`, where the first page has been read, with a limit of its own."""
+    yield first
+    if len(first) == limit:
+        async for rows in pages(models, table, partition, after=_clustering(table, first[-1]), chunk=chunk):
+            yield rows
 
 
 def cursor_after(table: Table, partitions: Sequence[Key], row: Row) -> str:

@@ -17,7 +17,7 @@ from domain.client import Client
 from domain.ids import PARTITIONS, partition
 from domain.recorded import EVENTS, Recorded
 from projections.checks import count, narrow
-from projections.paging import pages, stream
+from projections.paging import pages, pages_with, stream
 from projections.port import Generation, Key, Put, ReadModels, Row, Table, Write
 
 BUCKETS = tuple(f"{number:02x}" for number in range(PARTITIONS))
@@ -212,15 +212,11 @@ async def domains(models: ReadModels, realm: str) -> list[str]:
 async def quantities(models: ReadModels, realm: str, domain: str) -> tuple[int, int]:
     """(active, deleted) push contacts, counted by looking at each."""
     partitions = [(realm, domain, bucket) for bucket in BUCKETS]
-    pages = await models.range_many(_STATES, partitions, limit_each=CHUNK)
+    first = await models.range_many(_STATES, partitions, limit_each=CHUNK)
     states: Counter[bool] = Counter()
-    for bucket, page in pages.items():
-        rows = page
-        while True:
+    for bucket, there in first.items():
+        async for rows in pages_with(models, _STATES, bucket, there, limit=CHUNK, chunk=CHUNK):
             states.update(bool(row["alive"]) for row in rows if row["introduced"] is not None)
-            if len(rows) < CHUNK:
-                break
-            rows = await models.range(_STATES, bucket, after=(rows[-1]["client"],), limit=CHUNK)
     return states[True], states[False]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import projections.paging
-from projections.paging import walk, walk_kept
+from projections.paging import pages_with, walk, walk_kept
 from projections.port import Put, Table
 from tests.memory.read_models import MemoryReadModels
 
@@ -44,6 +44,19 @@ async def test_every_row_comes_once_and_in_order(rows: set[tuple[int, UUID, int]
             break
         assert len(page) == limit
     assert found == sorted(rows)
+
+
+@given(st.sets(st.integers(0, 30)), st.integers(1, 8), st.integers(1, 8))
+async def test_a_first_page_of_its_own_length_is_followed_by_the_rest(
+    numbers: set[int], limit: int, chunk: int
+) -> None:
+    """Every row once and in order, and nothing is read after a first page that is not full."""
+    models = filled({(0, UUID(int=1), number) for number in numbers})
+    first = await models.range(TABLE, ("main", 0), limit=limit)
+    read = [rows async for rows in pages_with(models, TABLE, ("main", 0), first, limit=limit, chunk=chunk)]
+    assert [row["number"] for rows in read for row in rows] == sorted(numbers)
+    assert read[0] == first
+    assert len(read) == 1 or len(first) == limit
 
 
 @given(st.sets(keys, max_size=30), st.integers(1, 8), st.integers(0, 6))
