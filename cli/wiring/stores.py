@@ -9,7 +9,7 @@ import structlog
 
 from cli.session import Session
 from domain.errors import Unavailable
-from infra.readstore.config import CassandraConfig, NotLetIn, NotTrusted, read_store
+from infra.readstore.config import CassandraConfig, NotLetIn, NotTrusted, WrongDataCentre, read_store
 from infra.readstore.store import ReadStore
 from infra.settings import Cassandra
 from projections.catalogue import ALL
@@ -34,13 +34,18 @@ async def open_store(session: Session) -> AsyncIterator[ReadStore]:
 
 
 def _mended(settings: Cassandra, error: Unavailable) -> str:
-    """What to mend. A node that belongs to another data centre is not told apart from one that is away."""
+    """What to mend."""
     hosts = ",".join(f"{host}:{port}" for host, port in settings.hosts)
     if isinstance(error, NotLetIn):
         wrong = "refuses the user or the password" if settings.user else "asks for a user and a password"
         return f"the Cassandra at {hosts} {wrong}: mend MSGXC_CASSANDRA_USER and MSGXC_CASSANDRA_PASSWORD"
     if isinstance(error, NotTrusted):
         return f"no TLS with the Cassandra at {hosts} ({error.why}): mend MSGXC_CASSANDRA_CA"
+    if isinstance(error, WrongDataCentre):
+        there = ", ".join(error.there)
+        return (
+            f"the Cassandra at {hosts} has no data centre {settings.dc}, but {there}: mend MSGXC_CASSANDRA_DC"
+        )
     others = {"MSGXC_CASSANDRA_DC": settings.dc, "MSGXC_CASSANDRA_CA": settings.ca}
     mend = ", ".join(["MSGXC_CASSANDRA", *(name for name, value in others.items() if value)])
     return f"no Cassandra answers at {hosts}: start it, or mend {mend}"

@@ -39,7 +39,7 @@ from cassandra.query import BoundStatement, PreparedStatement, SimpleStatement, 
 from domain.errors import MsgxcError, Unavailable
 from infra.readstore import ddl
 from infra.readstore.cassandra_statements import ControlStatements
-from infra.readstore.config import CassandraConfig, NotLetIn, NotTrusted
+from infra.readstore.config import CassandraConfig, NotLetIn, NotTrusted, WrongDataCentre
 
 PROTOCOL_VERSION = 5
 CONNECT_S_MAX = 10.0
@@ -232,7 +232,7 @@ class CassandraSession:
     def _connect(self) -> None:
         cluster = _cluster(self._config)
         try:
-            session = cluster.connect()
+            session = _connected(cluster, self._config.dc)
             session.use_client_timestamp = False
             self._make_schema(cluster, session)
             if self._closed:  # it took too long, and nobody waits any more
@@ -296,6 +296,17 @@ def _cluster(config: CassandraConfig) -> Cluster:
         # Without it the kernel holds the end of a batch back for 40 ms.
         sockopts=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
     )
+
+
+def _connected(cluster: Cluster, dc: str) -> Session:
+    """dc: as in CassandraConfig. Nodes of another one are not used, as if they were away: only they can tell."""
+    try:
+        return cluster.connect()
+    except NoHostAvailable as error:
+        there = {host.datacenter for host in cluster.metadata.all_hosts()} - {None}
+        if not dc or not there or dc in there:
+            raise
+        raise WrongDataCentre(tuple(sorted(there))) from error
 
 
 _CONNECTION_ERRORS = (

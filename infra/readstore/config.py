@@ -32,6 +32,14 @@ class NotLetIn(Unavailable):
     """A node is there, and refuses the user or the password, or asks for them."""
 
 
+class WrongDataCentre(Unavailable):
+    """Nodes are there, and none of them is of the data centre that we are told to use. there: those that have any."""
+
+    def __init__(self, there: tuple[str, ...]) -> None:
+        super().__init__("the read store has no such data centre")
+        self.there = there
+
+
 class NotTrusted(Unavailable):
     """A node is there, but no TLS with it: its certificate is another authority's, or it speaks none.
 

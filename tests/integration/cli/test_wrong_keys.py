@@ -21,6 +21,7 @@ from domain.errors import Unavailable
 from infra.nats.connection import connected
 from infra.nats.errors import Disconnected
 from infra.nats.server import NatsServer
+from infra.readstore.config import CassandraConfig
 from infra.settings import SettingsError
 from tests.fixtures.exchange import RunningExchange
 from tests.fixtures.nats import wipe
@@ -106,11 +107,35 @@ async def test_the_doctor_finds_wrong_keys_and_shows_no_password(
 
 
 async def test_settings_that_may_keep_cassandra_from_answering_are_named(tmp_path: Path) -> None:
-    """Those that are set: a wrong data centre looks like a node that is away."""
+    """Those that are set, where nobody answers who could tell which one is wrong."""
     session = session_of(tmp_path, CASSANDRA="127.0.0.1:1", CASSANDRA_DC="nowhere")
     with pytest.raises(Unavailable, match=r"start it, or mend MSGXC_CASSANDRA, MSGXC_CASSANDRA_DC$"):
         async with open_store(session):
             pass
+
+
+async def test_a_data_centre_that_cassandra_has_not(
+    cassandra: CassandraConfig, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """One line says so, and which there are, at a start and by the doctor: it is no node that is away."""
+    await wipe(nats_server)
+    [(host, port)] = cassandra.hosts
+    session = session_of(
+        tmp_path,
+        NATS_URL=nats_server.url.replace("://", f"://{nats_server.token}@"),
+        CASSANDRA=f"{host}:{port}",
+        CASSANDRA_DC="nowhere",
+    )
+    wrong = (
+        f"the Cassandra at {host}:{port} has no data centre nowhere, but datacenter1: mend MSGXC_CASSANDRA_DC"
+    )
+    with pytest.raises(Unavailable) as caught:
+        async with open_store(session):
+            pass
+    assert str(caught.value) == wrong
+    findings = await checkup(session, mend=False)
+    assert [each.detail for each in findings if each.about == "read models"] == [wrong]
+    await wipe(nats_server)
 
 
 async def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
