@@ -58,7 +58,9 @@ MAILBOXES = Table(
     clustering={"client": "uuid"},
     columns={"since": "bigint"},
 )
-"""mailbox: a digest of the address, since these rows stay when whose it was is erased."""
+"""mailbox: a digest of the address, since these rows stay when whose it was is erased; without a key, as projections
+have none (SECURITY.md).
+"""
 
 DOMAINS = Table(
     projection="push_contacts",
