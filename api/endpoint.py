@@ -110,7 +110,7 @@ class Endpoint:
                 content = self._body.at_once(scope[HEADERS], receive, route.body_bytes_max)
                 if content is None:
                     content = await self._body.read(scope[HEADERS], receive, bytes_max=route.body_bytes_max)
-                call.body = self._decode(content)
+                call.body, call.content = self._decode(content), content
             if self._has_more or identity.then is not None:
                 await self._prepare(call, identity, scope, receive)
             answer = await route.handler(call)

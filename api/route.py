@@ -54,7 +54,7 @@ class Call[Body, Query](msgspec.Struct):
     """One verified, decoded request. caller is nobody ("") for ANYONE. visitor: what `admit` learnt beside.
 
     route: its method and path, as declared. client: whom it turned out to be about, if the handler says so. remark:
-    what else the handler has to say to whoever is told of the call (`Route.noted`).
+    what else the handler has to say to whoever is told of the call (`Route.noted`). content: what body was read from.
     """
 
     parts: Parts
@@ -69,6 +69,7 @@ class Call[Body, Query](msgspec.Struct):
     route: str = ""
     client: UUID | None = None
     remark: Any = None
+    content: bytes = b""
 
 
 class Answer(msgspec.Struct):

@@ -21,10 +21,9 @@ from domain.shop import (
     ShopMessage,
     Update,
     assert_addressed_to,
-    assert_fits,
     assert_may_write,
+    body_of,
     claim_of,
-    encode,
     topic_of,
 )
 
@@ -52,8 +51,7 @@ async def send(call: Call[Addressed, None]) -> Answer:
 
 
 async def _send(call: Call[Any, None], message: ShopMessage) -> Answer:
-    body = encode(message)
-    assert_fits(body)
+    body = body_of(message, call.content)
     claim = claim_of(call.caller.uid, message, call.idempotency_key)
     await shops_of(call.parts).log.publish(
         message.shop_id, body, topic=topic_of(message), context=call.context, claim=claim

@@ -31,9 +31,9 @@ from domain.shop import (
     ShopMessage,
     Update,
     assert_addressed_to,
-    assert_fits,
     assert_may_read,
     assert_may_write,
+    body_of,
     claim_of,
     encode,
     happened,
@@ -312,8 +312,7 @@ class ResService:
         assert_may_write(caller, shop)
         assert_addressed_to(shop, message)
         key = msgspec.json.decode(request.params, type=_Keyed).idempotency_key or ""
-        claim, body = claim_of(caller.uid, message, key), encode(message)
-        assert_fits(body)
+        claim, body = claim_of(caller.uid, message, key), body_of(message, bytes(request.params))
         context = Context(realm=caller.realm, actor=caller.uid)
         await self._publish(shop, body, topic_of(message), context, claim)
         return _encode({"result": {"status": f"Message sent to shop ID {shop}"}})

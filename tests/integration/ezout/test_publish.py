@@ -119,6 +119,17 @@ async def test_what_is_no_update_is_422(fair: Market, head: int, body: bytes) ->
     assert await fair.stored() == head
 
 
+async def test_a_field_that_is_there_twice_is_422_by_name(fair: Market, head: int) -> None:
+    """Of two prices nobody knows which is meant; nothing is published."""
+    body = json.dumps(update()).replace('"product_price"', '"product_price": 3, "product_price"').encode()
+    answer = await fair.publish(body, shop=SHOP)
+    assert (answer.status_code, answer.json()["field"]) == (422, "product_price")
+    message = b'{"shop_id": "%b", "data": 1, "data": 2}' % str(SHOP).encode()
+    answer = await fair.client.post("/send", content=message)
+    assert (answer.status_code, answer.json()["field"]) == (422, "data")
+    assert await fair.stored() == head
+
+
 async def test_an_id_in_capitals_is_the_same_shop(fair: Market, head: int) -> None:
     """UUIDs are the same in either case; the subject has the lower one."""
     answer = await fair.publish(update(shop_id=str(SHOP).upper()), shop=str(SHOP).upper())

@@ -242,6 +242,18 @@ async def test_calls_publish_as_the_api_does(scene: Scene) -> None:
     assert len(await scene.fair.shops.since(shop, 0, 10)) == 2
 
 
+async def test_a_call_that_says_something_twice_is_refused(scene: Scene) -> None:
+    """As the API refuses it, by the field's name; its own key counts, too."""
+    shop = some_shop()
+    said = json.dumps({**update(shop_id=str(shop)), "idempotency_key": "k"}).removeprefix("{")
+    for field, value in (("product_price", 1), ("idempotency_key", "null")):
+        request = f'{{"token": {{"jwt": "{merchant(shop)}"}}, "params": {{"{field}": {value}, {said}}}'
+        frame = await scene.gateway.connection.ask(f"call.updates.store.{shop}.publish", request.encode())
+        error = json.loads(frame.data)["error"]
+        assert (error["code"], error["data"]) == ("system.invalidParams", {"field": field})
+    assert await scene.fair.shops.since(shop, 0, 10) == []
+
+
 async def test_requests_that_are_no_json_are_answered(scene: Scene) -> None:
     """A broken request gets an error, and the service goes on."""
     frame = await scene.gateway.connection.ask(f"access.updates.store.{some_shop()}", b"{")

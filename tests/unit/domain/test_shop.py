@@ -21,6 +21,7 @@ from domain.shop import (
     assert_addressed_to,
     assert_may_read,
     assert_may_write,
+    body_of,
     claim_of,
     decode,
     encode,
@@ -201,6 +202,51 @@ def test_addressed_messages_read_back_the_same(message: Addressed) -> None:
     wire = encode(message)
     assert b"\n" not in wire
     assert decode(wire) == message
+
+
+@given(updates, st.booleans())
+def test_whatever_a_till_writes_once_is_published(update: Update, is_ascii: bool) -> None:
+    """Whatever is in its fields, escaped or not: quotation marks in a name are no second field."""
+    written = json.loads(encode(update), parse_float=Decimal)
+    said = json.dumps({**written, "more": {"UPC": 1}}, default=str, ensure_ascii=is_ascii).encode()
+    assert body_of(read(said), said) == encode(update)
+
+
+def read(said: bytes) -> Update:
+    return msgspec.json.decode(said, type=Update)
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        (b'"product_price": 4', "product_price"),
+        (b'"product_price": 3.5', "product_price"),
+        (b'"product\\u005fprice": 4', "product_price"),
+        (b'"action": "REMOVE"', "action"),
+        (b'"action": "\\u0022\\u0022\\u0022\\u0022"', "action"),
+        (b'"more": {"a": 1, "a": 2}', "a"),
+        (b'"' + b"x" * 500 + b'": 1, "' + b"x" * 500 + b'": 1', "x" * 100),
+    ],
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_field_that_is_there_twice_is_refused_by_its_name(more: bytes, field: str, is_first: bool) -> None:
+    """Nobody knows which one is meant, were they the same: somebody put the body together wrongly."""
+    raw = json.dumps(BODY).encode()
+    said = b"{" + more + b"," + raw[1:] if is_first else raw[:-1] + b"," + more + b"}"
+    with pytest.raises(Invalid) as refused:
+        body_of(read(said), said)
+    assert refused.value.field == field
+
+
+def test_a_messages_data_says_nothing_twice() -> None:
+    """At any depth; and data that does not is published as it is."""
+    for data in (b'[{"a": 1, "a": 2}]', b'{"a": {"b": "", "b": "\\u0022"}}'):
+        said = b'{"shop_id": "%b", "data": %b}' % (BODY["shop_id"].encode(), data)
+        with pytest.raises(Invalid, match="twice"):
+            body_of(msgspec.json.decode(said, type=Addressed), said)
+    said = b'{"session_id":null,"shop_id":"%b","data":[{"a":"\\u0022"},{"a":""}]}' % BODY["shop_id"].encode()
+    message = msgspec.json.decode(said, type=Addressed)
+    assert body_of(message, said) == encode(message)
 
 
 @given(amounts)
