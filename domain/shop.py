@@ -7,9 +7,10 @@ see or write which shop. Knows no subject, no stream and no HTTP.
 from __future__ import annotations
 
 import json
+import re
 from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
@@ -85,6 +86,11 @@ class Addressed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 ShopMessage = Update | Addressed
+
+
+_AMOUNTS: Final = ("product_price", "basket_total")
+_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+"""As JSON writes them (RFC 8259, section 6)."""
 
 
 class _Kind(msgspec.Struct):
@@ -175,22 +181,28 @@ def _text(amount: Decimal) -> str:
 def body_of(message: ShopMessage, said: bytes) -> bytes:
     """A message as it is published. said: what it was read from.
 
-    Raises TooLarge, and Invalid where that says something twice: nobody knows which is meant.
+    Raises TooLarge, and Invalid where that says something twice, as nobody knows which is meant, or has an amount as a
+    text that is no number.
     """
     body = encode(message)
     if len(body) > MESSAGE_BYTES_MAX:
         raise TooLarge(f"a shop's message has at most {MESSAGE_BYTES_MAX:,} bytes", field="body")
-    # Hot path: what is left out of the body had quotation marks, and none is added but one that was escaped so.
+    # Hot path: what is left out of the body had quotation marks, and so had an amount that was text; none is added but
+    # one that was escaped so.
     if said.count(b'"') != body.count(b'"') or b"\\u0022" in said:
-        _assert_clear(said)
+        _assert_clear(message, said)
     return body
 
 
-def _assert_clear(said: bytes) -> None:
+def _assert_clear(message: ShopMessage, said: bytes) -> None:
     try:
-        json.loads(said.decode("utf-8", "replace"), object_pairs_hook=_said_once, parse_int=float)
+        fields = json.loads(said.decode("utf-8", "replace"), object_pairs_hook=_said_once, parse_int=float)
     except (json.JSONDecodeError, RecursionError):
         raise Invalid("the body is not JSON of a sensible depth", field="body") from None
+    for name in _AMOUNTS if isinstance(message, Update) else ():
+        # Decimal takes more for a number than anybody means: 1_000, digits of other scripts, blanks around.
+        if isinstance(fields[name], str) and not _NUMBER.fullmatch(fields[name]):
+            raise Invalid("write an amount as JSON writes numbers, such as 3.50", field=name)
 
 
 def _said_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -78,6 +78,7 @@ async def test_the_answer_comes_after_the_stream_has_the_update(fair: Market, he
         ("product_name", 7),
         ("product_id", 1.5),
         ("product_price", -1),
+        ("product_price", "1_000"),
         ("UPC", 12345),
         ("category_id", None),
         ("basket_total", -0.01),

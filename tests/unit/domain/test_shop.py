@@ -238,6 +238,37 @@ def test_a_field_that_is_there_twice_is_refused_by_its_name(more: bytes, field: 
     assert refused.value.field == field
 
 
+@pytest.mark.parametrize("field", ["product_price", "basket_total"])
+@pytest.mark.parametrize(
+    ("text", "is_taken"),
+    [
+        ("3.50", True),
+        ("0", True),
+        ("1e3", True),
+        ("1_000", False),
+        ("1\\u005f000", False),
+        ("\u0663.\u0665", False),
+        ("\uff13", False),
+        (" 3.5", False),
+        ("3.5\\n", False),
+        ("+3", False),
+        (".5", False),
+        ("5.", False),
+        ("007", False),
+    ],
+)
+def test_an_amount_as_text_is_a_number_as_json_writes_it(field: str, text: str, is_taken: bool) -> None:
+    """In quotation marks it is the same amount as without; what is no number without them is none with them."""
+    said = json.dumps({**BODY, field: 0}).replace(f'"{field}": 0', f'"{field}": "{text}"').encode()
+    if is_taken:
+        bare = said.replace(f'"{text}"'.encode(), text.encode())
+        assert body_of(read(said), said) == body_of(read(bare), bare)
+    else:
+        with pytest.raises(Invalid) as refused:
+            body_of(read(said), said)
+        assert refused.value.field == field
+
+
 def test_a_messages_data_says_nothing_twice() -> None:
     """At any depth; and data that does not is published as it is."""
     for data in (b'[{"a": 1, "a": 2}]', b'{"a": {"b": "", "b": "\\u0022"}}'):
