@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import uvicorn
+from starlette.types import ASGIApp
 from websockets.asyncio.client import connect
 
 from api.app import build
@@ -67,7 +68,7 @@ def merchant(*shops: UUID, **claims: Any) -> str:
 
 @dataclass(slots=True)
 class Market:
-    """port: of the API on loopback. log: the stream behind it. client: without a token."""
+    """port: of the API on loopback. log: the stream behind it. client: without a token. app: what is served."""
 
     log: JetStreamLog
     shops: JetStreamShops
@@ -76,6 +77,7 @@ class Market:
     client: httpx.AsyncClient
     port: int
     site: Site
+    app: ASGIApp
 
     async def publish(
         self, body: Any = None, *, shop: UUID | str | None = None, by: str | None = None
@@ -208,7 +210,7 @@ async def market(
             await eventually(lambda: server.started)
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
                 try:
-                    yield Market(log, shops, hub, keys, client, port, site)
+                    yield Market(log, shops, hub, keys, client, port, site, app)
                 finally:
                     projecting.cancel()
                     hub.drain()
