@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 from websockets.asyncio.client import connect
 
 from api.app import build
@@ -77,7 +77,7 @@ class Market:
     client: httpx.AsyncClient
     port: int
     site: Site
-    app: ASGIApp
+    app: Starlette
 
     async def publish(
         self, body: Any = None, *, shop: UUID | str | None = None, by: str | None = None
