@@ -226,6 +226,6 @@ class Log(Protocol):
         """Put a fact aside, with the reason. source: who could not deal with it; subject: the fact's own."""
         ...
 
-    async def triaged(self, source: str, *, since: datetime | None = None) -> dict[str, int]:
-        """Subjects of the facts that `source` has put aside (since a time), each with the position of the first."""
+    async def triaged(self, source: str, *, since: datetime | None = None) -> dict[str, list[int]]:
+        """Subjects of the facts that `source` has put aside (since a time), each with their positions in order."""
         ...

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -35,7 +34,7 @@ from infra.readstore.store import ReadStore
 from infra.removals import RememberedRemovals
 from infra.secrets import KeyInfo, SecretsError, describe
 from infra.settings import SettingsError
-from processes.models.holds import is_of_generation, source_of
+from processes.models.holds import is_of_generation, owner_of, source_of
 from processes.scheduler import target
 from projections.catalogue import ALL
 from projections.messages import UPCOMING
@@ -138,29 +137,33 @@ async def _streams(session: Session, log: JetStreamLog, *, mend: bool) -> AsyncI
 async def _triage(log: JetStreamLog, store: ReadStore) -> AsyncIterator[Finding]:
     """What waits for somebody. A generation that was dropped waits for nothing, and what it put aside stays there."""
     there = {source_of(info) for projection in ALL for info in await store.generations(projection.name)}
-    counts = await _put_aside(log)
-    waiting = sum(counts[source] for source in counts if source in there or not is_of_generation(source))
-    if waiting:
+    aside = await _put_aside(log)
+    if waiting := _facts(aside, lambda source: source in there or not is_of_generation(source)):
         yield _waiting(waiting)
 
 
 async def _triage_alone(log: JetStreamLog) -> AsyncIterator[Finding]:
     """As `_triage`, while nobody knows which generations there are."""
-    counts = await _put_aside(log)
-    perhaps = sum(counts[source] for source in counts if is_of_generation(source))
-    if waiting := sum(counts.values()) - perhaps:
+    aside = await _put_aside(log)
+    if waiting := _facts(aside, lambda source: not is_of_generation(source)):
         yield _waiting(waiting)
-    if perhaps:
+    if perhaps := _facts(aside, is_of_generation):
         detail = f"{perhaps:,} facts that read models put aside are in {TRIAGE}; which still wait, the read store knows"
         yield Finding("warn", "triage", detail, "msgxc doctor, once the read store answers")
 
 
-async def _put_aside(log: JetStreamLog) -> Counter[str]:
-    """Facts on TRIAGE, by who put them there."""
-    sources: Counter[str] = Counter()
-    for subject, count in (await log.js.counts(TRIAGE, "triage.>")).items():
-        sources[subject.split(".")[1]] += count
-    return sources
+async def _put_aside(log: JetStreamLog) -> set[tuple[str, str]]:
+    """What is on TRIAGE: under which name, and which fact."""
+    named = (subject.split(".", 2) for subject in await log.js.counts(TRIAGE, "triage.*.*"))
+    return {(source, fact) for _, source, fact in named}
+
+
+def _facts(aside: set[tuple[str, str]], is_meant: Callable[[str], bool]) -> int:
+    """Those under the names that are meant.
+
+    Each counts once: a generation that is kept for a roll-back has put aside what the live one has, too.
+    """
+    return len({(owner_of(source), fact) for source, fact in aside if is_meant(source)})
 
 
 def _waiting(facts: int) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from bisect import insort
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -232,14 +233,14 @@ class JetStreamLog:
         )
         await self._appenders[TRIAGE].append([Entry(packed.subject, packed.lines, packed.body)])
 
-    async def triaged(self, source: str, *, since: datetime | None = None) -> dict[str, int]:
-        first: dict[str, int] = {}
+    async def triaged(self, source: str, *, since: datetime | None = None) -> dict[str, list[int]]:
+        positions: dict[str, list[int]] = {}
         for stored in await self.js.read(TRIAGE, f"triage.{_token(source)}.*", limit=TRIAGED_MAX):
             if since is not None and datetime.fromisoformat(stored.headers["Time"]) < since:
                 continue
-            subject, position = header_text(stored.headers, "Subject"), int(stored.headers["Position"])
-            first[subject] = min(position, first.get(subject, position))
-        return first
+            subject = header_text(stored.headers, "Subject")
+            insort(positions.setdefault(subject, []), int(stored.headers["Position"]))
+        return positions
 
 
 def _is_of_many(facts: Sequence[Recorded | Poison]) -> bool:

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from domain.errors import Conflict
-from processes.models.holds import holds_of
+from domain.recorded import LOOSE, Recorded
+from processes.models.holds import put_aside
 from processes.port import Lease, Log
 from projections.port import Generation, Generations, Projection
 
@@ -43,14 +44,42 @@ async def filling(
 
 
 async def _begun(log: Log, store: Generations, projection: Projection) -> Generation:
-    """One that was left unfinished, unless it has put facts aside: the code may be mended since."""
+    """One that was left unfinished, unless the code is mended since."""
     number = await store.begin(projection.name, projection.version)
     generation = await store.generation(projection.name, number, projection.tables)
-    if not await holds_of(log, generation):
+    if not await _is_mended(log, projection, generation):
         return generation
     await store.drop(projection.name, number)
     number = await store.begin(projection.name, projection.version)
     return await store.generation(projection.name, number, projection.tables)
+
+
+async def _is_mended(log: Log, projection: Projection, generation: Generation) -> bool:
+    """Whether a fact that the generation has put aside could be read by now."""
+    for subject, positions in (await put_aside(log, generation)).items():
+        for stream in projection.streams:
+            # Where facts build on one another, the later ones have only waited for the first.
+            tried = positions if stream in LOOSE else positions[:1]
+            for position in tried:
+                if await _is_read(log, projection, stream, subject, position):
+                    return True
+    return False
+
+
+async def _is_read(log: Log, projection: Projection, stream: str, subject: str, position: int) -> bool:
+    try:
+        facts = await log.read(stream, subject, after=position - 1, limit=1)
+    except ValueError:  # a poison
+        return False
+    return any(fact.position == position and _is_projected(projection, fact) for fact in facts)
+
+
+def _is_projected(projection: Projection, fact: Recorded) -> bool:
+    try:
+        list(projection.project(fact))
+    except Exception:  # noqa: BLE001  whatever it breaks on, the projector puts the fact aside
+        return False
+    return True
 
 
 @asynccontextmanager

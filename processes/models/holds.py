@@ -13,7 +13,7 @@ import re
 from processes.port import Log
 from projections.port import Generation, GenerationInfo
 
-_SOURCE = re.compile(r"projection-\w+-\d+-\d{8}T\d{12}")
+_SOURCE = re.compile(r"(?P<owner>projection-\w+)-\d+-\d{8}T\d{12}")
 
 
 def source_of(generation: Generation | GenerationInfo) -> str:
@@ -26,11 +26,22 @@ def is_of_generation(source: str) -> bool:
     return _SOURCE.fullmatch(source) is not None
 
 
+def owner_of(source: str) -> str:
+    """Who put aside what is under this name: the same for all generations of a projection."""
+    found = _SOURCE.fullmatch(source)
+    return found["owner"] if found else source
+
+
 async def holds_of(log: Log, generation: Generation) -> dict[str, int]:
     """Subjects that wait, each with the position of the fact that they wait behind."""
-    held = await log.triaged(source_of(generation))
+    return {subject: positions[0] for subject, positions in (await put_aside(log, generation)).items()}
+
+
+async def put_aside(log: Log, generation: Generation) -> dict[str, list[int]]:
+    """Subjects of the facts that it could not read, and of those behind them, each with their positions in order."""
+    aside = await log.triaged(source_of(generation))
     # Versions before named the projection alone: theirs are of any generation that there was by then.
     former = await log.triaged(f"projection-{generation.projection}", since=generation.created)
-    for subject, position in former.items():
-        held[subject] = min(position, held.get(subject, position))
-    return held
+    return {
+        subject: sorted({*aside.get(subject, ()), *former.get(subject, ())}) for subject in aside | former
+    }

@@ -342,19 +342,19 @@ async def test_a_reader_without_anything_left_has_passed(doors: Doors) -> None:
     assert await doors.log.passed(EVENTS, "evt.thread.>", 1, 1)
 
 
-async def test_what_was_put_aside_is_listed_with_its_first_position(doors: Doors) -> None:
-    """By source; the same fact again is the same entry."""
+async def test_what_was_put_aside_is_listed_with_its_positions(doors: Doors) -> None:
+    """By source, in order; the same fact again is the same entry."""
     for position in (7, 9, 7):
         await doors.log.triage("one", "evt.x.00.a", reason="why\nnot", body=b"b", position=position)
     await doors.log.triage("one", "evt.x.00.b", reason="", body=b"", position=8)
     await doors.log.triage("other", "evt.x.00.c", reason="no", body=b"", position=1)
-    assert await doors.log.triaged("one") == {"evt.x.00.a": 7, "evt.x.00.b": 8}
-    assert await doors.log.triaged("other") == {"evt.x.00.c": 1}
+    assert await doors.log.triaged("one") == {"evt.x.00.a": [7, 9], "evt.x.00.b": [8]}
+    assert await doors.log.triaged("other") == {"evt.x.00.c": [1]}
     assert await doors.log.triaged("nobody") == {}
 
 
 async def test_what_was_put_aside_before_a_time_is_left_out(doors: Doors) -> None:
     """A reader that begins later asks for what came since."""
     await doors.log.triage("one", "evt.x.00.a", reason="no", body=b"", position=7)
-    assert await doors.log.triaged("one", since=datetime(2020, 1, 1, tzinfo=UTC)) == {"evt.x.00.a": 7}
+    assert await doors.log.triaged("one", since=datetime(2020, 1, 1, tzinfo=UTC)) == {"evt.x.00.a": [7]}
     assert await doors.log.triaged("one", since=datetime(2100, 1, 1, tzinfo=UTC)) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import insort
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 
@@ -164,13 +165,13 @@ class MemoryLog:
         self.streams.aside[source, subject, position] = Aside(source, subject, reason, body, position, at)
         await self.life.step("triage")
 
-    async def triaged(self, source: str, *, since: datetime | None = None) -> dict[str, int]:
+    async def triaged(self, source: str, *, since: datetime | None = None) -> dict[str, list[int]]:
         await self._asked()
-        first: dict[str, int] = {}
+        positions: dict[str, list[int]] = {}
         for each in self.streams.aside.values():
             if each.source == source and (since is None or each.at >= since):
-                first[each.subject] = min(each.position, first.get(each.subject, each.position))
-        return first
+                insort(positions.setdefault(each.subject, []), each.position)
+        return positions
 
     async def put(self, stream: str, entries: Sequence[Entry]) -> list[int]:
         """Append to any stream; the positions."""

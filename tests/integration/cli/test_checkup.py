@@ -63,6 +63,18 @@ async def test_what_a_dropped_generation_put_aside_waits_for_nobody(
     assert await triage_of(session) == [f"3 facts could not be dealt with and wait in {TRIAGE}"]
 
 
+async def test_what_two_generations_put_aside_counts_once(session: Session, log: JetStreamLog) -> None:
+    """After a rebuild the former generation is kept for a roll-back: a fact that neither can read is one."""
+    await put_aside(log, source_of(await of_contacts(session, building=False)), 2)
+    async with open_store(session) as store:
+        rebuilt = await store.begin(Contacts.name, Contacts.version)
+        await store.generation(Contacts.name, rebuilt, Contacts.tables)
+        await store.switch(Contacts.name, rebuilt)
+        *_, live = await store.generations(Contacts.name)
+    await put_aside(log, source_of(live), 3)
+    assert await triage_of(session) == [f"3 facts could not be dealt with and wait in {TRIAGE}"]
+
+
 async def test_triage_is_told_while_the_read_store_is_away(
     session: Session, log: JetStreamLog, nats_server: NatsServer, tmp_path: Path
 ) -> None:

@@ -142,13 +142,13 @@ async def test_a_schedule_is_due_at_its_time(log: JetStreamLog) -> None:
 
 
 async def test_what_was_put_aside_is_listed_by_subject(log: JetStreamLog) -> None:
-    """With the first position of each; other sources' are theirs."""
+    """With the positions of each; other sources' are theirs."""
     for position in (7, 9, 7):
         await log.triage("projector", "evt.thread.00.a", reason="por qué\nno", body=b"b", position=position)
     await log.triage("projector", "evt.thread.00.b", reason="no", body=b"", position=8)
     await log.triage("worker", "evt.thread.00.c", reason="no", body=b"", position=9)
-    assert await log.triaged("projector") == {"evt.thread.00.a": 7, "evt.thread.00.b": 8}
-    assert await log.triaged("worker") == {"evt.thread.00.c": 9}
+    assert await log.triaged("projector") == {"evt.thread.00.a": [7, 9], "evt.thread.00.b": [8]}
+    assert await log.triaged("worker") == {"evt.thread.00.c": [9]}
     assert await log.triaged("nobody") == {}
 
 

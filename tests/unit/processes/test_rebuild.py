@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from commands.contacts import PutContact
 from domain.contact import Contact
 from domain.errors import Conflict
-from domain.recorded import EVENTS, Recorded
+from domain.recorded import EVENTS, SHOPS, Recorded
+from domain.shop import Addressed, encode
 from infra.pausing import Gate, gated
 from infra.readstore.config import read_store
 from infra.readstore.store import ReadStore
@@ -20,14 +22,17 @@ from processes.models import filling
 from processes.models.filling import lease_name
 from processes.models.projector import Projector
 from processes.models.rebuild import InvariantsBroken, build
-from processes.models.verify import Verdict, verify
+from processes.models.verify import Verdict, up_to, verify
 from processes.models.watermark import Watermark
-from projections import contacts
+from projections import contacts, shop_queries
 from projections.contacts import Contacts
 from projections.port import Generation, Projection, Write
+from projections.shop_queries import Window
+from projections.shops import Shops
 from tests.memory.feeding import MemoryLease
 from tests.memory.lifeline import Lifeline
 from tests.memory.projecting import end_of, three
+from tests.memory.streams import Entry
 from tests.memory.world import IDS, REALM, World
 
 
@@ -60,7 +65,8 @@ def lease(made: World) -> MemoryLease:
 
 async def rebuilt(made: World, store: ReadStore, projection: Projection) -> None:
     """And live."""
-    await store.switch(projection.name, await build(made.own.log, store, projection, lease=lease(made)))
+    held = MemoryLease(made.streams, lease_name(projection.name), Lifeline())
+    await store.switch(projection.name, await build(made.own.log, store, projection, lease=held))
 
 
 async def verified(made: World, store: ReadStore, projection: Projection) -> Verdict:
@@ -114,12 +120,74 @@ async def test_an_unfinished_rebuild_that_put_facts_aside_begins_anew(store: Rea
     """Mended code does not go on from where the broken code has been."""
     made = World()
     await three(made)
-    number = await store.begin("contacts", Broken.version)
-    generation = await store.generation("contacts", number, Broken.tables)
-    projector = Projector(made.own.log, EVENTS, [(Broken(), generation)], Watermark(generation, local=True))
-    await projector.run(until=3)
+    await stopped_at(made, store, Broken(), 3)
     await rebuilt(made, store, Contacts())
     assert await bob(store) == "de"
+
+
+async def stopped_at(made: World, store: ReadStore, projection: Projection, position: int) -> None:
+    """A rebuild that ends there, unfinished."""
+    [stream] = projection.streams
+    number = await store.begin(projection.name, projection.version)
+    generation = await store.generation(projection.name, number, projection.tables)
+    log, mark = up_to(made.own.log, position), Watermark(generation, local=True)
+    async with asyncio.timeout(5):
+        await Projector(log, stream, [(projection, generation)], mark).run(until=position)
+
+
+class Watched(Shops):
+    """Shops, and which positions it was shown. breaks: at a position, by code that is not mended yet."""
+
+    def __init__(self, *, breaks: int = 0) -> None:
+        self.shown: list[int] = []
+        self._breaks = breaks
+
+    def project(self, fact: Recorded) -> Iterable[Write]:
+        self.shown.append(fact.position)
+        if fact.position == self._breaks:
+            raise LookupError("no rule")
+        return super().project(fact)
+
+
+def shop_messages(made: World, shop: UUID) -> None:
+    """Six of one shop; the first is none, and never will be."""
+    lines = b"Time: 2027-01-01T12:00:00.000000Z\r\n"
+    for body in (b"hello", *[encode(Addressed(shop_id=shop, data=number)) for number in range(5)]):
+        made.streams.append(SHOPS, [Entry(f"updates.store.{shop}", lines, body)])
+
+
+async def test_an_unfinished_rebuild_goes_on_beside_what_nobody_can_read(store: ReadStore) -> None:
+    """A message of a shop that is none is put aside once, and no reason to read all the others again."""
+    made, shop, again = World(), UUID(int=7, version=4), Watched()
+    shop_messages(made, shop)
+    await stopped_at(made, store, Shops(), 3)
+    await rebuilt(made, store, again)
+    assert again.shown == [4, 5, 6]
+    assert [each.position for each in made.streams.aside.values()] == [1]
+    rows, _ = await shop_queries.updates(store, shop, Window(), place=None, limit=10)
+    assert [row["position"] for row in rows] == [2, 3, 4, 5, 6]
+
+
+async def test_an_unfinished_rebuild_begins_anew_for_one_message_that_can_be_read_by_now(
+    store: ReadStore,
+) -> None:
+    """Whatever else of the same shop can't be."""
+    made, shop = World(), UUID(int=7, version=4)
+    shop_messages(made, shop)
+    await stopped_at(made, store, Watched(breaks=3), 4)
+    await rebuilt(made, store, Shops())
+    rows, _ = await shop_queries.updates(store, shop, Window(), place=None, limit=10)
+    assert [row["position"] for row in rows] == [2, 3, 4, 5, 6]
+
+
+async def test_an_unfinished_rebuild_goes_on_by_code_that_is_not_mended(store: ReadStore) -> None:
+    """What the fact that can't be read holds up waits as before, though it could be read by itself."""
+    made = World()
+    await three(made)
+    await stopped_at(made, store, Broken(), end_of(made.streams) - 1)
+    await rebuilt(made, store, Broken())
+    assert len({each.source for each in made.streams.aside.values()}) == 1
+    assert await bob(store) is None
 
 
 async def test_a_rebuild_that_fails_its_checks_leaves_nothing_to_go_on_from(store: ReadStore) -> None:
