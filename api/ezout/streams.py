@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
-import msgspec
 from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
-from api.endpoint import ROUTE, answer_other_than_get, decode_query, refuse
+from api.endpoint import ROUTE, answer_other_than_get, decode_query
+from api.event_stream import MEDIA_TYPE, RETRY_MS, begin, close_event, refuse_stream
 from api.ezout.door import credentials
 from api.ezout.frames import FIRST, Filter, Frame, position_within
 from api.ezout.hub import Draining, Following, ShopHub, TooSlow
@@ -24,19 +24,15 @@ from api.ezout.parts import Shops
 from api.ezout.peers import while_there
 from api.ezout.publishing import GROUP, shop_of, shops_of
 from api.hanging_up import hang_up
-from api.heads import head_of
 from api.limits import RateLimit
 from api.parts import Parts
-from api.route import Header, Route, Who, served_raw
+from api.route import Route, Who, served_raw
 from api.sockets.protocol import EXTENSION as CONNECTION
 from api.sockets.protocol import SocketConnection
 from domain.errors import Forbidden, Invalid, MsgxcError, TooMany, Unauthenticated, Unavailable
 from domain.shop import assert_may_read
 
 EVENTS_PATH, SOCKET_PATH = "/shops/{shop_id}/stream", "/shops/{shop_id}/socket"
-RETRY_MS, PUT_OFF_MS = 1_000, 3_000
-"""After how long browsers connect again, and where nothing can be shown now."""
-MEDIA_TYPE = b"text/event-stream"
 CLOSED_BY = {
     "slow": 4008,
     "token": 4401,
@@ -46,11 +42,6 @@ CLOSED_BY = {
     "away": 1001,
 }
 """Close codes: the private range beside the HTTP status it stands for, or RFC 6455's own."""
-_HEADERS: list[Header] = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-]
 
 
 class StreamQuery(Filter, frozen=True, kw_only=True):
@@ -180,25 +171,11 @@ class EventsEndpoint:
         try:
             query = decode_query(EventsQuery, scope["query_string"])
             watch = await Watch.admitted(shops_of(self._parts), scope, query, self._limit)
-        except (Unavailable, TooMany) as error:
-            if MEDIA_TYPE in head_of(scope).by_name.get(b"accept", b""):
-                await self._put_off(send, error)
-            else:
-                await refuse(scope, send, error)
-            return
         except MsgxcError as error:
-            await refuse(scope, send, error)
+            await refuse_stream(scope, send, error, self._parts.metrics)
             return
         with self._parts.metrics.sockets.labels("shop-events").track_inprogress():
             await self._serve(watch, scope, receive, send)
-
-    async def _put_off(self, send: Send, error: Unavailable | TooMany) -> None:
-        """An EventSource gives up for good at an error's status (WHATWG HTML, section 9.2.3); so it comes back."""
-        self._parts.metrics.cut_off.labels("unavailable").inc()
-        wait_ms = error.retry_after_s * 1_000 if isinstance(error, TooMany) else PUT_OFF_MS
-        said = f"retry: {wait_ms}\n".encode() + _close("unavailable", error.detail)
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-        await send({"type": "http.response.body", "body": said})
 
     async def _serve(self, watch: Watch, scope: Scope, receive: Receive, send: Send) -> None:
         async def write(data: bytes) -> None:
@@ -211,23 +188,18 @@ class EventsEndpoint:
             # An id without data: the browser keeps it and shows nothing.
             await write(f"id: {watch.give(position)}\n:\n\n".encode())
 
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await begin(send)
         opened = f"retry: {RETRY_MS}\nid: {watch.give(watch.after)}\nevent: open\ndata: {{}}\n\n"
         await write(opened.encode())
         ended = await while_there(_ended(watch.run(show, beat)), receive, "http.disconnect")
         if ended is not None:
             self._parts.metrics.cut_off.labels(ended.why).inc()
             try:
-                await watch.in_time(write(_close(ended.why, ended.reason)))
+                await watch.in_time(write(close_event(CLOSED_BY[ended.why], ended.reason)))
                 await watch.in_time(send({"type": "http.response.body", "body": b""}))
             except TooSlow:
                 # What waits for it may never leave, and would be kept for as long as the peer likes.
                 await hang_up(scope)
-
-
-def _close(why: str, reason: str) -> bytes:
-    """The last event of a stream."""
-    return b"event: close\ndata: " + msgspec.json.encode({"code": CLOSED_BY[why], "reason": reason}) + b"\n\n"
 
 
 class SocketEndpoint:
@@ -304,7 +276,7 @@ ROUTE_OF_EVENTS = Route(
     who=Who.SHOP,
     query=EventsQuery,
     answer=str,
-    media_type="text/event-stream",
+    media_type=MEDIA_TYPE,
     summary=f"A shop live, as server-sent events; Last-Event-ID (or after, or after={FIRST}) brings what was missed.",
     group=GROUP,
     errors=(Invalid, Forbidden, Unavailable),

@@ -13,7 +13,8 @@ from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
 from api.auth import bearer
-from api.endpoint import ROUTE, answer_other_than_get, context_of, decode_query, refuse
+from api.endpoint import ROUTE, answer_other_than_get, context_of, decode_query
+from api.event_stream import MEDIA_TYPE, RETRY_MS, begin, close_event, refuse_stream
 from api.fields import assert_clear
 from api.freshness import RecentWrites
 from api.hanging_up import hang_up
@@ -33,8 +34,6 @@ BUFFER_BYTES_MAX = 256 * 1024
 """Unsent bytes of one stream before it counts as full, as for sockets."""
 BEAT_S = 15.0
 """A comment as often: proxies drop silent streams, and a dead peer shows when it is written to."""
-RETRY_MS = 1_000
-"""How soon a browser comes back, as the original's clients did."""
 TIDS_MAX = 100
 
 
@@ -82,8 +81,7 @@ class StreamConnection:
 
     def close(self, code: int, reason: str) -> None:
         if not self.is_closed:
-            said = msgspec.json.encode({"code": code, "reason": reason})
-            self.write(b"event: close\ndata: " + said + b"\n\n")
+            self.write(close_event(code, reason))
             self.is_closed = True
             self.closed.set()
             self._ready.set()
@@ -136,7 +134,7 @@ class StreamEndpoint:
             self._live.assert_room()
             wish = await self._wish(scope)
         except MsgxcError as error:
-            await refuse(scope, send, error)
+            await refuse_stream(scope, send, error, self._parts.metrics)
             return
         await self._serve(wish, scope, receive, send)
 
@@ -199,12 +197,7 @@ class StreamEndpoint:
 
 async def _pump(connection: StreamConnection, send: Send) -> None:
     """Send on what the hub writes, until the connection is closed."""
-    headers: list[Header] = [
-        (b"content-type", b"text/event-stream; charset=utf-8"),
-        (b"cache-control", b"no-cache"),
-        (b"x-accel-buffering", b"no"),
-    ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await begin(send)
     while data := await connection.next():
         await send({"type": "http.response.body", "body": data, "more_body": True})
         connection.sent(data)
@@ -256,7 +249,7 @@ ROUTE_OF_STREAM = Route(
     who=Who.TOKEN,
     query=StreamQuery,
     answer=str,
-    media_type="text/event-stream",
+    media_type=MEDIA_TYPE,
     summary="One's feed as server-sent events; Last-Event-ID (or position) brings what was missed.",
     group="live",
     errors=(Invalid, Forbidden, NotFound, Unavailable),

@@ -164,6 +164,25 @@ async def test_what_cannot_be_streamed_is_a_problem() -> None:
         assert (await it.call("GET", "/api/v2/stream?tid=nowhere")).status_code == 404
 
 
+@pytest.mark.parametrize("settings", [Settings(sockets_max=0), Settings(rate_quota=0)])
+async def test_a_browser_that_cannot_be_served_now_comes_back(settings: Settings) -> None:
+    """An EventSource gives up for good at any error's status: it is told when to come back, where that may help."""
+    asks = {"Accept": "text/event-stream"}
+    async with site(settings=settings) as it:
+        refused = await it.call("GET", "/api/v2/stream")
+        assert refused.status_code in {429, 503}
+        answer = await it.call("GET", "/api/v2/stream", headers=asks)
+        assert (answer.status_code, answer.headers["content-type"]) == (
+            200,
+            "text/event-stream; charset=utf-8",
+        )
+        retry, event, data, *_ = answer.text.splitlines()
+        assert int(retry.removeprefix("retry: ")) >= 1_000
+        assert (event, msgspec.json.decode(data.removeprefix("data: "))["code"]) == ("event: close", 1013)
+    async with site() as it:
+        assert (await it.call("GET", "/api/v2/stream", by=None, headers=asks)).status_code == 401
+
+
 async def test_draining_ends_a_stream_with_its_position() -> None:
     """The last event says why, and where to go on."""
     async with site(served=True) as it, opened(it) as stream:
