@@ -8,6 +8,7 @@ things are. That a device is in use comes from SIGNALS, too (suite_activity).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -113,12 +114,7 @@ class SuiteUpdater:
         found = await self._store.load(Contact, contact, fresh=True)
         if found is None or found.contact_id is None or found.erased:
             return  # the contact's number is news of its own, for each of its clients
-        rows = await clients.of_contact(self._models, fact.realm, contact)
-        accepting = [
-            accepts_push(has_address=row["token"] is not None, properties=row["properties"] or {})
-            for row in rows
-            if row["app"].casefold() == app.code.casefold()
-        ]
+        accepting = await self._accepting(app, contact)
         fields = suite_fields(app.settings, accepting, active_at)
         if not fields:
             return
@@ -131,6 +127,20 @@ class SuiteUpdater:
             at=fact.at,
         )
         await self._updates.send(update, id=f"{EVENTS}-{fact.position}-{contact.hex}")
+
+    async def _accepting(self, app: AppFacts, contact: UUID) -> list[bool]:
+        """Of the contact's devices with the app, whether each accepts pushes; up to the first that does, since no other
+        changes what is told then. However many the contact has: a name that all tills of a shop sign in with, too.
+        """
+        found = list[bool]()
+        async with aclosing(clients.all_of_contact(self._models, app.realm, contact)) as rows:
+            async for row in rows:
+                if row["app"].casefold() == app.code.casefold():
+                    properties = row["properties"] or {}
+                    found.append(accepts_push(has_address=row["token"] is not None, properties=properties))
+                    if found[-1]:
+                        break
+        return found
 
 
 def _concerned(event: Client.Event, client: Client) -> Sequence[UUID]:

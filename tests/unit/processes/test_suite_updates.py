@@ -13,6 +13,7 @@ from domain.app_settings import AppSettings
 from domain.client import Client
 from domain.suite import accepts_push, suite_fields
 from processes.devices.suite_updates import ContactUpdate
+from projections import clients
 from tests.memory.contact_data import FIRST
 from tests.memory.devices import APP, CONTEXT, DEVICE, client_of, device, identify
 from tests.memory.lifeline import Fault, Lifeline
@@ -108,6 +109,19 @@ async def test_any_device_that_takes_pushes_counts() -> None:
         await made.quiet()
         await set_token(made, await client_of(made, device("device-2")), "t-2")
         await set_token(made, await client_of(made), None)
+        await made.quiet()
+        assert made.suite_queue.latest()[FIRST].fields[ACCEPTED] is True
+
+
+async def test_a_contact_of_many_devices_is_told_of_by_all_of_them() -> None:
+    """A name that a shop's tills share: the one device that accepts pushes counts, wherever it is among the others."""
+    async with world(roles=ROLES) as made:
+        *many, last = sorted((device(str(number)) for number in range(clients.CLIENTS_MAX + 1)), key=str)
+        await identify(made, devices=many)
+        await made.quiet()
+        await make_app(made)
+        await identify(made, devices=[last])
+        await set_token(made, await client_of(made, last), "t-1")
         await made.quiet()
         assert made.suite_queue.latest()[FIRST].fields[ACCEPTED] is True
 
