@@ -15,10 +15,10 @@ import msgspec
 from domain.delivery import AudiencePage
 from domain.device_actions import tagged
 from domain.recorded import DELIVERY, SIGNALS, Recorded
-from domain.signal import KEPT, DeviceEvents
+from domain.signal import KEPT, DeviceEvent, DeviceEvents
 from projections.messages import MESSAGES
 from projections.paging import pages
-from projections.port import Generation, Put, PutMany, ReadModels, Row, Table, Write
+from projections.port import Generation, Key, Put, PutMany, ReadModels, Row, Table, Write
 
 INBOX = Table(
     projection="inbox",
@@ -40,7 +40,7 @@ TAGS = Table(
 """has: whether the message has the tag, by the last that was said of it."""
 
 TAGS_MAX = 64
-"""Tags of one message that are shown; devices know four or five."""
+"""Tags of one message that are looked at, those that were taken away among them; devices know four or five."""
 LOOKED_AT_MAX = 2_000
 """Rows of a contact that are looked at for one answer: who gets more than that in the time messages live reads the
 newest.
@@ -49,6 +49,8 @@ PAGE = 200
 
 OPENED, READ, DELETED = "opened", "read", "deleted"
 """Tags that the SDKs know; a message that was deleted is not shown."""
+OF_SDKS = (OPENED, READ, DELETED, "pinned", "seen")
+"""Looked for by name where a message has more tags than are looked at."""
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,12 +82,9 @@ class Inbox:
                 same = {"realm": fact.realm, "position": fact.position, "message": page.message}
                 yield PutMany(INBOX, same, {"contact": there}, fact.position)
             case DeviceEvents(contact=contact) as signal if contact is not None:
-                for event in signal.events:
-                    found = tagged(event)
-                    if found is not None:
-                        message, tag, has = found
-                        values = {"has": has, "said": fact.at}
-                        yield Put(TAGS, (fact.realm, contact, message, tag), values, fact.position)
+                for (message, tag), has in _last_said(signal.events).items():
+                    values = {"has": has, "said": fact.at}
+                    yield Put(TAGS, (fact.realm, contact, message, tag), values, fact.position)
             case _:
                 return
 
@@ -95,6 +94,12 @@ class Inbox:
         async for page in generation.scan(INBOX):
             lost += sum(1 for row in page if row["message"] is None)
         return [f"{lost} inbox rows name no message"] if lost else []
+
+
+def _last_said(events: Iterable[DeviceEvent]) -> dict[tuple[UUID, str], bool]:
+    """By message and tag, whether it has it: SDKs join what was said while they were offline, and the last holds."""
+    changes = [change for event in events if (change := tagged(event)) is not None]
+    return {(message, tag): has for message, tag, has in changes}
 
 
 async def newest(
@@ -132,10 +137,22 @@ async def _items(
     messages = await models.get_many(MESSAGES, [(realm, row["message"]) for row in rows])
     shown = [row for row in messages if row is not None and _is_shown(row, app, now)]
     partitions = [(realm, contact, row["message"]) for row in shown]
-    said = await models.range_many(TAGS, partitions, limit_each=TAGS_MAX) if partitions else {}
+    said = await _tags(models, partitions) if partitions else {}
     return [
         _item(row, said.get(partition, ()), now) for row, partition in zip(shown, partitions, strict=True)
     ]
+
+
+async def _tags(models: ReadModels, partitions: Sequence[Key]) -> Mapping[Key, Sequence[Row]]:
+    """By message. An app may have any number of tags, and none of them may bring back what was deleted."""
+    said = await models.range_many(TAGS, partitions, limit_each=TAGS_MAX)
+    crowded = [each for each, rows in said.items() if len(rows) == TAGS_MAX]
+    keys = [(*each, tag) for each in crowded for tag in OF_SDKS]
+    for row in await models.get_many(TAGS, keys) if keys else ():
+        rows = said[row["realm"], row["contact"], row["message"]] if row else []
+        if row and row not in rows:
+            rows.append(row)
+    return said
 
 
 def _item(row: Row, said: Sequence[Row], now: datetime) -> Item:

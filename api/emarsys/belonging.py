@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from api.emarsys.batches import KEPT_CHARS, Batch
+from api.emarsys.batches import KEPT_CHARS, REFUSED_MAX, Batch
 from api.freshness import WAIT_S_MAX
 from api.route import Call
 from domain.device_actions import tagged
@@ -61,4 +61,4 @@ async def without_foreign_tags(call: Call[Any, Any], client: UUID, contact: UUID
             text = msgspec.json.encode(event).decode()[:KEPT_CHARS]
             refused.append(Refused(part="events", index=place, reason=reason, item=text))
         place += 1
-    return msgspec.structs.replace(batch, events=tuple(kept), refused=tuple(refused))
+    return msgspec.structs.replace(batch, events=tuple(kept), refused=tuple(refused[:REFUSED_MAX]))

@@ -10,9 +10,10 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from api.emarsys.batches import REFUSED_MAX
 from api.emarsys.belonging import FOREIGN
 from commands.messaging import Draft, SendToApp
-from domain.device_actions import TAG_ADD
+from domain.device_actions import TAG_ADD, TAG_REMOVE
 from domain.recorded import SIGNALS
 from domain.signal import KEPT, DeviceEvents
 from projections import inbox as read
@@ -139,6 +140,41 @@ async def test_a_message_is_updated_when_its_tags_are(it: Site) -> None:
         assert found == {one: (received, expected), two: (received, received)}
 
 
+async def test_of_one_request_the_last_that_is_said_of_a_tag_holds(it: Site) -> None:
+    """SDKs join what they have gathered: given and taken away again in one, in any order, and tags go on afterwards."""
+    phone = await reachable(it)
+    one = await send(phone, "one")
+    said = [("Pinned", "add"), ("pinned", "remove"), ("seen", "remove"), ("seen", "add"), ("seen", "add")]
+    names = {"add": TAG_ADD, "remove": TAG_REMOVE}
+    events = [
+        {"type": "internal", "name": names[op], "timestamp": AT, "attributes": {"messageId": one, "tag": tag}}
+        for tag, op in said
+    ]
+    assert (await call(phone, "POST", f"/v4/apps/{APP}/client/events", {"events": events})).status_code == 204
+    await it.world.quiet()
+    assert [each["tags"] for each in await inbox(phone)] == [["seen"]]
+    changes = [_change(one, "opened"), _change(one, "opened", "remove")]
+    for expected in (["seen"], ["opened", "seen"]):
+        assert (await call(phone, "PATCH", f"{EMBEDDED}/tags", changes)).status_code == 200
+        await it.world.quiet()
+        assert [each["tags"] for each in await inbox(phone)] == [expected]
+        changes.reverse()
+
+
+async def test_an_apps_own_tags_bring_back_nothing_that_was_deleted(it: Site) -> None:
+    """However many a message has, or had: what the SDKs' own tags say of it holds."""
+    phone = await reachable(it)
+    gone, seen = await send(phone, "gone"), await send(phone, "seen")
+    own = [f"a{number:03}" for number in range(TAGS_MAX)]
+    for id, tag in ((gone, "deleted"), (seen, "opened")):
+        changes = [_change(id, each) for each in (*own, tag)]
+        changes += [_change(id, each, "remove") for each in own[1:]]
+        assert (await call(phone, "PATCH", f"{EMBEDDED}/tags", changes)).status_code == 200
+    await it.world.quiet()
+    assert [(each["id"], each["tags"]) for each in await inbox(phone)] == [(seen, ["a000", "opened"])]
+    assert (await call(phone, "GET", f"{EMBEDDED}/badge-count")).json()["count"] == 0
+
+
 async def test_tags_end_with_the_signals_they_came_from(it: Site) -> None:
     """As a rebuild from the stream would show it."""
     phone = await reachable(it)
@@ -256,6 +292,22 @@ async def test_a_former_owners_state_changes_no_tags(it: Site) -> None:
     assert [event.name for event in first.events] == ["kept"]
     assert [(each.index, each.reason) for each in first.refused if each.reason == FOREIGN] == [(2, FOREIGN)]
     assert (second.events, [each.reason for each in second.refused]) == ((), [FOREIGN])
+
+
+async def test_of_a_former_owners_tags_no_more_are_kept_than_of_other_bad_items(it: Site) -> None:
+    """A device that is behind by a sign-out sends thousands at once: the stream is not to be filled with them."""
+    phone = await reachable(it)
+    await phone.call("POST", "/client/contact", ANN)
+    former = phone.state, phone.contact_token
+    await phone.call("POST", "/client/contact?anonymous=true", {})
+    await it.settled()
+    phone.state, phone.contact_token = former
+    attributes = {"messageId": str(uuid4()), "tag": "deleted"}
+    added = {"type": "internal", "name": TAG_ADD, "timestamp": AT, "attributes": attributes}
+    events = {"events": [*[added] * REFUSED_MAX, {"type": "unreadable"}, added]}
+    assert (await call(phone, "POST", f"/v3/apps/{APP}/client/events", events)).status_code == 204
+    [told] = (fact.body for fact in it.world.facts(SIGNALS) if isinstance(fact.body, DeviceEvents))
+    assert (told.events, len(told.refused)) == ((), REFUSED_MAX)
 
 
 async def test_an_owners_tags_of_a_moment_after_the_sign_in_are_taken(it: Site) -> None:
