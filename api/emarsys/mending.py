@@ -20,7 +20,7 @@ def mended(content: bytes) -> bytes:
     try:
         msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        text = content.decode("utf-8", "replace")
+        text = content.decode("utf-8", "surrogateescape")
         # A number that none of ours takes stays as its text, in the one item that has it.
         value = json.loads(text, parse_float=_finite, parse_int=_short, parse_constant=str)
         return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
