@@ -8,7 +8,7 @@ from typing import Any
 from api.emarsys import events, inbox, tagging
 from api.emarsys.dialect import V3, V4, BadClientId, UnknownApp
 from api.emarsys.door import Checks, Contract, Door
-from api.emarsys.interactions import note, note_failure
+from api.emarsys.interactions import note, note_untold
 from api.route import Dialect, Handler, Route, Who
 from domain.errors import MsgxcError, TooMany, Unauthenticated, Unavailable
 
@@ -59,7 +59,7 @@ def _events(base: str, contract: Contract) -> Route:
         statuses=(204, 200),
         door=events.EventsDoor(contract, Checks.FRESH_CONTACT),
         body_bytes_max=events.BODY_BYTES_MAX,
-        noted=note_failure,
+        noted=note_untold,
     )
 
 

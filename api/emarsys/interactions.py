@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
+from api.emarsys.batches import Batch
 from api.route import Call
 from domain.signal import Interaction
 
@@ -45,9 +46,9 @@ def own(call: Call[Any, Any], contact: UUID) -> None:
     call.remark = OfContact(contact)
 
 
-def note_failure(call: Call[Any, Any], status: int, took_s: float) -> None:
-    """api.route.Noted, for calls that are a signal themselves when they succeed, unless that was dropped."""
-    if status >= FAILURE or isinstance(call.remark, Dropped):
+def note_untold(call: Call[Batch, Any], status: int, took_s: float) -> None:
+    """api.route.Noted, for calls that are a signal themselves when they succeed, unless that was dropped or empty."""
+    if status >= FAILURE or isinstance(call.remark, Dropped) or call.body.is_empty:
         note(call, status, took_s)
 
 

@@ -57,6 +57,19 @@ def signals(it: Site) -> list[DeviceEvents]:
     return [fact.body for fact in it.world.facts(SIGNALS) if isinstance(fact.body, DeviceEvents)]
 
 
+async def test_a_batch_with_nothing_in_it_is_a_call_as_any_other(it: Site) -> None:
+    """It is no signal, so the log of interactions says that it was made; one that is a signal is not told twice."""
+    phone = await started(it)
+    it.signals.noted.clear()
+    for body in ({}, {"dnd": True, "events": []}):
+        assert (await call(phone, "POST", "/v4/apps/{app}/client/events", body)).status_code == 204
+    assert (await tell(phone, event("a"))).status_code == 204
+    assert [(each.call.call, each.call.status) for each in it.signals.noted] == [
+        ("POST /v4/apps/{app}/client/events", 204)
+    ] * 2
+    assert len(signals(it)) == 1
+
+
 @pytest.mark.parametrize("base", ["/v3/apps", "/v3/domains", "/v4/apps", "/v5/apps", "/v5/domains"])
 async def test_a_batch_is_one_signal_of_its_client(it: Site, base: str) -> None:
     """204, and no state that it has; the signal names the client and the contact, and has the items in order."""
