@@ -10,6 +10,7 @@ from uuid import UUID
 from domain.aggregate import Aggregate, Created, restored
 from domain.aggregate import Event as BaseEvent
 from domain.ownership import ContactOwned
+from domain.push_contact import Described, PushContact, WithEmail, WithVisitor
 from domain.renewal import is_believed, is_recorded
 
 CLEARED = "cleared"
@@ -55,8 +56,7 @@ class Client(Aggregate):
 
         def apply(self, aggregate: Client) -> None:
             super().apply(aggregate)
-            aggregate.email, aggregate.visitor = self.email, self.visitor
-            aggregate.is_push_contact = True
+            aggregate.push_contact = PushContact(self.email, self.visitor)
 
     @dataclass(frozen=True, kw_only=True)
     class PropertiesChanged(Event):
@@ -149,50 +149,25 @@ class Client(Aggregate):
             aggregate.contact_id, aggregate.resolved_of = None, 0
 
     @dataclass(frozen=True, kw_only=True)
-    class Introduced(ContactOwned, Event):
+    class Introduced(Described, Event):
         """A web domain's push contact: the site's name for the device, who uses it, and (app) whose it is now."""
 
         TOPIC = "client.introduced.v1"
         SEALED = ("device_token", "email")
-        contact: UUID | None
-        app: str
-        device_token: str | None
-        email: str | None
-        visitor: str | None
-
-        def apply(self, aggregate: Client) -> None:
-            aggregate.app, aggregate.email, aggregate.visitor = self.app, self.email, self.visitor
-            aggregate.is_push_contact = True
 
     @dataclass(frozen=True, kw_only=True)
-    class EmailSet(ContactOwned, Event):
+    class EmailSet(WithEmail, Event):
         """The mail address that the site has for whoever uses the device."""
 
         TOPIC = "client.email-set.v1"
         SEALED = ("email",)
-        contact: UUID | None
-        app: str
-        email: str | None
-        visitor: str | None
-
-        def apply(self, aggregate: Client) -> None:
-            aggregate.email = self.email
 
     @dataclass(frozen=True, kw_only=True)
-    class VisitorSet(ContactOwned, Event):
+    class VisitorSet(WithVisitor, Event):
         """The site's name for whoever uses the device; what else it knows is sealed for them anew (None: not told)."""
 
         TOPIC = "client.visitor-set.v2"
         SEALED = ("device_token", "email")
-        contact: UUID | None
-        app: str
-        device_token: str | None
-        email: str | None
-        visitor: str
-
-        def apply(self, aggregate: Client) -> None:
-            aggregate.visitor = self.visitor
-            aggregate.email = self.email if self.device_token else aggregate.email
 
     @dataclass(frozen=True, kw_only=True)
     class RefreshOpened(Event):
@@ -247,9 +222,7 @@ class Client(Aggregate):
         self.quarantined_at: datetime | None = None
         self.contact_id: int | None = None
         self.address_version = self.resolved_of = 0
-        self.email: str | None = None
-        self.visitor: str | None = None
-        self.is_push_contact = False
+        self.push_contact: PushContact | None = None
         self.refresh_family: UUID | None = None
         self.moved_to: UUID | None = None
 
@@ -320,7 +293,7 @@ class Client(Aggregate):
         Nothing happens if this one has set an address since, the same one included. A push contact of a web domain
         keeps its own, which is not written to: by its contract it is there until its site or the provider ends it.
         """
-        if self.token == token and self.address_version == version and not self.is_push_contact:
+        if self.token == token and self.address_version == version and self.push_contact is None:
             self.retire_address(at=at, code=TAKEN_OVER)
 
     def find_gone(
@@ -362,17 +335,22 @@ class Client(Aggregate):
             self.ContactLinked, timestamp=at, contact=contact, uid=uid, previous=self.contact, **known
         )
 
-    def introduce(self, *, at: datetime, **said: Any) -> None:
-        """app, device_token, email, visitor: as Introduced has them."""
-        self.trigger_event(self.Introduced, timestamp=at, contact=self.contact, **said)
+    def introduce(
+        self, *, at: datetime, app: str, device_token: str | None, email: str | None, visitor: str | None
+    ) -> None:
+        """app: whose push contact it is from now on."""
+        told = {"app": app, "device_token": device_token, "email": email, "visitor": visitor}
+        self.trigger_event(self.Introduced, timestamp=at, contact=self.contact, **told)
 
     def set_email(self, *, at: datetime, email: str | None) -> None:
-        if email != self.email:
-            self._tell(self.EmailSet, at, email=email, visitor=self.visitor)
+        known = self.push_contact or PushContact()
+        if email != known.email:
+            self._tell(self.EmailSet, at, email=email, visitor=known.visitor)
 
     def set_visitor(self, *, at: datetime, device_token: str, visitor: str) -> None:
-        if visitor != self.visitor:
-            self._tell(self.VisitorSet, at, device_token=device_token, email=self.email, visitor=visitor)
+        known = self.push_contact or PushContact()
+        if visitor != known.visitor:
+            self._tell(self.VisitorSet, at, device_token=device_token, email=known.email, visitor=visitor)
 
     def open_refresh(self, *, at: datetime, family: UUID) -> None:
         self.trigger_event(self.RefreshOpened, timestamp=at, family=family)

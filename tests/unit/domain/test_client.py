@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -108,13 +109,38 @@ def test_what_was_set_since_is_not_lost() -> None:
 @pytest.mark.parametrize("known", [False, True])
 def test_a_push_contact_of_a_web_domain_keeps_its_address(known: bool) -> None:
     """Its contract has it there until its site or its provider ends it."""
-    told: dict[str, object] = {"device_token": "d", "email": None, "visitor": None}
+    told: dict[str, Any] = {"device_token": "d", "email": None, "visitor": None}
     if known:
         story = given(phone()).and_then(lambda c: c.introduce(at=at(1), app="shop.example", **told))
     else:
         fields = {"contact": ANN, "uid": "ann", "channel": "apns", "address": "token", "token": TOKEN, **told}
         story = given(Client.enroll(id=ID, at=at(), app="shop.example", client_id="d", **fields))
     story.when(lambda c: c.lose_address(at=at(2), token=TOKEN, version=1)).then_nothing()
+
+
+def introduced() -> Story[Client]:
+    return given(phone()).and_then(
+        lambda c: c.introduce(at=at(1), app="shop.example", device_token="d", email="a@x", visitor="ann")
+    )
+
+
+def test_what_a_site_said_already_changes_nothing() -> None:
+    """The same mail address or visitor, told with the introduction or since."""
+    introduced().when(lambda c: c.set_email(at=at(2), email="a@x")).then_nothing()
+    introduced().when(lambda c: c.set_visitor(at=at(2), device_token="d", visitor="ann")).then_nothing()
+    other = introduced().and_then(lambda c: c.set_email(at=at(2), email="b@x"))
+    other.when(lambda c: c.set_email(at=at(3), email="b@x")).then_nothing()
+
+
+def test_another_visitor_comes_with_all_that_the_site_has_said() -> None:
+    """So that it can be sealed anew; another mail address says who the visitor is."""
+    introduced().when(lambda c: c.set_email(at=at(2), email="b@x")).then(
+        Client.EmailSet, email="b@x", visitor="ann", app="shop.example", contact=ANN
+    )
+    changed = introduced().and_then(lambda c: c.set_email(at=at(2), email="b@x"))
+    changed.when(lambda c: c.set_visitor(at=at(3), device_token="d", visitor="bob")).then(
+        Client.VisitorSet, device_token="d", email="b@x", visitor="bob", app="shop.example"
+    )
 
 
 def test_an_address_is_retired_with_the_reason() -> None:
