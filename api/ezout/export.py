@@ -121,7 +121,8 @@ class ExportEndpoint:
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
-            await while_there(export.send(send), receive, "http.disconnect")
+            with export.shops.hub.admitted():
+                await while_there(export.send(send), receive, "http.disconnect")
         except (Unavailable, TimeoutError) as error:
             log.warning("shop_export_cut", reason=str(error) or "the reader takes nothing")
             if not await hang_up(scope):
@@ -137,6 +138,7 @@ class ExportEndpoint:
         assert_may_read(identity.caller, shop)
         since, until = bounds(query.since, query.until)
         after, end = shops.hub.stream_ids(shop).take(query.after, field="after"), await shops.log.head()
+        shops.hub.assert_room()
         return Export(shops, shop, query, since, until, position_within(after, end, field="after"), end)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -25,6 +25,7 @@ BYTES_MAX = 1 << 20
 PAGE = 200
 """Messages of the archive read and written at once: 12 MiB at most for a reader; 500 are read a fifth faster."""
 READERS_MAX = 20_000
+"""Streams, sockets and exports at a time, those still in the archive among them."""
 
 
 class TooSlow(Exception):
@@ -107,6 +108,16 @@ class ShopHub:
         if self.readers >= READERS_MAX:
             raise Unavailable("this process has no room for another stream; try again soon")
 
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """One reader more, from its first page of the archive on. Raises Unavailable."""
+        self.assert_room()
+        self.readers += 1
+        try:
+            yield
+        finally:
+            self.readers -= 1
+
     def drain(self) -> None:
         """Tell every reader to go on elsewhere; take no new ones."""
         self.is_draining = True
@@ -122,12 +133,10 @@ class ShopHub:
         reader = Reader()
         followed = self._shops.setdefault(shop, _Shop(self.stream_ids(shop)))
         followed.readers.add(reader)
-        self.readers += 1
         try:
             await self._subscribe(shop, followed)
             yield reader
         finally:
-            self.readers -= 1
             followed.readers.discard(reader)
             await self._unsubscribe_if_unread(shop, followed)
 
@@ -176,17 +185,18 @@ class Following:
 
         Raises TooSlow, Draining, Unavailable and what tick raises.
         """
-        # A long way back is gone without a queue that fills up meanwhile.
-        await self._catch_up()
-        async with self._hub.following(self._shop) as reader:
+        with self._hub.admitted():
+            # A long way back is gone without a queue that fills up meanwhile.
             await self._catch_up()
-            while True:
-                frames = await reader.take(tick_s)
-                if reader.is_behind:
-                    reader.is_behind = False
-                    await self._catch_up()
-                await self._show(frames)
-                await self._tick()
+            async with self._hub.following(self._shop) as reader:
+                await self._catch_up()
+                while True:
+                    frames = await reader.take(tick_s)
+                    if reader.is_behind:
+                        reader.is_behind = False
+                        await self._catch_up()
+                    await self._show(frames)
+                    await self._tick()
 
     async def _show(self, frames: Sequence[Frame]) -> None:
         new: list[Frame] = []

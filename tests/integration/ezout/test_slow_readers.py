@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ import pytest_asyncio
 from api.ezout import hub
 from api.ezout.frames import Frame
 from api.sockets import protocol
+from domain.errors import Unavailable
 from infra.nats.server import NatsServer
 from tests.integration.ezout.market import LIVELY, Market, market_on, some_shop
-from tests.memory.site import eventually
+from tests.memory.site import PATIENCE_S, eventually
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -71,6 +73,54 @@ def is_open(port: int, peer: int) -> bool:
         if (local[-4:], remote[-4:]) == (f"{port:04X}", f"{peer:04X}"):
             return inode != "0"
     return False
+
+
+@pytest.mark.parametrize("kind", ["stream", "updates/export"])
+async def test_a_reader_that_is_still_in_the_archive_counts(
+    fair: Market, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is room for so many readers, wherever they are: a page of the archive takes more than what comes live."""
+    monkeypatch.setattr(hub, "READERS_MAX", 1)
+    await eventually(lambda: fair.hub.readers == 0)  # of the tests before
+    shop, writing, taken = some_shop(), asyncio.Event(), asyncio.Event()
+    await fair.sent(1, shop=shop)
+
+    async def write(frames: Sequence[Frame]) -> None:
+        writing.set()
+        await taken.wait()
+
+    async def tick() -> None: ...
+
+    def following() -> asyncio.Task[None]:
+        return asyncio.create_task(hub.Following(fair.hub, shop, 0, write, tick).run(tick_s=1.0))
+
+    async with asyncio.timeout(PATIENCE_S):
+        first = following()
+        await writing.wait()
+        with pytest.raises(Unavailable):
+            await following()
+        assert (await fair.client.get(f"/shops/{shop}/{kind}")).status_code == 503
+        first.cancel()
+        await asyncio.wait([first])
+        async with fair.client.stream("GET", f"/shops/{shop}/{kind}") as answer:
+            assert answer.status_code == 200
+
+
+async def test_an_export_counts_among_the_readers(fair: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it goes on."""
+    monkeypatch.setattr(hub, "READERS_MAX", 1)
+    await eventually(lambda: fair.hub.readers == 0)  # of the tests before
+    shop, body = some_shop(), b'{"x":"' + b"x" * 60_000 + b'"}'
+    for _ in range(hub.PAGE * 2):
+        await fair.log.js.connection.tell(f"updates.store.{shop}", body)
+    await fair.sent(1, shop=shop)
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        fair.client.stream("GET", f"/shops/{shop}/updates/export") as answer,
+    ):
+        assert answer.status_code == 200
+        assert (await fair.client.get(f"/shops/{shop}/stream")).status_code == 503
+    await eventually(lambda: fair.hub.readers == 0)
 
 
 async def test_a_reader_that_falls_behind_is_told_where_to_come_back(fair: Market) -> None:

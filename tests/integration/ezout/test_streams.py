@@ -207,7 +207,7 @@ async def test_what_the_server_has_not_published_again_is_not_shown(fair: Market
     async with fair.events(shop) as page:
         await fair.sent(1, shop=shop)
         assert await page.products(1) == [0]
-        await eventually(lambda: fair.hub.readers == 1)
+        await eventually(lambda: shop in fair.hub._shops)
         await fair.log.js.connection.tell(f"live.updates.store.{shop}", b'{"forged":1}', lines=lines)
         await fair.sent(1, shop=shop, start=7)
         assert await page.products(1) == [7]
