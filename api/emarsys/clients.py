@@ -10,7 +10,7 @@ from api.emarsys import answers
 from api.emarsys.bodies import Properties, PushTokenBody, SwitchBody, properties_of
 from api.emarsys.dialect import V3, V4, decode_lax
 from api.emarsys.door import Contract, Visitor, arrived
-from api.emarsys.lookups import app_of
+from api.emarsys.lookups import app_of, toll_of
 from api.emarsys.moving import arrive
 from api.emarsys.proofs import Proof
 from api.route import Answer, Call
@@ -61,13 +61,14 @@ async def clear_push_token(call: Call[None, None]) -> Answer:
 async def switch(call: Call[SwitchBody, None]) -> Answer:
     """The device goes over to another app. Asked again, after a lost answer, it is the same client there."""
     visitor: Visitor = call.visitor
-    target = await app_of(call.parts, call.body.to)
+    if visitor.state is None and visitor.proof.former is None:
+        raise Invalid("send the client state, so that we know which client moves", field="ec-client-state")
+    target = await app_of(call.parts, call.body.to, toll=toll_of(call.parts, visitor.address))
     if target.id == visitor.app.id:
         raise Invalid("the device is this app's already", field="to")
     await arrived(call)
     visitor = call.visitor
-    if visitor.state is None:
-        raise Invalid("send the client state, so that we know which client moves", field="ec-client-state")
+    assert visitor.state is not None, "who comes from another app has one since it arrived"
     standing = await arrive(
         call.parts, call.context, target, visitor.state, with_contact=True, from_abroad=True
     )

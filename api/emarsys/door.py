@@ -77,12 +77,15 @@ _CONTACT_CHECKS = frozenset({Checks.STATE, Checks.FRESH_CONTACT, Checks.REGISTRA
 
 
 class Visitor(msgspec.Struct, frozen=True):
-    """A device at the door: its app, and what its headers have proved. added: fields for every answer to it."""
+    """A device at the door: its app, and what its headers have proved. address: where it calls from. added: fields for
+    every answer to it.
+    """
 
     app: AppFacts
     contract: Contract
     headers: Mapping[bytes, bytes]
     proof: Proof
+    address: str
     added: list[Header]
 
     @property
@@ -130,13 +133,13 @@ class Door:
 
     async def __call__(self, parts: Parts, scope: Scope) -> Identity:
         headers: Mapping[bytes, bytes] = scope[HEADERS]
-        refusal = then = None
+        address, refusal, then = address_of(scope), None, None
         if self._checks is Checks.NOTHING:
             app = await app_of_refresh(parts, scope)
             proof = self._refresher(parts.tokens, scope, app, headers)
         else:
             app = parts.apps.known(scope["path_params"]["app"]) or await app_of_path(parts, scope)
-            address, now_s = address_of(scope), parts.now_s()
+            now_s = parts.now_s()
             of_address = limits.take_address(parts.counter, now_s, app, address)
             try:
                 proof = self._proof(parts, app, headers, now_s)
@@ -155,7 +158,7 @@ class Door:
                 refusal = error
             if proof.former is not None:
                 then = self._arrives
-        visitor = Visitor(app, self._contract, headers, proof, scope[ADDED])
+        visitor = Visitor(app, self._contract, headers, proof, address, scope[ADDED])
         caller = Caller(proof.client_id, app.settings.merchant)
         return Identity(caller, math.inf, "", visitor, refusal, then)
 

@@ -23,19 +23,13 @@ REFRESH_PATIENCE_S = 3.0
 
 async def app_of_path(parts: Parts, scope: Scope) -> AppFacts:
     """Raises UnknownApp, DeviceLimitExceeded or Unavailable."""
-
-    def toll() -> None:
-        limits.take_look_up(parts.counter, parts.now_s(), address_of(scope))
-
-    return await app_of(parts, scope["path_params"]["app"], toll=toll)
+    return await app_of(parts, scope["path_params"]["app"], toll=toll_of(parts, address_of(scope)))
 
 
 async def app_of_refresh(parts: Parts, scope: Scope) -> AppFacts:
     """Raises UnknownApp, or Unavailable when the app could not be looked up for a while."""
     code, address = scope["path_params"]["app"], address_of(scope)
-
-    def toll() -> None:
-        limits.take_look_up(parts.counter, parts.now_s(), address)
+    toll = toll_of(parts, address)
 
     async def look() -> AppFacts:
         try:
@@ -53,6 +47,15 @@ async def app_of(parts: Parts, code: str, *, toll: Toll | None = None) -> AppFac
     if app is None:
         raise UnknownApp("there is no app with this code", field="app")
     return app
+
+
+def toll_of(parts: Parts, address: str) -> Toll:
+    """For a code that is the word of a caller at this network address."""
+
+    def toll() -> None:
+        limits.take_look_up(parts.counter, parts.now_s(), address)
+
+    return toll
 
 
 def address_of(scope: Scope) -> str:

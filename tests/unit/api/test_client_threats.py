@@ -110,6 +110,21 @@ async def test_codes_of_no_app_are_counted_before_anybody_is_asked(it: Site) -> 
     assert (await phone.call("POST", "/client", PROPERTIES)).status_code == 204
 
 
+async def test_a_switch_to_codes_of_no_app_is_no_way_around_that_limit(it: Site) -> None:
+    """The code in the body is anybody's word as the path's is: it is counted with them, and who has proved nothing has
+    nothing looked up at all.
+    """
+    phone, stranger = await started(it, base="/v4/apps"), Phone(it, base="/v4/apps")
+    now_s = it.parts.now_s()
+    object.__setattr__(it.parts, "now_s", lambda: now_s)  # all in one window
+    for number in range(LOOK_UPS_MAX):
+        await Phone(it, app=f"none-{number}").call("POST", "/client", {})
+    got = await phone.call("POST", "/client/app", {"to": "one-more"})
+    assert (got.status_code, got.headers["x-rate-limit-remaining"]) == (429, "0")
+    got = await stranger.call("POST", "/client/app", {"to": "one-more"})
+    assert (got.status_code, got.json()["error"]["target"]) == (400, "ec-client-state")
+
+
 class Uncached:
     """processes.directories.AppDirectory of a process that has just begun: it remembers nothing. most: looks that were
     under way at once. away: looks that fail from now on.
