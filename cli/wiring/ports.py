@@ -12,7 +12,7 @@ from domain.recorded import DELIVERY, EVENTS, Checkpoint, Recorded
 from infra.eventstore.catalogue import domain_catalogue
 from infra.log.facts import FactReader
 from infra.log.log import JetStreamLog
-from processes.port import Append
+from processes.port import Append, Log
 
 RIGHTS = ("evt.thread.>", "evt.subscription.>", "evt.contact.>")
 """What decides who may read and write."""
@@ -46,7 +46,7 @@ class EventsByPosition:
 class RightsFromLog:
     """api.port.RightsWatch."""
 
-    def __init__(self, log: JetStreamLog) -> None:
+    def __init__(self, log: Log) -> None:
         self._log = log
 
     async def follow(self) -> AsyncIterator[Sequence[Recorded]]:
@@ -59,7 +59,7 @@ class RightsFromLog:
 class ReceiptsToLog:
     """api.port.ReceiptSink. A receipt that comes again is another record and changes no state."""
 
-    def __init__(self, log: JetStreamLog) -> None:
+    def __init__(self, log: Log) -> None:
         self._log = log
 
     async def take(self, receipt: Receipt) -> None:

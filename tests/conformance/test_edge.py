@@ -22,7 +22,7 @@ from domain.thread import Settings, Thread
 from infra.log.log import JetStreamLog
 from processes.port import Frame
 from tests.conformance.doors import BACKENDS, Doors, open_doors
-from tests.memory.feed import MemoryEvents, MemoryFeed, MemoryReceipts, MemoryRights
+from tests.memory.feed import MemoryEvents, MemoryFeed
 from tests.memory.feeding import append_frames
 from tests.memory.log import MemoryLog
 
@@ -53,14 +53,14 @@ def doors(request: pytest.FixtureRequest) -> Doors:
 
 @pytest_asyncio.fixture
 async def edge(doors: Doors) -> AsyncIterator[Edge]:
+    rights, receipts = RightsFromLog(doors.log), ReceiptsToLog(doors.log)
     if isinstance(doors.log, JetStreamLog):
-        log = doors.log
-        yield Edge(doors, log.feed_reader, EventsByPosition(log), RightsFromLog(log), ReceiptsToLog(log))
+        yield Edge(doors, doors.log.feed_reader, EventsByPosition(doors.log), rights, receipts)
         return
     memory = cast("MemoryLog", doors.log)
     feed = MemoryFeed(memory.streams)
     pumping = asyncio.create_task(feed.run())
-    yield Edge(doors, feed, MemoryEvents(memory), MemoryRights(memory), MemoryReceipts(memory))
+    yield Edge(doors, feed, MemoryEvents(memory), rights, receipts)
     pumping.cancel()
 
 

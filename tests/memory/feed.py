@@ -1,16 +1,14 @@
-"""The API's ports over the streams in memory: FEED live and past, events by position, rights, receipts."""
+"""The API's ports over the streams in memory: FEED live and past, events by position."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from api.port import FeedCallback, FeedEntry, Unsubscribe
-from domain.delivery import Receipt
 from domain.errors import Unavailable
-from domain.recorded import DELIVERY, EVENTS, FEED, Recorded
+from domain.recorded import EVENTS, FEED, Recorded
 from infra.nats.frames import Stored
-from processes.port import Append
 from tests.memory.log import MemoryLog
 from tests.memory.streams import Streams
 
@@ -114,35 +112,3 @@ class MemoryEvents:
     async def after(self, position: int, limit: int) -> list[Recorded]:
         found = self._log.streams.messages[EVENTS][position : position + limit]
         return [self._log.unpack(EVENTS, stored) for stored in found]
-
-
-class MemoryRights:
-    """api.port.RightsWatch."""
-
-    def __init__(self, log: MemoryLog) -> None:
-        self._log = log
-
-    async def follow(self) -> AsyncIterator[Sequence[Recorded]]:
-        position = await self._log.end(EVENTS)
-        yield ()
-        while True:
-            found = self._log.streams.messages[EVENTS][position:]
-            if found:
-                position = found[-1].sequence
-                yield [self._log.unpack(EVENTS, stored) for stored in found]
-            else:
-                await self._log.streams.changed()
-
-
-class MemoryReceipts:
-    """api.port.ReceiptSink."""
-
-    def __init__(self, log: MemoryLog) -> None:
-        self._log = log
-
-    async def take(self, receipt: Receipt) -> None:
-        subject = f"receipt.{receipt.channel}.{receipt.message.hex}"
-        await self._log.append(Append(subject, receipt))
-
-    async def end(self) -> int:
-        return await self._log.end(DELIVERY)

@@ -35,6 +35,7 @@ from api.port import Probe
 from api.providers import Providers
 from api.sockets.live import Live
 from api.sockets.protocol import OPTIONS
+from cli.wiring.ports import ReceiptsToLog, RightsFromLog
 from domain.leaving import leaving_key
 from gateways.endpoint import AllowedHosts
 from infra.apps.merchants import ModelledMerchants
@@ -44,7 +45,7 @@ from infra.vapid import DerivedVapidKeys
 from processes.feed import thread_subject
 from processes.port import Frame
 from tests.memory.apps import StoredApps
-from tests.memory.feed import MemoryEvents, MemoryFeed, MemoryReceipts, MemoryRights
+from tests.memory.feed import MemoryEvents, MemoryFeed
 from tests.memory.feeding import MemoryFeedLog, append_frames
 from tests.memory.signals import MemorySignals
 from tests.memory.signing import MemorySigningKeys
@@ -134,8 +135,8 @@ class Site:
             feed=self.feed,
             events=MemoryEvents(log),
             watermark=made.watermark,
-            rights=MemoryRights(log),
-            receipts=MemoryReceipts(log),
+            rights=RightsFromLog(log),
+            receipts=ReceiptsToLog(log),
             verifier=Verifier(self.keys, now_s=time.time),
             apps=self.apps,
             vapid=DerivedVapidKeys(made.own.keys),
