@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from domain.errors import Unavailable
 from infra.firebase import BODY_BYTES_MAX, FirebaseRevocations, JwksKeys, max_age_s
+from tests.fixtures.webserver import serving
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -22,15 +23,8 @@ async def issuer(handler: Handler) -> AsyncIterator[str]:
     """Serves on a free port; the address."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        host, port = runner.addresses[0][:2]
-        yield f"http://{host}:{port}/keys"
-    finally:
-        await runner.cleanup()
+    async with serving(app) as url:
+        yield f"{url}/keys"
 
 
 @pytest.mark.parametrize(

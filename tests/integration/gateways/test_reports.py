@@ -14,6 +14,7 @@ from aiohttp import web
 from gateways.feedback import check_sendgrid, check_twilio, sendgrid_events, twilio_reply, twilio_status
 from gateways.port import Gateway
 from tests.fixtures.notices import notice
+from tests.fixtures.webserver import serving
 from tests.integration.gateways.conftest import Providers, Send
 
 
@@ -35,13 +36,8 @@ class Inbox:
 async def inbox() -> AsyncIterator[Inbox]:
     inbox, app = Inbox(), web.Application()
     app.router.add_post("/{tail:.*}", inbox.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    inbox.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield inbox
-    await runner.cleanup()
+    async with serving(app) as inbox.url:
+        yield inbox
 
 
 async def test_an_sms_and_what_became_of_it(providers: Providers, inbox: Inbox) -> None:

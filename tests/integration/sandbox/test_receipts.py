@@ -14,6 +14,7 @@ from twilio.request_validator import RequestValidator
 
 from infra.sandbox import Sandbox
 from infra.sandbox.receipts import CannotReport
+from tests.fixtures.webserver import serving
 from tests.integration.sandbox.test_sendgrid import Sender, mail
 from tests.integration.sandbox.test_twilio import CELL, Account
 
@@ -37,13 +38,8 @@ async def exchange() -> AsyncIterator[Exchange]:
     taker = Exchange()
     app = server.Application()
     app.router.add_post("/{any:.*}", taker.take)
-    runner = server.AppRunner(app)
-    await runner.setup()
-    site = server.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    taker.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield taker
-    await runner.cleanup()
+    async with serving(app) as taker.url:
+        yield taker
 
 
 async def test_an_sms_reports_with_twilios_signature(

@@ -38,6 +38,7 @@ from tests.fixtures.secret_manager import (
     hang_up,
     nonsense,
 )
+from tests.fixtures.webserver import serving
 
 
 @pytest.fixture
@@ -221,12 +222,9 @@ async def test_the_machines_token_is_kept_until_it_is_about_to_end(fake: FakeGoo
 
     app = web.Application()
     app.router.add_get("/{path:.*}", impostor)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    with pytest.raises(SecretRefused):
-        await MetadataToken(f"http://127.0.0.1:{runner.addresses[0][1]}").get()
-    await runner.cleanup()
+    async with serving(app) as url:
+        with pytest.raises(SecretRefused):
+            await MetadataToken(url).get()
 
 
 async def test_a_service_account_reads_over_tls_alone(tmp_path: Path) -> None:

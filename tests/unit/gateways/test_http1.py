@@ -18,6 +18,7 @@ from gateways.http2 import Http2Transport
 from gateways.http2.dial import DialFailed
 from gateways.transport import Answer, NoAnswer, NotSent, Request, Result
 from tests.fixtures.certificates import Certificates
+from tests.fixtures.webserver import serving
 
 
 class Server:
@@ -66,13 +67,10 @@ class Server:
 async def server(certificates: Certificates) -> AsyncIterator[Server]:
     server, app = Server(), web.Application(client_max_size=2**22)
     app.router.add_route("*", "/{tail:.*}", server.take)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=certificates.server("http/1.1")).start()
-    server.port = runner.addresses[0][1]
-    server.url = f"https://localhost:{server.port}"
-    yield server
-    await runner.cleanup()
+    async with serving(app, tls=certificates.server("http/1.1"), shutdown_timeout=0.1) as url:
+        server.port = int(url.rpartition(":")[2])
+        server.url = f"https://localhost:{server.port}"
+        yield server
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from domain.errors import Unavailable
 from infra.visitors import PATH, VisitorsByHttp
+from tests.fixtures.webserver import serving
 
 TOKEN = "a-secret-token"
 
@@ -36,16 +37,8 @@ async def sites_own() -> AsyncIterator[SitesOwn]:
     made = SitesOwn()
     app = web.Application()
     app.router.add_post(PATH, made.save)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        made.url = f"http://{host}:{port}"
+    async with serving(app, shutdown_timeout=0.1) as made.url:
         yield made
-    finally:
-        await runner.cleanup()
 
 
 async def test_a_visitor_is_told_as_the_original_did() -> None:
