@@ -22,12 +22,12 @@ from api.ezout.door import credentials
 from api.ezout.frames import FIRST, Filter, Frame, position_within
 from api.ezout.hub import PAGE
 from api.ezout.parts import Shops
-from api.ezout.peers import while_there
 from api.ezout.port import ShopEntry
 from api.ezout.publishing import GROUP, shop_of, shops_of
 from api.ezout.times import Moment, bounds
 from api.hanging_up import hang_up
 from api.parts import Parts
+from api.peers import while_there
 from api.route import Header, Route, Who, served_raw
 from domain.errors import Forbidden, Invalid, MsgxcError, Unavailable
 from domain.shop import assert_may_read, decode, happened
@@ -122,7 +122,8 @@ class ExportEndpoint:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
             with export.shops.hub.admitted():
-                await while_there(export.send(send), receive, "http.disconnect")
+                async with while_there(receive, "http.disconnect"):
+                    await export.send(send)
         except (Unavailable, TimeoutError) as error:
             log.warning("shop_export_cut", reason=str(error) or "the reader takes nothing")
             if not await hang_up(scope):

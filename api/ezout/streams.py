@@ -21,11 +21,11 @@ from api.ezout.door import credentials
 from api.ezout.frames import FIRST, Filter, Frame, position_within
 from api.ezout.hub import Draining, Following, ShopHub, TooSlow
 from api.ezout.parts import Shops
-from api.ezout.peers import while_there
 from api.ezout.publishing import GROUP, shop_of, shops_of
 from api.hanging_up import hang_up
 from api.limits import RateLimit
 from api.parts import Parts
+from api.peers import while_there
 from api.route import Route, Who, served_raw
 from api.sockets.protocol import EXTENSION as CONNECTION
 from api.sockets.protocol import SocketConnection
@@ -191,8 +191,10 @@ class EventsEndpoint:
         await begin(send)
         opened = f"retry: {RETRY_MS}\nid: {watch.give(watch.after)}\nevent: open\ndata: {{}}\n\n"
         await write(opened.encode())
-        ended = await while_there(_ended(watch.run(show, beat)), receive, "http.disconnect")
-        if ended is not None:
+        try:
+            async with while_there(receive, "http.disconnect"):
+                await watch.run(show, beat)
+        except Ended as ended:
             self._parts.metrics.cut_off.labels(ended.why).inc()
             try:
                 await watch.in_time(write(close_event(CLOSED_BY[ended.why], ended.reason)))
@@ -234,8 +236,10 @@ class SocketEndpoint:
 
         await send({"type": "websocket.accept"})
         await write(f'{{"type":"open","id":"{watch.give(watch.after)}"}}')
-        ended = await while_there(_ended(watch.run(show, beat)), receive, "websocket.disconnect")
-        if ended is not None:
+        try:
+            async with while_there(receive, "websocket.disconnect"):
+                await watch.run(show, beat)
+        except Ended as ended:
             self._parts.metrics.cut_off.labels(ended.why).inc()
             code, reason = CLOSED_BY[ended.why], ended.reason[:100]
             connection: SocketConnection | None = scope.get("extensions", {}).get(CONNECTION)
@@ -243,14 +247,6 @@ class SocketEndpoint:
                 connection.close(code, reason)  # and drops a peer that does not take it
             else:
                 await watch.in_time(send({"type": "websocket.close", "code": code, "reason": reason}))
-
-
-async def _ended(watching: Awaitable[None]) -> Ended:
-    try:
-        await watching
-    except Ended as ended:
-        return ended
-    raise AssertionError("a watch ends by Ended")
 
 
 def _close_code(error: MsgxcError) -> int:

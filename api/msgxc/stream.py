@@ -21,6 +21,7 @@ from api.hanging_up import hang_up
 from api.heads import head_of
 from api.msgxc.reading import thread_for
 from api.parts import Parts
+from api.peers import while_there
 from api.route import Call, Header, Route, Who, served_raw
 from api.sockets.hub import TRY_AGAIN, Closed
 from api.sockets.live import Live
@@ -168,10 +169,13 @@ class StreamEndpoint:
         )
         session.follower.on_incomplete = lambda: connection.write(b"event: incomplete\ndata: {}\n\n")
         connection.on_full = lambda: self._live.hub.fell_behind(session.follower)
-        async with self._live.admitted(session, "stream"), asyncio.TaskGroup() as group:
+        async with (
+            self._live.admitted(session, "stream"),
+            while_there(receive, "http.disconnect"),
+            asyncio.TaskGroup() as group,
+        ):
             helpers = [
                 group.create_task(self._begin(wish, session, connection)),
-                group.create_task(_until_gone(receive, connection)),
                 group.create_task(_drop_when_closed(connection, scope)),
             ]
             await _pump(connection, send)
@@ -225,12 +229,6 @@ async def _wanted(call: Call[Any, Any], text: str) -> list[Wanted]:
             raise Forbidden(f"subscribe to {tid!r} first", field="tid")
         found.append(Wanted(tid, seen.row["thread"], seen.granted))
     return found
-
-
-async def _until_gone(receive: Receive, connection: StreamConnection) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    connection.close(1001, "gone")
 
 
 def _last_event_id(headers: list[Header]) -> str:
