@@ -37,8 +37,8 @@ KNOWN_S: Final = float(DAY_S)
 UNKNOWN_MAX: Final = 20_000
 """Codes of no app remembered, apart from the apps, so that a flood of invented codes pushes out none."""
 UNKNOWN_S: Final = 30.0
-"""How long no app is remembered, or one that can't be read: our own events end it earlier, and who has just made or
-mended an app waits little.
+"""How long no app is remembered, or one that can't be read, or asked for again: our own events end it earlier, and who
+has just made or mended an app waits little.
 """
 
 OnReconnect = Callable[[Callable[[], None]], Callable[[], None]]
@@ -142,8 +142,7 @@ class FollowedApps:
         try:
             facts = await self._source.app(code)
         except Unavailable as error:
-            if isinstance(error, Unreadable):
-                self._keep_unreadable(id, code, error.detail, changes)
+            self._keep_unanswered(id, code, error, changes)
             outdated = self._known.get(id)
             if outdated is None:
                 raise
@@ -178,17 +177,21 @@ class FollowedApps:
             _add(self._known, id, _Remembered(facts, now_s + KNOWN_S - age_s), self._apps_max)
         return facts
 
-    def _keep_unreadable(self, id: UUID, code: str, fault: str, changes: int) -> None:
-        """Ask again only in a while: no device's call mends it, and they would ask with each of them."""
-        former, outdated = self._unknown.get(id), self._known.get(id)
-        if former is None or former.fault != fault:
+    def _keep_unanswered(self, id: UUID, code: str, error: Unavailable, changes: int) -> None:
+        """Ask again only in a while, where something is known or the answer cannot be read: no device's call mends it,
+        and they would ask with each of them.
+        """
+        fault, outdated = error.detail if isinstance(error, Unreadable) else "", self._known.get(id)
+        former = self._unknown.get(id)
+        if fault and (former is None or former.fault != fault):
             log.warning("app-unreadable", app=code, reason=fault)
         if not self._following or changes != self._changes:
             return
         until_s = self._now_s() + UNKNOWN_S
         if outdated is not None:
             self._known[id] = _Remembered(outdated.facts, until_s)
-        _add(self._unknown, id, _Remembered(None, until_s, fault), self._unknown_max)
+        if fault:
+            _add(self._unknown, id, _Remembered(None, until_s, fault), self._unknown_max)
 
     def _drop(self, id: UUID) -> None:
         self._changes += 1

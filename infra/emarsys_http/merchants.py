@@ -12,6 +12,8 @@ from typing import Final
 from urllib.parse import quote
 
 import msgspec
+import structlog
+from msgspec.structs import replace
 
 from domain.errors import Unavailable
 from infra.apps.merchants import WithApps
@@ -19,22 +21,33 @@ from infra.emarsys_http.service import Absent, Denied, Service
 from infra.flights import Flights
 from processes.directories import MerchantSettings, Unreadable
 
+log = structlog.get_logger()
+
 MERCHANTS_MAX: Final = 10_000
 """Remembered, some hundred bytes each; the one unused for longest is forgotten first."""
 UNKNOWN_MAX: Final = 10_000
 """Names of no merchant remembered, apart from the merchants, so that a flood of invented names pushes out none."""
 UNKNOWN_S: Final = 30.0
-"""How long it is remembered that there is none: who has just been made known waits little."""
+"""How long it is remembered that there is none, or that nobody can say: who has just been made known waits little, and
+who can't be asked is not asked with every call of a device."""
 FRESH_S: Final = 300.0
 """Nobody tells us of a change: this late at most."""
 
 
 class _Remembered(msgspec.Struct, frozen=True):
-    """is_known: whether the service knows the merchant; else the settings are the defaults."""
+    """is_known: whether the service knows the merchant; else the settings are the defaults. fault: why what it says of
+    the merchant cannot be read; the settings are of before then.
+    """
 
     settings: MerchantSettings
     until_s: float
     is_known: bool = True
+    fault: str = ""
+
+    @property
+    def is_riddle(self) -> bool:
+        """Whether nobody can say anything of the merchant, though the service has answered."""
+        return bool(self.fault) and not self.is_known
 
 
 class HttpMerchants:
@@ -50,7 +63,7 @@ class HttpMerchants:
 
     def known(self, merchant: str) -> MerchantSettings | None:
         found = self._known(merchant)
-        return None if found is None else found.settings
+        return None if found is None or found.is_riddle else found.settings
 
     async def settings(self, merchant: str) -> MerchantSettings:
         return (await self._find(merchant)).settings
@@ -75,19 +88,19 @@ class HttpMerchants:
         return remembered
 
     async def _find(self, merchant: str) -> _Remembered:
-        remembered = self._known(merchant)
-        if remembered is not None:
-            return remembered
-        return await self._flights.share(merchant, lambda: self._look_up(merchant))
+        """Raises Unavailable."""
+        found = self._known(merchant)
+        if found is None:
+            found = await self._flights.share(merchant, lambda: self._look_up(merchant))
+        if found.is_riddle:
+            raise Unreadable(found.fault)
+        return found
 
     async def _look_up(self, merchant: str) -> _Remembered:
         try:
             settings = await self._ask(merchant)
-        except Unavailable:
-            outdated = self._remembered.get(merchant)
-            if outdated is None:
-                raise
-            return outdated
+        except Unavailable as error:
+            return self._without_answer(merchant, error)
         self._remembered.pop(merchant, None)
         self._unknown.pop(merchant, None)
         if settings is None:
@@ -95,6 +108,24 @@ class HttpMerchants:
             return _add(self._unknown, merchant, nobody, UNKNOWN_MAX)
         known = _Remembered(settings, self._now_s() + FRESH_S)
         return _add(self._remembered, merchant, known, MERCHANTS_MAX)
+
+    def _without_answer(self, merchant: str, error: Unavailable) -> _Remembered:
+        """What was known before, for a while longer; of an answer that cannot be read, that it is one. Raises the error
+        where there is neither.
+        """
+        outdated, fault = self._remembered.get(merchant), ""
+        if isinstance(error, Unreadable):
+            fault, former = error.detail, outdated or self._unknown.get(merchant)
+            if former is None or former.fault != fault:
+                log.warning("merchant-unreadable", merchant=merchant, reason=fault)
+        until_s = self._now_s() + UNKNOWN_S
+        if outdated is not None:
+            held = replace(outdated, until_s=until_s, fault=fault)
+            return _add(self._remembered, merchant, held, MERCHANTS_MAX)
+        if not fault:
+            raise error
+        riddle = _Remembered(MerchantSettings(merchant=merchant), until_s, False, fault)
+        return _add(self._unknown, merchant, riddle, UNKNOWN_MAX)
 
     async def _ask(self, merchant: str) -> MerchantSettings | None:
         """None of a merchant that the service does not know."""

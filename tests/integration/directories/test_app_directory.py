@@ -212,14 +212,19 @@ async def test_what_changed_while_the_connection_was_broken_is_known(
 
 
 async def test_a_source_that_is_away_has_said_enough_yesterday(here: Process, log: JetStreamLog) -> None:
-    """What was remembered serves on, beyond its time; of other apps it is said that the source is away."""
+    """What was remembered serves on, beyond its time, and few calls of its devices wait for the source; of other apps it
+    is said that it is away.
+    """
     await here.do_and_hear(register())
     await until(here.remembers)
     await log.js.api(f"STREAM.PURGE.{APPS_STREAM}")
     here.source.away = True
     here.clock.now_s += KNOWN_S + 1
-    assert await here.name() == "Shop"
-    assert here.count(Level.OUTDATED) == 1
+    for times in (1, 2):
+        for _ in range(20):
+            assert await here.name() == "Shop"
+        assert (here.count(Level.OUTDATED), here.source.asked) == (times, 1 + times)
+        here.clock.now_s += UNKNOWN_S + 1
     with pytest.raises(Unavailable):
         await here.name("OTHER")
     here.source.away = False

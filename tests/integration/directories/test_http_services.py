@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from domain.app_settings import AppSettings
 from domain.errors import Invalid, Unavailable
@@ -19,7 +20,7 @@ from infra.emarsys_http.apps import HttpApps
 from infra.emarsys_http.breaker import FAILURES_MAX, OPEN_S
 from infra.emarsys_http.calls import ServiceCalls
 from infra.emarsys_http.contacts import HttpContacts
-from infra.emarsys_http.merchants import FRESH_S, HttpMerchants
+from infra.emarsys_http.merchants import FRESH_S, UNKNOWN_S, HttpMerchants
 from infra.emarsys_http.service import WAITING_MAX, Service
 from processes.directories import Identified, MerchantSettings, Unreadable
 from tests.fixtures.directory_service import TOKEN, Behaviour, DirectoryService, directory_service
@@ -292,3 +293,43 @@ async def test_settings_of_a_merchant_that_cannot_be_are_not_believed(
     there.merchants["acme"] = {"anonymous_contacts": "perhaps"}
     with pytest.raises(Unavailable, match="cannot be"):
         await HttpMerchants(service, Realms()).settings("acme")
+
+
+async def test_settings_that_cannot_be_read_are_asked_for_now_and_then(
+    there: DirectoryService, service: Service, clock: Clock
+) -> None:
+    """Not with every call of a device; who runs it reads once why. What is mended is seen after half a minute."""
+    merchants = HttpMerchants(service, Realms(), now_s=clock)
+    there.merchants["acme"] = {"contact_token_lifetime_s": 1}
+    with capture_logs() as logs:
+        for _ in range(3):
+            for _ in range(20):
+                with pytest.raises(Unreadable, match="contact_token_lifetime_s"):
+                    await merchants.settings("acme")
+                assert merchants.known("acme") is None
+            clock.now_s += UNKNOWN_S + 1
+    assert len(there.asked) == 3
+    assert [each["merchant"] for each in logs if each["event"] == "merchant-unreadable"] == ["acme"]
+    there.merchants["acme"] = {"contact_token_lifetime_s": 60}
+    good = await merchants.settings("acme")
+    assert (good.contact_token_lifetime_s, merchants.known("acme")) == (60, good)
+
+
+@pytest.mark.parametrize("behaviour", ["hangs", "babbles"])
+async def test_who_can_say_nothing_new_of_a_merchant_is_asked_now_and_then(
+    there: DirectoryService, service: Service, clock: Clock, behaviour: Behaviour
+) -> None:
+    """One call of a device waits for it in half a minute, and all others have at once what was known before."""
+    merchants = HttpMerchants(service, Realms(), now_s=clock)
+    there.merchants["acme"] = {"default_contact_field": 3}
+    known = await merchants.settings("acme")
+    there.behaviour = behaviour
+    clock.now_s += FRESH_S + 1
+    for asked in (2, 3):
+        for _ in range(20):
+            assert await merchants.settings("acme") == known
+            assert merchants.known("acme") == known
+        assert len(there.asked) == asked
+        clock.now_s += UNKNOWN_S + 1
+    there.behaviour, there.merchants["acme"] = "answers", {"default_contact_field": 4}
+    assert (await merchants.settings("acme")).default_contact_field == 4
