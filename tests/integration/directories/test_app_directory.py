@@ -212,8 +212,8 @@ async def test_what_changed_while_the_connection_was_broken_is_known(
 
 
 async def test_a_source_that_is_away_has_said_enough_yesterday(here: Process, log: JetStreamLog) -> None:
-    """What was remembered serves on, beyond its time, and few calls of its devices wait for the source; of other apps it
-    is said that it is away.
+    """What was remembered serves on, beyond its time, and few calls of devices wait for the source; of other apps it is
+    said that it is away.
     """
     await here.do_and_hear(register())
     await until(here.remembers)
