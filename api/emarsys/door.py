@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -32,11 +32,11 @@ from api.emarsys.tokens import CONTACT_HEADER, STATE_HEADER, ClientState, Tokens
 from api.endpoint import ADDED, HEADERS
 from api.parts import Parts
 from api.route import Call, Header
-from commands.sdk_clients import Device
+from commands.sdk_clients import Device, LookAtClient
 from domain.app import AppFacts
 from domain.contact import Identity as Named
 from domain.context import Caller
-from domain.errors import MsgxcError, Unauthenticated
+from domain.errors import MsgxcError, Unauthenticated, Unavailable
 
 CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@{}|~-]{0,127}")
 """A UUID on mobile, `{app}_{uuid}` in browsers; in no log line, header or state does any of these need escaping."""
@@ -133,7 +133,8 @@ class Door:
 
     async def __call__(self, parts: Parts, scope: Scope) -> Identity:
         headers: Mapping[bytes, bytes] = scope[HEADERS]
-        address, refusal, then = address_of(scope), None, None
+        address, refusal = address_of(scope), None
+        then: Callable[[Any], Awaitable[None]] | None = None
         if self._checks is Checks.NOTHING:
             app = await app_of_refresh(parts, scope)
             proof = self._refresher(parts.tokens, scope, app, headers)
@@ -158,6 +159,8 @@ class Door:
                 refusal = error
             if proof.former is not None:
                 then = self._arrives
+            elif proof.is_disputed:
+                then = settled
         visitor = Visitor(app, self._contract, headers, proof, address, scope[ADDED])
         caller = Caller(proof.client_id, app.settings.merchant)
         return Identity(caller, math.inf, "", visitor, refusal, then)
@@ -283,6 +286,20 @@ async def arrived(call: Call[Any, Any], *, from_abroad: bool = False) -> None:
     visitor.added.append((visitor.contract.state_header, text.encode()))
     here = msgspec.structs.replace(proof, state=state, state_text=text)
     call.visitor = msgspec.structs.replace(visitor, proof=here)
+
+
+async def settled(call: Call[Any, Any]) -> None:
+    """The contact that has the client counts, where the state and the contact token name two: a state comes with any
+    answer, the token with few, and one of them may have been lost or late. While nobody can say, it is the token's.
+    """
+    visitor: Visitor = call.visitor
+    try:
+        standing = await call.parts.bus.execute(LookAtClient(device=visitor.device), call.context)
+    except Unavailable:
+        return
+    if standing is not None and standing.contact == visitor.device.contact:
+        proof = msgspec.structs.replace(visitor.proof, contact=None)
+        call.visitor = msgspec.structs.replace(visitor, proof=proof)
 
 
 def _client_id(value: bytes, name: bytes) -> str:

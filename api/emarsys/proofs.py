@@ -39,10 +39,10 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     state that has ended. refusal: there is one beside it that is good for nothing.
 
     What follows from these is worked out once, since a proof serves many calls. client: the one that it has proved to
-    be. whose: the contact that it belongs to, None: nobody in particular; the token is newer than the state or says the
-    same. is_of_nobody_known: an anonymous contact's, or nobody's, as the state says; where a contact token names
-    another contact, that is news, and says it by `disabled`. counted_as: whose calls it uses up, "": nobody's. until_s:
-    when it is to be proved anew.
+    be. whose: the contact that it belongs to, None: nobody in particular; what the token says, if there is one.
+    is_disputed: the state names another contact than the token, and one of them did so before. is_of_nobody_known: an
+    anonymous contact's, or nobody's, as the state says; where a contact token names another contact, that one says it
+    by `disabled`. counted_as: whose calls it uses up, "": nobody's. until_s: when it is to be proved anew.
     """
 
     client_id: str
@@ -55,6 +55,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     held: bytes = b""
     client: UUID | None = None
     whose: UUID | None = None
+    is_disputed: bool = False
     is_of_nobody_known: bool = False
     counted_as: str = ""
     until_s: float = math.inf
@@ -70,8 +71,11 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
             force_setattr(self, "until_s", float(token.expires_at_s))
         force_setattr(self, "client", client)
         force_setattr(self, "whose", whose)
-        if state is not None and (token is None or token.contact == state.contact):
-            force_setattr(self, "is_of_nobody_known", not isinstance(state.contact_field, ContactField))
+        force_setattr(self, "is_disputed", state is not None and state.contact not in (None, whose))
+        # Set in any case: a proof that is made of another one has that one's.
+        says_state = state is not None and (token is None or token.contact == state.contact)
+        is_named = state is not None and isinstance(state.contact_field, ContactField)
+        force_setattr(self, "is_of_nobody_known", says_state and not is_named)
         counted = former.client if former is not None else client
         force_setattr(self, "counted_as", counted.hex if counted is not None else "")
 

@@ -70,6 +70,25 @@ async def test_a_batch_with_nothing_in_it_is_a_call_as_any_other(it: Site) -> No
     assert len(signals(it)) == 1
 
 
+@pytest.mark.parametrize("is_late", ["token", "state"])
+async def test_events_are_of_whom_the_client_belongs_to(it: Site, is_late: str) -> None:
+    """Though what the device holds names two: a page that was left lost the answer to a sign-in, and a later call has
+    brought the state alone; or a slow answer brought the former state back.
+    """
+    settings = AppSettings(merchant=REALM, default_contact_field=3, anonymous_allowed=False)
+    await it.world.do(ChangeApp(code=APP, settings=settings))
+    phone = await started(it)
+    held = phone.contact_token if is_late == "token" else phone.state
+    await phone.call("POST", "/client/contact", ANN)
+    ann = UUID(phone.says["contactReference"])
+    if is_late == "token":
+        phone.contact_token = held
+    else:
+        phone.state = held
+    assert (await tell(phone, event("a"))).status_code == 204
+    assert [each.contact for each in signals(it)] == [ann]
+
+
 @pytest.mark.parametrize("base", ["/v3/apps", "/v3/domains", "/v4/apps", "/v5/apps", "/v5/domains"])
 async def test_a_batch_is_one_signal_of_its_client(it: Site, base: str) -> None:
     """204, and no state that it has; the signal names the client and the contact, and has the items in order."""
