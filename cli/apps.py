@@ -50,6 +50,7 @@ SettingsFile = Annotated[
     ),
 ]
 Name = Annotated[str | None, typer.Option(help="For people.")]
+Kind = Annotated[str | None, typer.Option(help="app or web-domain.")]
 
 
 @app.command(name="list", epilog=examples("msgxc apps list", "msgxc apps list --realm acme --retired --json"))
@@ -80,7 +81,7 @@ def register(
     code: Code,
     settings: SettingsFile = "",
     name: Name = None,
-    kind: Annotated[str | None, typer.Option(help="app or web-domain.")] = None,
+    kind: Kind = None,
     realm: Realm = DEFAULT_REALM,
 ) -> None:
     """Register an app. Its code belongs to the realm for ever."""
@@ -98,7 +99,7 @@ def change(
     code: Code,
     settings: SettingsFile = "",
     name: Name = None,
-    kind: Annotated[str | None, typer.Option(help="app or web-domain.")] = None,
+    kind: Kind = None,
     realm: Realm = DEFAULT_REALM,
 ) -> None:
     """Change an app: the settings that are given, each as a whole; the others stay."""

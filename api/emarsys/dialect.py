@@ -37,10 +37,8 @@ class BadMerchant(Invalid):
     code, title, status = "bad-merchant", "The merchant is missing or malformed", 400
 
 
-class V3:
-    """Errors are problems (RFC 9457), so that W can read each as JSON."""
-
-    failure, failure_type = Problem, V3_MEDIA_TYPE
+class _Lax:
+    """As devices are read, in either generation."""
 
     def status(self, kind: type[MsgxcError]) -> int:
         return status_of(kind)
@@ -50,6 +48,12 @@ class V3:
 
     def query(self, kind: type[msgspec.Struct], query: bytes) -> Any:
         return decode_query(kind, query, is_exact=False)
+
+
+class V3(_Lax):
+    """Errors are problems (RFC 9457), so that W can read each as JSON."""
+
+    failure, failure_type = Problem, V3_MEDIA_TYPE
 
     def refusal(self, error: MsgxcError) -> Answer:
         status = status_of(type(error))
@@ -75,19 +79,10 @@ class V4Failure(msgspec.Struct, frozen=True):
     error: V4Error
 
 
-class V4:
+class V4(_Lax):
     """Errors as K reads them."""
 
     failure, failure_type = V4Failure, V4_MEDIA_TYPE
-
-    def status(self, kind: type[MsgxcError]) -> int:
-        return status_of(kind)
-
-    def body(self, kind: Any, content: bytes) -> Any:
-        return decode_lax(kind, content)
-
-    def query(self, kind: type[msgspec.Struct], query: bytes) -> Any:
-        return decode_query(kind, query, is_exact=False)
 
     def refusal(self, error: MsgxcError) -> Answer:
         field = error.field or "request"

@@ -6,43 +6,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from api.emarsys import events, inbox, tagging
-from api.emarsys.dialect import V3, V4, BadClientId, UnknownApp
+from api.emarsys.dialect import V3, V4
 from api.emarsys.door import Checks, Contract, Door
-from api.emarsys.interactions import note, note_untold
-from api.route import Dialect, Handler, Route, Who
-from domain.errors import MsgxcError, TooMany, Unauthenticated, Unavailable
+from api.emarsys.interactions import note_untold
+from api.emarsys.route import V3_BASES, V4_BASE, V5_BASES, device_route
+from api.route import Dialect, Handler, Route
 
 GROUP = "device events"
-V3_BASES = ("/v3/apps/{app}", "/v3/domains/{app}")
-V4_BASE = "/v4/apps/{app}"
-"""Native SDKs send their events here; all else about these calls is v3."""
-V5_BASES = ("/v5/apps/{app}", "/v5/domains/{app}")
 EMBEDDED = "/embedded-messaging/api/v1/{app}"
-_ERRORS: tuple[type[MsgxcError], ...] = (
-    UnknownApp,
-    BadClientId,
-    Unauthenticated,
-    TooMany,
-    Unavailable,
-)
 
 
 def _route(
     method: str, path: str, handler: Handler, summary: str, contract: Contract, dialect: Dialect, **more: Any
 ) -> Route:
-    door = more.pop("door", None) or Door(contract)
-    return Route(
-        method=method,
-        path=path,
-        handler=handler,
-        who=Who.DEVICE,
-        summary=summary,
-        group=GROUP,
-        admit=door,
-        dialect=dialect,
-        errors=_ERRORS,
-        **more,
-    )
+    door: Door = more.pop("door", None) or Door(contract)
+    return device_route(method, path, handler, summary, group=GROUP, dialect=dialect, door=door, **more)
 
 
 def _events(base: str, contract: Contract) -> Route:
@@ -74,7 +52,6 @@ def _inline(base: str, contract: Contract) -> Route:
         inbox.InlineV3() if is_v3 else inbox.InlineV5(),
         body=inbox.InlineBody,
         answer=inbox.InlineAnswer if is_v3 else inbox.InlineAnswerV5,
-        noted=note,
     )
 
 
@@ -88,14 +65,13 @@ def _v3_inbox(base: str) -> Route:
         V3(),
         answer=inbox.InboxAnswer,
         reads=("messages",),
-        noted=note,
     )
 
 
 def _embedded() -> Iterator[Route]:
     def route(method: str, path: str, handler: Handler, summary: str, **more: Any) -> Route:
         dialect: Dialect = more.pop("dialect", None) or V4()
-        return _route(method, f"{EMBEDDED}{path}", handler, summary, Contract.V4, dialect, noted=note, **more)
+        return _route(method, f"{EMBEDDED}{path}", handler, summary, Contract.V4, dialect, **more)
 
     yield route(
         "GET",
@@ -126,6 +102,7 @@ def _embedded() -> Iterator[Route]:
     )
 
 
+# Native SDKs of v3 send their events to the base of v4; all else about these calls is v3.
 EVENT_ROUTES: tuple[Route, ...] = (
     *(_events(base, Contract.V3) for base in (V4_BASE, *V3_BASES)),
     *(_events(base, Contract.V4) for base in V5_BASES),

@@ -17,38 +17,24 @@ from api.emarsys.bodies import (
 )
 from api.emarsys.dialect import V3, V4, BadClientId, BadMerchant, UnknownApp
 from api.emarsys.door import Checks, Contract, Door
-from api.emarsys.interactions import note, note_appless
+from api.emarsys.interactions import note_appless
+from api.emarsys.route import ERRORS, V3_BASES, V4_BASE, Errors, device_route
 from api.route import Dialect, Handler, Route, Who
-from domain.errors import Conflict, MsgxcError, TooMany, Unauthenticated, Unavailable
+from domain.errors import Conflict, TooMany, Unavailable
 from domain.geofence import Geofences
 from domain.refresh_family import RefreshRefused
 
 GROUP = "client service"
-V3_BASES = ("/v3/apps/{app}", "/v3/domains/{app}")
-"""The second is what builds of the web SDK say."""
-V4_BASE = "/v4/apps/{app}"
-_Errors = tuple[type[MsgxcError], ...]
-_OF_REFRESH: _Errors = (UnknownApp, BadClientId, RefreshRefused, Unavailable)
+_OF_REFRESH: Errors = (UnknownApp, BadClientId, RefreshRefused, Unavailable)
 """Its token is its proof, and it is never counted."""
-_ERRORS: _Errors = (UnknownApp, BadClientId, Unauthenticated, TooMany, Unavailable)
 
 
 def _route(
     method: str, path: str, handler: Handler, summary: str, dialect: Dialect, door: Door, **more: Any
 ) -> Route:
-    errors = (*more.pop("usual", _ERRORS), *more.pop("errors", ()))
-    return Route(
-        method=method,
-        path=path,
-        handler=handler,
-        who=Who.DEVICE,
-        summary=summary,
-        group=GROUP,
-        admit=door,
-        dialect=dialect,
-        errors=errors,
-        noted=note,
-        **more,
+    errors = (*more.pop("usual", ERRORS), *more.pop("errors", ()))
+    return device_route(
+        method, path, handler, summary, group=GROUP, dialect=dialect, door=door, errors=errors, **more
     )
 
 
