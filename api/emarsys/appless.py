@@ -78,21 +78,26 @@ async def sign_in(call: Call[ApplessBody, None]) -> Answer:
 
 
 async def sign_out(call: Call[None, None]) -> Answer:
-    """Ends the refresh tokens that came with this contact token. Whatever else it is, there is nothing to end."""
+    """Ends the refresh tokens that came with this contact token, which may have expired: who signs out after a night
+    means it, too. Whatever else it is, there is nothing to end.
+    """
     visitor: ApplessVisitor = call.visitor
     _count(call, visitor)
-    held = _held(call)
+    held = _held(call, ended_too=True)
     if held is not None and held.family is not None:
         interactions.own(call, held.contact)
         await call.parts.bus.execute(EndFamily(family=held.family, reason=SIGNED_OUT), call.context)
     return Answer(b"", 204)
 
 
-def _held(call: Call[ApplessBody, None] | Call[None, None]) -> ContactToken | None:
-    """The merchant's contact token that came along, if it is good."""
+def _held(
+    call: Call[ApplessBody, None] | Call[None, None], *, ended_too: bool = False
+) -> ContactToken | None:
+    """The merchant's contact token that came along, if it is good. ended_too: it may have expired."""
     visitor: ApplessVisitor = call.visitor
+    text = visitor.headers.get(CONTACT, b"").decode("latin-1")
     try:
-        token = call.parts.tokens.read_contact(visitor.headers.get(CONTACT, b"").decode("latin-1"))
+        token = call.parts.tokens.read_contact(text, ended_too=ended_too)
     except Unauthenticated:
         return None
     return token if token.realm == visitor.realm else None

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from api.emarsys.patience import patiently
+from api.emarsys.tokens import LIFETIME_S
 from commands.apps import RegisterApp
 from commands.contacts import EraseContact
 from domain.app_settings import AppSettings
@@ -60,6 +61,19 @@ async def test_a_contact_without_an_app(it: Site) -> None:
     assert (await it.call("POST", path, refresh, by=None, headers=merchant)).status_code == 400
     assert (await it.call("DELETE", path, by=None, headers=merchant)).status_code == 204
     assert (await it.call("POST", path, ANN, by=None)).status_code == 400
+
+
+async def test_who_signs_out_without_an_app_may_hold_a_token_that_has_expired(it: Site) -> None:
+    """After a night, say: the refresh tokens that came with it end all the same. Signing in with it proves nothing."""
+    path, merchant = "/v3/contact-token", {"x-merchant-id": REALM}
+    first = (await it.call("POST", path, ANN, by=None, headers=merchant)).json()
+    it.world.clock.advance(LIFETIME_S + 1)
+    held = merchant | {"x-contact-token": first["contactToken"]}
+    again = (await it.call("POST", path, ANN, by=None, headers=held)).json()
+    assert (await it.call("DELETE", path, by=None, headers=held)).status_code == 204
+    for told, status in ((first, 400), (again, 200)):
+        refresh = {"refreshToken": told["refreshToken"]}
+        assert (await it.call("POST", path, refresh, by=None, headers=merchant)).status_code == status
 
 
 async def test_who_holds_a_contact_token_without_an_app_has_one_family(it: Site) -> None:
