@@ -46,11 +46,14 @@ OnReconnect = Callable[[Callable[[], None]], Callable[[], None]]
 
 
 class _Remembered(msgspec.Struct, frozen=True):
-    """fault: why nobody can say what the app is, though the source has answered."""
+    """fault: why nobody can say what the app is, though the source has answered. is_held: it had nothing new to say
+    when it was asked last.
+    """
 
     facts: AppFacts | None
     until_s: float
     fault: str = ""
+    is_held: bool = False
 
 
 class FollowedApps:
@@ -103,6 +106,10 @@ class FollowedApps:
                 self._known.move_to_end(id)
                 if len(self._by_code) < self._apps_max:
                     self._by_code[code] = remembered
+            return remembered.facts
+        if remembered is not None and remembered.is_held and id in self._flights:
+            # Somebody else waits for news that did not come the last time.
+            self.lookups.note(Level.OUTDATED)
             return remembered.facts
         if toll is not None and id not in self._flights:
             toll()
@@ -189,7 +196,7 @@ class FollowedApps:
             return
         until_s = self._now_s() + UNKNOWN_S
         if outdated is not None:
-            self._known[id] = _Remembered(outdated.facts, until_s)
+            self._known[id] = _Remembered(outdated.facts, until_s, is_held=True)
         if fault:
             _add(self._unknown, id, _Remembered(None, until_s, fault), self._unknown_max)
 

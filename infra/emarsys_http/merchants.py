@@ -35,13 +35,14 @@ FRESH_S: Final = 300.0
 
 
 class _Remembered(msgspec.Struct, frozen=True):
-    """is_known: whether the service knows the merchant; else the settings are the defaults. fault: why what it says of
-    the merchant cannot be read; the settings are of before then.
+    """is_known: whether the service knows the merchant; else the settings are the defaults. is_held: it had nothing new
+    to say when it was asked last. fault: why what it says of the merchant cannot be read; the settings are of before.
     """
 
     settings: MerchantSettings
     until_s: float
     is_known: bool = True
+    is_held: bool = False
     fault: str = ""
 
     @property
@@ -89,12 +90,17 @@ class HttpMerchants:
 
     async def _find(self, merchant: str) -> _Remembered:
         """Raises Unavailable."""
-        found = self._known(merchant)
+        found = self._known(merchant) or self._held(merchant)
         if found is None:
             found = await self._flights.share(merchant, lambda: self._look_up(merchant))
         if found.is_riddle:
             raise Unreadable(found.fault)
         return found
+
+    def _held(self, merchant: str) -> _Remembered | None:
+        """What is known of before, while somebody else waits for news that did not come the last time."""
+        former = self._remembered.get(merchant)
+        return former if former is not None and former.is_held and merchant in self._flights else None
 
     async def _look_up(self, merchant: str) -> _Remembered:
         try:
@@ -104,7 +110,8 @@ class HttpMerchants:
         self._remembered.pop(merchant, None)
         self._unknown.pop(merchant, None)
         if settings is None:
-            nobody = _Remembered(MerchantSettings(merchant=merchant), self._now_s() + UNKNOWN_S, False)
+            defaults = MerchantSettings(merchant=merchant)
+            nobody = _Remembered(defaults, self._now_s() + UNKNOWN_S, is_known=False)
             return _add(self._unknown, merchant, nobody, UNKNOWN_MAX)
         known = _Remembered(settings, self._now_s() + FRESH_S)
         return _add(self._remembered, merchant, known, MERCHANTS_MAX)
@@ -120,11 +127,13 @@ class HttpMerchants:
                 log.warning("merchant-unreadable", merchant=merchant, reason=fault)
         until_s = self._now_s() + UNKNOWN_S
         if outdated is not None:
-            held = replace(outdated, until_s=until_s, fault=fault)
+            held = replace(outdated, until_s=until_s, is_held=True, fault=fault)
             return _add(self._remembered, merchant, held, MERCHANTS_MAX)
         if not fault:
             raise error
-        riddle = _Remembered(MerchantSettings(merchant=merchant), until_s, False, fault)
+        riddle = _Remembered(
+            MerchantSettings(merchant=merchant), until_s, is_known=False, is_held=True, fault=fault
+        )
         return _add(self._unknown, merchant, riddle, UNKNOWN_MAX)
 
     async def _ask(self, merchant: str) -> MerchantSettings | None:

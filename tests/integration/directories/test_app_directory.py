@@ -232,6 +232,23 @@ async def test_a_source_that_is_away_has_said_enough_yesterday(here: Process, lo
     assert await seen(here.name, "New") < BEHIND_S_MAX
 
 
+async def test_one_caller_waits_for_a_source_that_is_away(here: Process, log: JetStreamLog) -> None:
+    """Once it has not answered: whoever else asks meanwhile has at once what was known before."""
+    await here.do_and_hear(register())
+    await until(here.remembers)
+    await log.js.api(f"STREAM.PURGE.{APPS_STREAM}")
+    here.source.away, here.clock.now_s = True, here.clock.now_s + KNOWN_S + 1
+    assert await here.name() == "Shop"
+    here.source.away, here.source.held = False, asyncio.Event()
+    here.clock.now_s += UNKNOWN_S + 1
+    waits = asyncio.create_task(here.name())
+    await until(said(lambda: here.source.asked == 3))
+    assert [await here.name() for _ in range(20)] == ["Shop"] * 20
+    assert not waits.done()
+    here.source.held.set()
+    assert await waits == "Shop"
+
+
 async def test_an_app_of_another_service_can_be_refreshed(log: JetStreamLog, nats_server: NatsServer) -> None:
     """It sends no events: after a refresh every process asks it anew, within a second."""
     async with (

@@ -333,3 +333,24 @@ async def test_who_can_say_nothing_new_of_a_merchant_is_asked_now_and_then(
         clock.now_s += UNKNOWN_S + 1
     there.behaviour, there.merchants["acme"] = "answers", {"default_contact_field": 4}
     assert (await merchants.settings("acme")).default_contact_field == 4
+
+
+async def test_one_caller_waits_for_a_service_of_merchants_that_hangs(
+    there: DirectoryService, service: Service, clock: Clock
+) -> None:
+    """Once it has not answered: whoever else asks meanwhile has at once what was known before."""
+    merchants = HttpMerchants(service, Realms(), now_s=clock)
+    known = MerchantSettings(merchant="acme", default_contact_field=3)
+    there.merchants["acme"] = {"default_contact_field": 3}
+    assert await merchants.settings("acme") == known
+    there.behaviour = "hangs"
+    clock.now_s += FRESH_S + 1
+    assert await merchants.settings("acme") == known
+    clock.now_s += UNKNOWN_S + 1
+    waits = asyncio.create_task(merchants.settings("acme"))
+    await asyncio.sleep(0)
+    began_s = time.monotonic()
+    assert [await merchants.settings("acme") for _ in range(20)] == [known] * 20
+    assert time.monotonic() - began_s < ANSWER_S / 2
+    assert not waits.done()
+    assert await waits == known
