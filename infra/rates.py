@@ -114,7 +114,8 @@ class SharedCounter:
         try:
             await self._connection.tell(SUBJECT, _encode(told))
         except Unavailable:
-            self._changed.update(keys)
+            # While it waited for room another window may have begun, which knows nothing of these.
+            self._changed.update(self._own.keys() & keys)
 
     def _take(self, frame: Frame) -> None:
         try:

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import pytest_asyncio
 
 from infra.nats.connection import Connection, connected
+from infra.nats.errors import Disconnected
 from infra.nats.server import NatsServer
 from infra.rates import SharedCounter
 from tests.fixtures.nats import log_config
@@ -95,3 +96,31 @@ async def test_a_flood_of_keys_ends_no_limit_and_stops_nobody(
     assert 51 <= counter.add("late", 1) < 70
     assert len(counter._own) == 1_000
     assert counter.add("invented-1", 2) == 1
+
+
+class Full(Connection):
+    """It has no room for what is to be told, until it breaks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits, self.breaks = asyncio.Event(), asyncio.Event()
+
+    async def tell(self, subject: str, payload: bytes = b"", *, lines: bytes = b"") -> None:
+        self.waits.set()
+        await self.breaks.wait()
+        raise Disconnected("the log does not read what is sent to it")
+
+
+async def test_what_could_not_be_told_before_its_window_ended_is_forgotten() -> None:
+    """The next one's counts are told as ever."""
+    full = Full()
+    counter = SharedCounter(full)
+    counter.add("ann", 1)
+    counter.add("bob", 1)
+    telling = asyncio.create_task(counter._tell())
+    await full.waits.wait()
+    counter.add("bob", 2)
+    full.breaks.set()
+    await telling
+    await counter._tell()
+    assert counter._changed == {"bob"}
