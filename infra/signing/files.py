@@ -82,13 +82,13 @@ class FileSigningKeys:
 
 
 def _read(source: Path) -> KeySet:
-    found: list[Key] = []
-    for file in key_files(source):
-        try:
+    found, file = list[Key](), source
+    try:
+        for file in key_files(source):
             found += parse(file.read_bytes(), source=str(file), kid=_name(file, source))
-        except OSError as error:
-            raise BadKey(f"{file} cannot be read ({error.strerror}): mend its rights") from error
-    newest = found[-1] if found and source.is_dir() else None
+        newest = found[-1] if found and source.is_dir() else None
+    except OSError as error:
+        raise BadKey(f"{file} cannot be read ({error.strerror}): mend its rights") from error
     return key_set(found, source=str(source), signing=newest)
 
 

@@ -8,7 +8,8 @@ import os
 import random
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from infra.signing.folder import add_key, ensure_key
 from infra.signing.key import KEYS_MAX, BadKey, key_set, parse
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+NOBODY = 65_534
+"""A user without any rights."""
 P256, P384 = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP384R1())
 ED25519, RSA = ed25519.Ed25519PrivateKey.generate(), rsa.generate_private_key(65537, 2048)
 SECRETS = random.Random(1)
@@ -262,6 +265,34 @@ def test_a_change_that_cannot_be_used_leaves_the_former_keys(
     empty(folder)
     second = add_key(folder, now=NOW.replace(hour=4))
     assert watched.after(LOOK_AGAIN_S) == (second, {second})
+
+
+@contextmanager
+def out_of_reach(folder: Path) -> Iterator[None]:
+    """Nobody may look into it; root, who always may, is somebody else meanwhile."""
+    folder.chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o700)
+
+
+def test_a_folder_that_cannot_be_looked_into_leaves_the_former_keys(folder: Path) -> None:
+    """A slip with its rights, or a disk that fails: no call breaks, and a start says what is wrong."""
+    first = add_key(folder, now=NOW)
+    watched = Watched(folder)
+    with out_of_reach(folder):
+        for _ in range(2):
+            assert watched.after(LOOK_AGAIN_S) == (first, {first})
+        with pytest.raises(BadKey, match="rights"):
+            FileSigningKeys(folder)
+    second = add_key(folder, now=NOW.replace(hour=4))
+    assert watched.after(SIGNS_AFTER_S) == (second, {first, second})
 
 
 def test_a_folder_takes_pem_files_too_named_by_their_file(folder: Path) -> None:
