@@ -165,19 +165,36 @@ class GoogleSigningKeys:
     async def refresh(self) -> None:
         """Ask once. Versions never change, so only new ones are read. Raises Unavailable, SecretRefused or BadKey."""
         versions = await self._manager.versions()
-        for version in versions:
-            if version.name not in self._by_version:
-                self._by_version[version.name] = _key_of(version, await self._manager.payload(version.name))
+        refusals = await self._read_new(versions)
         there = {version.name for version in versions}
         self._by_version = {name: key for name, key in self._by_version.items() if name in there}
+        if refusals and not any(self._by_version.values()):
+            raise refusals[0]
         keys = self._set(versions)
         if self._keys is None or keys != self._keys:
             log.info("signing-keys-read", signing=keys.signing.kid, keys=len(keys.verifying))
             self._keys = keys
 
+    async def _read_new(self, versions: list[_Version]) -> list[SecretRefused]:
+        """What Google refuses to show is passed over: it may have been disabled just now, or the key that it is
+        encrypted with. It is asked for again next time.
+        """
+        refusals = list[SecretRefused]()
+        for version in versions:
+            if version.name in self._by_version:
+                continue
+            try:
+                content = await self._manager.payload(version.name)
+            except SecretRefused as refusal:
+                log.error("signing-key-unusable", reason=f"{version.name}: {refusal}")
+                refusals.append(refusal)
+            else:
+                self._by_version[version.name] = _key_of(version, content)
+        return refusals
+
     def _set(self, versions: list[_Version]) -> KeySet:
         """Newest first; the newest signs that every process knows by now, else the oldest there is."""
-        usable = [(version, key) for version in versions if (key := self._by_version[version.name])]
+        usable = [(version, key) for version in versions if (key := self._by_version.get(version.name))]
         settled = [key for version, key in usable if self._age_s(version) >= SIGNS_AFTER_S]
         keys = [key for _, key in usable]
         signing = settled[0] if settled else keys[-1] if keys else None

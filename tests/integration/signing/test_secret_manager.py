@@ -105,6 +105,21 @@ async def test_two_new_versions_and_no_other(fake: FakeGoogle) -> None:
     assert shown(keys) == ("one", ["two", "one"])
 
 
+async def test_a_version_that_google_keeps_to_itself_is_passed_over(fake: FakeGoogle) -> None:
+    """It takes no other away and stops no start; once it can be read it is a key. What was read stays so."""
+    locked, other = fake.add(key("locked")), fake.add(key("other"))
+    fake.versions[locked].is_locked = True
+    keys = keys_of(fake)
+    await keys.start()
+    assert shown(keys) == ("other", ["other"])
+    fake.versions[locked].is_locked, fake.versions[other].is_locked = False, True
+    await keys.refresh()
+    assert shown(keys) == ("other", ["other", "locked"])
+    fake.versions[locked].is_locked = True
+    with pytest.raises(SecretRefused, match="FAILED_PRECONDITION"):
+        await keys_of(fake).start()
+
+
 async def test_a_version_that_is_no_key_is_passed_over(fake: FakeGoogle) -> None:
     """One mistake takes no other key away; when nothing is left, the former keys stay."""
     fake.add(key("one"))
