@@ -304,5 +304,5 @@ async def respond(scope: Scope, send: Send, status: int, headers: list[Header], 
 
 def without(own: Iterable[Header], added: Iterable[Header]) -> list[Header]:
     """What is added, but for fields that the answer has already."""
-    names = {name for name, _ in own}
+    names = [name for name, _ in own]  # Hot path: of which there are one or two
     return [header for header in added if header[0] not in names]

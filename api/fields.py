@@ -28,7 +28,7 @@ class UnsupportedEncoding(MsgxcError):
 
 def assert_clear(head: Head, *, has_body: bool) -> None:
     """Raises FieldTwice or UnsupportedEncoding. has_body: whether anybody is going to read one."""
-    fields: list[tuple[bytes, bytes]] = head.scope["headers"]
+    fields: list[tuple[bytes, bytes]] = head.fields
     for once in _ONCE:
         if sum(name == once for name, _ in fields) > 1:
             shown = once.decode().title()

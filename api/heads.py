@@ -24,6 +24,8 @@ HEAD: Final = "msgxc.head"
 """Scope key: the request's Head."""
 BY_NAME: Final = "msgxc.headers"
 """Scope key: its header fields by name."""
+OF_A_HEAD: Final = ("http_version", "method", "path", "raw_path", "query_string", "headers", BY_NAME, HEAD)
+"""Scope keys that a head fills."""
 
 HEADS_MAX: Final = 4_096
 """Remembered at a time: callers that stay, each with several lengths of bodies."""
@@ -34,57 +36,66 @@ FIELDS_MAX: Final = 40
 ONCE_MAX: Final = 16_384
 """Heads that came once, known by a hash alone: most never come again, as each new device's."""
 TARGETS_MAX, URL_BYTES_MAX = 1_000, 256
-"""Addresses remembered, as they come in requests, and how long those are."""
+"""Addresses remembered, as they come in requests, and how long those are; first lines of requests likewise."""
 NAMES_MAX, NAME_BYTES_MAX = 1_000, 64
 """Names of fields remembered, and how long those are: several times what all contracts have, in all letters' cases."""
 
 _REQUEST_LINE = re.compile(
-    rb"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) (/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*+) HTTP/1\.1\r\n"
+    rb"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) (/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*+) HTTP/1\.1"
 )
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FIELD_BYTES: Final = bytes(byte if byte == 0x09 or 0x20 <= byte != 0x7F else 0x20 for byte in range(256))
-"""What a field's value may hold stays as it is, and all else, the zero byte included, becomes a blank."""
+FIELD_BYTES: Final = bytes(byte if byte == 0x09 or 0x20 <= byte != 0x7F else 0x20 for byte in range(256))
+"""What a field's value may hold (RFC 9110, section 5.5) stays as it is, and all else, zero bytes too, is a blank."""
 _NOT_PLAIN: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"proxy-connection"})
 
 
 class Target:
-    """Method and address of requests. known: what others have worked out from them, by whoever did."""
+    """Method and address of requests. known: what others have worked out from them, by whoever did. scope: what they
+    say of a request, as ASGI has it.
+    """
 
-    __slots__ = ("known", "method", "path", "query", "raw_path")
+    __slots__ = ("known", "method", "path", "query", "raw_path", "scope")
 
     def __init__(self, method: str, path: str, raw_path: bytes, query: bytes) -> None:
         self.method, self.path, self.raw_path, self.query = method, path, raw_path, query
         self.known: dict[object, Any] = {}
+        self.scope = {
+            "http_version": "1.1",
+            "method": method,
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": query,
+        }
 
 
 class Head:
     """A head that was read. Nothing of it is ever changed.
 
-    by_name: its fields. known: as a target's, from the whole of it. scope: what it says of its request, as ASGI has it,
-    but not itself: most heads come once, and shall be gone with their request, not with the next collection of circles.
-    length: of the body. is_forwarded: a proxy says whose the request is. is_odd: it has a field twice, or one about how
-    the body is encoded: see api.fields.
+    by_name: its fields. known: as a target's, from the whole of it. length: of the body. is_forwarded: a proxy says
+    whose the request is. is_odd: it has a field twice, or one about how the body is encoded: see api.fields.
     """
 
-    __slots__ = ("by_name", "is_forwarded", "is_odd", "known", "length", "scope", "target")
+    __slots__ = ("by_name", "fields", "is_forwarded", "is_odd", "known", "length", "target")
 
     def __init__(
-        self, target: Target, fields: list[tuple[bytes, bytes]], http_version: str = "1.1", length: int = 0
+        self,
+        target: Target,
+        fields: list[tuple[bytes, bytes]],
+        *,
+        length: int = 0,
+        by_name: dict[bytes, bytes] | None = None,
     ) -> None:
-        self.target, self.length = target, length
-        self.by_name = by_name = dict(fields)
+        """by_name: the fields, if they are known to have a name each."""
+        self.target, self.fields, self.length = target, fields, length
+        self.by_name = by_name = by_name or dict(fields)
         self.is_forwarded = b"x-forwarded-for" in by_name or b"x-forwarded-proto" in by_name
         self.is_odd = len(by_name) < len(fields) or b"content-encoding" in by_name
         self.known: dict[object, Any] = {}
-        self.scope: dict[str, Any] = {
-            "http_version": http_version,
-            "method": target.method,
-            "path": target.path,
-            "raw_path": target.raw_path,
-            "query_string": target.query,
-            "headers": fields,
-            BY_NAME: by_name,
-        }
+
+    def fill(self, scope: dict[str, Any]) -> None:
+        """Have the request's scope say what the head says, as ASGI has it, and which head that was."""
+        scope.update(self.target.scope)
+        scope["headers"], scope[BY_NAME], scope[HEAD] = self.fields, self.by_name, self
 
 
 class Heads:
@@ -95,41 +106,41 @@ class Heads:
         self._kept: dict[bytes, Head] = {}
         self._once: set[int] = set()
         self._targets: dict[tuple[bytes, bytes], Target] = {}
+        self._meant: dict[bytes, Target] = {}
         self._names: dict[bytes, bytes] = {}
         self.known = self._kept.get
 
     def read(self, raw: bytes) -> Head | None:
         """None for one that is not plain, and for one so long that somebody has to count."""
-        if len(raw) > HEAD_BYTES_MAX:
+        if len(raw) > HEAD_BYTES_MAX or not raw.endswith(b"\r\n\r\n"):
             return None
-        line = _REQUEST_LINE.match(raw)
-        if line is None or not raw.endswith(b"\r\n\r\n"):
+        first, *lines = raw[:-4].split(b"\r\n")
+        try:
+            target = self._meant.get(first) or self._read_line(first)
+        except httptools.HttpParserError:
             return None
-        lines = raw[line.end() : -4].split(b"\r\n") if len(raw) > line.end() + 2 else []
+        if target is None:
+            return None
         # Hot path: what each byte may be, for all fields together (a regular expression takes twice as long); a line's
         # end anywhere but between them is none of that.
         text = b"".join(lines)
-        if text.translate(_FIELD_BYTES) != text:
+        if text.translate(FIELD_BYTES) != text:
             return None
-        fields, names = [], self._names
+        by_name: dict[bytes, bytes] = {}
+        names = self._names
         for field in lines:
             name, colon, value = field.partition(b":")
             lower = names.get(name) or self._name(name)
             if not lower or not colon:
                 return None
-            fields.append((lower, value.lstrip(b" \t")))
-        try:
-            head = Head(self.target(line[1], line[2]), fields)
-        except httptools.HttpParserError:
-            return None
-        by_name = head.by_name
+            by_name[lower] = value.lstrip(b" \t")
         length = whole_number(by_name.get(b"content-length", b"0"))
-        if length is None or len(by_name) < len(fields) or not _NOT_PLAIN.isdisjoint(by_name):
+        if length is None or len(by_name) < len(lines) or not _NOT_PLAIN.isdisjoint(by_name):
             return None
         if b"connection" in by_name and by_name[b"connection"].lower() != b"keep-alive":
             return None
-        head.length = length
-        if len(raw) <= KEPT_BYTES_MAX and len(line[2]) <= URL_BYTES_MAX and len(fields) <= FIELDS_MAX:
+        head = Head(target, list(by_name.items()), length=length, by_name=by_name)
+        if len(raw) <= KEPT_BYTES_MAX and len(first) <= URL_BYTES_MAX and len(lines) <= FIELDS_MAX:
             self._keep(raw, head)
         return head
 
@@ -146,6 +157,18 @@ class Heads:
             if len(self._targets) >= TARGETS_MAX:
                 self._targets.clear()
             self._targets[method, url] = target
+        return target
+
+    def _read_line(self, line: bytes) -> Target | None:
+        """The first line of a head, without its end; None for one that is not plain. Raises httptools' errors."""
+        found = _REQUEST_LINE.fullmatch(line)
+        if found is None:
+            return None
+        target = self.target(found[1], found[2])
+        if len(line) <= URL_BYTES_MAX:
+            if len(self._meant) >= TARGETS_MAX:
+                self._meant.clear()
+            self._meant[line] = target
         return target
 
     def _name(self, name: bytes) -> bytes:

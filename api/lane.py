@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -28,14 +28,12 @@ from uvicorn.server import ServerState
 
 from api.bounded import BoundedProtocol
 from api.hanging_up import EXTENSION
-from api.heads import HEAD, Head, Heads
+from api.heads import FIELD_BYTES, OF_A_HEAD, Head, Heads
 
 Header = tuple[bytes, bytes]
 
 JOINED_BYTES_MAX: Final = 64 * 1024
 """Of a content that is copied behind its head, so that both are one write."""
-_SENDABLE: Final = bytes({0x09, *range(0x20, 0x7F), *range(0x80, 0x100)})
-"""What a header field may hold (RFC 9110, section 5.5)."""
 _OF_CONNECTIONS: Final = frozenset({b"connection", b"transfer-encoding"})
 NAMES_MAX: Final = 256
 """Of header fields remembered: several times what all contracts have."""
@@ -113,7 +111,7 @@ class Cycle(RequestResponseCycle):
         body, self.body = self.body, b""
         return bytes(body)
 
-    def answer(self, status: int, headers: Iterable[Header], content: bytes) -> bool:
+    def answer(self, status: int, headers: Sequence[Header], content: bytes) -> bool:
         """Send the whole answer, which has a content-length or may have no content; False: it is to be `send`.
 
         headers: some. content: none where the answer is to HEAD.
@@ -121,15 +119,16 @@ class Cycle(RequestResponseCycle):
         if self.flow.write_paused or self.disconnected or self.response_started or self.access_log:
             return False
         # Hot path: the fields are checked together: whatever could break out of its line shows as a control character.
-        lines = []
-        for name, value in headers:
-            start = _starts.get(name) or _start_of(name)
-            if start is None:
+        try:
+            lines = [_starts[name] + value for name, value in headers]
+        except KeyError:
+            if not _learn(headers):
                 return False
-            lines.append(start + value)
-        fields = b"\r\n".join(lines)
-        if fields.translate(None, _SENDABLE) != b"\r\n" * (len(lines) - 1):
+            lines = [_starts[name] + value for name, value in headers]
+        text = b"".join(lines)
+        if text.translate(FIELD_BYTES) != text:
             return False
+        fields = b"\r\n".join(lines)
         end = b"\r\n\r\n" if self.keep_alive else b"\r\nconnection: close\r\n\r\n"
         head = b"".join((self._first_lines(status), fields, end))
         self.response_started = self.response_complete = True
@@ -150,14 +149,17 @@ _starts: dict[bytes, bytes] = {}
 """How the lines of header fields begin, by their names, which are our own."""
 
 
-def _start_of(name: bytes) -> bytes | None:
-    """None for what says how the connection goes on, and for what is no name: uvicorn knows what to do."""
-    if name.lower() in _OF_CONNECTIONS or HEADER_RE.search(name):
-        return None
-    start = b"%b: " % name.lower()
-    if len(_starts) < NAMES_MAX:
-        _starts[name] = start
-    return start
+def _learn(headers: Sequence[Header]) -> bool:
+    """How their lines begin. False where one says how the connection goes on, or has no name: uvicorn knows what to do;
+    and where there are too many names, which is slower and just as right.
+    """
+    for name, _ in headers:
+        if name in _starts:
+            continue
+        if name.lower() in _OF_CONNECTIONS or HEADER_RE.search(name) or len(_starts) >= NAMES_MAX:
+            return False
+        _starts[name] = b"%b: " % name.lower()
+    return True
 
 
 class _FirstLines:
@@ -212,7 +214,8 @@ class Lane(BoundedProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._scope = {
+        # Hot path: with a place for what each request brings, so that copies need not grow.
+        self._scope = dict.fromkeys(OF_A_HEAD) | {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
             "http_version": "1.1",
@@ -221,6 +224,7 @@ class Lane(BoundedProtocol):
             "scheme": self.scheme,
             "root_path": self.root_path,
             "extensions": {EXTENSION: transport.abort},
+            "state": None,
         }
         self.start_head_timer()
 
@@ -236,7 +240,9 @@ class Lane(BoundedProtocol):
                 raw = data[:end]
                 head = self._heads.known(raw) or self._heads.read(raw)
                 if head is not None and head.length == len(data) - end <= HIGH_WATER_LIMIT:
-                    scope = {**self._scope, **head.scope, HEAD: head, "state": self.app_state.copy()}
+                    scope = self._scope.copy()
+                    head.fill(scope)
+                    scope["state"] = self.app_state.copy()
                     whole = Cycle(self, scope, keep_alive=True, expect_100_continue=False)  # type: ignore[arg-type]
                     whole.body, whole.more_body = data[end:], False
                     self.cycle, self._idle_since_s = whole, None
@@ -258,7 +264,8 @@ class Lane(BoundedProtocol):
         self._is_between = False
         self.url = b""
         self.headers = []
-        scope: dict[str, Any] = {**self._scope, "headers": self.headers, "state": self.app_state.copy()}
+        scope = self._scope.copy()
+        scope["headers"], scope["state"] = self.headers, self.app_state.copy()
         self.scope = scope  # type: ignore[assignment]  # a cast is a call, and this is made for each request
 
     def on_headers_complete(self) -> None:
@@ -269,9 +276,9 @@ class Lane(BoundedProtocol):
         scope["http_version"], scope["method"] = http_version, method.decode("ascii")
         if parser.should_upgrade() and self._should_upgrade():
             return
-        head = Head(self._heads.target(method, self.url), self.headers, http_version)
-        scope.update(head.scope)
-        scope[HEAD] = head
+        head = Head(self._heads.target(method, self.url), self.headers)
+        head.fill(scope)
+        scope["http_version"] = http_version
         cycle = Cycle(
             self,
             self.scope,

@@ -17,39 +17,41 @@ class Requests(Collector):
     """Counts and times of requests, in plain numbers: a client library's counters cost several times as much."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, str, int], int] = {}
-        self._times: dict[tuple[str, str], _Times] = {}
+        self._of: dict[tuple[str, str], _Route] = {}
 
     def note(self, method: str, route: str, status: int, seconds: float) -> None:
-        key = (method, route, status)
-        self._counts[key] = self._counts.get(key, 0) + 1
-        times = self._times.get((method, route))
-        if times is None:
-            times = self._times[method, route] = _Times()
-        times.buckets[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
-        times.sum_s += seconds
+        of = self._of.get((method, route))
+        if of is None:
+            of = self._of[method, route] = _Route()
+        of.statuses[status] = of.statuses.get(status, 0) + 1
+        of.buckets[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
+        of.sum_s += seconds
 
     def collect(self) -> Iterator[Metric]:
         counts = CounterMetricFamily(
             "msgxc_http_requests", "Requests answered.", labels=("method", "route", "status")
         )
-        for (method, route, status), count in self._counts.items():
-            counts.add_metric((method, route, str(status)), count)
+        for (method, route), of in self._of.items():
+            for status, count in of.statuses.items():
+                counts.add_metric((method, route, str(status)), count)
         yield counts
         times = HistogramMetricFamily(
             "msgxc_http_request_seconds",
             "From the request's header to the end of the answer.",
             labels=("method", "route"),
         )
-        for key, each in self._times.items():
-            times.add_metric(key, each.cumulative(), each.sum_s)
+        for key, of in self._of.items():
+            times.add_metric(key, of.cumulative(), of.sum_s)
         yield times
 
 
-class _Times:
-    __slots__ = ("buckets", "sum_s")
+class _Route:
+    """Requests to one, with one method."""
+
+    __slots__ = ("buckets", "statuses", "sum_s")
 
     def __init__(self) -> None:
+        self.statuses: dict[int, int] = {}
         self.buckets = [0] * (len(LATENCY_BUCKETS_S) + 1)
         self.sum_s = 0.0
 

@@ -159,7 +159,7 @@ class Bus:
                 ids=self.ids,
                 context=context,
                 now=self.clock(),
-                nonce=self.nonce(),
+                nonce=self.nonce,
                 owners=self.owners,
                 caller=caller,
                 claim=claim,

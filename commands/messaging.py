@@ -262,7 +262,7 @@ def _message_of(
 def _new_id(scope: Scope, *, near: UUID | None) -> UUID:
     """The claim's, so that a twin of the call meets it; without a claim a fresh one. near: who shares its partition."""
     if scope.claim is None:
-        return scope.ids.fresh(scope.nonce, like=near)
+        return scope.ids.fresh(scope.nonce(), like=near)
     return scope.ids.message(scope.realm, f"claim|{scope.claim.scope}", thread=near)
 
 

@@ -81,7 +81,7 @@ async def next_token(scope: Scope, *, client: Client, contact: UUID) -> Next:
         opened, token = _open(scope, first, contact, client)
         return Next(token, (opened,))
     family.end(at=scope.now, reason=FULL)
-    another = scope.ids.derive(scope.realm, "refresh", f"{client.id.hex}|{scope.nonce}", like=client.id)
+    another = scope.ids.derive(scope.realm, "refresh", f"{client.id.hex}|{scope.nonce()}", like=client.id)
     client.open_refresh(at=scope.now, family=another)
     opened, token = _open(scope, another, contact, client)
     return Next(token, (family, opened))
@@ -155,7 +155,7 @@ async def next_appless_token(scope: Scope, *, contact: UUID, held: UUID | None =
 
 
 def _another_appless(scope: Scope, contact: UUID) -> Next:
-    id = scope.ids.derive(scope.realm, "refresh", f"{contact.hex}|{scope.nonce}", like=contact)
+    id = scope.ids.derive(scope.realm, "refresh", f"{contact.hex}|{scope.nonce()}", like=contact)
     family, token = _open(scope, id, contact, None)
     return Next(token, (family,))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -51,7 +51,8 @@ class Trace(msgspec.Struct):
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
-    """caller None: one of our own processes acts. nonce: fresh randomness for the id of what is created, 32 hex digits.
+    """caller None: one of our own processes acts. nonce: fresh randomness for the id of what is created, 32 hex digits,
+    others with each call.
 
     fresh: what is loaded is what the leader has; else it may be behind, and only an append would notice.
     """
@@ -62,7 +63,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     ids: Ids
     context: Context
     now: datetime
-    nonce: str
+    nonce: Callable[[], str]
     owners: TokenOwners | None = None
     caller: Caller | None = None
     claim: Claim | None = None

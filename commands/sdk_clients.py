@@ -187,7 +187,7 @@ async def own_client(device: Device, scope: Scope, properties: dict[str, Any] | 
 
 def _new_client(device: Device, scope: Scope, properties: dict[str, Any]) -> Client:
     # Nothing is read for the first of an id: the log itself refuses a second beginning. The next try makes its own.
-    name = f"{device.client_id}#{scope.nonce}" if scope.fresh else device.client_id
+    name = f"{device.client_id}#{scope.nonce()}" if scope.fresh else device.client_id
     return _registered(device, scope.ids.client(scope.context.realm, device.app, name), scope, properties)
 
 

@@ -59,7 +59,7 @@ class Joined(msgspec.Struct, frozen=True):
 
 
 async def open_thread(command: OpenThread, scope: Scope) -> Opened:
-    tid = command.tid or scope.nonce
+    tid = command.tid or scope.nonce()
     if not 1 <= len(tid) <= TID_MAX or not tid.isprintable():
         raise Invalid(f"use 1 to {TID_MAX} printable characters", field="tid")
     if tid in (".", ".."):

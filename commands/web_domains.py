@@ -87,7 +87,7 @@ async def keep_message(command: KeepMessage, scope: Scope) -> UUID:
     """The message's id."""
     scope.check(command.content, CHANNELS, style="doppler")
     message = Message.accept(
-        id=scope.ids.fresh(scope.nonce),
+        id=scope.ids.fresh(scope.nonce()),
         at=scope.now,
         audience=ToContacts(()),
         content=command.content,
@@ -131,7 +131,7 @@ def _copied(command: SendCopies, copy: Copy, number: int, scope: Scope) -> Messa
         scope.check(content, APP_CHANNELS, style=command.style)
     except (Invalid, TooLarge) as error:
         raise type(error)(f"for visitor {copy.visitor!r}: {error.detail}") from None
-    call = f"claim|{scope.claim.scope}" if scope.claim else scope.nonce
+    call = f"claim|{scope.claim.scope}" if scope.claim else scope.nonce()
     return Message.accept(
         id=scope.ids.message(scope.realm, f"{call}|{number}"),
         at=scope.now,

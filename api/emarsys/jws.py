@@ -72,8 +72,9 @@ class Jws:
     def write(self, claims: bytes) -> str:
         """Signed by the key that signs now. claims: a JSON object, as `escaped` makes it."""
         key = self.generation().signing
-        data = b"%b.%b" % (self._signing_header, b2a_base64(claims, newline=False).rstrip(b"="))
-        return (data + b"." + _base64url(key.sign(data))).decode()
+        # Hot path: a format takes twice as long as this.
+        data = b".".join((self._signing_header, b2a_base64(claims, newline=False).rstrip(b"=")))
+        return b".".join((data, _base64url(key.sign(data)))).decode()
 
     def read(self, token: str) -> bytes:
         """The claims of a token that one of our keys signed. Raises TokenForged or TokenKeyUnknown."""

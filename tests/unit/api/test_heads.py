@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api import heads
-from api.heads import BY_NAME, Heads
+from api.heads import BY_NAME, OF_A_HEAD, Heads
 from api.lane import Lane
 from tests.memory.site import site, token
 from tests.memory.wire import Connection, Plain, Told, nameless
@@ -212,12 +212,15 @@ def test_a_plain_head_is_read_as_uvicorns_parser_reads_it(raw: bytes) -> None:
     assert (parsed.ends, parsed.body) == (1, body)
     assert parsed.parser.should_keep_alive()
     assert not parsed.parser.should_upgrade()
-    assert parsed.parser.get_http_version() == plain.scope["http_version"]
-    assert parsed.parser.get_method().decode() == plain.scope["method"]
+    scope: dict[str, Any] = {}
+    plain.fill(scope)
+    assert set(scope) == set(OF_A_HEAD)
+    assert parsed.parser.get_http_version() == scope["http_version"]
+    assert parsed.parser.get_method().decode() == scope["method"]
     assert those.target(parsed.parser.get_method(), parsed.url) is plain.target
-    assert plain.scope["path"] == plain.target.path
-    assert parsed.fields == plain.scope["headers"]
-    assert plain.scope[BY_NAME] == dict(parsed.fields)
+    assert scope["path"] == plain.target.path
+    assert parsed.fields == scope["headers"]
+    assert scope[BY_NAME] == dict(parsed.fields)
 
 
 @pytest.mark.parametrize("template", [b"GET /a%b HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nx%by: a\r\n\r\n"])
@@ -225,7 +228,7 @@ def test_no_byte_that_uvicorns_parser_refuses_is_in_a_plain_head(template: bytes
     """Neither in the address nor in a field's name; others may be left to that parser."""
     for raw in (template % bytes([byte]) for byte in range(256)):
         plain = Heads("").read(raw)
-        assert plain is None or Parsed(raw).fields == plain.scope["headers"], raw
+        assert plain is None or Parsed(raw).fields == plain.fields, raw
 
 
 def test_a_fields_value_is_plain_if_uvicorns_parser_takes_it() -> None:
@@ -236,7 +239,7 @@ def test_a_fields_value_is_plain_if_uvicorns_parser_takes_it() -> None:
         except httptools.HttpParserError:
             fields = None
         plain = Heads("").read(raw)
-        assert (plain and plain.scope["headers"]) == fields, raw
+        assert (plain and plain.fields) == fields, raw
 
 
 async def test_each_request_has_an_id_of_its_own_and_the_rights_of_its_token() -> None:
