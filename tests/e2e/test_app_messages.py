@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.test_guides import blocks, run
+from tests.e2e.test_guides import blocks
 from tests.fixtures.served import Served, served
 
 PEOPLE = 4
@@ -141,7 +141,7 @@ def test_a_token_that_two_installs_told_does_not_come_back_to_the_first(
     bobs.clear()
 
     def losses() -> list[str]:
-        said = run(exchange, tmp_path, f".venv/bin/msgxc events show client:Kiosk/{anns.id} --json")
+        said = exchange.run(f".venv/bin/msgxc events show client:Kiosk/{anns.id} --json", tmp_path)
         facts = [json.loads(line) for line in said.splitlines()]
         return [each["data"]["code"] for each in facts if each["topic"] == "client.address-retired.v2"]
 
@@ -154,7 +154,7 @@ def test_a_token_that_two_installs_told_does_not_come_back_to_the_first(
 
 def test_the_guide_works_as_written(exchange: Served, tmp_path: Path) -> None:
     """An app, a phone, a message: one shell, and it arrives."""
-    said = run(exchange, tmp_path, "\n".join(blocks("docs/guides/app-messages.md")))
+    said = exchange.run("\n".join(blocks("docs/guides/app-messages.md")), tmp_path)
     assert "location: /api/v2/messages/" in said
     mid = said.rpartition("/api/v2/messages/")[2][:36]
     assert settled(exchange, mid)["totals"]["accepted"] == 1

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.served import ROOT, Served, served
+from tests.fixtures.served import BLOCK, ROOT, Served, served
 
 GUIDE = ROOT / "docs" / "guides" / "apps.md"
-BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 SCRIPT_S_MAX = 60
 
 
@@ -25,35 +24,15 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
-def run(exchange: Served, folder: Path, script: str) -> str:
-    """What it prints; it must end well."""
-    address = str(exchange.http.base_url).rstrip("/")
-    # The guide signs tokens with the exchange's own keys; this exchange was given a test's.
-    replaced = script.replace("http://127.0.0.1:8000", address).replace(
-        "$(.venv/bin/msgxc token --uid ops --role admin)", exchange.token("ops", "admin")
-    )
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", replaced.replace(".venv/bin/msgxc", f"{sys.executable} -m cli")],
-        cwd=folder,
-        env={**os.environ, **exchange.environment(), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=SCRIPT_S_MAX,
-        check=False,
-    )
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 def test_the_guides_commands_work_as_written(exchange: Served, tmp_path: Path) -> None:
     """The demo's app is there; the command line and REST register, change, show and retire."""
     shell, rest = BLOCK.findall(GUIDE.read_text(encoding="utf-8"))
-    said = run(exchange, tmp_path, shell)
+    said = exchange.run(shell, tmp_path)
     assert "DEMO-APP" in said
     shown = json.loads((tmp_path / "shop-app.json").read_bytes())
     assert (shown["name"], shown["default_contact_field"]) == ("Our shop", 3)
     assert shown["geofences"]["groups"][0]["geofences"][0]["triggers"][0]["type"] == "ENTER"
-    said = run(exchange, tmp_path, rest)
+    said = exchange.run(rest, tmp_path)
     assert '"name":"Our new shop"' in said
     assert [each["code"] for each in exchange.call("GET", "/api/v2/apps").json()["items"]] == [
         "DEMO-APP",

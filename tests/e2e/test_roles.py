@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import socket
 import subprocess
@@ -29,6 +28,7 @@ from infra.nats.jetstream import JetStream
 from infra.nats.server import NatsServer, ServerConfig
 from infra.nats.streams import StreamSettings, ensure
 from infra.sandbox import Sandbox
+from tests.fixtures.environment import without_settings
 
 pytestmark = pytest.mark.long
 
@@ -49,10 +49,9 @@ class Site:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MSGXC_")}
         providers = {k: v for k, v in sandbox.environment().items() if k != "MSGXC_SMTP_URL"}
         self.environment = {
-            **inherited,
+            **without_settings(),
             **providers,
             "MSGXC_DATA_DIR": str(folder / "data"),
             "MSGXC_HTTP_PORT": str(port),

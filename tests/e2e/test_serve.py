@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.credentials import p256_pem, service_account
+from tests.fixtures.environment import without_settings
 from tests.fixtures.exchange import RunningExchange
 
 CHANNELS = {"apns", "fcm", "webpush", "sms", "email"}
@@ -96,9 +97,13 @@ def test_what_is_printed_works_from_any_terminal(tmp_path: Path) -> None:
     try:
         exchange.start()
         printed = exchange.output.read_text().partition("another terminal:")[2].partition("Ctrl-C")[0]
-        elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("MSGXC_")}
         done = subprocess.run(
-            ["sh", "-c", printed], cwd="/", env=elsewhere, capture_output=True, text=True, check=False
+            ["sh", "-c", printed],
+            cwd="/",
+            env=without_settings(),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.stdout.strip() == "true", done.stderr
         exchange.wait(lambda: len(_arrived(exchange, "Hello from MSGXC")) == 5, ARRIVAL_S_MAX, "arrival")

@@ -18,7 +18,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.fixtures.exchange import RunningExchange
-from tests.integration.ezout.market import update
+from tests.fixtures.tills import update
 
 LINE_S_MAX = 20.0
 REAL = {"create_time": "2023-12-18 10:30:00+00:00"}

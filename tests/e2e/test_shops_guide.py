@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.fixtures.environment import without_settings
+from tests.fixtures.served import BLOCK, ROOT
+
 GUIDE = ROOT / "docs" / "guides" / "shops.md"
-BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 START_S_MAX = 30.0
 
 
 @asynccontextmanager
 async def served(folder: Path) -> AsyncIterator[str]:
     """`msgxc serve` on a free port; its address."""
-    # Settings of the tests themselves are none of the exchange's.
-    own = {name: value for name, value in os.environ.items() if not name.startswith("MSGXC_")}
-    environment = {**own, "MSGXC_DATA_DIR": str(folder / "data"), "MSGXC_HTTP_PORT": "0"}
+    environment = {**without_settings(), "MSGXC_DATA_DIR": str(folder / "data"), "MSGXC_HTTP_PORT": "0"}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli", "serve"), cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE
     )

@@ -36,30 +36,11 @@ from projections.port import Generation
 from projections.shops import NAME
 from projections.shops import Shops as Projection
 from tests.fixtures.nats import MASTER_KEY, log_config, wipe
+from tests.fixtures.tills import SHOP, update
 from tests.memory.site import PATIENCE_S, ChangingKeys, Site, eventually, token
 from tests.memory.world import IDS, world
 
-SHOP, OTHER = UUID("7f6c2b8e-1d7a-4a55-9a3b-0c9f3c1d2e4f"), UUID("0b7a0a53-26ac-4a24-8b60-d6b1f0a3c111")
-SESSION = UUID("2f1e4fc0-81fd-4a6b-8b5c-3a1e1f2d3c4b")
-
-
-def update(**changes: Any) -> dict[str, Any]:
-    """A body as a till sends it."""
-    return {
-        "session_id": str(SESSION),
-        "shop_id": str(SHOP),
-        "shopper_id": "9a8b7c6d-5e4f-4321-8fed-cba987654321",
-        "action_id": 1,
-        "create_time": "2023-12-18T10:30:00Z",
-        "action": "ADD",
-        "product_name": "Milk, 1 l",
-        "product_id": 42,
-        "product_price": 3.50,
-        "UPC": "0012345678905",
-        "category_id": 7,
-        "basket_total": 13.00,
-        **changes,
-    }
+OTHER = UUID("0b7a0a53-26ac-4a24-8b60-d6b1f0a3c111")
 
 
 def merchant(*shops: UUID, **claims: Any) -> str:

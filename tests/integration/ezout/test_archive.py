@@ -17,7 +17,8 @@ from infra.log.opened import open_log
 from infra.nats.server import NatsServer
 from infra.readstore.config import CassandraConfig, read_store
 from tests.fixtures.nats import MASTER_KEY, log_config, wipe
-from tests.integration.ezout.market import SESSION, Market, market, some_shop, update
+from tests.fixtures.tills import SESSION, update
+from tests.integration.ezout.market import Market, market, some_shop
 
 SHOPPER = update()["shopper_id"]
 

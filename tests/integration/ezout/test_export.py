@@ -18,16 +18,8 @@ from api.ezout.hub import PAGE
 from infra.log.opened import open_log
 from infra.nats.server import NatsServer, ServerConfig
 from tests.fixtures.nats import MASTER_KEY, log_config
-from tests.integration.ezout.market import (
-    SHOP,
-    Market,
-    bearing,
-    market,
-    market_on,
-    merchant,
-    some_shop,
-    update,
-)
+from tests.fixtures.tills import SHOP, update
+from tests.integration.ezout.market import Market, bearing, market, market_on, merchant, some_shop
 from tests.memory.site import PATIENCE_S, eventually
 
 PAGES = 12

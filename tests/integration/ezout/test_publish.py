@@ -17,7 +17,8 @@ from infra.nats.connection import Connection, Endpoint, connected
 from infra.nats.frames import Frame
 from infra.nats.server import NatsServer
 from tests.fixtures.nats import MASTER_KEY, log_config
-from tests.integration.ezout.market import OTHER, SESSION, SHOP, Market, market, market_on, update
+from tests.fixtures.tills import SESSION, SHOP, update
+from tests.integration.ezout.market import OTHER, Market, market, market_on
 from tests.memory.site import PATIENCE_S
 
 

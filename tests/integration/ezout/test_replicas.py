@@ -15,7 +15,8 @@ from domain.recorded import SHOPS
 from infra.log.opened import open_log
 from tests.fixtures.nats import MASTER_KEY
 from tests.fixtures.nats_cluster import Cluster, running_cluster
-from tests.integration.ezout.market import EventStream, Market, market, some_shop, update
+from tests.fixtures.tills import update
+from tests.integration.ezout.market import EventStream, Market, market, some_shop
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 

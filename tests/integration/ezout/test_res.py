@@ -23,7 +23,8 @@ from infra.nats.server import NatsServer
 from processes.res.rings import LAST
 from processes.res.service import ResService
 from tests.fixtures.nats import MASTER_KEY, log_config, wipe
-from tests.integration.ezout.market import Market, market, merchant, some_shop, update
+from tests.fixtures.tills import update
+from tests.integration.ezout.market import Market, market, merchant, some_shop
 from tests.integration.ezout.res_sides import Gateway, gateway, serving
 from tests.memory.site import eventually, token
 

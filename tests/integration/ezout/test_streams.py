@@ -19,7 +19,8 @@ from api.ezout.parts import Pace
 from infra.log.opened import open_log
 from infra.nats.server import NatsServer
 from tests.fixtures.nats import MASTER_KEY, log_config
-from tests.integration.ezout.market import LIVELY, SESSION, Market, bearing, market, market_on, some_shop
+from tests.fixtures.tills import SESSION
+from tests.integration.ezout.market import LIVELY, Market, bearing, market, market_on, some_shop
 from tests.memory.site import PATIENCE_S, eventually
 
 

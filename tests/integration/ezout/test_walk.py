@@ -16,16 +16,8 @@ from api.ezout import table
 from api.ezout.parts import Pace
 from api.ezout.streams import EVENTS_PATH, SOCKET_PATH
 from infra.nats.server import NatsServer
-from tests.integration.ezout.market import (
-    OTHER,
-    SESSION,
-    SHOP,
-    Market,
-    bearing,
-    market_on,
-    merchant,
-    update,
-)
+from tests.fixtures.tills import SESSION, SHOP, update
+from tests.integration.ezout.market import OTHER, Market, bearing, market_on, merchant
 from tests.integration.ezout.res_sides import Gateway, gateway, serving
 from tests.memory.site import token
 

@@ -19,7 +19,7 @@ from domain.shop import Addressed, Update, encode
 from infra.eventstore.asyncapi import asyncapi
 from infra.eventstore.catalogue import domain_catalogue
 from processes.res import service as res
-from tests.integration.ezout.market import update
+from tests.fixtures.tills import update
 from tests.memory.site import site
 
 SCHEMA = Path(__file__).parents[3] / "schema"

@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from tests.fixtures.certificates import Certificates
 
-pytestmark = pytest.mark.usefixtures("logs_as_before")
+pytestmark = pytest.mark.usefixtures("logs_as_before", "empty_folder")
 
 COMMANDS = (
     "serve",
@@ -73,16 +73,6 @@ SHOW_FACTS = {"events tail", "events show", "events export"}
 """Commands that show what is said of people."""
 
 START_S_MAX = 0.3
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to be in, and no setting from outside."""
-    for name in os.environ:
-        if name.startswith("MSGXC_"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def _run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

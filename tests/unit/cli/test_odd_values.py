@@ -22,17 +22,13 @@ SHOP = "--shop=7f6c2b8e-1d7a-4a55-9a3b-0c9f3c1d2e4f"
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with keys, a file and a folder to be in, and no setting from outside."""
-    for name in os.environ:
-        if name.startswith("MSGXC_"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+def folder(empty_folder: Path) -> Path:
+    """A folder with keys, a file and a folder to be in."""
     CliRunner().invoke(app, ["keys", "make"])
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "file").write_text("[]")
-    return tmp_path
+    (empty_folder / "file").write_text("x")
+    (empty_folder / "full").mkdir()
+    (empty_folder / "full" / "file").write_text("[]")
+    return empty_folder
 
 
 def ended(*arguments: str) -> tuple[int, str]:

@@ -15,14 +15,10 @@ MSGXC = f"{sys.executable} -m cli"
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with keys to be in, and no setting from outside."""
-    for name in os.environ:
-        if name.startswith("MSGXC_"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+def folder(empty_folder: Path) -> Path:
+    """A folder with keys to be in."""
     assert shell("keys make").returncode == 0
-    return tmp_path
+    return empty_folder
 
 
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:

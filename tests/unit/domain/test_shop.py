@@ -27,24 +27,11 @@ from domain.shop import (
     encode,
     plain,
 )
+from tests.fixtures.tills import SHOP, update
 
-SHOP = UUID("7f6c2b8e-1d7a-4a55-9a3b-0c9f3c1d2e4f")
 OTHER = UUID("11111111-2222-4333-8444-555555555555")
 
-BODY: dict[str, Any] = {
-    "session_id": "2f1e4fc0-81fd-4a6b-8b5c-3a1e1f2d3c4b",
-    "shop_id": str(SHOP),
-    "shopper_id": "9a8b7c6d-5e4f-4321-8fed-cba987654321",
-    "action_id": 1,
-    "create_time": "2023-12-18T10:30:00Z",
-    "action": "ADD",
-    "product_name": "Milk, 1 l",
-    "product_id": 42,
-    "product_price": 3.50,
-    "UPC": "0012345678905",
-    "category_id": 7,
-    "basket_total": 13.00,
-}
+BODY = update()
 
 GOLDEN = (
     b'{"session_id":"2f1e4fc0-81fd-4a6b-8b5c-3a1e1f2d3c4b","shop_id":"7f6c2b8e-1d7a-4a55-9a3b-0c9f3c1d2e4f",'
