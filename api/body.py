@@ -13,16 +13,29 @@ from starlette.types import Receive
 
 from api.lane import cycle_of
 from api.limits import BODY_BYTES_MAX, assert_body_fits
-from domain.errors import Invalid
+from domain.errors import MsgxcError
 from domain.number import whole_number
 
 BODY_WAIT_S_MAX = 20.0
 """Until the whole body is there: a caller that dribbles holds a connection no longer."""
+BODY_BYTES_PER_S_MIN = 32 << 10
+"""A phone's uplink where the network is poor. Bodies that may be large are waited for as long as they take at this."""
 LOOK_S = 1.0
 
 
 class ClientGone(Exception):
     """The caller hung up while sending: nobody is left to answer."""
+
+
+class BodyTooSlow(MsgxcError):
+    """Devices send again what is answered so, and drop it at any other 4xx."""
+
+    code, title, status, retryable = "body-too-slow", "The body did not come in time", 408, True
+
+
+def body_wait_s(bytes_max: int) -> float:
+    """How long a whole body of at most so many bytes may take."""
+    return max(BODY_WAIT_S_MAX, bytes_max / BODY_BYTES_PER_S_MIN)
 
 
 class BodyReader:
@@ -49,7 +62,7 @@ class BodyReader:
     async def read(
         self, headers: Mapping[bytes, bytes], receive: Receive, *, bytes_max: int = BODY_BYTES_MAX
     ) -> bytes:
-        """Raises TooLarge as soon as it is known to be, Invalid when it does not come in time, ClientGone."""
+        """Raises TooLarge as soon as it is known to be, BodyTooSlow when it does not come in time, ClientGone."""
         content = self.at_once(headers, receive, bytes_max)
         if content is not None:
             return content
@@ -62,7 +75,7 @@ class BodyReader:
             if task not in self._overdue:
                 raise
             task.uncancel()
-            raise Invalid(f"the body did not arrive within {self._wait_s:.0f} s", field="body") from None
+            raise BodyTooSlow(f"the body did not arrive within {self._wait_s:.0f} s", field="body") from None
         finally:
             self._since.pop(task, None)
             self._overdue.discard(task)

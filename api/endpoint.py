@@ -17,7 +17,7 @@ import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import Identity
-from api.body import BodyReader, ClientGone
+from api.body import BodyReader, ClientGone, body_wait_s
 from api.fields import assert_clear
 from api.freshness import RecentWrites
 from api.heads import BY_NAME, HEAD
@@ -81,7 +81,8 @@ class Endpoint:
         self._route, self._parts, self._recent_writes = route, parts, recent_writes
         self._decode = _decoder(route)
         self._limit, self._verifier = parts.rate_limit(), parts.verifier
-        self._body, self._is_open = BodyReader(), route.is_open
+        wait_s = body_wait_s(max(route.body_bytes_max, route.raw_bytes_max))
+        self._body, self._is_open = BodyReader(wait_s=wait_s), route.is_open
         self._has_more = bool(route.raw_bytes_max or route.reads)
         self._has_body = route.body is not None or route.raw_bytes_max > 0
         self._name = f"{route.method} {route.path}"
@@ -282,7 +283,7 @@ async def refuse(scope: Scope, send: Send, error: MsgxcError, headers: Iterable[
     """Answer with a problem."""
     problem = problem_of(error, instance=scope["path"], request_id=scope.get(REQUEST_ID, ""))
     extra = [*headers, *headers_of(error), (b"content-type", MEDIA_TYPE)]
-    if error.status == 413:
+    if error.status in (408, 413):
         # The rest of the body is not read: the connection cannot be used again.
         extra.append((b"connection", b"close"))
     await respond(scope, send, error.status, extra, _encode(problem))

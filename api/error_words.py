@@ -85,6 +85,10 @@ WORDS: Final[dict[str, Words]] = {
         "The head of a request did not come within 30 s. The connection is closed.",
         "Send it again.",
     ),
+    "body-too-slow": Words(
+        "The body did not come within 20 s, or, where a large one is taken, at 32 KiB/s. The connection is closed.",
+        "Send it again.",
+    ),
     "conflict": Words(
         "The state of the thing forbids it.",
         "`detail` says which state.",

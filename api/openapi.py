@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from api.body import BodyTooSlow
 from api.fields import FieldTwice, UnsupportedEncoding
 from api.problem import MEDIA_TYPE, Problem
 from api.route import Route, Who
@@ -171,7 +172,7 @@ def _errors(route: Route) -> list[type[MsgxcError]]:
     if route.who in (Who.ADMIN, Who.SUPERUSER):
         found.append(Forbidden)
     if route.body is not None or route.refuses_body:
-        found += [Invalid, TooLarge]
+        found += [Invalid, TooLarge, BodyTooSlow]
     if route.body is not None:
         found.append(UnsupportedEncoding)
     if route.query is not None or route.idempotent or route.is_exact:

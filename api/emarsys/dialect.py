@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from api.body import BodyTooSlow
 from api.emarsys.limits import DeviceLimitExceeded
 from api.emarsys.mending import mended
 from api.emarsys.tokens import CONTACT_HEADER, STATE_HEADER
@@ -109,6 +110,7 @@ CODES: tuple[tuple[type[MsgxcError], str], ...] = (
     (NotFound, "1004"),
     (MethodNotAllowed, "1004"),
     (Invalid, "1001"),
+    (BodyTooSlow, "1001"),
 )
 """K registers anew for 1100-1199 and reads its configuration again for 1200-1299: no other error may be in there."""
 FAILED, TROUBLE = "1002", "1000"
@@ -135,8 +137,8 @@ def status_of(kind: type[MsgxcError]) -> int:
 def _headers(error: MsgxcError) -> tuple[Header, ...]:
     if isinstance(error, DeviceLimitExceeded):
         return tuple(error.fields)
-    # The rest of a body that is too large is not read: the connection cannot be used again.
-    return ((b"connection", b"close"),) if isinstance(error, TooLarge) else ()
+    # The rest of a body that is too large or too slow is not read: the connection cannot be used again.
+    return ((b"connection", b"close"),) if isinstance(error, TooLarge | BodyTooSlow) else ()
 
 
 @lru_cache(maxsize=64)  # as many as routes have bodies

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from api.body import BodyReader, ClientGone
-from domain.errors import Invalid
+from api.body import BODY_WAIT_S_MAX, BodyReader, BodyTooSlow, ClientGone, body_wait_s
+from api.emarsys.dialect import V3, V4
+from api.emarsys.events import BODY_BYTES_MAX
+from api.limits import BODY_BYTES_MAX as USUAL_BYTES_MAX
 
 
 def arriving(*messages: dict[str, Any]) -> Any:
@@ -29,11 +31,24 @@ async def test_a_body_that_does_not_arrive_is_given_up() -> None:
     half = {"type": "http.request", "body": b"{", "more_body": True}
     async with asyncio.timeout(2):
         for receive in (arriving(), arriving(half)):
-            with pytest.raises(Invalid, match="did not arrive"):
+            with pytest.raises(BodyTooSlow, match="did not arrive"):
                 await reader.read({}, receive)
     task = asyncio.current_task()
     assert task is not None
     assert not task.cancelling()
+
+
+@pytest.mark.parametrize("dialect", [V3(), V4()])
+def test_a_device_whose_network_is_slow_keeps_what_it_has_gathered(dialect: V3 | V4) -> None:
+    """408: at any other 4xx an SDK drops the whole request. What is still on its way is not read any more."""
+    answer = dialect.refusal(BodyTooSlow("the body did not arrive within 64 s", field="body"))
+    assert (answer.status, dict(answer.headers)) == (408, {b"connection": b"close"})
+
+
+def test_a_large_body_has_the_time_that_a_poor_network_needs() -> None:
+    """All that a device may have gathered, at 32 KiB a second; nobody has less than the usual time."""
+    assert body_wait_s(BODY_BYTES_MAX) == 64
+    assert body_wait_s(USUAL_BYTES_MAX) == body_wait_s(0) == BODY_WAIT_S_MAX
 
 
 async def test_a_slow_body_does_not_concern_the_others() -> None:
@@ -46,7 +61,7 @@ async def test_a_slow_body_does_not_concern_the_others() -> None:
     assert await reader.read({}, arriving(*pieces)) == b"abc"
     with pytest.raises(ClientGone):
         await reader.read({}, arriving({"type": "http.disconnect"}))
-    with pytest.raises(Invalid):
+    with pytest.raises(BodyTooSlow):
         await slow
 
 

@@ -29,7 +29,7 @@ async def test_the_document_lists_every_route_and_who_may_call_it() -> None:
         assert len(ids) == len(set(ids))
         publish = api["paths"]["/api/v2/publish"]["post"]
         assert publish["security"] == [{"token": []}]
-        errors = {"400", "401", "403", "404", "413", "415", "422", "429", "500", "503"}
+        errors = {"400", "401", "403", "404", "408", "413", "415", "422", "429", "500", "503"}
         assert set(publish["responses"]) == {"200"} | errors
         assert "Location" in publish["responses"]["200"]["headers"]
         assert any(one["name"] == "Idempotency-Key" for one in publish["parameters"])
@@ -40,16 +40,16 @@ async def test_the_document_lists_every_route_and_who_may_call_it() -> None:
 
 
 DEVICES = [
-    ("post", "/v3/apps/{app}/client", "204 400 401 413 415 429 500 503"),
-    ("post", "/v3/apps/{app}/client/contact", "200 400 401 402 413 415 429 500 503"),
-    ("post", "/v3/apps/{app}/client/contact-token", "200 400 413 415 500 503"),
+    ("post", "/v3/apps/{app}/client", "204 400 401 408 413 415 429 500 503"),
+    ("post", "/v3/apps/{app}/client/contact", "200 400 401 402 408 413 415 429 500 503"),
+    ("post", "/v3/apps/{app}/client/contact-token", "200 400 408 413 415 500 503"),
     ("get", "/v3/apps/{app}/geo-fences", "200 304 400 401 429 500 503"),
-    ("post", "/v3/contact-token", "200 400 402 413 415 429 500 503"),
+    ("post", "/v3/contact-token", "200 400 402 408 413 415 429 500 503"),
     ("delete", "/v3/contact-token", "204 400 429 500 503"),
-    ("post", "/v4/apps/{app}/client", "200 204 400 401 413 415 429 500 503"),
-    ("post", "/v4/apps/{app}/client/contact-token", "200 400 413 415 500 503"),
-    ("post", "/v4/apps/{app}/client/app", "200 400 401 413 415 429 500 503"),
-    ("post", "/v5/apps/{app}/client/events", "200 204 400 401 413 415 429 500 503"),
+    ("post", "/v4/apps/{app}/client", "200 204 400 401 408 413 415 429 500 503"),
+    ("post", "/v4/apps/{app}/client/contact-token", "200 400 408 413 415 500 503"),
+    ("post", "/v4/apps/{app}/client/app", "200 400 401 408 413 415 429 500 503"),
+    ("post", "/v5/apps/{app}/client/events", "200 204 400 401 408 413 415 429 500 503"),
     ("get", "/embedded-messaging/api/v1/{app}/messages", "200 400 401 429 500 503"),
 ]
 
