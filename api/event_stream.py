@@ -1,11 +1,12 @@
 """Server-sent events (WHATWG HTML, section 9.2): what all our streams of them say alike.
 
-Owns the head of the answer, the event that ends a stream, and how one that cannot begin now is put off. Knows nothing
-of what is streamed.
+Owns what a reader that comes back says, the head of the answer, the event that ends a stream, and how one that cannot
+begin now is put off. Knows nothing of what is streamed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -32,6 +33,12 @@ async def begin(send: Send) -> None:
         (b"x-accel-buffering", b"no"),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+def last_event_id(scope: Scope) -> str:
+    """Where a browser goes on by itself (section 9.2.4); "" where it does not."""
+    given: Iterable[Header] = scope["headers"]
+    return next((value.decode("latin-1") for name, value in given if name == b"last-event-id"), "")
 
 
 def close_event(code: int, reason: str) -> bytes:

@@ -125,9 +125,7 @@ async def forget_client(command: ForgetClient, scope: Scope) -> None:
 
 
 async def find_address_gone(command: FindAddressGone, scope: Scope) -> None:
-    client = await scope.load(Client, command.client)
-    if client is None:
-        raise NotFound("no such client")
+    client = await _known(command.client, scope)
     client.find_gone(
         at=scope.now,
         token=command.token,
@@ -140,17 +138,13 @@ async def find_address_gone(command: FindAddressGone, scope: Scope) -> None:
 
 
 async def quarantine_address(command: QuarantineAddress, scope: Scope) -> None:
-    client = await scope.load(Client, command.client)
-    if client is None:
-        raise NotFound("no such client")
+    client = await _known(command.client, scope)
     client.quarantine(at=scope.now, token=command.token, code=command.code)
     await scope.save(client)
 
 
 async def lose_address(command: LoseAddress, scope: Scope) -> None:
-    client = await scope.load(Client, command.client)
-    if client is None:
-        raise NotFound("no such client")
+    client = await _known(command.client, scope)
     client.lose_address(at=scope.now, token=command.token, version=command.version)
     await scope.save(client)
 
@@ -169,3 +163,10 @@ def _assert_valid(command: Enlist) -> None:
         raise Invalid("a device is reached by apns, fcm or webpush", field="os")
     if not command.address or len(command.address.encode()) > ADDRESS_MAX:
         raise Invalid(f"an address has 1 to {ADDRESS_MAX:,} bytes", field="token")
+
+
+async def _known(id: UUID, scope: Scope) -> Client:
+    client = await scope.load(Client, id)
+    if client is None:
+        raise NotFound("no such client")
+    return client

@@ -16,7 +16,7 @@ from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
 from api.endpoint import ROUTE, answer_other_than_get, decode_query
-from api.event_stream import MEDIA_TYPE, RETRY_MS, begin, close_event, refuse_stream
+from api.event_stream import MEDIA_TYPE, RETRY_MS, begin, close_event, last_event_id, refuse_stream
 from api.ezout.door import credentials
 from api.ezout.frames import FIRST, Filter, Frame, position_within
 from api.ezout.hub import Draining, Following, ShopHub, TooSlow
@@ -95,7 +95,7 @@ class Watch:
         shop = shop_of(scope["path_params"])
         assert_may_read(identity.caller, shop)
         shops.hub.assert_room()
-        after = await _after(shops.hub, shop, _last_event_id(scope) or query.start)
+        after = await _after(shops.hub, shop, last_event_id(scope) or query.start)
         return cls(shops, shop, query, after, who)
 
     async def run(
@@ -259,10 +259,6 @@ def _close_code(error: MsgxcError) -> int:
             return CLOSED_BY["unavailable"]
         case _:
             return CLOSED_BY["invalid"]
-
-
-def _last_event_id(scope: Scope) -> str:
-    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"last-event-id"), "")
 
 
 ROUTE_OF_EVENTS = Route(

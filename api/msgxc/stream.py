@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.auth import bearer
 from api.endpoint import ROUTE, answer_other_than_get, context_of, decode_query
-from api.event_stream import MEDIA_TYPE, RETRY_MS, begin, close_event, refuse_stream
+from api.event_stream import MEDIA_TYPE, RETRY_MS, begin, close_event, last_event_id, refuse_stream
 from api.fields import assert_clear
 from api.freshness import RecentWrites
 from api.hanging_up import hang_up
@@ -22,7 +22,7 @@ from api.heads import head_of
 from api.msgxc.reading import thread_for
 from api.parts import Parts
 from api.peers import while_there
-from api.route import Call, Header, Route, Who, served_raw
+from api.route import Call, Route, Who, served_raw
 from api.sockets.hub import TRY_AGAIN, Closed
 from api.sockets.live import Live
 from api.sockets.protocol import CLOSE_S_MAX
@@ -150,7 +150,7 @@ class StreamEndpoint:
         )
         await self._recent.seen(identity.caller.realm, ("threads",))
         wanted = await _wanted(call, query.tid)
-        given = _last_event_id(scope["headers"]) or query.lastEventId or query.position
+        given = last_event_id(scope) or query.lastEventId or query.position
         after = (await self._live.hub.positions()).take(given) if given else None
         await self._live.hub.assert_reached(after)
         return Wish(token, wanted, not query.tid, after)
@@ -229,10 +229,6 @@ async def _wanted(call: Call[Any, Any], text: str) -> list[Wanted]:
             raise Forbidden(f"subscribe to {tid!r} first", field="tid")
         found.append(Wanted(tid, seen.row["thread"], seen.granted))
     return found
-
-
-def _last_event_id(headers: list[Header]) -> str:
-    return next((value.decode("latin-1") for name, value in headers if name == b"last-event-id"), "")
 
 
 def _notice(event: str, tid: str, place: str) -> bytes:

@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from typing import cast
 
-from infra.sandbox.binding import HOST, bound
+from infra.sandbox.binding import HOST, bound, closed
 from infra.sandbox.desk import Desk, Provider
 from infra.sandbox.http1 import Http1
 from infra.sandbox.http2 import Http2
@@ -19,7 +19,6 @@ CONNECTIONS_MAX = 128
 """Per provider: many gateways' worth; a leak of connections shows as refusals."""
 
 HANDSHAKE_TIMEOUT_S = 10.0
-CLOSE_TIMEOUT_S = 2.0
 
 
 class Listener:
@@ -56,13 +55,8 @@ class Listener:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def aclose(self) -> None:
-        if self._server is None:
-            return
-        self._server.close()
-        for connection in list(self.connections):
-            _transport_of(connection).abort()
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await self._server.wait_closed()
+        if self._server is not None:
+            await closed(self._server, [_transport_of(each).abort for each in self.connections])
 
     def welcome(self, transport: asyncio.Transport) -> None:
         """Hand a connection whose handshake is done to the protocol its client chose."""

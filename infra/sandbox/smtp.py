@@ -18,10 +18,9 @@ from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from infra.sandbox.binding import HOST, bound
+from infra.sandbox.binding import HOST, bound, closed
 from infra.sandbox.books import Books, Entry, Received
 from infra.sandbox.keyring import Keyring
-from infra.sandbox.listener import CLOSE_TIMEOUT_S
 from infra.sandbox.rules import GoAway, Hang, Proceed, Refuse, Reset, Respond, Rule, Rules, Stage
 from infra.sandbox.sendgrid import BOOKED_BODY_CHARACTERS, as_text
 from infra.sandbox.stream import cut_off
@@ -60,13 +59,8 @@ class MailServer:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def aclose(self) -> None:
-        if self._server is None:
-            return
-        self._server.close()
-        for conversation in list(self.conversations):
-            conversation.end()
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await self._server.wait_closed()
+        if self._server is not None:
+            await closed(self._server, [each.end for each in self.conversations])
 
     def authenticate(
         self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, given: Any
