@@ -161,7 +161,10 @@ async def _change(code: str, realm: str, given: dict[str, Any]) -> None:
         raise Failure("nothing to change: give --settings, --name or --kind")
     async with _exchange() as exchange:
         before = msgspec.to_builtins((await _app(exchange, code, realm)).settings)
-        command = ChangeApp(code=code, settings=_settings({**before, **given}, realm))
+        settings = _settings({**before, **given}, realm)
+        # By name, since somebody else may change others meanwhile.
+        names = tuple(name for name in settings.__struct_fields__ if name in given)
+        command = ChangeApp(code=code, settings=settings, names=names)
         await exchange.bus.execute(command, Context(realm, f"{NAME} change"))
     note(f"{code} is changed; every process knows within a second")
 

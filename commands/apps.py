@@ -22,10 +22,11 @@ class RegisterApp(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangeApp(msgspec.Struct, frozen=True, kw_only=True):
-    """settings: all of them, as they are to be."""
+    """settings: as they are to be. names: of those alone that are to be so, the others stay as they are; None: all."""
 
     code: str
     settings: AppSettings
+    names: tuple[str, ...] | None = None
 
 
 class RetireApp(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,10 +54,17 @@ async def register_app(command: RegisterApp, scope: Scope) -> UUID:
 
 async def change_app(command: ChangeApp, scope: Scope) -> None:
     app = await _app(command.code, scope)
-    settings = msgspec.structs.replace(command.settings, merchant=scope.realm)
+    settings = msgspec.structs.replace(_to_be(command, app), merchant=scope.realm)
     app.change(at=scope.now, settings=settings)
     _assert_sendable(settings, scope)
     await scope.save(app)
+
+
+def _to_be(command: ChangeApp, app: App) -> AppSettings:
+    if command.names is None:
+        return command.settings
+    named = {name: getattr(command.settings, name) for name in command.names}
+    return msgspec.structs.replace(app.settings, **named)
 
 
 async def retire_app(command: RetireApp, scope: Scope) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -9,9 +10,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import cli.apps
 from tests.fixtures.served import BLOCK, ROOT, Served, served
 
 GUIDE = ROOT / "docs" / "guides" / "apps.md"
@@ -40,6 +43,20 @@ def test_the_guides_commands_work_as_written(exchange: Served, tmp_path: Path) -
     ]
     ended = exchange.call("GET", "/api/v2/apps/shop.example.org").json()
     assert ended["retired"] is not None
+
+
+async def test_two_who_change_an_app_at_once_leave_each_others_settings(
+    exchange: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`change` takes some of the settings, and leaves the others as they are then."""
+    for name, value in exchange.environment().items():
+        monkeypatch.setenv(name, value)
+    for number in range(1, 9):
+        changes: tuple[dict[str, Any], ...] = ({"name": f"Demo {number}"}, {"default_contact_field": number})
+        await asyncio.gather(*(cli.apps._change("DEMO-APP", "main", given) for given in changes))
+        async with cli.apps._exchange() as opened:
+            settings = (await cli.apps._app(opened, "DEMO-APP", "main")).settings
+        assert (settings.name, settings.default_contact_field) == (f"Demo {number}", number)
 
 
 def msgxc(exchange: Served, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:

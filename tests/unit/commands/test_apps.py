@@ -43,6 +43,21 @@ async def test_registering_twice_is_registering_once() -> None:
         await made.do(RegisterApp(code="Shop", settings=AppSettings(merchant=REALM, name="Another")))
 
 
+async def test_who_changes_some_settings_leaves_the_others_as_they_are() -> None:
+    """Whatever somebody else has made of them since they were looked at, as two who change an app at once do."""
+    made = World()
+    await made.do(REGISTER)
+    one = msgspec.structs.replace(SHOP, name="Our shop")
+    other = msgspec.structs.replace(SHOP, anonymous_allowed=False)
+    await asyncio.gather(
+        made.do(ChangeApp(code="SHOP", settings=one, names=("name",))),
+        made.do(ChangeApp(code="SHOP", settings=other, names=("anonymous_allowed",))),
+    )
+    app = await made.own.store.load(App, IDS.app("SHOP"))
+    assert app is not None
+    assert app.settings == msgspec.structs.replace(one, anonymous_allowed=False)
+
+
 async def test_a_code_belongs_to_one_realm_for_ever() -> None:
     """Another realm gets 409 for it, also after it was retired, and can neither see nor change it."""
     made = World()
