@@ -30,15 +30,15 @@ async def unwanted(call: Call[Any, Any]) -> Reason | None:
         is_removed = call.parts.removals.known(contact)
         if is_removed or (is_removed is None and await _is_removed(call, contact)):
             return "contact-erased"
-    if token is not None and token.disabled:
-        return "contact-disabled"
-    if proof.is_of_nobody_known:
-        settings = call.visitor.app.settings
-        if not settings.anonymous_allowed:
-            return "anonymous-unwanted"
-        merchant = call.parts.merchants.known(settings.merchant)
-        if not (merchant or await merchant_of(call, settings.merchant)).anonymous_contacts:
-            return "anonymous-unwanted"
+    if not proof.is_of_nobody_known:
+        return "contact-disabled" if token is not None and token.disabled else None
+    # Whatever a token says that was given under other settings: it is good for hours.
+    settings = call.visitor.app.settings
+    if not settings.anonymous_allowed:
+        return "anonymous-unwanted"
+    merchant = call.parts.merchants.known(settings.merchant)
+    if not (merchant or await merchant_of(call, settings.merchant)).anonymous_contacts:
+        return "anonymous-unwanted"
     return None
 
 

@@ -57,8 +57,9 @@ def signals(it: Site) -> list[DeviceEvents]:
     return [fact.body for fact in it.world.facts(SIGNALS) if isinstance(fact.body, DeviceEvents)]
 
 
-async def want_no_strangers(it: Site) -> None:
-    settings = AppSettings(merchant=REALM, default_contact_field=3, anonymous_allowed=False)
+async def want_no_strangers(it: Site, *, are_again: bool = False) -> None:
+    """are_again: they are wanted again."""
+    settings = AppSettings(merchant=REALM, default_contact_field=3, anonymous_allowed=are_again)
     await it.world.do(ChangeApp(code=APP, settings=settings))
 
 
@@ -99,6 +100,18 @@ async def test_settings_hold_from_now_on_for_tokens_of_before(it: Site) -> None:
     phone.contact_token = ""
     assert (await tell(phone)).status_code == 204
     assert len(signals(it)) == 3
+
+
+async def test_strangers_who_are_wanted_again_are_heard_at_once(it: Site) -> None:
+    """A token that was given while they were not wanted says that it is disabled, and is good for hours, too."""
+    await want_no_strangers(it)
+    phone = await started(it)
+    assert it.parts.tokens.read_contact(phone.contact_token).disabled
+    assert (await tell(phone)).status_code == 204
+    await want_no_strangers(it, are_again=True)
+    assert (await tell(phone)).status_code == 204
+    assert (await click(phone)).status_code == 200
+    assert len(signals(it)) == 2
 
 
 @pytest.mark.parametrize("is_remembered", [True, False])
@@ -195,7 +208,7 @@ async def test_what_was_dropped_is_noted_with_its_reason(it: Site) -> None:
     assert (await phone.call("POST", "/client/events", two)).status_code == 204
     assert (await click(phone)).status_code == 200
     said = [(each.call.status, each.call.dropped, each.call.items) for each in it.signals.noted]
-    assert said == [(204, "contact-disabled", 3), (200, "contact-disabled", 1)]
+    assert said == [(204, "anonymous-unwanted", 3), (200, "anonymous-unwanted", 1)]
     assert {each.client for each in it.signals.noted} == {UUID(phone.says["client"])}
     assert signals(it) == []
 
