@@ -156,21 +156,18 @@ async def _answers(heard: Gateway, subject: str) -> int:
 
 async def test_a_lost_connection_resets_what_gateways_hold(own_server: NatsServer) -> None:
     """After the log was away, nobody relies on having heard everything: after a reset, a mirror is as it should be."""
-    async with (
-        open_log(log_config(own_server), master_key=MASTER_KEY) as log,
-        market(log) as fair,
-        gateway(own_server) as heard,
-        serving(fair),
-    ):
-        assert (await heard.event())[0] == "system.reset"
+    async with held_behind_a_proxy(own_server) as (proxy, behind, fair, heard, _):
         shop = some_shop()
         await fair.sent(1, shop=shop)
         mirror = await heard.collection(shop)
         assert mirror == [0]
+        proxy.cut(refuse=True)
         await own_server.kill()
         await own_server.start()
+        # First the gateway, which could not hear a reset that is told before it is back.
         await heard.connection.wait_up()
-        await log.js.connection.wait_up()
+        proxy.admit()
+        await behind.js.connection.wait_up()
         async with asyncio.timeout(PATIENCE_S):
             while (await heard.event())[0] != "system.reset":
                 pass
