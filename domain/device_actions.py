@@ -34,10 +34,19 @@ def actions_for(settings: AppSettings, events: Iterable[DeviceEvent]) -> Iterato
     """The matching settings with the event's index, in the order of the events, then of the settings."""
     if not settings.event_actions:
         return
+    named: dict[str, list[EventAction]] = {}
+    for action in settings.event_actions:
+        named.setdefault(action.event, []).append(action)
     for index, event in enumerate(events):
-        for action in settings.event_actions:
-            if action.event == event.name and _is_of(action, event):
+        for action in named.get(event.name, ()):
+            if _is_of(action, event):
                 yield index, action
+
+
+def told_of(settings: AppSettings, events: Iterable[DeviceEvent]) -> list[EventAction]:
+    """The matching settings that have actions for the device, in the same order, each once however often it matches."""
+    matching = {id(action): action for _, action in actions_for(settings, events)}
+    return [action for action in matching.values() if action.actions]
 
 
 def has_effect(settings: AppSettings, events: Sequence[DeviceEvent]) -> bool:

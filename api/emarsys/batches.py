@@ -31,6 +31,8 @@ KEPT_CHARS = 1_024
 """Of a refused item: enough to see what is wrong with it."""
 REFUSED_MAX = 100
 """Of one request; a device that sends only rubbish shall not fill the stream with it."""
+ITEM_BYTES_MIN = 50
+"""An item's names and its time alone are longer. A request has room for a million that are shorter, seconds' work."""
 
 CUSTOM, INTERNAL = "custom", "internal"
 """Types of events: who has named it, the app or the SDK."""
@@ -253,10 +255,14 @@ def _read(part: Part, raw: msgspec.Raw, decode: Any, refused: list[Refused]) -> 
 
 def _good(part: Part, items: Iterable[msgspec.Raw], decode: Any, refused: list[Refused]) -> Iterator[Any]:
     for index, item in enumerate(items):
+        is_full = len(refused) >= REFUSED_MAX
+        if is_full and len(item) < ITEM_BYTES_MIN:
+            continue
         try:
             yield decode(item).read()
         except (ValueError, RecursionError) as error:
-            refused.append(_refused(part, index, error, item))
+            if not is_full:
+                refused.append(_refused(part, index, error, item))
 
 
 def _refused(part: Part, index: int, error: Exception, item: msgspec.Raw) -> Refused:

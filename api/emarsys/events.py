@@ -26,7 +26,7 @@ from api.endpoint import STATUS
 from api.hanging_up import HUNG_UP, hang_up
 from api.parts import Parts
 from api.route import Answer, Call
-from domain.device_actions import STARTS, TAGGING, actions_for, has_effect
+from domain.device_actions import STARTS, TAGGING, has_effect, told_of
 from domain.errors import Unauthenticated, Unavailable
 from domain.event_action import EventAction, is_read_by_v5
 from domain.signal import EFFECTS_KIND, EVENTS_KIND, DeviceEvents, SignalKind
@@ -150,9 +150,7 @@ async def _answer(
     call: Call[Batch, None], client: UUID, *, starts: bool
 ) -> EventsAnswer | CampaignsAnswer | None:
     visitor: Visitor = call.visitor
-    settings, state, matching = visitor.app.settings, call.body.state, []
-    if settings.event_actions:
-        matching = [action for _, action in actions_for(settings, call.body.events) if action.actions]
+    state, matching = call.body.state, told_of(visitor.app.settings, call.body.events)
     if state is None and starts:
         state = await _kept_state(call, client)
     if not matching and state is None:

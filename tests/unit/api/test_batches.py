@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -181,6 +182,18 @@ def test_a_request_of_rubbish_does_not_fill_the_stream() -> None:
     batch = read_batch(json.dumps({"events": [{}] * 1_000 + [event()]}).encode())
     assert len(batch.refused) == REFUSED_MAX
     assert len(batch.events) == 1
+
+
+@pytest.mark.parametrize("item", [b"1", b'""'])
+def test_a_million_bad_items_take_hardly_longer_than_to_be_told_apart(item: bytes) -> None:
+    """Nobody else is served meanwhile: what cannot be good is not looked at, and what can be is found among it."""
+    items = b"[" + b",".join([item] * ((2 << 20) // (len(item) + 1)) + [json.dumps(event()).encode()]) + b"]"
+    began_s = time.process_time()
+    json.loads(items)
+    plain_s = time.process_time() - began_s
+    batch = read_batch(b'{"events":%b,"clicks":%b}' % (items, items))
+    assert time.process_time() - began_s < plain_s * 40 + 0.2
+    assert ([each.name for each in batch.events], len(batch.refused)) == (["opened"], REFUSED_MAX)
 
 
 def test_an_event_of_v5_has_its_tracking() -> None:

@@ -63,6 +63,14 @@ async def test_actions_of_the_settings_come_back(it: Site) -> None:
     assert (await tell(phone, event("other"))).status_code == 204
 
 
+async def test_an_answer_does_not_grow_with_the_request(it: Site) -> None:
+    """Thousands of events that lead to the same have it once: a small request would make an answer of gigabytes."""
+    actions = [EventAction(event=name, campaign_id=name, actions=(ACTION,)) for name in ("a", "b")]
+    await lead_to(it, *actions)
+    got = await tell(await started(it), *[event("b"), event("a")] * 1_000, base="/v5/apps")
+    assert [each["trackingInfo"] for each in got.json()["actionCampaigns"]] == ["b", "a"]
+
+
 async def test_an_action_that_v5_cannot_read_is_left_out_of_its_answer(it: Site) -> None:
     """The SDK would drop the answer and its events with it. Native SDKs pass such an action over themselves."""
     bad: tuple[dict[str, Any], ...] = ({"type": "Frobnicate"}, {"type": "MEAppEvent"})
