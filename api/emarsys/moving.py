@@ -11,6 +11,7 @@ from api.emarsys.tokens import ClientState
 from api.parts import Parts
 from commands.sdk_clients import Device, MoveIn, MoveOut, Standing
 from domain.app import AppFacts
+from domain.client import Client
 from domain.context import Caller, Context
 
 
@@ -30,7 +31,7 @@ async def arrive(
     with_contact, keeps_contact, from_abroad: as MoveIn has them. Raises Unauthenticated for who comes from abroad
     and may not.
     """
-    source = await parts.apps.app(former.app)
+    source_realm = await _realm_of(parts, former)
     command = MoveIn(
         device=Device(app=app.code, client_id=former.client_id),
         source=former.client,
@@ -41,8 +42,14 @@ async def arrive(
     here = msgspec.structs.replace(context, realm=app.realm)
     caller = Caller(uid=former.client_id, realm=app.realm)
     standing: Standing = await parts.bus.execute(command, here, caller=caller)
-    if source is not None and source.realm != app.realm:
-        device = Device(app=source.code, client_id=former.client_id, client=former.client)
-        there = msgspec.structs.replace(context, realm=source.realm)
+    if source_realm not in (None, app.realm):
+        device = Device(app=former.app, client_id=former.client_id, client=former.client)
+        there = msgspec.structs.replace(context, realm=source_realm)
         await parts.bus.execute(MoveOut(device=device, to=app.code, client=standing.client), there)
     return standing
+
+
+async def _realm_of(parts: Parts, former: ClientState) -> str | None:
+    """The merchant that the device comes from, whose app may have been retired since; None: there is no such client."""
+    app = await parts.apps.app(former.app)
+    return app.realm if app is not None else await parts.bus.store.realm_of(Client, former.client)

@@ -347,3 +347,19 @@ async def test_a_token_told_to_the_former_app_again_goes_along_with_the_next_mov
     assert client.token is not None
     await it.settled()
     assert await reach.owned(it.world.models, REALM, [(client.token, id)]) == [True]
+
+
+async def test_a_retired_former_app_of_another_merchant_keeps_nobody(it: Site) -> None:
+    """The device is reset there all the same: nothing more is sent to it in that merchant's name."""
+    phone = await signed_in(it)
+    former = UUID(phone.says["client"])
+    await it.world.do(RetireApp(code=APP))
+    phone.app = ABROAD
+    assert (await phone.call("POST", "/client", PROPERTIES)).status_code == 204
+    assert phone.says["applicationCode"] == ABROAD
+    client = await it.world.own.store.load(Client, former)
+    assert client is not None
+    assert (client.contact, client.token, client.moved_to) == (None, None, UUID(phone.says["client"]))
+    assert await it.world.own.store.realm_of(Client, former) == REALM
+    moved = [fact for fact in it.world.facts(EVENTS) if fact.topic == "client.moved.v1"]
+    assert [fact.realm for fact in moved] == [REALM]
