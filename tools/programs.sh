@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin
-APT_S_MAX=600
+APT_S_MAX=120
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
