@@ -46,6 +46,8 @@ LOOKED_AT_MAX = 2_000
 newest.
 """
 PAGE = 200
+INLINE = "inline"
+"""Of a message's opts: `{"viewId": ..., "html": ...}` is what an app shows inside its own pages."""
 
 OPENED, READ, DELETED = "opened", "read", "deleted"
 """Tags that the SDKs know; a message that was deleted is not shown."""
@@ -113,18 +115,20 @@ async def newest(
     skip: int = 0,
     unopened: bool = False,
     topics: Sequence[str] = (),
+    views: Sequence[str] = (),
 ) -> list[Item]:
     """What a contact sees in an app: its messages, and those that no app sent; neither expired ones nor deleted ones.
 
-    skip: so many of them first. topics: only messages with one of these categories.
+    skip: so many of them first. topics: only messages with one of these categories. views: only those that an app shows
+    in one of these places inside its own pages.
     """
     found: list[Item] = []
     looked_at = 0
     async for rows in pages(models, INBOX, (realm, contact), chunk=PAGE):
         looked_at += len(rows)
         for item in await _items(models, realm, contact, rows, app, now):
-            is_wanted = not (unopened and item.is_opened) and _has_topic(item, topics)
-            if is_wanted and DELETED not in item.tags:
+            is_about = _has_topic(item, topics) and _is_for(item, views)
+            if is_about and not (unopened and item.is_opened) and DELETED not in item.tags:
                 found.append(item)
         if len(found) >= skip + limit or looked_at >= LOOKED_AT_MAX:
             break
@@ -183,6 +187,22 @@ def tags_of(rows: Iterable[Row], now: datetime) -> tuple[str, ...]:
 
 def _has_topic(item: Item, topics: Sequence[str]) -> bool:
     return not topics or any(each["id"] in topics for each in categories_of(item.row))
+
+
+def _is_for(item: Item, views: Sequence[str]) -> bool:
+    if not views:
+        return True
+    said = inline_of(item.row)
+    return said is not None and said[0] in views
+
+
+def inline_of(row: Row) -> tuple[str, str] | None:
+    """The place inside an app's own pages that the message is for, and its HTML: opts.inline."""
+    said = (row["opts"] or {}).get(INLINE)
+    if not isinstance(said, dict):
+        return None
+    view, html = said.get("viewId"), said.get("html")
+    return (view, html) if isinstance(view, str) and isinstance(html, str) else None
 
 
 def categories_of(row: Row) -> list[Mapping[str, str]]:

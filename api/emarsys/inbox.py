@@ -5,7 +5,7 @@ Native SDKs get epoch seconds; generation 4 reads its times as milliseconds (Tim
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -35,8 +35,6 @@ SKIP_MAX = 1_000
 BADGE_MAX = 100
 """Counted up to here; devices show "99+"."""
 VIEW_IDS_MAX = 100
-INLINE = "inline"
-"""Of a message's opts: `{"viewId": ..., "html": ...}` is what an app shows inside its own pages."""
 
 
 class InboxItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -206,7 +204,8 @@ async def inline(call: Call[Inline, None]) -> Answer:
 
 async def inline_v5(call: Call[Inline, None]) -> Answer:
     found = [
-        InlineMessageV5(view, INLINE, html, item.message.hex) for view, html, item in await _inline(call)
+        InlineMessageV5(view, inbox.INLINE, html, item.message.hex)
+        for view, html, item in await _inline(call)
     ]
     return Answer(InlineAnswerV5(found))
 
@@ -217,17 +216,21 @@ async def _inline(call: Call[Inline, None]) -> list[tuple[str, str, Item]]:
     if not wanted:
         return []
     newest: dict[str, tuple[str, str, Item]] = {}
-    for item in await _items(call, limit=V3_ITEMS_MAX):
-        said = (item.row["opts"] or {}).get(INLINE)
-        if isinstance(said, dict) and isinstance(said.get("html"), str):
-            view = said.get("viewId")
-            if view in wanted:
-                newest.setdefault(view, (view, said["html"], item))
+    for item in await _items(call, limit=V3_ITEMS_MAX, views=wanted):
+        if (said := inbox.inline_of(item.row)) is not None:
+            view, html = said
+            newest.setdefault(view, (view, html, item))
     return [newest[view] for view in wanted if view in newest]
 
 
 async def _items(
-    call: Call[Any, Any], *, limit: int, skip: int = 0, unopened: bool = False, topics: Iterable[str] = ()
+    call: Call[Any, Any],
+    *,
+    limit: int,
+    skip: int = 0,
+    unopened: bool = False,
+    topics: Iterable[str] = (),
+    views: Sequence[str] = (),
 ) -> list[Item]:
     """Raises Unauthenticated."""
     visitor: Visitor = call.visitor
@@ -244,6 +247,7 @@ async def _items(
         skip=skip,
         unopened=unopened,
         topics=tuple(topics),
+        views=views,
     )
 
 

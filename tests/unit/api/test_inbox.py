@@ -12,6 +12,7 @@ import pytest
 
 from api.emarsys.batches import REFUSED_MAX
 from api.emarsys.belonging import FOREIGN
+from api.emarsys.inbox import V3_ITEMS_MAX
 from commands.messaging import Draft, SendToApp
 from domain.device_actions import TAG_ADD, TAG_REMOVE
 from domain.recorded import SIGNALS
@@ -255,6 +256,16 @@ async def test_in_line_messages_by_the_view_they_are_for(it: Site) -> None:
     got = await call(phone, "POST", f"/v5/apps/{APP}/inline-messages", {"viewIds": ["top"]})
     [item] = got.json()["inlineMessages"]
     assert (item["type"], item["content"], item["viewId"]) == ("inline", "<p>new</p>", "top")
+
+
+async def test_an_in_line_message_is_found_behind_many_others(it: Site) -> None:
+    """A banner stays for weeks, in which more is pushed than a page of an inbox has."""
+    phone = await reachable(it)
+    id = await send(phone, "banner", opts={"inline": {"viewId": "top", "html": "<p>new</p>"}})
+    for number in range(V3_ITEMS_MAX):
+        await send(phone, f"push {number}")
+    got = await call(phone, "POST", f"/v3/apps/{APP}/inline-messages", {"viewIds": ["top"]})
+    assert [each["campaignId"] for each in got.json()["inlineMessages"]] == [id]
 
 
 async def test_a_stranger_reads_no_inbox(it: Site) -> None:
