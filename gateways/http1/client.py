@@ -27,7 +27,9 @@ BODY_BYTES_MAX = 262_144
 
 
 class Http1Transport:
-    """url: what every request's path is appended to. resolve: which addresses a name may mean, None: the system's."""
+    """url: what every request's path is appended to. body_bytes_max: of an answer; more of it is not read, and it is
+    not complete. resolve: which addresses a name may mean, None: the system's.
+    """
 
     def __init__(
         self,
@@ -36,12 +38,13 @@ class Http1Transport:
         ca_file: str | None = None,
         constants: Sequence[Header] = (),
         in_flight_max: int = IN_FLIGHT_MAX,
+        body_bytes_max: int = BODY_BYTES_MAX,
         resolve: Resolve | None = None,
     ) -> None:
         self._url = url.rstrip("/")
         self._tls = tls_context(ca_file, "http/1.1")
         self._constants = dict(constants)
-        self._in_flight_max, self._resolve = in_flight_max, resolve
+        self._in_flight_max, self._body_bytes_max, self._resolve = in_flight_max, body_bytes_max, resolve
         self._session: aiohttp.ClientSession | None = None
 
     async def post_many(
@@ -95,7 +98,8 @@ class Http1Transport:
             return NotSent(refusal.code if isinstance(refusal, Refused) else "connect", str(refusal))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _incomplete(told, "connection", f"{type(error).__name__}: {error}")
-        return Answer(told.status, told.body, told.headers, complete=len(told.body) <= BODY_BYTES_MAX)
+        is_whole = len(told.body) <= self._body_bytes_max
+        return Answer(told.status, told.body, told.headers, complete=is_whole)
 
     async def _exchange(
         self, method: str, request: Request, headers: Sequence[Header], told: SimpleNamespace
@@ -116,7 +120,7 @@ class Http1Transport:
         ) as answer:
             told.headers = {name.lower(): value for name, value in answer.headers.items()}
             told.status = answer.status
-            while len(told.body) <= BODY_BYTES_MAX:
+            while len(told.body) <= self._body_bytes_max:
                 piece = await answer.content.read(BODY_BYTES_MAX)
                 if not piece:
                     break

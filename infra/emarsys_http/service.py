@@ -21,6 +21,8 @@ from processes.directories import Unreadable
 
 ANSWER_S: Final = 3.0
 """From the question to the whole answer. Devices give up after 10 s or so, and what asks for them needs time too."""
+ANSWER_BYTES_MAX: Final = 1_048_576
+"""An app's settings have as much as fits into an event: a thousand geofences alone have some 300 kB."""
 IN_FLIGHT_MAX: Final = 64
 WAITING_MAX: Final = 1_000
 """Questions under way and waiting for their turn; beyond that the service is far too slow, and is said to be away."""
@@ -64,7 +66,13 @@ class Service:
         self.outcomes = dict.fromkeys(("answered", "absent", "denied", "unreadable", "failed", "refused"), 0)
         self.waited_s = 0.0
         self.breaker = Breaker(name, now_s=now_s)
-        self._http = Http1Transport(url, ca_file=ca_file, constants=constants, in_flight_max=IN_FLIGHT_MAX)
+        self._http = Http1Transport(
+            url,
+            ca_file=ca_file,
+            constants=constants,
+            in_flight_max=IN_FLIGHT_MAX,
+            body_bytes_max=ANSWER_BYTES_MAX,
+        )
         self._waiting, self._answer_s = 0, answer_s
 
     async def aclose(self) -> None:
@@ -114,7 +122,7 @@ class Service:
         match result:
             case NotSent() | NoAnswer():
                 raise Unavailable(f"{self.name} does not answer ({result.code})")
-            case Answer(complete=False):
+            case Answer(complete=False) if len(result.body) <= ANSWER_BYTES_MAX:
                 raise Unavailable(f"{self.name} broke its answer off")
             case Answer(status=200 | 201):
                 return result.body
@@ -128,6 +136,8 @@ class Service:
                 raise Unavailable(f"{self.name} answered {status}")
 
     def _decoded[T](self, body: bytes, type: type[T]) -> T:
+        if len(body) > ANSWER_BYTES_MAX:
+            raise Unreadable(f"{self.name} answered more than {ANSWER_BYTES_MAX:,} bytes")
         try:
             return msgspec.json.decode(body, type=type)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

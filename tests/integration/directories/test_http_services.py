@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import time
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -15,13 +17,15 @@ from structlog.testing import capture_logs
 
 from domain.app_settings import AppSettings
 from domain.errors import Invalid, Unavailable
+from domain.geofence import FENCES_MAX
 from domain.ids import Ids
+from gateways.http1.client import BODY_BYTES_MAX
 from infra.emarsys_http.apps import HttpApps
 from infra.emarsys_http.breaker import FAILURES_MAX, OPEN_S
 from infra.emarsys_http.calls import ServiceCalls
 from infra.emarsys_http.contacts import HttpContacts
 from infra.emarsys_http.merchants import FRESH_S, UNKNOWN_S, HttpMerchants
-from infra.emarsys_http.service import WAITING_MAX, Service
+from infra.emarsys_http.service import ANSWER_BYTES_MAX, WAITING_MAX, Service
 from processes.directories import Identified, MerchantSettings, Unreadable
 from tests.fixtures.directory_service import TOKEN, Behaviour, DirectoryService, directory_service
 from tests.memory.apps import Realms
@@ -216,6 +220,35 @@ async def test_one_apps_bad_document_shuts_no_other_app(there: DirectoryService,
         assert await apps.app("GOOD") is not None
     assert not service.breaker.is_open
     assert service.outcomes["unreadable"] == 2 * FAILURES_MAX
+
+
+async def test_an_app_may_have_as_many_geofences_as_there_may_be(
+    there: DirectoryService, service: Service
+) -> None:
+    """A thousand, each with what devices are to do, are more than other answers ever have."""
+    action = {"type": "MECustomEvent", "name": "near-shop", "payload": {"shop": "7", "campaign": "spring"}}
+    trigger = {"id": "near", "type": "ENTER", "action": action}
+    place = {"lat": 48.2082, "lon": 16.3738, "r": 150, "waitInterval": 60, "triggers": [trigger]}
+    fences = [{"id": f"shop-{number}-{uuid4()}", **place} for number in range(FENCES_MAX)]
+    group = {"id": "shops", "waitInterval": 3600, "geofences": fences}
+    there.apps["shop"] = {"code": "SHOP", "merchant": "main", "geofences": {"groups": [group]}}
+    assert len(json.dumps(there.apps["shop"])) > BODY_BYTES_MAX
+    facts = await HttpApps(service, IDS).app("SHOP")
+    assert facts is not None
+    assert len(facts.settings.geofences.groups[0].geofences) == FENCES_MAX
+
+
+async def test_one_apps_endless_document_shuts_no_other_app(
+    there: DirectoryService, service: Service
+) -> None:
+    """The service is there: it is that app's own trouble."""
+    there.apps["bad"] = {"code": "BAD", "merchant": "main", "name": "x" * ANSWER_BYTES_MAX}
+    there.apps["good"] = {"code": "GOOD", "merchant": "main"}
+    apps = HttpApps(service, IDS)
+    for _ in range(FAILURES_MAX):
+        with pytest.raises(Unreadable, match="more than"):
+            await apps.app("BAD")
+    assert await apps.app("GOOD") is not None
 
 
 async def test_an_action_that_no_device_carries_out_shuts_no_app(
