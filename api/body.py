@@ -20,6 +20,8 @@ BODY_WAIT_S_MAX = 20.0
 """Until the whole body is there: a caller that dribbles holds a connection no longer."""
 BODY_BYTES_PER_S_MIN = 32 << 10
 """A phone's uplink where the network is poor. Bodies that may be large are waited for as long as they take at this."""
+LARGE_BODY_WAIT_S_MAX = 64.0
+"""All that a phone may have gathered (2 MiB). What is larger comes from servers, which have better networks."""
 LOOK_S = 1.0
 
 
@@ -35,7 +37,7 @@ class BodyTooSlow(MsgxcError):
 
 def body_wait_s(bytes_max: int) -> float:
     """How long a whole body of at most so many bytes may take."""
-    return max(BODY_WAIT_S_MAX, bytes_max / BODY_BYTES_PER_S_MIN)
+    return max(BODY_WAIT_S_MAX, min(bytes_max / BODY_BYTES_PER_S_MIN, LARGE_BODY_WAIT_S_MAX))
 
 
 class BodyReader:
