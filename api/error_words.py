@@ -86,7 +86,7 @@ WORDS: Final[dict[str, Words]] = {
         "Send it again.",
     ),
     "body-too-slow": Words(
-        "The body did not come within 20 s, or, where more than 640 KiB are taken, at 32 KiB/s, 64 s at most. The connection is closed.",
+        "The body did not come within 20 s; a large one has up to 64 s. The connection is closed.",
         "Send it again.",
     ),
     "conflict": Words(

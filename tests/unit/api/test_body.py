@@ -46,7 +46,7 @@ def test_a_device_whose_network_is_slow_keeps_what_it_has_gathered(dialect: V3 |
 
 
 def test_a_large_body_has_the_time_that_a_poor_network_needs() -> None:
-    """All that a device may have gathered, at 32 KiB a second; nobody has less than the usual time, or more than that."""
+    """All that a device may have gathered, at 32 KiB a second; nobody has less than usual, or more than that."""
     assert body_wait_s(BODY_BYTES_MAX) == body_wait_s(8 << 20) == 64
     assert body_wait_s(USUAL_BYTES_MAX) == body_wait_s(0) == BODY_WAIT_S_MAX
 
