@@ -50,6 +50,10 @@ class FeedReader(Protocol):
         """The last position on each subject; subjects without a frame are left out."""
         ...
 
+    async def first_after(self, subject: str, event: int) -> int:
+        """Where the first frame on a subject stands that shows what is after a position of EVENTS; 0: nowhere."""
+        ...
+
     async def subscribe(self, subject: str, callback: FeedCallback) -> Unsubscribe:
         """Call back for each new frame, at most once each, in order of position over all subjects of this reader.
 

@@ -92,7 +92,7 @@ class Live:
     def _obey(self, fact: Recorded, group: asyncio.TaskGroup) -> None:
         match fact.body:
             case Subscription.Event() as event:
-                self._obey_subscription(event, group)
+                self._obey_subscription(event, fact.position, group)
             case Thread.Event() as event:
                 self._obey_thread(event)
             case Contact.Erased() as event:
@@ -101,7 +101,7 @@ class Live:
             case _:
                 pass
 
-    def _obey_subscription(self, event: Subscription.Event, group: asyncio.TaskGroup) -> None:
+    def _obey_subscription(self, event: Subscription.Event, position: int, group: asyncio.TaskGroup) -> None:
         match event:
             case Subscription.Ended():
                 subject = thread_subject(event.thread)
@@ -114,7 +114,8 @@ class Live:
             case Subscription.Started() | Subscription.Resumed():
                 for session in self._on(contact_subject(event.contact)):
                     if session.follows_all:
-                        group.create_task(self._follow_too(session, event))
+                        wanted = Wanted(event.tid, event.thread, bool(event.granted))
+                        group.create_task(self._follow_too(session, wanted, position))
             case _:
                 pass
 
@@ -134,9 +135,9 @@ class Live:
         return [self._sessions[one] for one in followers if one in self._sessions]
 
     @staticmethod
-    async def _follow_too(session: Session, begun: Subscription.Started | Subscription.Resumed) -> None:
+    async def _follow_too(session: Session, wanted: Wanted, begun: int) -> None:
         try:
-            await session.follow(Wanted(begun.tid, begun.thread, bool(begun.granted)))
+            await session.follow_since(wanted, begun)
         except Closed:
             return
         except MsgxcError:

@@ -89,8 +89,15 @@ class Session:
         """Identify and follow in one step, so that what was missed comes in one order. Raises as both."""
         self._take(self._parts.verifier.verify(token), token)
         subjects = await self._note(wanted)
-        await self._hub.follow(self.follower, [*self._own_subjects(), *subjects], after=after, greet=greet)
-        await self._confirm(wanted)
+        start = after
+
+        def greeted(head: int) -> None:
+            nonlocal start
+            start = head if after is None else after
+            greet(head)
+
+        await self._hub.follow(self.follower, [*self._own_subjects(), *subjects], after=after, greet=greeted)
+        await self._confirm(wanted, are_all=self.follows_all, after=start)
 
     async def follow(
         self, one: Wanted, *, after: int | None = None, greet: Callable[[int], None] | None = None
@@ -102,28 +109,41 @@ class Session:
         if thread is not None:
             self.reconsider(thread_subject(one.thread), thread.settings)
 
+    async def follow_since(self, one: Wanted, begun: int) -> None:
+        """Follow a thread from a position of EVENTS on, at which the subscription began. Raises as Hub.follow.
+
+        A message may have been on FEED before we heard of the subscription.
+        """
+        feed = self._parts.feed
+        _, head = await feed.bounds()
+        first = await feed.first_after(thread_subject(one.thread), begun)
+        await self.follow(one, after=min(head, first - 1) if first else head)
+
     async def follow_own(self) -> None:
         """Follow all that one is subscribed to. Raises as Hub.follow."""
         wanted = await own_threads(self._parts, self._caller)
         await self._hub.follow(self.follower, await self._note(wanted))
-        await self._confirm(wanted)
+        await self._confirm(wanted, are_all=True, after=None)
 
-    async def _confirm(self, wanted: Sequence[Wanted]) -> None:
+    async def _confirm(self, wanted: Sequence[Wanted], *, are_all: bool, after: int | None) -> None:
         """Let go of threads, read from rows a moment ago, whose membership has ended since, or before.
 
-        The rows may have been behind, and whoever watches the log may have passed the end before we followed. Raises
+        are_all: follow those, too, whose membership the rows did not have yet; after: from this position on.
+        The rows may have been behind, and whoever watches the log may have passed a fact before we followed. Raises
         Unavailable when the rows don't catch up: a right that can't be confirmed is none.
         """
-        if not wanted:
+        if not wanted and not are_all:
             return
         try:
             await self._parts.watermark.passed(("threads",), EVENTS, await self._parts.events.end())
         except TimeoutError:
             raise Unavailable("the read models are behind") from None
-        own = {one.thread for one in await own_threads(self._parts, self._caller)}
+        own = {one.thread: one for one in await own_threads(self._parts, self._caller)}
         for one in wanted:
-            if one.thread not in own:
+            if own.pop(one.thread, None) is None:
                 self.revoke(thread_subject(one.thread))
+        if are_all and own:
+            await self._hub.follow(self.follower, await self._note(list(own.values())), after=after)
 
     async def _note(self, wanted: Sequence[Wanted]) -> list[str]:
         """Remember by what right each thread is followed; the subjects of those that may be."""

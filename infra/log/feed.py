@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Awaitable, Callable, Sequence
 
 from domain.recorded import FEED
+from infra.log.feeding import frame_of
 from infra.nats.errors import ApiFailure, NotServing
 from infra.nats.frames import Frame, Stored, parse_headers
 from infra.nats.guard import Guard
@@ -18,6 +19,8 @@ from infra.nats.jetstream import JetStream
 
 SUBJECTS_AT_ONCE_MAX = 16
 """Reads in flight for one call: a socket that follows hundreds of threads must not crowd out the others."""
+REACH, REACH_GROWS, PAGE = 256, 8, 64
+"""Positions before the end that are looked through first, how many times as many next, and frames read at once."""
 
 FeedCallback = Callable[[int, int, str, bytes], None]
 """position, previous position on the same subject, subject (`feed...`), frame. Must not block."""
@@ -69,6 +72,28 @@ class FeedReader:
 
         found = await asyncio.gather(*(one(subject) for subject in dict.fromkeys(subjects)))
         return {stored.subject: stored.sequence for stored in found if stored is not None}
+
+    async def first_after(self, subject: str, event: int) -> int:
+        """Where the first frame on a subject stands that shows what is after a position of EVENTS; 0: nowhere.
+
+        Looked for from the end, where it is likely: frames are in the order of EVENTS.
+        """
+        last = await self._js.leader_get(FEED, last_by_subj=subject)
+        if last is None or frame_of(last).position <= event:
+            return 0
+        reach = REACH
+        while True:
+            start = max(1, last.sequence - reach)
+            page = await self._js.read(FEED, subject, seq=start, limit=PAGE)
+            if start == 1 or not page or frame_of(page[0]).position <= event:
+                break
+            reach *= REACH_GROWS
+        while page:
+            for stored in page:
+                if frame_of(stored).position > event:
+                    return stored.sequence
+            page = await self._js.read(FEED, subject, seq=page[-1].sequence + 1, limit=PAGE)
+        return 0
 
     async def subscribe(self, subject: str, callback: FeedCallback) -> Callable[[], Awaitable[None]]:
         """Have `callback` called with each frame that comes from now on; what is returned ends that.

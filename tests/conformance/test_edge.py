@@ -107,6 +107,20 @@ async def test_past_frames_are_read_in_order_and_bounds_are_the_leaders(edge: Ed
     assert await edge.feed.kept_per_subject() >= 0
 
 
+async def test_the_first_frame_after_an_event_is_found(edge: Edge) -> None:
+    """Of one subject, however far back; none where nothing later was shown."""
+    for event in range(1, 401):
+        frame = Frame(subject=NEWS if event % 2 else TALK, body=b"{}", message="m", position=10 * event)
+        await append_frames(edge.doors.feed, frame)
+    assert [await edge.feed.first_after(NEWS, event) for event in (0, 10, 11, 1000, 3980, 3989)] == [
+        *(1, 3, 3, 101),
+        *(399, 399),
+    ]
+    assert [await edge.feed.first_after(NEWS, event) for event in (3990, 5000)] == [0, 0]
+    assert await edge.feed.first_after(TALK, 3990) == 400
+    assert await edge.feed.first_after("feed.thread.cc", 0) == 0
+
+
 async def test_events_are_read_by_position(edge: Edge) -> None:
     """Oldest first, at most as many as asked for, none at the end."""
     assert await edge.events.end() == 0

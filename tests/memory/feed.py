@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from api.port import FeedCallback, FeedEntry, Unsubscribe
 from domain.errors import Unavailable
 from domain.recorded import EVENTS, FEED, Recorded
+from infra.log.feeding import frame_of
 from infra.nats.frames import Stored
 from tests.memory.log import MemoryLog
 from tests.memory.streams import Streams
@@ -74,6 +75,11 @@ class MemoryFeed:
         await self._asked()
         found = {subject: self._streams.last_position(FEED, subject) for subject in subjects}
         return {subject: position for subject, position in found.items() if position}
+
+    async def first_after(self, subject: str, event: int) -> int:
+        await self._asked()
+        kept = self._streams.on_subject(FEED, subject)
+        return next((stored.sequence for stored in kept if frame_of(stored).position > event), 0)
 
     async def subscribe(self, subject: str, callback: FeedCallback) -> Unsubscribe:
         await self._asked()

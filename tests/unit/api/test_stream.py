@@ -15,7 +15,7 @@ from starlette.types import Message
 from api.hanging_up import EXTENSION
 from api.msgxc import stream
 from api.parts import Settings
-from commands.threads import Unsubscribe
+from commands.threads import Subscribe, Unsubscribe
 from tests.memory.site import PATIENCE_S, Site, eventually, site, token
 
 OPEN = {"tid": "news", "name": "News", "opens": True}
@@ -149,6 +149,40 @@ async def test_a_thread_left_before_is_let_go_of() -> None:
             it.world.start("project-events")
             assert (await stream.next()).kind == "unsubscribed"
             assert len(it.feed.followed) == 2
+
+
+async def test_a_thread_joined_before_is_followed_though_the_rows_did_not_say() -> None:
+    """The rows that a stream began with knew nothing of the beginning yet, and the watch had passed it."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        await it.settled()
+        [projector] = [one for one in it.world.running if one.role == "project-events"]
+        await it.world.stop(projector)
+        await it.world.do(Subscribe(tid="news", uid="ann"))
+        async with opened(it) as stream:
+            assert (await stream.next()).kind == "open"
+            await it.feed_frame("news", "shown since")
+            it.world.start("project-events")
+            assert await stream.texts(1) == ["shown since"]
+            await publish(it, "live")
+            assert await stream.texts(1) == ["live"]
+
+
+async def test_what_is_published_right_after_joining_is_shown() -> None:
+    """However late the stream hears of the membership: not what was before it, all that came since."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        async with opened(it) as stream:
+            assert (await stream.next()).kind == "open"
+            await publish(it, "before")
+            [session] = it.live._sessions.values()
+            async with session.follower.lock:
+                await it.ok("POST", "/api/v2/subscribe", {"tid": "news"}, by="ann")
+                await publish(it, "one")
+                await publish(it, "two")
+            assert await stream.texts(2) == ["one", "two"]
+            await publish(it, "three")
+            assert await stream.texts(1) == ["three"]
 
 
 async def test_what_cannot_be_streamed_is_a_problem() -> None:
