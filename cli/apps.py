@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Apps and web domains.")
 
 NAME = "msgxc apps"
-SETTINGS_BYTES_MAX = 900_000
-"""Of a file of settings: what fits into one event."""
 SUBJECTS_PAGE = 500
 
 Code = Annotated[
@@ -234,8 +232,10 @@ def _given(path: str, **options: str | None) -> dict[str, Any]:
 
 
 def _read(path: str) -> dict[str, Any]:
+    from api.msgxc.app_bodies import SETTINGS_BYTES_MAX
+
     try:
-        content = _content(path)
+        content = _content(path, SETTINGS_BYTES_MAX + 1)
         if len(content) > SETTINGS_BYTES_MAX:
             raise Failure(f"{path}: settings have at most {SETTINGS_BYTES_MAX:,} bytes")
         return msgspec.json.decode(content, type=dict[str, Any])
@@ -245,12 +245,12 @@ def _read(path: str) -> dict[str, Any]:
         raise Failure(f"{path}: not a JSON object: {error}") from error
 
 
-def _content(path: str) -> bytes:
+def _content(path: str, bytes_max: int) -> bytes:
     """No more than tells that it is too much, whatever the path leads to."""
     if path == "-":
-        return sys.stdin.buffer.read(SETTINGS_BYTES_MAX + 1)
+        return sys.stdin.buffer.read(bytes_max)
     with Path(path).open("rb") as file:
-        return file.read(SETTINGS_BYTES_MAX + 1)
+        return file.read(bytes_max)
 
 
 def _settings(given: dict[str, Any], realm: str) -> AppSettings:

@@ -8,7 +8,7 @@ import msgspec
 
 from api.addresses import address
 from api.cursor import Page
-from api.msgxc.app_bodies import AppView, NewAppBody, PutAppBody
+from api.msgxc.app_bodies import SETTINGS_BYTES_MAX, AppView, NewAppBody, PutAppBody
 from api.msgxc.reading import Paging, place_of
 from api.route import Answer, Call, Route, Who
 from commands.apps import ChangeApp, RegisterApp, RetireApp
@@ -108,6 +108,7 @@ ROUTES = (
         handler=register,
         who=Who.ADMIN,
         body=NewAppBody,
+        body_bytes_max=SETTINGS_BYTES_MAX,
         answer=Registered,
         statuses=(201,),
         location=True,
@@ -144,6 +145,7 @@ ROUTES = (
         handler=put_app,
         who=Who.ADMIN,
         body=PutAppBody,
+        body_bytes_max=SETTINGS_BYTES_MAX,
         answer=Registered,
         statuses=(200, 201),
         location=True,

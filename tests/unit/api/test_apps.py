@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
 
-from api.msgxc.app_bodies import AppView, PutAppBody
+from api.limits import BODY_BYTES_MAX
+from api.msgxc.app_bodies import SETTINGS_BYTES_MAX, AppView, PutAppBody
+from domain.geofence import FENCES_MAX
 from domain.recorded import EVENTS
 from tests.memory.site import Site, site
 
@@ -67,6 +71,25 @@ async def test_what_is_shown_can_be_sent_back() -> None:
         before = len(it.world.facts(EVENTS))
         await it.admin("PUT", "/api/v2/apps/SHOP", shown)
         assert len(it.world.facts(EVENTS)) == before
+
+
+async def test_an_app_may_have_as_many_geofences_as_there_may_be() -> None:
+    """A thousand are more than other bodies may have; registered, shown and sent back."""
+    async with site() as it:
+        triggers = [{**TRIGGER, "id": each} for each in ("t1", "t2", "t3")]
+        place = {**FENCE, "triggers": triggers}
+        some = [{**place, "id": f"shop-{number}-{uuid4()}"} for number in range(FENCES_MAX)]
+        geofences = {**GEOFENCES, "groups": [{"id": "g1", "waitInterval": 60, "geofences": some}]}
+        body = {"code": "SHOP", "name": "x" * 200, "geofences": geofences}
+        assert BODY_BYTES_MAX < len(json.dumps(body)) < SETTINGS_BYTES_MAX
+        got = await it.call("POST", "/api/v2/apps", body, by="boss", role="admin")
+        assert got.status_code == 201, got.text
+        shown = await it.admin("GET", "/api/v2/apps/SHOP")
+        assert len(shown["geofences"]["groups"][0]["geofences"]) == FENCES_MAX
+        await it.admin("PUT", "/api/v2/apps/SHOP", {**shown, "name": "New"})
+        assert (await app_of(it, "SHOP")).name == "New"
+        too_large = {"name": "x" * SETTINGS_BYTES_MAX}
+        assert (await refused(it, "PUT", "/api/v2/apps/SHOP", too_large))[:2] == (413, "too-large")
 
 
 async def test_put_registers_what_is_not_there() -> None:
