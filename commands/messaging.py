@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -13,7 +14,7 @@ from commands.port import VersionConflict
 from commands.scope import Scope, assert_same
 from domain.channel import APP_CHANNELS
 from domain.contact import Contact
-from domain.errors import Conflict, Forbidden, Invalid, NotFound
+from domain.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
 from domain.message import (
     TTL_S_MAX,
     URGENCIES,
@@ -41,6 +42,8 @@ TEXT_OF_APP_MIN = 1
 CONTACTS_MAX = 10_000
 """Contacts of one multicast, so that the event stays well under a NATS message's 1 MiB."""
 SCHEDULE_AHEAD_MAX = timedelta(days=366)
+REFUSALS = (NotFound, Forbidden, Conflict, Invalid, TooLarge)
+"""What a message may be refused with by what has changed since an equal call was taken."""
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +135,12 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 async def publish(command: Publish, scope: Scope) -> Accepted:
+    if scope.claim is None:
+        return await _publish(command, scope)
+    return await _as_before(_publish(command, scope), scope, near=scope.ids.thread(scope.realm, command.tid))
+
+
+async def _publish(command: Publish, scope: Scope) -> Accepted:
     thread = await _thread_to_publish(command.tid, scope)
     if thread.switched_off:
         return Accepted(None)
@@ -139,6 +148,10 @@ async def publish(command: Publish, scope: Scope) -> Accepted:
 
 
 async def send(command: Send, scope: Scope) -> Accepted:
+    return await _as_before(_send(command, scope), scope)
+
+
+async def _send(command: Send, scope: Scope) -> Accepted:
     contact = scope.ids.contact(scope.realm, command.uid)
     known = await scope.load(Contact, contact)
     if known is None or known.erased:
@@ -150,14 +163,18 @@ async def multicast(command: Multicast, scope: Scope) -> Accepted:
     if not 1 <= len(command.uids) <= CONTACTS_MAX:
         raise Invalid(f"give 1 to {CONTACTS_MAX:,} uids", field="uids")
     contacts = dict.fromkeys(scope.ids.contact(scope.realm, uid) for uid in command.uids)
-    return await _accept(command.draft, scope, audience=ToContacts(tuple(contacts)))
+    return await _as_before(_accept(command.draft, scope, audience=ToContacts(tuple(contacts))), scope)
 
 
 async def broadcast(command: Broadcast, scope: Scope) -> Accepted:
-    return await _accept(command.draft, scope, audience=ToEveryone())
+    return await _as_before(_accept(command.draft, scope, audience=ToEveryone()), scope)
 
 
 async def send_to_app(command: SendToApp, scope: Scope) -> Accepted:
+    return await _as_before(_send_to_app(command, scope), scope)
+
+
+async def _send_to_app(command: SendToApp, scope: Scope) -> Accepted:
     caller = scope.caller
     if caller is not None and not caller.may_send_for(command.app):
         raise Forbidden("you may not send in this app's name", field="app")
@@ -205,6 +222,28 @@ async def settle(command: Settle, scope: Scope) -> None:
     await scope.save(message)
 
 
+async def _as_before(
+    accepting: Coroutine[Any, Any, Accepted], scope: Scope, *, near: UUID | None = None
+) -> Accepted:
+    """What the first of equal calls was told, though this one be refused: rights and threads may have gone since."""
+    try:
+        return await accepting
+    except REFUSALS:
+        first = await _first_answer(_new_id(scope, near=near), scope)
+        if first is None:
+            raise
+        return first
+
+
+async def _first_answer(id: UUID, scope: Scope) -> Accepted | None:
+    """None where no equal call was taken before. Raises ClaimMismatch."""
+    found = await scope.store.claim_of(Message, id) if scope.claim else None
+    if found is None or scope.claim is None:
+        return None
+    assert_same(scope.claim, found[1])
+    return Accepted(id, found[0], repeated=True)
+
+
 async def _accept(
     draft: Draft,
     scope: Scope,
@@ -221,11 +260,10 @@ async def _accept(
     try:
         position = await scope.create(message)
     except VersionConflict:
-        found = await scope.store.claim_of(Message, message.id) if scope.claim else None
-        if found is None or scope.claim is None:
+        first = await _first_answer(message.id, scope)
+        if first is None:
             raise
-        assert_same(scope.claim, found[1])
-        return Accepted(message.id, found[0], repeated=True)
+        return first
     return Accepted(message.id, position)
 
 

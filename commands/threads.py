@@ -133,6 +133,9 @@ async def unsubscribe(command: Unsubscribe, scope: Scope) -> None:
         found = await _thread(command.tid, scope)
         if scope.caller is not None and not found.may_see(scope.caller):
             raise _no_thread(command.tid)
+        if scope.claim is not None:
+            # A twin that comes after they have joined must not end that.
+            await scope.save()
         return
     subscription.end(at=scope.now)
     await scope.save(subscription)

@@ -10,17 +10,19 @@ from uuid import UUID
 import pytest
 
 from commands.clients import Enlist
+from commands.contacts import EraseContact, PutContact
 from commands.messaging import (
     Cancel,
     Draft,
     Publish,
+    Send,
 )
 from commands.scope import Claim, claim_for
-from commands.threads import Opened, OpenThread, Subscribe, Unsubscribe
+from commands.threads import ChangeThread, CloseThread, Opened, OpenThread, Subscribe, Unsubscribe
 from domain.aggregate import Event
 from domain.contact import Contact
 from domain.context import Caller
-from domain.errors import ClaimMismatch
+from domain.errors import ClaimMismatch, NotFound
 from domain.message import Message
 from domain.recorded import EVENTS
 from domain.request import Request
@@ -52,6 +54,42 @@ async def test_a_twin_gets_the_first_answer() -> None:
     again = await made.do(Publish(tid="news", draft=HELLO), caller=BOSS, claim=claim())
     assert (again.message, again.position, again.repeated) == (first.message, first.position, True)
     assert len(made.bodies(EVENTS, Message.Accepted)) == 2
+
+
+async def test_a_twin_gets_the_first_answer_though_it_would_be_refused_by_now() -> None:
+    """The right was taken away, the thread closed, the contact erased: what was sent is not told to have failed."""
+    made = World()
+    await open_thread(made)
+    command, pub = Publish(tid="news", draft=HELLO), Caller("pub")
+    await made.do(ChangeThread(tid="news", settings=Settings(owner="boss", publishers=("pub",))))
+    key = claim(caller=pub)
+    first = await made.do(command, caller=pub, claim=key)
+    await made.do(ChangeThread(tid="news", settings=Settings(owner="boss")))
+    assert (await made.do(command, caller=pub, claim=key)).message == first.message
+    with pytest.raises(NotFound):
+        await made.do(command, caller=pub, claim=claim(caller=pub, key="another"))
+    await made.do(CloseThread(tid="news"))
+    assert (await made.do(command, caller=pub, claim=key)).message == first.message
+    other = Draft(text="other")
+    with pytest.raises(ClaimMismatch):
+        await made.do(Publish(tid="news", draft=other), caller=pub, claim=claim(other, caller=pub))
+    await made.do(PutContact(uid="ann"))
+    send = Send(uid="ann", draft=HELLO)
+    sent = await made.do(send, caller=BOSS, claim=claim())
+    await made.do(EraseContact(uid="ann"))
+    assert (await made.do(send, caller=BOSS, claim=claim())).message == sent.message
+
+
+async def test_leaving_what_one_never_joined_is_done_once() -> None:
+    """A twin of that call ends no membership that has begun since."""
+    made = World()
+    await open_thread(made)
+    command = Unsubscribe(tid="news", uid="ann")
+    key = claim_for("k", caller=BOSS, route="unsubscribe", thread="news", command=command)
+    await made.do(command, caller=BOSS, claim=key)
+    await made.do(Subscribe(tid="news", uid="ann"))
+    await made.do(command, caller=BOSS, claim=key)
+    assert not made.bodies(EVENTS, Subscription.Ended)
 
 
 async def test_a_key_belongs_to_its_caller() -> None:
