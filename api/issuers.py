@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from api.keys import BadKeys, Key, KeySet, key_set, parse_jwks
+from api.keys import BadKeys, Key, KeySet, usable_keys
 from domain.errors import Unavailable
 
 COOLDOWN_S = 60.0
@@ -65,12 +65,14 @@ class CachedKeys:
     async def _fetch(self) -> None:
         try:
             body, max_age_s = await self._source.fetch()
-            keys = key_set(parse_jwks(msgspec.json.decode(body), source="the issuer"), source="the issuer")
-        except (Unavailable, BadKeys, msgspec.DecodeError) as error:
+            keys, faults = usable_keys(msgspec.json.decode(body), source="the issuer")
+        except (Unavailable, BadKeys, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._not_before_s = self._now_s() + RETRY_S
             log.warning("issuer_keys_not_fetched", reason=str(error))
             return
         if keys != self.keys:
             self.keys = keys
+            if faults:
+                log.warning("issuer_keys_passed_over", number=len(faults), first=faults[0])
         self._fresh_until_s = self._now_s() + min(max_age_s, KEEP_S_MAX)
         self._not_before_s = self._now_s() + COOLDOWN_S

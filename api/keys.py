@@ -56,11 +56,30 @@ class KeySet(msgspec.Struct, frozen=True):
 
 def parse_jwks(document: Any, *, source: str) -> tuple[Key, ...]:
     """Keys of a JWKS or of a single JWK. Raises BadKeys naming the source and what to mend."""
+    return tuple(_parse_key(entry, source=source) for entry in _entries(document, source))
+
+
+def usable_keys(document: Any, *, source: str) -> tuple[KeySet, list[str]]:
+    """Keys of somebody else's JWKS, and why others of it are passed over (RFC 7517, section 5): it may have keys of any
+    kind, for others than us. Raises BadKeys where none is left.
+    """
+    found, faults = list[Key](), list[str]()
+    for entry in _entries(document, source):
+        try:
+            found.append(_parse_key(entry, source=source))
+        except BadKeys as fault:
+            faults.append(str(fault))
+    if faults and not found:
+        raise BadKeys(faults[0])
+    return KeySet(tuple(found[:KEYS_MAX])), faults
+
+
+def _entries(document: Any, source: str) -> list[dict[str, Any]]:
+    """Those for signatures."""
     entries = document.get("keys", [document]) if isinstance(document, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise BadKeys(f'{source}: write a JWKS, {{"keys": [...]}}')
-    signing = (entry for entry in entries if entry.get("use", "sig") == "sig")
-    return tuple(_parse_key(entry, source=source) for entry in signing)
+    return [entry for entry in entries if entry.get("use", "sig") == "sig"]
 
 
 def key_set(keys: Iterable[Key], *, source: str) -> KeySet:

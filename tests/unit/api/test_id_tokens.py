@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import jwt
 import pytest
 
+from api.issuers import RETRY_S
 from commands.apps import RegisterApp
 from domain.app_settings import AppSettings, OpenIdIssuer
 from domain.errors import Invalid
@@ -90,6 +92,39 @@ async def test_while_the_issuer_is_away_nobody_new_is_signed_in(it: Site) -> Non
     """A 503: the SDK keeps the call."""
     it.issuers[URL].is_away = True  # type: ignore[attr-defined]
     assert await sign_in(await started(it, app=APP), id_token(it)) == 503
+
+
+async def test_an_issuers_keys_of_other_kinds_are_passed_over(it: Site) -> None:
+    """An issuer signs for others, too: what we do not verify with takes no key away, nor does one that is broken."""
+    issuer = Issuer("k1")
+    good, _ = await issuer.fetch()
+    others = [
+        {"kty": "EC", "crv": "P-384", "alg": "ES384", "kid": "wide", "x": "AA", "y": "AA"},
+        {**json.loads(good)["keys"][0], "alg": "PS256", "kid": "pss"},
+        {**json.loads(good)["keys"][0], "alg": "RS512"},
+        {"kty": "RSA", "kid": "broken", "n": 7},
+        {"kty": "oct", "kid": "short", "k": "AA"},
+    ]
+    issuer.body = json.dumps({"keys": [*others, *json.loads(good)["keys"]]}).encode()
+    it.issuers[URL] = issuer
+    phone = await started(it, app=APP)
+    assert await sign_in(phone, id_token(it)) == 200
+    assert await sign_in(phone, id_token(it, kid="pss", key=KEYS["k1"])) == 401
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"keys": ["\xff"]}', b"[" * 100_000, b"{", b"7", b'{"keys": [7]}', b'{"keys": [{"kty": "EC"}]}'],
+)
+async def test_what_is_no_set_of_keys_is_no_answer(it: Site, body: bytes) -> None:
+    """A 503, as while the issuer is away: the SDK keeps the call."""
+    it.issuers[URL] = issuer = Issuer("k1")
+    issuer.body = body
+    phone = await started(it, app=APP)
+    assert await sign_in(phone, id_token(it)) == 503
+    issuer.body = None
+    it.world.clock.advance(RETRY_S)
+    assert await sign_in(phone, id_token(it)) == 200
 
 
 async def test_an_app_that_names_no_issuer_takes_no_token(it: Site) -> None:
