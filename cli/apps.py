@@ -243,6 +243,8 @@ def _read(path: str) -> dict[str, Any]:
         raise Failure(f"{path} cannot be read: {error.strerror}") from error
     except msgspec.DecodeError as error:
         raise Failure(f"{path}: not a JSON object: {error}") from error
+    except (UnicodeDecodeError, RecursionError):
+        raise Failure(f"{path}: not JSON in UTF-8 of a sensible depth") from None
 
 
 def _content(path: str, bytes_max: int) -> bytes:

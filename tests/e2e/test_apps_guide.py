@@ -66,7 +66,8 @@ def msgxc(exchange: Served, *arguments: str, given: str = "") -> subprocess.Comp
         env={**os.environ, **exchange.environment()},
         input=given,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="surrogateescape",
         timeout=SCRIPT_S_MAX,
         check=False,
     )
@@ -93,10 +94,12 @@ def msgxc(exchange: Served, *arguments: str, given: str = "") -> subprocess.Comp
             '{"geofences": {"refreshRadiusRatio": 2}}',
             "geofences.refreshRadiusRatio: over 0 and at most 1",
         ),
+        (["change", "DEMO-APP", "--settings", "-"], '{"name": "Caf\udce9"}', "not JSON in UTF-8"),
+        (["change", "DEMO-APP", "--settings", "-"], '{"name":' * 10_000, "of a sensible depth"),
     ],
 )
 def test_what_cannot_be_is_one_line(exchange: Served, arguments: list[str], given: str, says: str) -> None:
-    """Exit code 1, what to mend on standard error, and nothing changed."""
+    """Exit code 1, what to mend on standard error, and nothing changed. A lone surrogate is a byte that is no UTF-8."""
     before = exchange.call("GET", "/api/v2/apps/DEMO-APP").json()
     done = msgxc(exchange, *arguments, given=given)
     assert says in done.stderr
