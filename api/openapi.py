@@ -51,6 +51,9 @@ where there is a contact token, X-Contact-Token (ec-contact). Without a state th
 
 SCHEMES = {"token": SECURITY_SCHEME, "client_state": DEVICE_SCHEME}
 
+CALLED_BY_SDKS = frozenset({"client service", "device events"})
+"""Groups of calls that nobody writes by hand: described behind the others, however hot they are."""
+
 
 def document(routes: Sequence[Route], *, version: str, sockets: Sequence[Route] = ()) -> dict[str, Any]:
     """A document of JSON values. sockets: web sockets, which OpenAPI has no words for."""
@@ -69,7 +72,7 @@ def document(routes: Sequence[Route], *, version: str, sockets: Sequence[Route] 
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": group} for group in dict.fromkeys(route.group for route in routes)],
+        "tags": [{"name": group} for group in _groups(routes)],
         "paths": paths,
         "x-websockets": {
             route.path: {"summary": route.summary, "tags": [route.group], "parameters": _parameters(route)}
@@ -80,6 +83,11 @@ def document(routes: Sequence[Route], *, version: str, sockets: Sequence[Route] 
             "securitySchemes": {"token": SECURITY_SCHEME, "client_state": DEVICE_SCHEME},
         },
     }
+
+
+def _groups(routes: Sequence[Route]) -> list[str]:
+    """In the order in which they are to be read."""
+    return sorted(dict.fromkeys(route.group for route in routes), key=CALLED_BY_SDKS.__contains__)
 
 
 def _types(routes: Sequence[Route]) -> list[Any]:

@@ -17,6 +17,17 @@ from api.problem import every_error
 from tests.memory.site import site
 
 
+async def test_what_people_call_is_described_before_what_sdks_call() -> None:
+    """However hot device events are, the page begins with messages; each group has one place."""
+    async with site() as it:
+        groups = [tag["name"] for tag in (await it.ok("GET", "/openapi.json", by=None))["tags"]]
+        assert (groups[:2], sorted(groups[-2:])) == (
+            ["messages", "threads"],
+            ["client service", "device events"],
+        )
+        assert len(groups) == len(set(groups))
+
+
 async def test_the_document_lists_every_route_and_who_may_call_it() -> None:
     """OpenAPI 3.1; each operation has a security requirement, a summary, its answers and its errors."""
     async with site() as it:
