@@ -100,7 +100,10 @@ def change(
     kind: Kind = None,
     realm: Realm = DEFAULT_REALM,
 ) -> None:
-    """Change an app: the settings that are given, each as a whole; the others stay."""
+    """Change an app.
+
+    The settings that are given change, each as a whole; the others stay.
+    """
     run_async(_change(code, realm, _given(settings, name=name, kind=kind)))
 
 

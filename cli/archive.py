@@ -61,7 +61,10 @@ def tail(
     action: Action = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
-    """The newest updates and messages of a shop, in the order of publishing."""
+    """The newest updates and messages of a shop.
+
+    In the order of publishing.
+    """
     from cli.reading.shopreading import Wanted, tail_shop
 
     wanted = Wanted(shop, tuple(action or ()))

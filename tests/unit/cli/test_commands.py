@@ -221,6 +221,17 @@ def test_every_command_has_examples_that_are_true(path: tuple[str, ...]) -> None
 
 
 @pytest.mark.parametrize(
+    "path",
+    [path for path, command in EVERY.items() if isinstance(command, TyperGroup)],
+    ids=lambda path: " ".join(path) or "msgxc",
+)
+def test_a_group_says_of_each_command_what_it_does_without_breaking_off(path: tuple[str, ...]) -> None:
+    """In a window of 80 columns, the first sentence of its help is there as a whole."""
+    shown = CliRunner().invoke(app, [*path, "--help"], terminal_width=80).output
+    assert [line for line in shown.partition("Commands:")[2].splitlines() if line.endswith("...")] == []
+
+
+@pytest.mark.parametrize(
     "path", [path for path, command in EVERY.items() if not isinstance(command, TyperGroup)]
 )
 def test_every_command_that_prints_data_prints_it_for_programs(path: tuple[str, ...]) -> None:
