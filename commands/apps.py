@@ -48,7 +48,10 @@ async def register_app(command: RegisterApp, scope: Scope) -> UUID:
     elif app.retired:
         raise Conflict(f"the app {command.code!r} is retired for good; use another code", field="code")
     elif app.settings != settings:
-        raise Conflict(f"an app with the code {command.code!r} was registered before", field="code")
+        raise Conflict(
+            f"the app {command.code!r} was registered before, with other settings; change it instead",
+            field="code",
+        )
     return id
 
 

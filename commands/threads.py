@@ -73,7 +73,8 @@ async def open_thread(command: OpenThread, scope: Scope) -> Opened:
     if thread is None:
         thread = Thread.open(id=id, at=scope.now, tid=tid, settings=settings)
     elif thread.closed or thread.settings != settings:
-        raise Conflict(f"a thread with the tid {tid!r} was opened before", field="tid")
+        said = f"a thread with the tid {tid!r} was opened before, with other settings, or is closed"
+        raise Conflict(f"{said}; change that one, or use another tid", field="tid")
     await scope.save(thread, answer=opened)
     return opened
 

@@ -39,7 +39,7 @@ async def test_registering_twice_is_registering_once() -> None:
     first = await made.do(REGISTER)
     assert await made.do(REGISTER) == first == IDS.app("shop")
     assert events(made) == [App.Registered]
-    with pytest.raises(Conflict, match="registered before"):
+    with pytest.raises(Conflict, match="registered before, with other settings; change it instead"):
         await made.do(RegisterApp(code="Shop", settings=AppSettings(merchant=REALM, name="Another")))
 
 

@@ -136,6 +136,18 @@ async def test_put_creates_then_changes_only_what_is_given() -> None:
     assert await after(made, PutContact(uid="ann", channels=None)) == [Contact.PreferencesSet]
 
 
+async def test_a_taken_tid_is_refused_with_what_to_do() -> None:
+    """Whether other settings were meant or the thread is closed is not told apart: who asks may not know of it."""
+    made, said = World(), "change that one, or use another tid"
+    news = OpenThread(tid="news", settings=Settings(owner="boss"))
+    await made.do(news)
+    with pytest.raises(Conflict, match=said):
+        await made.do(OpenThread(tid="news", settings=Settings(owner="ann")))
+    await made.do(CloseThread(tid="news"))
+    with pytest.raises(Conflict, match=said):
+        await made.do(news)
+
+
 async def test_erasure_is_for_good() -> None:
     """After it the uid takes no address, no device and no subscription; erasing again is no error."""
     made = World()
