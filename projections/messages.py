@@ -64,6 +64,7 @@ RECENT = Table(
     columns={"message": "uuid"},
     newest_first=True,
 )
+"""What does not wait for its time any more, by when that ended: accepted at once, fallen due, or cancelled."""
 
 UPCOMING = Table(
     projection="messages",
@@ -80,7 +81,7 @@ MONTHS_MAX = 120
 class Messages:
     """The projection."""
 
-    name, version = "messages", 2
+    name, version = "messages", 3
     streams = (EVENTS,)
     subjects = {EVENTS: ("evt.message.>",)}
     tables = (MESSAGES, THREAD_MESSAGES, RECENT, UPCOMING)
@@ -96,6 +97,7 @@ class Messages:
                 yield from _listings(fact, event)
             case Message.Due() | Message.Cancelled() if event.scheduled_at:
                 yield Delete(UPCOMING, (fact.realm, event.scheduled_at, id), fact.position)
+                yield _recent(fact, id)
             case _:
                 return
 
@@ -109,15 +111,19 @@ class Messages:
 
 
 def _listings(fact: Recorded, event: Message.Accepted) -> Iterable[Write]:
-    month, id = month_of(fact.at), event.originator_id
-    row = {"message": id}
-    yield Put(RECENT, (fact.realm, month, fact.position), row, fact.position)
+    id = event.originator_id
     if isinstance(event.audience, ToThread):
-        key: Key = (fact.realm, event.audience.thread, month, fact.position)
-        yield Put(THREAD_MESSAGES, key, row, fact.position)
+        key: Key = (fact.realm, event.audience.thread, month_of(fact.at), fact.position)
+        yield Put(THREAD_MESSAGES, key, {"message": id}, fact.position)
     if event.scheduled_at:
         key = (fact.realm, event.scheduled_at, id)
         yield Put(UPCOMING, key, {"tid": event.tid}, fact.position)
+    else:
+        yield _recent(fact, id)
+
+
+def _recent(fact: Recorded, message: UUID) -> Put:
+    return Put(RECENT, (fact.realm, month_of(fact.at), fact.position), {"message": message}, fact.position)
 
 
 def _values(fact: Recorded, event: Message.Event) -> dict[str, Any]:
@@ -200,10 +206,9 @@ async def of_thread(
     return await _by_month(models, THREAD_MESSAGES, (realm, thread), since, now, before, limit)
 
 
-async def recent(
-    models: ReadModels, realm: str, *, since: datetime, now: datetime, before: int | None, limit: int
-) -> list[Row]:
-    return await _by_month(models, RECENT, (realm,), since, now, before, limit)
+async def recent(models: ReadModels, realm: str, *, since: datetime, now: datetime, limit: int) -> list[Row]:
+    """Messages that wait for no time, newest first: a scheduled one by when it fell due or was cancelled."""
+    return await _by_month(models, RECENT, (realm,), since, now, None, limit)
 
 
 async def upcoming(models: ReadModels, realm: str, *, limit: int) -> list[Row]:

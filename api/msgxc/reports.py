@@ -63,9 +63,7 @@ async def report(call: Call[None, None]) -> Answer:
         case "messages_recent":
             now = parts.clock()
             since = now - timedelta(days=RECENT_DAYS)
-            rows = await messages.recent(
-                parts.models, realm, since=since, now=now, before=None, limit=REPORT_ROWS
-            )
+            rows = await messages.recent(parts.models, realm, since=since, now=now, limit=REPORT_ROWS)
         case "messages_upcoming":
             rows = await messages.upcoming(parts.models, realm, limit=REPORT_ROWS)
         case _:
@@ -157,7 +155,7 @@ ROUTES = (
         who=Who.ADMIN,
         answer=list[MessageView],
         reads=("messages",),
-        summary="messages_recent (newest first) or messages_upcoming (soonest first); other names are empty.",
+        summary="messages_recent (newest first) or messages_upcoming (scheduled, soonest first); others are empty.",
         group=GROUP,
         errors=(Unavailable,),
     ),

@@ -126,7 +126,9 @@ async def test_a_scheduled_message_is_reported_cancelled_or_sent_early() -> None
         assert wrong.status_code == 404
         assert await it.admin("POST", "/api/v2/cancel", {"tid": "news", "mid": mid}) is True
         assert await it.admin("POST", "/api/v2/cancel", {"tid": "news", "mid": mid}) is True
-        later = second.rpartition("/")[2]
+        later, last = second.rpartition("/")[2], (await published(it)).rpartition("/")[2]
+        recent = await it.admin("GET", "/api/v2/reports/messages_recent")
+        assert [row["mid"] for row in recent] == [last, mid]
         assert await it.admin("POST", "/api/v2/execute/message", {"tid": "news", "mid": later}) is True
         refused = await it.call("POST", "/api/v2/cancel", {"tid": "news", "mid": later}, by="b", role="admin")
         assert refused.status_code == 409
@@ -134,7 +136,12 @@ async def test_a_scheduled_message_is_reported_cancelled_or_sent_early() -> None
         assert (await it.admin("GET", first))["state"] == "cancelled"
         assert (await it.admin("GET", second))["state"] == "dispatched"
         assert await it.admin("GET", "/api/v2/reports/messages_upcoming") == []
-        assert len(await it.admin("GET", "/api/v2/reports/messages_recent")) == 2
+        recent = await it.admin("GET", "/api/v2/reports/messages_recent")
+        assert [(row["mid"], row["state"]) for row in recent] == [
+            (later, "dispatched"),
+            (last, "dispatched"),
+            (mid, "cancelled"),
+        ]
         assert await it.admin("GET", "/api/v2/reports/anything") == []
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.memory.site import site
@@ -58,6 +60,16 @@ async def test_enlisting_the_same_device_again_is_one_device() -> None:
         assert sorted(item["channel"] for item in shown["items"]) == ["apns", "fcm", "webpush"]
         assert all(item["active"] for item in shown["items"])
         assert (await it.admin("GET", "/api/v2/contacts/new"))["uid"] == "new"
+
+
+async def test_all_devices_are_forgotten_though_another_call_was_quicker() -> None:
+    """One that is gone by then is no failure, and the others go, too."""
+    async with site() as it:
+        for number in range(3):
+            await it.ok("POST", "/api/v2/enlist", {"os": "ios", "token": f"{number:064x}"}, by="ann")
+        calls = [it.call("DELETE", "/api/v2/clients", by="ann") for _ in range(3)]
+        assert [answer.status_code for answer in await asyncio.gather(*calls)] == [200, 200, 200]
+        assert (await it.ok("GET", "/api/v2/clients", by="ann"))["items"] == []
 
 
 async def test_devices_are_ones_own() -> None:
