@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Protocol
 from uuid import UUID
 
@@ -86,6 +86,10 @@ class Follower:
         """Live frames of these subjects begin after a position."""
         self.floors.update(dict.fromkeys(subjects, position))
         self.floor = max(self.floor, position)
+
+    def drop_held(self, shown: Container[str]) -> None:
+        """A held frame may be a message that was appended twice, and read from the log just now."""
+        self.held = [frame for frame in self.held if frame.mid not in shown]
 
     def is_above(self, frame: Frame) -> bool:
         """Whether a live frame is still to be written."""

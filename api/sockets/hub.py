@@ -122,10 +122,11 @@ class Hub:
             except BaseException:
                 self.leave(follower, new)
                 raise
+            new = [subject for subject in new if self._reaches(follower, subject)]
             follower.following.update(dict.fromkeys(new, start))
             follower.raise_floors(new, head)
             follower.cursor = max(follower.cursor, head)
-            _drop_shown(follower, past.shown)
+            follower.drop_held(past.shown)
         if not past.is_complete:
             follower.on_incomplete()
 
@@ -140,7 +141,7 @@ class Hub:
             }
             cursor = follower.cursor
             past = await self._fill(follower, missed, first)
-            follower.following.update(dict.fromkeys(missed, after))
+            follower.following.update((each, after) for each in missed if each in follower.following)
             follower.cursor = max(follower.cursor, cursor)
             return past.is_complete
 
@@ -351,7 +352,7 @@ class Hub:
                 follower.on_incomplete()
             follower.raise_floors(follower.following, head)
             follower.cursor = max(follower.cursor, head)
-            _drop_shown(follower, past.shown)
+            follower.drop_held(past.shown)
         except TimeoutError:
             self.cut_off(follower, SLOW, "slow")
         except Unavailable:
@@ -368,9 +369,13 @@ class Hub:
         assert self._positions is not None
         past = Past(self._reader, self._positions, wanted, first=first, kept=self._kept)
         async for frames in past.pages():
-            self._write(follower, frames)
+            # What it has left meanwhile, by a right that ended, say, is not for it any more.
+            self._write(follower, [frame for frame in frames if self._reaches(follower, frame.subject)])
             await self._drained(follower)
         return past
+
+    def _reaches(self, follower: Follower, subject: str) -> bool:
+        return (feed := self._feeds.get(subject)) is not None and follower in feed.followers
 
     async def _drained(self, follower: Follower) -> None:
         try:
@@ -391,8 +396,3 @@ class Hub:
     def _assert_reached(after: int | None, head: int) -> None:
         if after is not None and after > head:
             raise Invalid("this position has not been reached yet; subscribe anew", field="position")
-
-
-def _drop_shown(follower: Follower, shown: dict[str, None]) -> None:
-    """A held frame may be a message that was appended twice, and read from the log just now."""
-    follower.held = [frame for frame in follower.held if frame.mid not in shown]

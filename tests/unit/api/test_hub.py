@@ -282,6 +282,37 @@ async def test_who_has_left_gets_nothing_and_follows_nothing() -> None:
         assert not it.feed.followed
 
 
+@pytest.mark.parametrize("how", ["follow", "resume"])
+async def test_who_leaves_while_filled_gets_no_more_of_it_and_may_come_back(how: str) -> None:
+    """A right that ends meanwhile ends for what is still to be read from the log, too, and after falling behind."""
+    async with bench() as it:
+        for number in range(600):
+            it.show(NEWS, str(number))
+        follower, seen = it.follower()
+        if how == "resume":
+            await it.hub.follow(follower, [TALK, NEWS])
+        seen.room.clear()
+        task: asyncio.Task[Any] = asyncio.create_task(
+            it.hub.resume(follower, 0) if how == "resume" else it.hub.follow(follower, [TALK, NEWS], after=0)
+        )
+        await eventually(lambda: seen.texts)
+        shown = len(seen.texts)
+        it.hub.leave(follower, [NEWS])
+        seen.room.set()
+        await task
+        assert len(seen.texts) == shown < 600
+        seen.room.clear()
+        it.hub.fell_behind(follower)
+        it.show(NEWS, "not for it")
+        it.show(TALK, "talk")
+        seen.room.set()
+        await eventually(lambda: len(seen.texts) == shown + 1)
+        assert seen.texts[-1] == "talk"
+        await it.hub.follow(follower, [NEWS])
+        it.show(NEWS, "back")
+        await eventually(lambda: seen.texts[-1] == "back")
+
+
 async def test_what_is_not_kept_any_more_is_said() -> None:
     """When older frames have made room for newer ones, a resume says that it is not complete; else it is."""
     async with bench() as it:
