@@ -63,9 +63,13 @@ async def run(command: str, folder: Path) -> str:
 
 
 async def test_the_guides_commands_work_as_they_stand(tmp_path: Path) -> None:
-    """Publish, stream, archive, session, shopper, sales, export: each answers what the guide says it does."""
+    """Publish, NATS' address, stream, archive, session, shopper, sales, export: each answers what the guide says."""
     async with served(tmp_path) as address:
         printed = [await run(command, tmp_path) for command in commands(address)]
+        found = re.search(r"^NATS=.*$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
+        assert found is not None
+        nats = await run(f"{found[0].replace('.msgxc', 'data')}; printf %s $NATS", tmp_path)
+    assert re.fullmatch(r"nats://[\w-]+@127\.0\.0\.1:\d+", nats)
     publish, stream, updates, session, shopper, sales, _ = printed
     shop = "7f6c2b8e-1d7a-4a55-9a3b-0c9f3c1d2e4f"
     assert json.loads(publish) == {"status": f"Message sent to shop ID {shop}"}
