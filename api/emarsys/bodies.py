@@ -90,12 +90,10 @@ def identity_of(body: ContactBody, default_field: int | None) -> Identity:
         value = str(body.contact_field_value)
     else:
         value = ""
-    if not value or len(escaped(msgspec.json.encode(value))) > CONTACT_VALUE_BYTES_MAX:
-        raise Invalid(
-            "say who it is, in as many bytes as a client state can carry", field="contactFieldValue"
-        )
-    if len(value) > VALUE_MAX:
-        raise Invalid(f"1 to {VALUE_MAX} characters", field="contactFieldValue")
+    size = len(escaped(msgspec.json.encode(value)))
+    if not 1 <= len(value) <= VALUE_MAX or size > CONTACT_VALUE_BYTES_MAX:
+        said = f"say who it is, in 1 to {VALUE_MAX} characters and {CONTACT_VALUE_BYTES_MAX} bytes as JSON in ASCII"
+        raise Invalid(said, field="contactFieldValue")
     return Identity(number, value, bool(body.contact_field_encrypted))
 
 

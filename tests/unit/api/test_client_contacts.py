@@ -134,6 +134,15 @@ async def test_calls_without_an_app_are_noted_by_merchant(it: Site) -> None:
     }
 
 
+@pytest.mark.parametrize("value", [{}, {"contactFieldValue": "a" * 256}, {"contactFieldValue": "ü" * 129}])
+async def test_a_value_that_cannot_be_is_refused_with_what_can(it: Site, value: dict[str, str]) -> None:
+    """One that is missing, or too long in characters or bytes: the answer says how long it may be."""
+    phone = await started(it)
+    answer = await phone.call("POST", "/client/contact", {"contactFieldId": 3, **value})
+    assert (answer.status_code, answer.json()["field"]) == (400, "contactFieldValue")
+    assert answer.json()["detail"].endswith("1 to 255 characters and 768 bytes as JSON in ASCII")
+
+
 async def test_v4_names_contacts_by_the_usual_field_and_signs_out_by_delete(it: Site) -> None:
     """v4 cannot name the field: it is the app's usual one. DELETE leaves an anonymous contact."""
     phone = await started(it, base="/v4/apps")
