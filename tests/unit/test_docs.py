@@ -46,6 +46,18 @@ def test_the_readme_leads_to_each_document_once() -> None:
     assert guides <= set(listed)
 
 
+def test_the_list_of_decisions_has_each_by_its_title() -> None:
+    """docs/adr/README.md lists every record once, in order, under the title that it has."""
+    records = sorted(DOCS.glob("adr/0*.md"))
+    titles = [record.read_text().partition("\n")[0].removeprefix("# ").split(". ", 1) for record in records]
+    listed = re.findall(
+        r"^- (\d+)\. \[(.+)\]\((.+)\)$", (DOCS / "adr" / "README.md").read_text(), re.MULTILINE
+    )
+    assert listed == [
+        (number, title, record.name) for (number, title), record in zip(titles, records, strict=True)
+    ]
+
+
 def test_the_users_of_the_log_are_those_of_the_guide() -> None:
     """Each has a password in the guide's configuration, and a line that names all it writes."""
     guide = (DOCS / "guides" / "operating.md").read_text()
