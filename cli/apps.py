@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cli.bootstrap import Exchange
     from domain.app import App
     from domain.app_settings import AppSettings
+    from domain.errors import Invalid
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Apps and web domains.")
 
@@ -268,11 +269,17 @@ def _settings(given: dict[str, Any], realm: str) -> AppSettings:
         settings = msgspec.convert(given, PutAppBody).settings(realm)
         settings.assert_valid()
     except msgspec.ValidationError as error:
-        wrong = decoding_error(error, kind=PutAppBody)
-        raise Failure(f"{wrong.field}: {wrong.detail}") from error
+        raise _failure(decoding_error(error, kind=PutAppBody)) from error
     except Invalid as wrong:
-        raise Failure(f"{wrong.field}: {wrong.detail}") from wrong
+        raise _failure(wrong) from wrong
     return settings
+
+
+def _failure(wrong: Invalid) -> Failure:
+    """With the place, said once."""
+    if wrong.field and wrong.detail.startswith(wrong.field):
+        return Failure(wrong.detail)
+    return Failure(f"{wrong.field}: {wrong.detail}")
 
 
 def _document(found: App) -> dict[str, Any]:

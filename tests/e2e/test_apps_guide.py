@@ -91,6 +91,11 @@ def msgxc(exchange: Served, *arguments: str, given: str = "") -> subprocess.Comp
         ),
         (
             ["change", "DEMO-APP", "--settings", "-"],
+            '{"geofences": {"groups": [{}]}}',
+            "msgxc: geofences.groups[0].id is missing",
+        ),
+        (
+            ["change", "DEMO-APP", "--settings", "-"],
             '{"geofences": {"refreshRadiusRatio": 2}}',
             "geofences.refreshRadiusRatio: over 0 and at most 1",
         ),
