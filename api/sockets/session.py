@@ -15,6 +15,7 @@ from api.sockets.wire import Encoding
 from domain.context import Caller
 from domain.errors import Forbidden, Unavailable
 from domain.recorded import EVENTS
+from domain.subscription import Subscription
 from domain.thread import Settings, Thread
 from processes.feed import contact_subject, system_thread, thread_subject
 from projections import threads
@@ -102,12 +103,18 @@ class Session:
     async def follow(
         self, one: Wanted, *, after: int | None = None, greet: Callable[[int], None] | None = None
     ) -> None:
-        """Follow a thread, if it lets the caller be subscribed. Raises as Hub.follow."""
+        """Follow a thread, if the caller is subscribed and it lets them be. Raises as Hub.follow."""
         await self._hub.follow(self.follower, await self._note([one]), after=after, greet=greet)
         # Whoever watches the log may have passed a change before we followed; what comes after this look, it tells.
-        thread = await self._parts.bus.store.load(Thread, one.thread, fresh=True)
+        ids, store, subject = self._parts.ids, self._parts.bus.store, thread_subject(one.thread)
+        assert self.follower.contact is not None
+        id = ids.subscription(self._caller.realm, one.thread, self.follower.contact)
+        own = await store.load(Subscription, id, fresh=True)
+        if subject not in self.threads or own is None or not own.active:
+            self.revoke(subject)
+        thread = await store.load(Thread, one.thread, fresh=True)
         if thread is not None:
-            self.reconsider(thread_subject(one.thread), thread.settings)
+            self.reconsider(subject, thread.settings)
 
     async def follow_since(self, one: Wanted, begun: int) -> None:
         """Follow a thread from a position of EVENTS on, at which the subscription began. Raises as Hub.follow.
@@ -168,10 +175,10 @@ class Session:
         return self.identity.caller
 
     def revoke(self, subject: str) -> None:
-        """Write nothing of this thread any more."""
+        """Write nothing of this thread any more, be it that following it was still on its way when that was told."""
+        self._hub.leave(self.follower, [subject])
         followed = self.threads.pop(subject, None)
         if followed is not None:
-            self._hub.leave(self.follower, [subject])
             self.on_revoked(followed.tid)
 
     def reconsider(self, subject: str, settings: Settings) -> None:

@@ -84,6 +84,22 @@ async def test_a_thread_shut_before_a_socket_followed_it_is_let_go_of() -> None:
             assert not session.threads
 
 
+async def test_a_thread_left_before_a_socket_followed_it_is_let_go_of() -> None:
+    """The watch had passed the end of the membership; nothing that comes later would have told."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        async with it.socket() as ann:
+            await subscribed(it, ann)
+            [session] = it.live._sessions.values()
+            [one] = session.threads.values()
+            await it.ok("POST", "/api/v2/unsubscribe", {"tid": "news"}, by="ann")
+            assert (await said(ann))["data"]["action"] == "unsubscribed"
+            await session.follow(one)
+            assert (await said(ann))["data"]["action"] == "unsubscribed"
+            assert not session.threads
+            assert thread_subject(one.thread) not in session.follower.following
+
+
 async def test_a_thread_opened_just_now_is_followed() -> None:
     """Though what this process remembers of the thread has not heard of it."""
     async with site(served=True) as it:

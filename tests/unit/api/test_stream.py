@@ -168,6 +168,26 @@ async def test_a_thread_joined_before_is_followed_though_the_rows_did_not_say() 
             assert await stream.texts(1) == ["live"]
 
 
+async def test_a_thread_left_before_it_is_followed_is_not_shown() -> None:
+    """The end of a membership is heard while following it still waits for what the stream has missed."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        await it.admin("PUT", "/api/v2/contacts/ann", {})
+        async with opened(it) as stream:
+            assert (await stream.next()).kind == "open"
+            [session] = it.live._sessions.values()
+            async with session.follower.lock:
+                await it.ok("POST", "/api/v2/subscribe", {"tid": "news"}, by="ann")
+                await eventually(lambda: session.threads)
+                await it.ok("POST", "/api/v2/unsubscribe", {"tid": "news"}, by="ann")
+                await it.settled()
+            assert (await stream.next()).kind == "unsubscribed"
+            await eventually(lambda: len(it.feed.followed) == 2)
+            await publish(it, "inside")
+            await it.admin("POST", "/api/v2/send", {"uid": "ann", "msg": "to you"})
+            assert await stream.texts(1) == ["to you"]
+
+
 async def test_what_is_published_right_after_joining_is_shown() -> None:
     """However late the stream hears of the membership: not what was before it, all that came since."""
     async with site(served=True) as it:
