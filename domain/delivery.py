@@ -11,6 +11,7 @@ Ids on subjects are 32 hex digits; <dispatch> is `<message>-<page>-<try>`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
@@ -141,14 +142,14 @@ class Attempt(msgspec.Struct, frozen=True):
     repeats: int | None = None
 
 
-def begun_at(attempts: Mapping[int, Attempt], position: int) -> datetime | None:
-    """When the attempt at a position began, or the first of those that it repeats; None for one that is not known."""
-    began: datetime | None = None
-    found = attempts.get(position)
-    while found is not None:
-        began = found.started_at
-        found = attempts.get(found.repeats) if found.repeats is not None else None
-    return began
+def with_repeated(attempts: Mapping[int, Attempt], position: int) -> list[Attempt]:
+    """The attempt at a position, the one that it repeats, and so on to the first; as far as they are known."""
+    found: list[Attempt] = []
+    next = attempts.get(position)
+    while next is not None:
+        found.append(next)
+        next = attempts.get(next.repeats) if next.repeats is not None else None
+    return found
 
 
 class Result(msgspec.Struct, frozen=True, array_like=True):
@@ -163,7 +164,8 @@ class OutcomeSlice(msgspec.Struct, frozen=True):
     source: the subject of the dispatch. repeated: an attempt before it had no outcome. late: another gateway's outcome
     of the slice was there first, and counts; this one is kept for the record. No results: `attempt` has no outcome so
     far, and is about to be repeated. started_at: when the attempt began. perhaps_sent: the places in `results` to which
-    an earlier try, or another gateway's, may have been sent. Both are None in outcomes from before they were told.
+    an earlier try, or another gateway's, may have been sent; a place that is there twice: two of them. Both are None in
+    outcomes from before they were told.
     """
 
     realm: str
@@ -181,10 +183,17 @@ class OutcomeSlice(msgspec.Struct, frozen=True):
     perhaps_sent: tuple[int, ...] | None = None
 
     def perhaps_twice(self) -> frozenset[int]:
-        """The places in `results` that may have been sent twice: an earlier try and this one."""
+        """The places in `results` that may have been sent twice: an earlier try and this one, or two earlier ones."""
         if self.perhaps_sent is None:
             return frozenset(range(len(self.results))) if self.repeated or self.late else frozenset()
-        return frozenset(place for place in self.perhaps_sent if _perhaps_sent(self.results[place].outcome))
+        earlier = Counter(self.perhaps_sent)
+        return frozenset(
+            place for place, tries in earlier.items() if tries > 1 or _perhaps_sent(self.results[place].outcome)
+        )
+
+    def perhaps_sent_twice(self) -> tuple[int, ...]:
+        """The places in `results` to which two earlier tries may have been sent."""
+        return tuple(place for place, tries in Counter(self.perhaps_sent or ()).items() if tries > 1)
 
 
 def _perhaps_sent(outcome: Outcome) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from commands.port import KeyStore, VersionConflict
-from domain.delivery import Attempt, Dispatch, Lane, OutcomeSlice, Result, Sealed, begun_at
+from domain.delivery import Attempt, Dispatch, Lane, OutcomeSlice, Result, Sealed, with_repeated
 from domain.outcome import NO_APP, Expired, Outcome, Retry, Suppressed, Unknown
 from domain.recorded import DELIVERY
 from domain.retry import HALTED
@@ -44,13 +44,16 @@ SLICES_MAX = 500
 
 
 class Progress:
-    """What earlier work on a dispatch has left: slices done, and an attempt without an outcome."""
+    """What earlier work on a dispatch has left: slices done, and an attempt without an outcome.
+
+    repeats: that one. repeats_before: the end of its slice. repeats_tries, repeats_since: with those that it repeats.
+    """
 
     def __init__(self) -> None:
         self.last_attempt = self.last_outcome = 0
         self.first = 0
         self.repeats: int | None = None
-        self.repeats_before = 0
+        self.repeats_before = self.repeats_tries = 0
         self.repeats_since: datetime | None = None
 
     def perhaps_sent_to(self, dispatch: Dispatch, first: int, last: int) -> list[datetime | None]:
@@ -58,6 +61,15 @@ class Progress:
         if self.repeats_since is None and not dispatch.perhaps_sent and dispatch.attempt == 1:
             return [None] * (last - first)
         return [self._perhaps_sent(dispatch, index) for index in range(first, last)]
+
+    def perhaps_sent_twice(self, dispatch: Dispatch, first: int, last: int) -> tuple[int, ...]:
+        """The places in a slice to which two earlier tries may have been sent."""
+        last = min(last, self.repeats_before)
+        if not self.repeats_tries or first >= last:
+            return ()
+        if self.repeats_tries > 1:
+            return tuple(range(last - first))
+        return tuple(index - first for index in range(first, last) if dispatch.perhaps_sent_to(index))
 
     def _perhaps_sent(self, dispatch: Dispatch, index: int) -> datetime | None:
         earlier = dispatch.perhaps_sent_to(index)
@@ -152,7 +164,8 @@ class ChannelProcess:
             progress.last_attempt = last.position
             if last.position not in outcome_of and last.body.last > progress.first:
                 progress.repeats, progress.repeats_before = last.position, last.body.last
-                progress.repeats_since = await began(self._log, dispatch, last.position)
+                lost = await lost_attempts(self._log, dispatch, last.position) or [last.body]
+                progress.repeats_tries, progress.repeats_since = len(lost), lost[-1].started_at
         return progress
 
     async def _slice(
@@ -177,12 +190,16 @@ class ChannelProcess:
             outcomes,
             repeated=progress.repeats is not None,
             started_at=now,
-            perhaps_sent=tuple(place for place, since in enumerate(perhaps_sent) if since),
+            perhaps_sent=(
+                *(place for place, since in enumerate(perhaps_sent) if since),
+                *progress.perhaps_sent_twice(dispatch, first, last),
+            ),
         )
         await self._record(dispatch, ended, progress)
         progress.last_attempt, progress.first = attempt, last
         if last >= progress.repeats_before:
             progress.repeats = progress.repeats_since = None
+            progress.repeats_tries = 0
 
     async def _attempt(
         self, dispatch: Dispatch, first: int, last: int, progress: Progress, now: datetime
@@ -318,7 +335,7 @@ class ChannelProcess:
                 there = await self._log.read(DELIVERY, subject, limit=SLICES_MAX)
                 progress.last_outcome = there[-1].position
                 late = any(_covers(fact.body, ended) for fact in there)
-                all_of_it = tuple(range(len(ended.results)))
+                all_of_it = (*range(len(ended.results)), *ended.perhaps_sent_twice())
                 ended = msgspec.structs.replace(ended, late=late, repeated=True, perhaps_sent=all_of_it)
             else:
                 return
@@ -347,11 +364,11 @@ def deadlines(left_s: float, longest_s: float) -> tuple[float, float]:
     return min(max(ends_s, DEADLINE_S_MIN), longest_s), ends_s + OVERRUN_S_MAX
 
 
-async def began(log: Log, dispatch: Dispatch, attempt: int) -> datetime:
-    """When the attempt at a position began, or the first of those that it repeats."""
+async def lost_attempts(log: Log, dispatch: Dispatch, attempt: int) -> list[Attempt]:
+    """The attempt at a position, the one that it repeats, and so on to the first."""
     facts = await log.read(DELIVERY, f"attempt.{dispatch.channel}.{dispatch.id}", limit=SLICES_MAX)
     attempts = {fact.position: fact.body for fact in facts if isinstance(fact.body, Attempt)}
-    return begun_at(attempts, attempt) or dispatch.accepted_at
+    return with_repeated(attempts, attempt)
 
 
 def _of_halted(outcome: Outcome) -> Outcome:

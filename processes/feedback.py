@@ -20,7 +20,7 @@ from domain.delivery import Dispatch, OutcomeSlice, Recipient, Result, Sealed
 from domain.outcome import NO_APP, Accepted, Expired, Gone, Outcome, Rejected, Suppressed, Unknown
 from domain.recorded import DELIVERY, SCHEDULES
 from domain.routing import MOVED
-from processes.channel import began
+from processes.channel import lost_attempts
 from processes.port import Append, Log, Task
 from processes.sealing import day_key, seal, unseal
 from processes.tries import Again, Group, due_subject, next_dispatch, planned, retry_id
@@ -135,7 +135,8 @@ class Feedback:
             for at, index in zip(known, which, strict=True)
         ]
         if any(lost):
-            since = await began(self._log, dispatch, ended.attempt)
+            attempts = await lost_attempts(self._log, dispatch, ended.attempt)
+            since = attempts[-1].started_at if attempts else dispatch.accepted_at
             known = [since if now else at for at, now in zip(known, lost, strict=True)]
         return tuple(known) if any(known) else ()
 

@@ -88,7 +88,7 @@ FIELDS: Mapping[str, str] = {
     "page": "the page's number, from 0",
     "pages": "audience pages that were written",
     "parent": "the message that it answers",
-    "perhaps_sent": "to whom an earlier try may have been sent",
+    "perhaps_sent": "to whom an earlier try may have been sent (twice: two of them)",
     "previous": "whose client it was",
     "previous_token": "the digest of the address before",
     "properties": "what the device says of itself",

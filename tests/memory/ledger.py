@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import NamedTuple
 from uuid import UUID
 
-from domain.delivery import AudiencePage, Dispatch, OutcomeSlice
+from domain.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice
 from domain.message import Message
 from domain.outcome import TERMINAL, Expired, Outcome, Retry, Suppressed, Unknown
 from domain.recorded import DELIVERY, EVENTS
@@ -33,7 +33,9 @@ class Delivery(NamedTuple):
 
 
 class Ledger:
-    """planned: deliveries of first dispatches. ended: what each came to, in order. repeated: marked so."""
+    """planned: deliveries of first dispatches. ended: what each came to, in order. repeated: attempts of each that are
+    marked as a second one, or came to an end late.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -43,17 +45,25 @@ class Ledger:
         self.repeated: Counter[Delivery] = Counter()
         self.left_out: Counter[UUID] = Counter()
         self.sockets: Counter[UUID] = Counter()
+        self.dispatches: dict[tuple[str, str], Dispatch] = {}
         for fact in world.facts(DELIVERY):
             match fact.body:
                 case AudiencePage() as page:
                     self._page(page)
-                case Dispatch() as dispatch if dispatch.is_first:
-                    for to in dispatch.recipients:
-                        planned = Delivery(dispatch.message, dispatch.channel, to.contact, to.client)
-                        assert planned not in self.planned, "a delivery is planned once"
-                        self.planned.add(planned)
+                case Dispatch() as dispatch:
+                    self._dispatch(dispatch)
+                case Attempt(repeats=int()) as attempt:
+                    of = self.dispatches[attempt.channel, attempt.dispatch]
+                    self.repeated.update(_deliveries(of)[attempt.first : attempt.last])
                 case OutcomeSlice() as ended:
                     self._outcomes(ended)
+
+    def _dispatch(self, dispatch: Dispatch) -> None:
+        self.dispatches[dispatch.channel, dispatch.id] = dispatch
+        if dispatch.is_first:
+            planned = _deliveries(dispatch)
+            assert self.planned.isdisjoint(planned), "a delivery is planned once"
+            self.planned.update(planned)
 
     def _page(self, page: AudiencePage) -> None:
         self.left_out[page.message] += sum(1 for entry in page.entries if entry.suppressed)
@@ -66,7 +76,7 @@ class Ledger:
                 self.ended[delivery].append(result.outcome)
             if not _is_of_our_own(ended, result.outcome):
                 self.sent[delivery] += 1
-            if ended.repeated or ended.late:
+            if ended.late:
                 self.repeated[delivery] += 1
 
     def assert_each_ended_once(self) -> None:
@@ -142,6 +152,10 @@ class Ledger:
         self.assert_sent_as_recorded()
         await self.assert_twice_is_marked()
         await self.assert_settled()
+
+
+def _deliveries(dispatch: Dispatch) -> list[Delivery]:
+    return [Delivery(dispatch.message, dispatch.channel, to.contact, to.client) for to in dispatch.recipients]
 
 
 def _is_of_our_own(ended: OutcomeSlice, outcome: Outcome) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from domain.delivery import OutcomeSlice
+from domain.outcome import Accepted, Rejected
 from domain.recorded import DELIVERY
+from projections import deliveries
 from tests.memory.ledger import Ledger
 from tests.memory.lifeline import Fault, Lifeline
 from tests.memory.people import open_thread, publish, subscribe
-from tests.memory.world import world
+from tests.memory.world import REALM, world
 
 PEOPLE = ("ann", "bob", "cem")
 
@@ -35,4 +37,27 @@ async def test_a_repeat_is_marked_even_if_it_was_never_recorded() -> None:
         slices = [fact.body for fact in made.facts(DELIVERY) if isinstance(fact.body, OutcomeSlice)]
         [ended] = [each for each in slices if each.results]
         assert (ended.repeated, ended.late) == (True, False)
+        await Ledger(made).assert_balanced()
+
+
+async def test_two_lost_tries_are_two_though_the_third_is_refused() -> None:
+    """Two gateways die with the slice in flight, and the provider refuses a third: it may have been sent twice."""
+    async with world(slice_size=10) as made:
+        made.provider("apns").script = lambda _, times: Accepted("ok") if times < 2 else Rejected("payload")
+        await open_thread(made)
+        await subscribe(made, *PEOPLE, phone=True)
+        accepted = await publish(made)
+        for _ in range(2):
+            dying = made.start("gateway-apns", Lifeline(Fault.DEATH, 2))
+            async with asyncio.timeout(5):
+                await dying.connection.life.dead.wait()
+            await made.stop(dying)
+            made.clock.advance(100)
+        made.start("gateway-apns")
+        await made.rest()
+        assert set(made.provider("apns").taken.values()) == {2}
+        assert accepted.message is not None
+        rows, _ = await deliveries.of_message(made.models, REALM, accepted.message, cursor=None, limit=10)
+        pushes = [(row["status"], row["repeated"]) for row in rows if row["channel"] == "apns"]
+        assert pushes == [("rejected", True)] * len(PEOPLE)
         await Ledger(made).assert_balanced()
