@@ -188,7 +188,9 @@ class OutcomeSlice(msgspec.Struct, frozen=True):
             return frozenset(range(len(self.results))) if self.repeated or self.late else frozenset()
         earlier = Counter(self.perhaps_sent)
         return frozenset(
-            place for place, tries in earlier.items() if tries > 1 or _perhaps_sent(self.results[place].outcome)
+            place
+            for place, tries in earlier.items()
+            if tries > 1 or _perhaps_sent(self.results[place].outcome)
         )
 
     def perhaps_sent_twice(self) -> tuple[int, ...]:
