@@ -16,6 +16,7 @@ from api.emarsys.id_tokens import IdTokens
 from api.emarsys.lines import Lines
 from api.emarsys.port import Removals, Resolutions, SignalSink
 from api.emarsys.proofs import Proofs
+from api.emarsys.room import Room
 from api.emarsys.tokens import Tokens
 from api.ezout.parts import Shops
 from api.limits import LocalCounter, RateLimit
@@ -62,8 +63,9 @@ class Parts:
 
     shops, domains: the EzOut and the doppler contract are served where they are there. providers: whose reports are
     believed. leaving_key: what the links in mails are made with (domain.leaving). tokens: what devices carry. vapid:
-    who apps are to browsers. proofs: what devices' headers have proved. lines: who waits for a look at
-    an app. id_tokens: what issuers say of people. request_id: 32 fresh hex digits, for requests that bring no id.
+    who apps are to browsers. proofs: what devices' headers have proved. lines: who waits for a look at an app. room:
+    for large bodies of devices. id_tokens: what issuers say of people. request_id: 32 fresh hex digits, for requests
+    that bring no id.
     may_push_to: whether web pushes are sent to such an endpoint at all.
     """
 
@@ -90,6 +92,7 @@ class Parts:
     counter: RateCounter = field(default_factory=LocalCounter)
     proofs: Proofs = field(default_factory=Proofs)
     lines: Lines = field(default_factory=Lines)
+    room: Room = field(default_factory=Room)
     probes: Sequence[Probe] = ()
     metrics: Metrics = field(default_factory=Metrics)
     settings: Settings = field(default_factory=Settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -12,13 +13,14 @@ import httpx
 import pytest
 
 from api.emarsys.events import BODY_BYTES_MAX, IN_FLIGHT_MAX
+from api.emarsys.room import BYTES_MAX, SMALL_BYTES
 from commands.apps import ChangeApp
 from domain.app_settings import AppSettings
 from domain.recorded import DELIVERY, SIGNALS
 from domain.sid import sid_of
 from domain.signal import KEPT, DeviceEvents
 from tests.memory.phone import ANN, APP, OTHER, V3_NAMES, Phone, phones, started
-from tests.memory.site import Site
+from tests.memory.site import Site, eventually
 from tests.memory.world import REALM, SID_KEY
 
 AT = "2026-01-02T03:04:05.678Z"
@@ -300,6 +302,32 @@ async def test_a_crowd_is_turned_away_unheard() -> None:
         it.signals.in_flight = 0
         assert (await client.post(url, json=body, headers=headers)).status_code == 204
         assert len(signals(it)) == 1
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_large_bodies_come_in_as_far_as_there_is_room(is_chunked: bool) -> None:
+    """Beyond it one is turned away unheard, before it is read; small ones go on, and it comes in when there is room."""
+    async with phones(served=True) as it, httpx.AsyncClient(base_url=f"http://127.0.0.1:{it.port}") as client:
+        phone = await started(it)
+        headers = dict(zip(V3_NAMES, (phone.client_id, phone.state, phone.contact_token), strict=True))
+        url, small = f"/v4/apps/{APP}/client/events", json.dumps({"events": [event("a")]}).encode()
+        large = json.dumps({"events": [event("a", of="x" * SMALL_BYTES)]}).encode()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield large
+
+        async def send() -> httpx.Response:
+            return await client.post(url, content=pieces() if is_chunked else large, headers=headers)
+
+        room, taken = it.parts.room, BYTES_MAX - SMALL_BYTES
+        room.taken += taken
+        with pytest.raises(httpx.TransportError):
+            await send()
+        assert (await client.post(url, content=small, headers=headers)).status_code == 204
+        room.taken -= taken
+        assert (await send()).status_code == 204
+        await eventually(lambda: room.taken == 0)
+        assert len(signals(it)) == 2
 
 
 async def test_another_apps_state_is_of_a_device_that_came_from_there(it: Site) -> None:

@@ -75,6 +75,7 @@ async def test_every_answer_is_one_that_the_document_names() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 async def test_many_answers_are_ones_that_the_document_names() -> None:
     """The same, far more often."""
     async with site(settings=Settings(rate_quota=10**9)) as it:
