@@ -24,6 +24,8 @@ SCRIPT_S_MAX = 60
 @pytest.fixture(scope="module")
 def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with served(tmp_path_factory.mktemp("apps-guide")) as running:
+        path = "/api/v2/apps/DEMO-APP"
+        running.until(lambda: running.call("GET", path).status_code == 200, SCRIPT_S_MAX)
         yield running
 
 
