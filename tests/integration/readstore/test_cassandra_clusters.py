@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+from cassandra.policies import HostFilterPolicy, RoundRobinPolicy
 
 from cli.wiring.stores import open_store
 from domain.errors import Unavailable
@@ -22,6 +25,8 @@ from tests.fixtures.certificates import Certificates
 from tests.fixtures.sessions import session_of
 
 pytestmark = [pytest.mark.long, pytest.mark.cassandra, pytest.mark.timeout(400)]
+
+MEET_S_MAX = 60.0
 
 TABLE = Table(
     projection="cluster",
@@ -49,7 +54,25 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[CassandraNo
             except NoCassandraError as error:
                 none_here(str(error))
             nodes.append(node)
+        for node in nodes:
+            wait_until_met(node, len(nodes) - 1)
         yield nodes
+
+
+def wait_until_met(node: CassandraNode, others: int) -> None:
+    """Return once the node knows so many others, with the schema that it has itself: it answers before that."""
+    itself = HostFilterPolicy(RoundRobinPolicy(), lambda host: host.endpoint.port == node.port)
+    profile = ExecutionProfile(load_balancing_policy=itself)
+    with Cluster([(node.host, node.port)], execution_profiles={EXEC_PROFILE_DEFAULT: profile}) as cluster:
+        session = cluster.connect()
+        until_s = time.monotonic() + MEET_S_MAX
+        while True:
+            [(own,)] = session.execute("SELECT schema_version FROM system.local")
+            theirs = [version for (version,) in session.execute("SELECT schema_version FROM system.peers_v2")]
+            if theirs == [own] * others:
+                return
+            assert time.monotonic() < until_s, (own, theirs)
+            time.sleep(0.2)
 
 
 def config_of(nodes: list[CassandraNode], *, rf: int) -> CassandraConfig:
