@@ -186,12 +186,8 @@ class OutcomeSlice(msgspec.Struct, frozen=True):
         """The places in `results` that may have been sent twice: an earlier try and this one, or two earlier ones."""
         if self.perhaps_sent is None:
             return frozenset(range(len(self.results))) if self.repeated or self.late else frozenset()
-        earlier = Counter(self.perhaps_sent)
-        return frozenset(
-            place
-            for place, tries in earlier.items()
-            if tries > 1 or _perhaps_sent(self.results[place].outcome)
-        )
+        again = frozenset(place for place in self.perhaps_sent if _perhaps_sent(self.results[place].outcome))
+        return again.union(self.perhaps_sent_twice())
 
     def perhaps_sent_twice(self) -> tuple[int, ...]:
         """The places in `results` to which two earlier tries may have been sent."""
