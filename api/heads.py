@@ -24,8 +24,6 @@ HEAD: Final = "msgxc.head"
 """Scope key: the request's Head."""
 BY_NAME: Final = "msgxc.headers"
 """Scope key: its header fields by name."""
-OF_A_HEAD: Final = ("http_version", "method", "path", "raw_path", "query_string", "headers", BY_NAME, HEAD)
-"""Scope keys that a head fills."""
 
 HEADS_MAX: Final = 4_096
 """Remembered at a time: callers that stay, each with several lengths of bodies."""

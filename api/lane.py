@@ -28,7 +28,7 @@ from uvicorn.server import ServerState
 
 from api.bounded import BoundedProtocol
 from api.hanging_up import EXTENSION
-from api.heads import FIELD_BYTES, OF_A_HEAD, Head, Heads
+from api.heads import FIELD_BYTES, Head, Heads
 
 Header = tuple[bytes, bytes]
 
@@ -214,8 +214,7 @@ class Lane(BoundedProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # Hot path: with a place for what each request brings, so that copies need not grow.
-        self._scope = dict.fromkeys(OF_A_HEAD) | {
+        self._scope = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
             "http_version": "1.1",
@@ -224,7 +223,6 @@ class Lane(BoundedProtocol):
             "scheme": self.scheme,
             "root_path": self.root_path,
             "extensions": {EXTENSION: transport.abort},
-            "state": None,
         }
         self.start_head_timer()
 

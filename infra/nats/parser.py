@@ -63,9 +63,7 @@ class FrameReader:
                 self._others(data[start:body])
                 start = body
                 continue
-            size_said = words[-1]
-            # Hot path: most are small, and a call would cost as much as the rest of this line.
-            total = int(size_said) if size_said.isdigit() and len(size_said) < 7 else _number(size_said)
+            total = _number(words[-1])
             if not (least <= len(words) <= least + 1 and head <= total):
                 raise ProtocolError("nats: malformed message")
             following = body + total + 2

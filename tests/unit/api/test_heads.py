@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api import heads
-from api.heads import BY_NAME, OF_A_HEAD, Heads
+from api.heads import BY_NAME, HEAD, Heads
 from api.lane import Lane
 from tests.memory.site import site, token
 from tests.memory.wire import Connection, Plain, Told, nameless
@@ -214,7 +214,9 @@ def test_a_plain_head_is_read_as_uvicorns_parser_reads_it(raw: bytes) -> None:
     assert not parsed.parser.should_upgrade()
     scope: dict[str, Any] = {}
     plain.fill(scope)
-    assert set(scope) == set(OF_A_HEAD)
+    said = {"http_version", "method", "path", "raw_path", "query_string", "headers"}
+    assert set(scope) == {*said, BY_NAME, HEAD}
+    assert scope[HEAD] is plain
     assert parsed.parser.get_http_version() == scope["http_version"]
     assert parsed.parser.get_method().decode() == scope["method"]
     assert those.target(parsed.parser.get_method(), parsed.url) is plain.target
