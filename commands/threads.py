@@ -102,11 +102,10 @@ async def subscribe(command: Subscribe, scope: Scope) -> Joined:
     id = scope.ids.subscription(scope.realm, thread.id, contact)
     subscription = await scope.load(Subscription, id)
     _assert_may_subscribe(thread, subscription, command.uid, scope)
-    person = await scope.load(Contact, contact)
-    if person is None:
-        person = Contact.create(id=contact, at=scope.now, uid=command.uid)
-    elif person.erased:
-        raise Conflict("this contact was erased for good; use another uid", field="uid")
+    known = await scope.load(Contact, contact)
+    if known is not None and known.erased:
+        raise _erased()
+    person = known or Contact.create(id=contact, at=scope.now, uid=command.uid)
     if subscription is None:
         subscription = Subscription.start(
             id=id,
@@ -121,8 +120,19 @@ async def subscribe(command: Subscribe, scope: Scope) -> Joined:
         subscription.resume(at=scope.now, granted=granted)
     if command.channels is not msgspec.UNSET:
         subscription.prefer(at=scope.now, channels=command.channels)
-    await scope.save(person, subscription)
+    position = await scope.save(person, subscription)
+    if position and known is not None:
+        await _assert_not_erased_meanwhile(subscription, scope)
     return Joined(thread.id, granted=bool(subscription.granted))
+
+
+async def _assert_not_erased_meanwhile(subscription: Subscription, scope: Scope) -> None:
+    """An erasure ends once what there is: what begins after that, by an earlier look at the contact, ends here."""
+    person = await scope.load_from_leader(Contact, subscription.contact)
+    if person is not None and person.erased:
+        subscription.end(at=scope.now)
+        await scope.store.save(subscription, context=scope.context)
+        raise _erased()
 
 
 async def unsubscribe(command: Unsubscribe, scope: Scope) -> None:
@@ -168,6 +178,10 @@ async def _thread_run_by_caller(tid: str, scope: Scope) -> Thread:
     if thread.may_see(scope.caller, subscribed=bool(own and own.holds(thread.settings))):
         raise Forbidden("only the thread's owner and admins may change it")
     raise _no_thread(tid)
+
+
+def _erased() -> Conflict:
+    return Conflict("this contact was erased for good; use another uid", field="uid")
 
 
 def _no_thread(tid: str) -> NotFound:

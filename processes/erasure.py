@@ -1,7 +1,8 @@
 """Carries an erasure through: the contact's key is destroyed for good, then its devices and memberships end.
 
 In this order, since without the key nothing more can be stored for the contact: what was decided just before the
-erasure and written just after it is found among the devices, too.
+erasure and written just after it is found among the devices, too. A membership, which no key seals, may be written even
+later: who began it ends it then (`commands.threads`).
 """
 
 from __future__ import annotations

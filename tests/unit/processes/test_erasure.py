@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from commands.clients import Enlist
 from commands.contacts import EraseContact, PutContact
 from commands.messaging import Draft, Send
-from commands.threads import Subscribe
+from commands.threads import Subscribe, Unsubscribe
+from domain.aggregate import Aggregate
 from domain.client import Client
 from domain.contact import Contact
 from domain.context import Context
@@ -18,6 +20,7 @@ from domain.errors import Conflict, NotFound
 from domain.recorded import DELIVERY, EVENTS
 from domain.subscription import Subscription
 from projections import clients, contacts, reach, threads
+from tests.memory.event_store import MemoryEventStore
 from tests.memory.ledger import Ledger
 from tests.memory.people import enlist, open_thread, publish, subscribe
 from tests.memory.projecting import project
@@ -162,6 +165,42 @@ async def _enlist_as_decided_before(made: World) -> None:
         properties={},
     )
     await made.own.store.save(client, context=Context(REALM, "test"))
+
+
+@pytest.mark.parametrize("tid", ["news", "late"])
+async def test_a_membership_begun_behind_the_erasure_goes_too(tid: str) -> None:
+    """Subscribed, for the first time or again, by a look at the contact from before an erasure that is long done."""
+    async with world() as made:
+        await ann(made)
+        await open_thread(made, "late")
+        await made.do(Unsubscribe(tid="news", uid="ann"))
+        store = LateStore(made)
+        bus = replace(made.own.bus, store=store)
+        subscribing = asyncio.create_task(
+            bus.execute(Subscribe(tid=tid, uid="ann"), Context(REALM, "test", "", "corr"))
+        )
+        async with asyncio.timeout(5):
+            await store.waits.wait()
+        await made.do(EraseContact(uid="ann"))
+        await made.rest()
+        store.goes_on.set()
+        with pytest.raises(Conflict):
+            await subscribing
+        await made.rest()
+        await assert_gone(made, made.models)
+
+
+class LateStore(MemoryEventStore):
+    """What is saved has long been decided on."""
+
+    def __init__(self, made: World) -> None:
+        super().__init__(made.streams, made.own.keys)
+        self.waits, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    async def save(self, *aggregates: Aggregate, context: Context, claim: str | None = None) -> int:
+        self.waits.set()
+        await self.goes_on.wait()
+        return await super().save(*aggregates, context=context, claim=claim)
 
 
 async def test_nothing_is_undone_twice() -> None:
