@@ -143,7 +143,8 @@ async def publish(command: Publish, scope: Scope) -> Accepted:
 async def _publish(command: Publish, scope: Scope) -> Accepted:
     thread = await _thread_to_publish(command.tid, scope)
     if thread.switched_off:
-        return Accepted(None)
+        # What is dropped is not claimed, as what is refused is not; what was sent before is told all the same.
+        return await _first_answer(_new_id(scope, near=thread.id), scope) or Accepted(None)
     return await _accept(command.draft, scope, audience=ToThread(thread.id), thread=thread)
 
 

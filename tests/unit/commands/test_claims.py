@@ -12,6 +12,7 @@ import pytest
 from commands.clients import Enlist
 from commands.contacts import EraseContact, PutContact
 from commands.messaging import (
+    Accepted,
     Cancel,
     Draft,
     Publish,
@@ -33,6 +34,7 @@ from tests.memory.people import open_thread
 from tests.memory.world import World
 
 HELLO = Draft(text="hello")
+OFF = Settings(owner="boss", channels=())
 
 
 BOSS = Caller("boss")
@@ -78,6 +80,39 @@ async def test_a_twin_gets_the_first_answer_though_it_would_be_refused_by_now() 
     sent = await made.do(send, caller=BOSS, claim=claim())
     await made.do(EraseContact(uid="ann"))
     assert (await made.do(send, caller=BOSS, claim=claim())).message == sent.message
+
+
+async def test_a_twin_gets_the_first_answer_though_the_thread_was_switched_off_since() -> None:
+    """Where the message is; and other parameters are refused as ever."""
+    made = World()
+    await open_thread(made)
+    command = Publish(tid="news", draft=HELLO)
+    first = await made.do(command, caller=BOSS, claim=claim())
+    await made.do(ChangeThread(tid="news", settings=OFF), caller=BOSS)
+    again = await made.do(command, caller=BOSS, claim=claim())
+    assert (again.message, again.position, again.repeated) == (first.message, first.position, True)
+    other = Draft(text="other")
+    with pytest.raises(ClaimMismatch):
+        await made.do(Publish(tid="news", draft=other), caller=BOSS, claim=claim(other))
+    assert await made.do(command, caller=BOSS, claim=claim(key="another")) == Accepted(None)
+    assert await made.do(command, caller=BOSS) == Accepted(None)
+
+
+async def test_what_was_dropped_or_refused_is_not_claimed() -> None:
+    """A thread was switched off, or closed to the caller: repeated later under the same key, it is sent, and once."""
+    made = World()
+    await open_thread(made)
+    pub = Caller("pub")
+    await made.do(ChangeThread(tid="news", settings=OFF))
+    command = Publish(tid="news", draft=HELLO)
+    assert await made.do(command, caller=BOSS, claim=claim()) == Accepted(None)
+    with pytest.raises(NotFound):
+        await made.do(command, caller=pub, claim=claim(caller=pub))
+    await made.do(ChangeThread(tid="news", settings=Settings(owner="boss", publishers=("pub",))))
+    for caller in (BOSS, pub):
+        answers = [await made.do(command, caller=caller, claim=claim(caller=caller)) for _ in range(2)]
+        assert [answer.repeated for answer in answers] == [False, True]
+    assert len(made.bodies(EVENTS, Message.Accepted)) == 2
 
 
 async def test_leaving_what_one_never_joined_is_done_once() -> None:
