@@ -11,17 +11,36 @@ import msgspec
 
 from api.emarsys.door import Visitor
 from api.route import Answer, Call
+from domain.errors import NotFound
 from domain.geofence import Geofence, Geofences, Trigger
+
+ANDROID = frozenset({"android", "android-huawei"})
+DALVIK = b"Dalvik/"
+"""How the HTTP client of Android's SDK begins its User-Agent; the SDK sends none of its own."""
 
 
 async def geofences(call: Call[None, None]) -> Answer:
+    """Raises NotFound for an Android device of an app that watches no place: its SDK takes the farthest of the nearest
+    fences without a look whether there is one (`createRefreshAreaGeofence` in DefaultGeofenceInternal.kt, 3.11.0), and
+    the app crashes, at each start from then on. An error it passes over.
+    """
     visitor: Visitor = call.visitor
-    content = canonical(visitor.app.settings.geofences)
+    fences = visitor.app.settings.geofences
+    if not any(group.geofences for group in fences.groups) and _is_android(visitor):
+        raise NotFound("the app watches no places")
+    content = canonical(fences)
     etag = b'"%b"' % hashlib.sha256(content).hexdigest()[:32].encode()
     headers = ((b"etag", etag), (b"cache-control", b"private, no-cache"))
     if _has(visitor.headers.get(b"if-none-match", b""), etag):
         return Answer(b"", 304, headers=headers)
     return Answer(content, headers=headers)
+
+
+def _is_android(visitor: Visitor) -> bool:
+    """As it registered; before it has a state, as its HTTP client says."""
+    if visitor.state is not None:
+        return visitor.state.properties.get("platform") in ANDROID
+    return visitor.headers.get(b"user-agent", b"").startswith(DALVIK)
 
 
 def canonical(fences: Geofences) -> bytes:

@@ -20,7 +20,7 @@ from api.emarsys.door import Checks, Contract, Door
 from api.emarsys.interactions import note_appless
 from api.emarsys.route import ERRORS, V3_BASES, V4_BASE, Errors, device_route
 from api.route import Dialect, Handler, Route, Who
-from domain.errors import Conflict, TooMany, Unavailable
+from domain.errors import Conflict, NotFound, TooMany, Unavailable
 from domain.geofence import Geofences
 from domain.refresh_family import RefreshRefused
 
@@ -133,6 +133,7 @@ def _only_v3(base: str) -> Iterator[Route]:
         Door(Contract.V3, Checks.STATE_ALONE),
         answer=Geofences,
         statuses=(200, 304),
+        errors=(NotFound,),
     )
 
 

@@ -1,7 +1,7 @@
 """How the native SDKs read geofences, inbox and inline messages; what one would silently leave out is a surprise.
 
-Followed: android-emarsys-sdk 3.11.0 mobile-engage/geofence/GeofenceResponseMapper.kt,
-mobile-engage/inbox/MessageInboxResponseMapper.kt; ios-emarsys-sdk 3.10.2
+Followed: android-emarsys-sdk 3.11.0 mobile-engage/geofence/GeofenceResponseMapper.kt, DefaultGeofenceInternal.kt
+(createRefreshAreaGeofence), mobile-engage/inbox/MessageInboxResponseMapper.kt; ios-emarsys-sdk 3.10.2
 MobileEngage/Geofence/EMSGeofenceResponseMapper.m,
 MobileEngage/InboxV3/EMSInboxResultParser.m.
 """
@@ -25,7 +25,9 @@ def is_text(value: Any) -> bool:
 
 
 def android_geofences(body: Any, surprises: Surprises) -> list[Json]:
-    """One group without its numbers, or one fence, loses all groups; a trigger is left out for itself."""
+    """One group without its numbers, or one fence, loses all groups; a trigger is left out for itself. Of no fence at
+    all it takes the last, and the app crashes.
+    """
     groups = body.get("groups") if isinstance(body, dict) else None
     if not isinstance(groups, list):
         surprises.add("rejected geofences: no groups")
@@ -41,7 +43,10 @@ def android_geofences(body: Any, surprises: Surprises) -> list[Json]:
                 surprises.add(f"rejected all geofences: fence {fence!r}")
                 return []
             _triggers(fence, surprises, TRIGGERS)
-    return [group for group in groups if group["geofences"]]
+    found = [group for group in groups if group["geofences"]]
+    if not found:
+        surprises.add("crashed: no geofences")
+    return found
 
 
 def ios_geofences(body: Any, surprises: Surprises) -> list[Json]:

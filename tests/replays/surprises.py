@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Surprises:
-    """Words of a surprise begin with what the SDK does: retried, dropped, error, unreadable, rejected."""
+    """Words of a surprise begin with what the SDK does: retried, dropped, error, unreadable, rejected, crashed."""
 
     found: list[str] = field(default_factory=list)
     _announced: list[str] = field(default_factory=list)

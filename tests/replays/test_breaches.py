@@ -117,6 +117,15 @@ async def test_geofences_that_a_phone_would_reject_are_noticed(phone: Device, pl
     assert found(phone, "rejected")
 
 
+async def test_geofences_that_would_crash_an_app_are_noticed(place: InMemory) -> None:
+    """Android takes the last of the nearest fences, also where there is none."""
+    phone = Devices(place).new("android")
+    place.contract.break_next("GET", "/geo-fences", saying({"refreshRadiusRatio": 0.3, "groups": []}))
+    await phone.sdk.start()
+    await phone.sdk.fetch_geofences()
+    assert found(phone, "crashed")
+
+
 async def test_an_inbox_message_that_a_phone_would_leave_out_is_noticed(
     phone: Device, place: InMemory
 ) -> None:

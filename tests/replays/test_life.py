@@ -103,6 +103,19 @@ async def test_calls_that_overtake_each_other_leave_the_device_in_order(exchange
         assert await place.push_token_of(device) == "another-token"
 
 
+async def test_an_app_without_geofences_does_not_crash_on_android(exchange: Served) -> None:
+    """Its SDK passes over an error, and crashes on no fence at all; iOS reads that there are none."""
+    async with at(exchange, geofences={}) as place:
+        devices = Devices(place)
+        android, ios = devices.new("android"), devices.new("ios")
+        await android.sdk.start()
+        with android.surprises.announced("error GET"):
+            assert await android.sdk.fetch_geofences() == []
+        await ios.sdk.start()
+        assert await ios.sdk.fetch_geofences() == []
+        devices.assert_unsurprised()
+
+
 @phones
 async def test_a_message_is_in_the_inbox_and_keeps_its_tags(exchange: Served, kind: str) -> None:
     """A sent message arrives in the phone's inbox with its time; a tag set there is there at the next look."""

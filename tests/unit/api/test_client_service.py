@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from commands.apps import RegisterApp
@@ -286,3 +287,31 @@ async def test_geofences_answer_304_only_to_who_asks(it: Site) -> None:
     assert (same.status_code, same.content) == (304, b"")
     other = await phone.call("GET", "/geo-fences", None, **{"if-none-match": '"other"'})
     assert other.status_code == 200
+
+
+DALVIK = "Dalvik/2.1.0 (Linux; U; Android 15; Pixel 8 Build/AP4A.250105.002)"
+
+
+async def test_an_android_device_is_not_told_of_no_geofences(it: Site) -> None:
+    """Its SDK crashes the app on an empty list (DefaultGeofenceInternal.kt at 3.11.0, createRefreshAreaGeofence), and
+    passes over an error.
+    """
+    phone = Phone(it)
+    for headers in ({"user-agent": DALVIK}, {}):
+        told = await phone.call("GET", "/geo-fences", None, **headers)
+        assert told.status_code == (404 if headers else 200)
+    for platform, status in (("android", 404), ("android-huawei", 404), ("ios", 200)):
+        await phone.call("POST", "/client", {"platform": platform})
+        told = await phone.call("GET", "/geo-fences")
+        assert told.status_code == status
+    fence = {"id": "f", "lat": 47.5, "lon": 19.0, "r": 100, "triggers": [TRIGGER]}
+    groups = [{"id": "g", "waitInterval": 60, "geofences": [fence]}]
+    settings = msgspec.convert({"merchant": REALM, "geofences": {"groups": groups}}, AppSettings)
+    await it.world.do(RegisterApp(code="FENCED", settings=settings))
+    await it.settled()
+    watching = Phone(it, app="FENCED")
+    await watching.call("POST", "/client", {"platform": "android"})
+    assert (await watching.call("GET", "/geo-fences")).json()["groups"][0]["geofences"][0]["id"] == "f"
+
+
+TRIGGER = {"id": "t", "type": "ENTER", "action": {"type": "MECustomEvent", "name": "in"}}
