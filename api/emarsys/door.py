@@ -22,7 +22,7 @@ from starlette.types import Scope
 from api.auth import Identity
 from api.emarsys import limits
 from api.emarsys.dialect import BadClientId
-from api.emarsys.jws import TokenExpired, TokenForeign
+from api.emarsys.jws import TokenExpired, TokenForeign, TokenKeyUnknown
 from api.emarsys.limits import DeviceLimitExceeded
 from api.emarsys.lookups import address_of, app_of_path, app_of_refresh
 from api.emarsys.moving import arrive
@@ -55,7 +55,8 @@ class Contract(enum.Enum):
 class Checks(enum.Enum):
     """What a route asks of the tokens.
 
-    STATE: the state must be this client's; the contact token, if there is one, no forgery.
+    STATE: the state must be this client's; the contact token, if there is one, no forgery. A state of a key that is
+    gone is none beside a good contact token, here and below.
     FRESH_CONTACT: as STATE, and an ended contact token is refused for once, so that the device gets another, which may
     know more. On routes where every SDK does so, and then goes on with the call.
     STATE_ALONE: a contact token is not looked at, since a stale one rides along.
@@ -211,10 +212,36 @@ class Door:
         known = parts.proofs.find(parts.tokens, said, now_s)
         if known is not None:
             return known
-        proof = self._verified(parts.tokens, app, _client_id(id, self._id_header), state, contact)
+        client_id = _client_id(id, self._id_header)
+        try:
+            proof = self._verified(parts.tokens, app, client_id, state, contact)
+        except TokenKeyUnknown:
+            beside = headers.get(self._contract.contact_header)
+            found = self._without_state(parts.tokens, app, client_id, beside)
+            if found is None:
+                raise
+            if not contact:
+                return found  # what it says is no proof without the token beside it
+            proof = found
         if proof.client is not None and proof.refusal is None:
             parts.proofs.keep(parts.tokens, said, proof)
         return proof
+
+    def _without_state(
+        self, tokens: Tokens, app: AppFacts, client_id: str, contact: bytes | None
+    ) -> Proof | None:
+        """Who calls with a state whose key is gone and a good contact token; None: that is not good either.
+
+        Generation 4 refreshes after a 401, but takes a state from no refresh (ECClient.kt at 4.0.1): it would come with
+        this one for ever, and lose every call.
+        """
+        if not contact:
+            return None
+        try:
+            proof = self._with_contact(Proof(client_id=client_id), app, tokens, contact.decode("latin-1"))
+        except Unauthenticated:
+            return None
+        return proof if proof.client is not None else None
 
     def _verified(
         self, tokens: Tokens, app: AppFacts, client_id: str, state: bytes | None, contact: bytes | None
