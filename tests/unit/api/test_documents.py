@@ -54,7 +54,7 @@ DEVICES = [
     ("post", "/v3/apps/{app}/client", "204 400 401 408 413 415 429 500 503"),
     ("post", "/v3/apps/{app}/client/contact", "200 400 401 402 408 413 415 429 500 503"),
     ("post", "/v3/apps/{app}/client/contact-token", "200 400 408 413 415 500 503"),
-    ("get", "/v3/apps/{app}/geo-fences", "200 304 400 401 429 500 503"),
+    ("get", "/v3/apps/{app}/geo-fences", "200 304 400 401 404 429 500 503"),
     ("post", "/v3/contact-token", "200 400 402 408 413 415 429 500 503"),
     ("delete", "/v3/contact-token", "204 400 429 500 503"),
     ("post", "/v4/apps/{app}/client", "200 204 400 401 408 413 415 429 500 503"),
