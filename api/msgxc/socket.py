@@ -30,6 +30,7 @@ from domain.context import Context
 from domain.errors import Forbidden, Invalid, MsgxcError, NotFound, Unauthenticated, Unavailable
 
 PATH = "/api/v2/connect/{vid}/{sid}"
+SUBSCRIBE = "/api/v2/subscribe/thread"
 SESSION_AGE_S_MAX = 48 * 3600
 """The original's: older session ids are refused."""
 UUID1_EPOCH_S = -12_219_292_800
@@ -134,7 +135,14 @@ class Conversation:
     ) -> None:
         self._parts, self._hub, self._recent = parts, live.hub, recent
         self._connection, self._id = connection, id
-        self.session = Session(parts, live.hub, connection, Encoding.SOCKET, on_revoked=self._tell_revoked)
+        self.session = Session(
+            parts,
+            live.hub,
+            connection,
+            Encoding.SOCKET,
+            on_revoked=self._tell_revoked,
+            on_restored=self._tell_restored,
+        )
         follower = self.session.follower
         follower.on_incomplete = self._tell_incomplete
         connection.on_full = lambda: live.hub.fell_behind(follower)
@@ -142,7 +150,7 @@ class Conversation:
         self._rate_key = f"socket-{secrets.token_hex(8)}"
         self._said: dict[str, Callable[[Inbound], Awaitable[None]]] = {
             "/ping": self._ping,
-            "/api/v2/subscribe/thread": self._subscribe,
+            SUBSCRIBE: self._subscribe,
             "/api/v2/resume": self._resume,
             "/api/v2/receipt": self._receipt,
         }
@@ -200,7 +208,7 @@ class Conversation:
         positions = await self._hub.positions()
 
         def greet(head: int) -> None:
-            data = {"slug": f"/thread/{tid}", "action": "subscribed", "ok": True}
+            data = _of_thread(tid, "subscribed")
             self._say({"slug": frame.slug, "data": data, "ok": True, "position": positions.give(head)})
 
         await self.session.follow(Wanted(tid, joined.thread, joined.granted), after=after, greet=greet)
@@ -233,8 +241,10 @@ class Conversation:
         return Context(realm=identity.caller.realm, actor=identity.caller.uid, correlation=self._id)
 
     def _tell_revoked(self, tid: str) -> None:
-        data = {"slug": f"/thread/{tid}", "action": "unsubscribed", "ok": True}
-        self._say({"slug": "/api/v2/unsubscribe/thread", "data": data, "ok": True})
+        self._say({"slug": "/api/v2/unsubscribe/thread", "data": _of_thread(tid, "unsubscribed"), "ok": True})
+
+    def _tell_restored(self, tid: str) -> None:
+        self._say({"slug": SUBSCRIBE, "data": _of_thread(tid, "subscribed"), "ok": True})
 
     def _tell_incomplete(self) -> None:
         self._say({"slug": "/api/v2/resume", "data": {"complete": False}, "ok": True})
@@ -247,6 +257,10 @@ class Conversation:
         """With the position that the client would resume from, once there is one."""
         place = self._place
         self._connection.write(reply({"position": place, **value} if place else value))
+
+
+def _of_thread(tid: str, action: str) -> dict[str, Any]:
+    return {"slug": f"/thread/{tid}", "action": action, "ok": True}
 
 
 def _read(text: str | bytes) -> Inbound:

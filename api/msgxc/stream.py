@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -157,15 +158,18 @@ class StreamEndpoint:
 
     async def _serve(self, wish: Wish, scope: Scope, receive: Receive, send: Send) -> None:
         connection = StreamConnection()
+
+        def tell(event: str, tid: str) -> None:
+            connection.write(_notice(event, tid, self._live.hub.place(session.follower)))
+
         session = Session(
             self._parts,
             self._live.hub,
             connection,
             Encoding.STREAM,
             follows_all=wish.follows_all,
-            on_revoked=lambda tid: connection.write(
-                _notice("unsubscribed", tid, self._live.hub.place(session.follower))
-            ),
+            on_revoked=partial(tell, "unsubscribed"),
+            on_restored=partial(tell, "subscribed"),
         )
         session.follower.on_incomplete = lambda: connection.write(b"event: incomplete\ndata: {}\n\n")
         connection.on_full = lambda: self._live.hub.fell_behind(session.follower)

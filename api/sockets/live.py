@@ -7,8 +7,8 @@ for tokens that are not valid any more; both take effect within a second.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import structlog
 
@@ -20,13 +20,15 @@ from domain.contact import Contact
 from domain.errors import MsgxcError, Unauthenticated, Unavailable
 from domain.recorded import Recorded
 from domain.subscription import Subscription
-from domain.thread import Thread
+from domain.thread import Settings, Thread
 from processes.feed import contact_subject, thread_subject
 
 KEYS_LOOK_S = 0.5
 """How often it is asked whether the keys have changed."""
 SESSIONS_PER_TURN = 50
 """Tokens verified between two turns of the event loop: about 5 ms."""
+AGAIN_AT_ONCE = 50
+"""Connections that follow again a thread that was opened again; each asks the log half a dozen times."""
 GOING_AWAY = 1001
 """Close code (RFC 6455): the server shuts down."""
 
@@ -34,12 +36,17 @@ log = structlog.get_logger("msgxc.api")
 
 
 class Live:
-    """watching: rights are followed, so sockets may be let in. ended: run() has come to an end."""
+    """watching: rights are followed, so sockets may be let in. ended: run() has come to an end.
+
+    Whom a thread's settings have shut out is a member all the same, and follows it again once they let them in.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.hub = Hub(parts.feed, parts.metrics)
         self._sessions: dict[object, Session] = {}
+        self._shut_out: dict[str, set[Session]] = {}
+        self._again = asyncio.Semaphore(AGAIN_AT_ONCE)
         self.draining = False
         self.watching = self.ended = False
 
@@ -72,6 +79,8 @@ class Live:
         finally:
             gauge.dec()
             del self._sessions[session.follower]
+            for subject in list(session.shut_out):
+                self._drop_shut_out(session, subject)
             session.close()
 
     def assert_room(self) -> None:
@@ -94,7 +103,7 @@ class Live:
             case Subscription.Event() as event:
                 self._obey_subscription(event, fact.position, group)
             case Thread.Event() as event:
-                self._obey_thread(event)
+                self._obey_thread(event, fact.position, group)
             case Contact.Erased() as event:
                 for session in self._on(contact_subject(event.originator_id)):
                     session.end(REVOKED, "the contact was erased")
@@ -108,9 +117,13 @@ class Live:
                 for session in self._on(subject):
                     if session.follower.contact == event.contact:
                         session.revoke(subject)
-            case Subscription.Granted():
                 for session in self._on(contact_subject(event.contact)):
-                    session.grant(thread_subject(event.thread))
+                    self._drop_shut_out(session, subject)
+            case Subscription.Granted():
+                subject = thread_subject(event.thread)
+                for session in self._on(contact_subject(event.contact)):
+                    session.grant(subject)
+                    self._let_in(session, subject, Settings(), position, group)
             case Subscription.Started() | Subscription.Resumed():
                 for session in self._on(contact_subject(event.contact)):
                     if session.follows_all:
@@ -119,16 +132,44 @@ class Live:
             case _:
                 pass
 
-    def _obey_thread(self, event: Thread.Event) -> None:
+    def _obey_thread(self, event: Thread.Event, position: int, group: asyncio.TaskGroup) -> None:
         subject = thread_subject(event.originator_id)
-        for session in self._on(subject):
-            match event:
-                case Thread.Changed(settings=settings):
-                    session.reconsider(subject, settings)
-                case Thread.Closed():
+        match event:
+            case Thread.Changed(settings=settings):
+                for session in list(self._shut_out.get(subject, ())):
+                    self._let_in(session, subject, settings, position, group)
+                for session in self._on(subject):
+                    if one := session.reconsider(subject, settings):
+                        self._note_shut_out(session, subject, one)
+            case Thread.Closed():
+                for session in list(self._shut_out.get(subject, ())):
+                    self._drop_shut_out(session, subject)
+                for session in self._on(subject):
                     session.revoke(subject)
-                case _:
-                    pass
+            case _:
+                pass
+
+    def _let_in(
+        self, session: Session, subject: str, settings: Settings, position: int, group: asyncio.TaskGroup
+    ) -> None:
+        """Follow again what was let go of for the thread's settings, if these don't forbid it any more."""
+        one = session.shut_out.get(subject)
+        if one is not None and session.may(one, settings):
+            self._drop_shut_out(session, subject)
+            if subject not in session.threads:
+                group.create_task(self._follow_again(session, subject, one, position))
+
+    def _note_shut_out(self, session: Session, subject: str, one: Wanted) -> None:
+        if session.follower in self._sessions:
+            session.shut_out[subject] = one
+            self._shut_out.setdefault(subject, set()).add(session)
+
+    def _drop_shut_out(self, session: Session, subject: str) -> None:
+        if session.shut_out.pop(subject, None) is not None:
+            waiting = self._shut_out[subject]
+            waiting.discard(session)
+            if not waiting:
+                del self._shut_out[subject]
 
     def _on(self, subject: str) -> list[Session]:
         followers = self.hub.followers_of(subject)
@@ -136,13 +177,15 @@ class Live:
 
     @staticmethod
     async def _follow_too(session: Session, wanted: Wanted, begun: int) -> None:
-        try:
+        with _ended_at_need(session):
             await session.follow_since(wanted, begun)
-        except Closed:
-            return
-        except MsgxcError:
-            # What it would miss is in the log: it comes back with its position.
-            session.end(TRY_AGAIN, "the log does not answer")
+
+    async def _follow_again(self, session: Session, subject: str, one: Wanted, begun: int) -> None:
+        async with self._again:
+            with _ended_at_need(session):
+                if not await session.follow_again(one, begun):
+                    # Shut again while it was on its way.
+                    self._note_shut_out(session, subject, one)
 
     async def _obey_the_keys(self) -> None:
         verifier = self._parts.verifier
@@ -162,3 +205,14 @@ class Live:
                 session.end(TOKEN_ENDED, "token not valid any more")
             if number % SESSIONS_PER_TURN == 0:
                 await asyncio.sleep(0)
+
+
+@contextmanager
+def _ended_at_need(session: Session) -> Iterator[None]:
+    """What a connection would miss is in the log: it comes back with its position."""
+    try:
+        yield
+    except Closed:
+        return
+    except MsgxcError:
+        session.end(TRY_AGAIN, "the log does not answer")

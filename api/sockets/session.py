@@ -37,7 +37,8 @@ class Wanted(NamedTuple):
 class Session:
     """follows_all: threads that the contact subscribes to later are followed by themselves.
 
-    on_revoked: called with the tid of a thread that may not be followed any more.
+    on_revoked: called with the tid of a thread that may not be followed any more; on_restored: of one that was let go
+    of and is followed again. shut_out: those that were followed, and whose settings let the caller in no more.
     """
 
     def __init__(
@@ -49,13 +50,15 @@ class Session:
         *,
         follows_all: bool = False,
         on_revoked: Callable[[str], None],
+        on_restored: Callable[[str], None],
     ) -> None:
         self._parts, self._hub = parts, hub
         self.follower = Follower(connection, encoding)
         self.identity: Identity | None = None
         self.token = ""
         self.threads: dict[str, Wanted] = {}
-        self.follows_all, self.on_revoked = follows_all, on_revoked
+        self.shut_out: dict[str, Wanted] = {}
+        self.follows_all, self.on_revoked, self._on_restored = follows_all, on_revoked, on_restored
         self._expiry: asyncio.TimerHandle | None = None
 
     async def identify(self, token: str) -> Identity:
@@ -102,35 +105,53 @@ class Session:
 
     async def follow(
         self, one: Wanted, *, after: int | None = None, greet: Callable[[int], None] | None = None
-    ) -> None:
-        """Follow a thread, if the caller is subscribed and it lets them be. Raises as Hub.follow."""
-        await self._hub.follow(self.follower, await self._note([one]), after=after, greet=greet)
+    ) -> bool:
+        """Follow a thread, if the caller is subscribed and it lets them be; False: not as its settings are.
+
+        Raises as Hub.follow.
+        """
+        subjects = await self._note([one])
+        if not subjects:
+            self.on_revoked(one.tid)
+            return False
+        await self._hub.follow(self.follower, subjects, after=after, greet=greet)
         # Whoever watches the log may have passed a change before we followed; what comes after this look, it tells.
-        ids, store, subject = self._parts.ids, self._parts.bus.store, thread_subject(one.thread)
-        assert self.follower.contact is not None
-        id = ids.subscription(self._caller.realm, one.thread, self.follower.contact)
-        own = await store.load(Subscription, id, fresh=True)
-        if subject not in self.threads or own is None or not own.active:
+        subject = thread_subject(one.thread)
+        if subject not in self.threads or not await self._is_subscribed(one):
             self.revoke(subject)
-        thread = await store.load(Thread, one.thread, fresh=True)
-        if thread is not None:
-            self.reconsider(subject, thread.settings)
+        thread = await self._parts.bus.store.load(Thread, one.thread, fresh=True)
+        return thread is None or self.reconsider(subject, thread.settings) is None
 
-    async def follow_since(self, one: Wanted, begun: int) -> None:
-        """Follow a thread from a position of EVENTS on, at which the subscription began. Raises as Hub.follow.
+    async def follow_again(self, one: Wanted, begun: int) -> bool:
+        """As follow_since, for a thread that was let go of. Who has left it since is shown nothing more."""
+        if not await self._is_subscribed(one):
+            return True
+        return await self.follow_since(one, begun, greet=lambda _: self._on_restored(one.tid))
 
-        A message may have been on FEED before we heard of the subscription.
+    async def follow_since(
+        self, one: Wanted, begun: int, *, greet: Callable[[int], None] | None = None
+    ) -> bool:
+        """Follow a thread from a position of EVENTS on, at which the right to do so began. As follow.
+
+        A message may have been on FEED before we heard of that right.
         """
         feed = self._parts.feed
         _, head = await feed.bounds()
         first = await feed.first_after(thread_subject(one.thread), begun)
-        await self.follow(one, after=min(head, first - 1) if first else head)
+        return await self.follow(one, after=min(head, first - 1) if first else head, greet=greet)
 
     async def follow_own(self) -> None:
         """Follow all that one is subscribed to. Raises as Hub.follow."""
         wanted = await own_threads(self._parts, self._caller)
         await self._hub.follow(self.follower, await self._note(wanted))
         await self._confirm(wanted, are_all=True, after=None)
+
+    async def _is_subscribed(self, one: Wanted) -> bool:
+        """Whatever the thread's settings say."""
+        assert self.follower.contact is not None
+        id = self._parts.ids.subscription(self._caller.realm, one.thread, self.follower.contact)
+        own = await self._parts.bus.store.load(Subscription, id, fresh=True)
+        return own is not None and own.active
 
     async def _confirm(self, wanted: Sequence[Wanted], *, are_all: bool, after: int | None) -> None:
         """Let go of threads, read from rows a moment ago, whose membership has ended since, or before.
@@ -157,16 +178,17 @@ class Session:
         subjects = []
         for one in wanted:
             thread = await self._parts.bus.threads.thread(one.thread)
-            if thread is None or not self._may(one, thread.settings):
+            if thread is None or not self.may(one, thread.settings):
                 # This process may not have heard yet of what lets them in.
                 thread = await self._parts.bus.store.load(Thread, one.thread, fresh=True)
-            if thread is not None and not thread.closed and self._may(one, thread.settings):
+            if thread is not None and not thread.closed and self.may(one, thread.settings):
                 subject = thread_subject(one.thread)
                 self.threads[subject] = one
                 subjects.append(subject)
         return subjects
 
-    def _may(self, one: Wanted, settings: Settings) -> bool:
+    def may(self, one: Wanted, settings: Settings) -> bool:
+        """Whether a member may follow the thread, its settings being these."""
         return one.granted or settings.may_subscribe(self._caller)
 
     @property
@@ -181,17 +203,19 @@ class Session:
         if followed is not None:
             self.on_revoked(followed.tid)
 
-    def reconsider(self, subject: str, settings: Settings) -> None:
-        """The thread's settings are others now: a right to subscribe that they took away ends."""
+    def reconsider(self, subject: str, settings: Settings) -> Wanted | None:
+        """The thread's settings are others now: a right to subscribe that they took away ends. What that was."""
         followed = self.threads.get(subject)
-        if followed is not None and not self._may(followed, settings):
-            self.revoke(subject)
+        if followed is None or self.may(followed, settings):
+            return None
+        self.revoke(subject)
+        return followed
 
     def grant(self, subject: str) -> None:
-        """An admin confirmed the membership by which it is followed."""
-        followed = self.threads.get(subject)
-        if followed is not None:
-            self.threads[subject] = followed._replace(granted=True)
+        """An admin confirmed the membership by which it is followed, or was."""
+        for some in (self.threads, self.shut_out):
+            if subject in some:
+                some[subject] = some[subject]._replace(granted=True)
 
     def end(self, code: int, reason: str) -> None:
         """Close the connection, with the position to go on from."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from processes.feed import thread_subject
-from tests.memory.site import said, say, site, token
+from tests.memory.site import eventually, said, say, site, token
 from tests.memory.world import StoredThreads
 from tests.unit.api.sockets import OPEN, publish, subscribed, texts
+
+SHUT, AGAIN = {"name": "Private"}, {"name": "News", "opens": True}
 
 
 async def test_ending_a_subscription_silences_open_sockets() -> None:
@@ -61,6 +63,97 @@ async def test_a_reconnect_does_not_bring_back_a_withdrawn_right() -> None:
             assert await texts(bob, 1) == ["more"]
             await say(ann, slug="/ping")
             assert (await said(ann))["data"] == "pong"
+
+
+async def test_a_thread_that_is_opened_again_goes_on_on_open_sockets() -> None:
+    """They are told so, and shown what is published from then on, and nothing that was while it was shut."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        async with it.socket() as ann:
+            await subscribed(it, ann)
+            for _ in range(2):
+                await it.ok("PUT", "/api/v2/threads/news", SHUT, by="olga")
+                assert (await said(ann))["data"]["action"] == "unsubscribed"
+                await publish(it, "inside")
+                await it.ok("PUT", "/api/v2/threads/news", AGAIN, by="olga")
+                await publish(it, "again")
+                told = await said(ann)
+                assert (told["slug"], told["data"]["slug"]) == ("/api/v2/subscribe/thread", "/thread/news")
+                assert told["data"]["action"] == "subscribed"
+                assert await texts(ann, 1) == ["again"]
+
+
+async def test_a_right_that_ended_while_a_thread_was_shut_stays_ended() -> None:
+    """Who left it then, or it was closed for good, is shown nothing more, nor told anything."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        async with it.socket() as ann, it.socket() as bob:
+            for socket, uid in ((ann, "ann"), (bob, "bob")):
+                await subscribed(it, socket, uid)
+            await it.ok("PUT", "/api/v2/threads/news", SHUT, by="olga")
+            for socket in (ann, bob):
+                assert (await said(socket))["data"]["action"] == "unsubscribed"
+            await it.ok("POST", "/api/v2/unsubscribe", {"tid": "news"}, by="ann")
+            await it.ok("PUT", "/api/v2/threads/news", AGAIN, by="olga")
+            await publish(it, "again")
+            assert (await said(bob))["data"]["action"] == "subscribed"
+            assert await texts(bob, 1) == ["again"]
+            await it.ok("PUT", "/api/v2/threads/news", SHUT, by="olga")
+            assert (await said(bob))["data"]["action"] == "unsubscribed"
+            await it.ok("DELETE", "/api/v2/threads/news", by="olga")
+            await eventually(lambda: not it.live._shut_out)
+            for socket in (ann, bob):
+                await say(socket, slug="/ping")
+                assert (await said(socket))["data"] == "pong"
+
+
+async def test_whom_an_admin_confirms_while_a_thread_is_shut_goes_on() -> None:
+    """The thread's settings don't matter any more, neither then nor later."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        async with it.socket() as ann:
+            await subscribed(it, ann)
+            await it.ok("PUT", "/api/v2/threads/news", SHUT, by="olga")
+            assert (await said(ann))["data"]["action"] == "unsubscribed"
+            await it.admin("POST", "/api/v2/subscribe", {"tid": "news", "uid": "ann"})
+            assert (await said(ann))["data"]["action"] == "subscribed"
+            await it.ok("PUT", "/api/v2/threads/news", {"name": "Other"}, by="olga")
+            await publish(it, "inside")
+            assert await texts(ann, 1) == ["inside"]
+
+
+async def test_nothing_is_kept_of_a_socket_that_goes_while_a_thread_is_shut() -> None:
+    """However many threads it was shut out of."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        async with it.socket() as ann:
+            await subscribed(it, ann)
+            await it.ok("PUT", "/api/v2/threads/news", SHUT, by="olga")
+            assert (await said(ann))["data"]["action"] == "unsubscribed"
+            assert len(it.live._shut_out) == 1
+        await eventually(lambda: not it.live._shut_out)
+
+
+async def test_a_thread_shut_again_before_a_socket_followed_it_is_let_go_of() -> None:
+    """It waits for the next opening then."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        async with it.socket() as ann:
+            await subscribed(it, ann)
+            [session] = it.live._sessions.values()
+            await it.ok("PUT", "/api/v2/threads/news", SHUT, by="olga")
+            assert (await said(ann))["data"]["action"] == "unsubscribed"
+            async with session.follower.lock:
+                await it.ok("PUT", "/api/v2/threads/news", AGAIN, by="olga")
+                await eventually(lambda: session.threads)
+                await it.ok("PUT", "/api/v2/threads/news", SHUT, by="olga")
+                await it.settled()
+            assert [(await said(ann))["data"]["action"] for _ in range(2)] == ["subscribed", "unsubscribed"]
+            await eventually(lambda: it.live._shut_out)
+            await it.ok("PUT", "/api/v2/threads/news", AGAIN, by="olga")
+            await publish(it, "again")
+            assert (await said(ann))["data"]["action"] == "subscribed"
+            assert await texts(ann, 1) == ["again"]
 
 
 async def test_a_thread_shut_before_a_socket_followed_it_is_let_go_of() -> None:

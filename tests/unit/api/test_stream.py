@@ -135,6 +135,23 @@ async def test_a_stream_that_comes_back_does_not_bring_back_a_withdrawn_right() 
         assert (await it.ok("GET", "/api/v2/threads/news/subscribers", by="olga"))["items"] == []
 
 
+async def test_a_thread_that_is_opened_again_goes_on() -> None:
+    """The stream says so, and shows what is published from then on; nothing that was while the thread was shut."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        await it.ok("POST", "/api/v2/subscribe", {"tid": "news"}, by="ann")
+        async with opened(it) as stream:
+            assert (await stream.next()).kind == "open"
+            await it.ok("PUT", "/api/v2/threads/news", {"name": "Private"}, by="olga")
+            assert (await stream.next()).kind == "unsubscribed"
+            await publish(it, "inside")
+            await it.ok("PUT", "/api/v2/threads/news", {"opens": True}, by="olga")
+            await publish(it, "again")
+            told = await stream.next()
+            assert (told.kind, told.data["slug"]) == ("subscribed", "/thread/news")
+            assert await stream.texts(1) == ["again"]
+
+
 async def test_a_thread_left_before_is_let_go_of() -> None:
     """The rows that a stream began with knew nothing of the end yet, and the watch had passed it."""
     async with site(served=True) as it:
