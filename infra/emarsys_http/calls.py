@@ -25,7 +25,7 @@ class ServiceCalls(Collector):
         )
         left_alone = GaugeMetricFamily(
             "msgxc_service_left_alone",
-            "1 while a service is not called since it failed.",
+            "1 while a service, or a question to it, is left alone since it failed.",
             labels=("service",),
         )
         for service in self._services:

@@ -1,12 +1,14 @@
 """One service over HTTP: a question with a deadline in, its JSON answer out, or Unavailable with what was wrong.
 
 Whether it is left alone is decided by whether it answers; an answer of another form is its asker's trouble alone.
+Who happens to try one that was left alone waits no longer than TRIAL_S, and the trial goes on.
 Never retries (whoever asks decides), never follows a redirect, never waits beyond ANSWER_S, and never shows the token
 or what was asked.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -17,10 +19,15 @@ from domain.errors import Unavailable
 from gateways.http1.client import Http1Transport
 from gateways.transport import Answer, NoAnswer, NotSent, Request, Result
 from infra.emarsys_http.breaker import Breaker
+from infra.flights import Flights
 from processes.directories import Unreadable
 
 ANSWER_S: Final = 3.0
 """From the question to the whole answer. Devices give up after 10 s or so, and what asks for them needs time too."""
+TRIAL_S: Final = 0.25
+"""What the call that tries a service which was left alone waits for it: one that is back answers by then, and of one
+that hangs the caller is told as all others are. The trial itself goes on.
+"""
 ANSWER_BYTES_MAX: Final = 1_048_576
 """An app's settings have as much as fits into an event: a thousand geofences alone have some 300 kB."""
 IN_FLIGHT_MAX: Final = 64
@@ -74,8 +81,10 @@ class Service:
             body_bytes_max=ANSWER_BYTES_MAX,
         )
         self._waiting, self._answer_s = 0, answer_s
+        self._trials: Flights[int, Any] = Flights()
 
     async def aclose(self) -> None:
+        await self._trials.aclose()
         await self._http.aclose()
 
     async def get[T](self, path: str, type: type[T]) -> T | Absent | Denied:
@@ -87,11 +96,25 @@ class Service:
         return await self._ask("POST", path, msgspec.json.encode(body), type)
 
     async def _ask[T](self, method: str, path: str, body: bytes, type: type[T]) -> T | Absent | Denied:
+        question = hash((method, path, body))
+        if not self.breaker.is_trial(question):
+            return await self._call(method, path, body, type, question)
+        try:
+            async with asyncio.timeout(TRIAL_S):
+                trial = self._trials.share(question, lambda: self._call(method, path, body, type, question))
+                found: T | Absent | Denied = await trial
+                return found
+        except TimeoutError:
+            raise Unavailable(f"{self.name} failed again and again; it is being tried") from None
+
+    async def _call[T](
+        self, method: str, path: str, body: bytes, type: type[T], question: int
+    ) -> T | Absent | Denied:
         outcome = "refused"
         try:
             if self._waiting >= WAITING_MAX:
                 raise Unavailable(f"{self.name} is too slow for what is asked of it")
-            with self.breaker.call():
+            with self.breaker.call(question):
                 outcome = "failed"
                 answer = await self._exchange(method, path.encode("ascii"), body)
             outcome = _OUTCOMES[answer.__class__]
