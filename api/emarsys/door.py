@@ -63,6 +63,9 @@ class Checks(enum.Enum):
     REGISTRATION: as STATE_ALONE, and the state may be of another merchant's app, which the device comes from; one that
     is none of ours, or of a key that is gone, is none: who has no refresh token would be refused for ever. Where there
     is no state, a good contact token says which client it is, so that both fit together; any other is none.
+    SIGN_IN: as STATE_ALONE, and a page's state that is none of ours, or of a key that is gone, is none: the web SDK
+    neither refreshes for such a call nor reads the state that a refresh answers, so that nobody could sign in any more
+    in a browser that was here before its keys, or that comes from Emarsys' own service with the state of that.
     NOTHING: the call brings a proof of its own.
     """
 
@@ -70,6 +73,7 @@ class Checks(enum.Enum):
     FRESH_CONTACT = enum.auto()
     STATE_ALONE = enum.auto()
     REGISTRATION = enum.auto()
+    SIGN_IN = enum.auto()
     NOTHING = enum.auto()
 
 
@@ -214,7 +218,9 @@ class Door:
             return known
         client_id = _client_id(id, self._id_header)
         try:
-            proof = self._verified(parts.tokens, app, client_id, state, contact)
+            proof = self._verified(
+                parts.tokens, app, client_id, state, contact, begins_anew=self._begins_anew(headers)
+            )
         except TokenKeyUnknown:
             beside = headers.get(self._contract.contact_header)
             found = self._without_state(parts.tokens, app, client_id, beside)
@@ -226,6 +232,11 @@ class Door:
         if proof.client is not None and proof.refusal is None:
             parts.proofs.keep(parts.tokens, said, proof)
         return proof
+
+    def _begins_anew(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether tokens that prove nothing are none. Pages alone say where they come from."""
+        is_page = b"origin" in headers
+        return self._checks is Checks.REGISTRATION or (is_page and self._checks is Checks.SIGN_IN)
 
     def _without_state(
         self, tokens: Tokens, app: AppFacts, client_id: str, contact: bytes | None
@@ -244,15 +255,22 @@ class Door:
         return proof if proof.client is not None else None
 
     def _verified(
-        self, tokens: Tokens, app: AppFacts, client_id: str, state: bytes | None, contact: bytes | None
+        self,
+        tokens: Tokens,
+        app: AppFacts,
+        client_id: str,
+        state: bytes | None,
+        contact: bytes | None,
+        *,
+        begins_anew: bool,
     ) -> Proof:
-        proof, is_registration = Proof(client_id=client_id), self._checks is Checks.REGISTRATION
+        proof = Proof(client_id=client_id)
         if state:
             text = state.decode("latin-1")
             try:
                 found = tokens.read_state(text)
             except Unauthenticated:
-                if is_registration:
+                if begins_anew:
                     return proof
                 raise
             if found.client_id != client_id:
@@ -268,7 +286,7 @@ class Door:
         try:
             return self._with_contact(proof, app, tokens, contact.decode("latin-1"))
         except Unauthenticated as error:
-            if is_registration:
+            if begins_anew:
                 return proof
             if proof.state is None:
                 raise

@@ -48,7 +48,7 @@ def _client_service(base: str, contract: Contract) -> Iterator[Route]:
         door: Door = more.pop("door", None) or Door(contract, checks)
         return _route(method, f"{base}{path}", handler, summary, own, door, **more)
 
-    alone = Checks.STATE_ALONE
+    signs_in = Checks.STATE_ALONE if is_v4 else Checks.SIGN_IN
     yield route(
         "POST",
         "/client",
@@ -81,8 +81,8 @@ def _client_service(base: str, contract: Contract) -> Iterator[Route]:
         "/client/contact",
         contacts.set_contact,
         "Say who uses the client.",
-        alone,
-        door=Door(contract, alone, arrives_first=False),
+        signs_in,
+        door=Door(contract, signs_in, arrives_first=False),
         body=ContactBody,
         answer=Tokens,
         errors=(Conflict,),

@@ -252,6 +252,27 @@ async def test_a_changed_subscription_survives_an_expired_token(page: WebDevice,
     assert await page.forgive() == ["error PUT client/push-token: 401"]
 
 
+async def test_a_browser_with_a_state_of_another_service_is_in_again_with_the_next_sign_in(
+    browser: Browser, exchange: Served
+) -> None:
+    """The SDK takes a state from contact calls, and never refreshes for one (me-client-service.js,
+    linkClientToContact). It reads that there is no push token any more, and subscribes anew with the next page.
+    """
+    base = str(exchange.http.base_url).rstrip("/")
+    async with at(exchange) as apps, shops.device(browser, base, "domains") as page:
+        place = OnExchange(base, exchange, apps.app, apps.other)
+        await started(page, place)
+        for name in ("clientState", "contactToken"):
+            await page.does(f"hand.spoil('{name}')")
+        await page.does("store.set('refreshToken', 'of-another-service')")
+        assert await page.does(f"sdk.login({ANN})")
+        knows = await page.knows()
+        assert (knows["contact"]["fieldValue"], knows["isSubscribed"]) == ("ann@example.com", False)
+        knows = await page.start(place.app, push=place.subscription(place.app))
+        assert (knows["contact"]["fieldValue"], knows["isSubscribed"]) == ("ann@example.com", True)
+        assert await page.does("sdk.customEvent('bought', {sku: '1'})")
+
+
 async def test_another_application_code_starts_over(page: WebDevice, place: WebPlace) -> None:
     """With another application code the page is another client, anonymous again and subscribed."""
     first = await started(page, place)

@@ -122,9 +122,10 @@ const sdk = {
 
 // What a test does to the browser, not the SDK.
 const hand = {
-  async spoilContactToken() {
-    const [head, body, signature] = (await store.get("contactToken")).split(".");
-    await store.set("contactToken", [head, body, [...signature].reverse().join("")].join("."));
+  spoilContactToken: () => hand.spoil("contactToken"),
+  async spoil(name) {
+    const [head, body, signature] = (await store.get(name)).split(".");
+    await store.set(name, [head, body, [...signature].reverse().join("")].join("."));
   },
   async told(message) {
     const worker = (await navigator.serviceWorker.ready).active;

@@ -201,6 +201,23 @@ async def test_a_stale_contact_token_on_a_contact_call_is_not_looked_at(it: Site
         assert (await phone.call("POST", "/client/contact?anonymous=true", {})).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/client/contact", "/client/contact?anonymous=true"])
+async def test_a_page_signs_in_whatever_state_it_has(it: Site, path: str) -> None:
+    """The web SDK (2.6, me-client-service.js) does not refresh for this call: refused, it would be for ever. It is
+    another client then. Native SDKs refresh, and stay who they are; nobody signs in with another client's state.
+    """
+    page = await started(it, base="/v3/domains")
+    other = await started(it, client_id="device-2")
+    former, origin = page.says["client"], {"origin": "https://shop.example.org"}
+    page.state = other.state
+    assert (await page.call("POST", path, ANN, **origin)).status_code == 401
+    page.state = "of.no.use"
+    assert (await page.call("POST", path, ANN)).status_code == 401
+    assert (await page.call("POST", path, ANN, **origin)).status_code == 200
+    assert page.says["client"] != former
+    assert (await page.call("PUT", "/client/push-token", {"pushToken": "bb22"})).status_code == 204
+
+
 async def test_refresh_needs_the_refresh_token_alone_and_heals_the_state(it: Site) -> None:
     """A state of a key that is gone is no hindrance; what is no good token is a 400, never a 401."""
     phone = await started(it)
