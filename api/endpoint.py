@@ -250,7 +250,7 @@ async def refuse_in(
     if said is None:
         await refuse(scope, send, error, headers)
     else:
-        await _respond_with(scope, send, said, [*headers, *headers_of(error)])
+        await _respond_with(scope, send, said, [*headers, *without(said.headers, headers_of(error))])
 
 
 def _respond_with(scope: Scope, send: Send, answer: Answer, headers: list[Header]) -> Awaitable[None]:

@@ -80,6 +80,11 @@ class V4Failure(msgspec.Struct, frozen=True):
     error: V4Error
 
 
+AFTER_TROUBLE: Header = (b"retry-after", b"10")
+"""K asks five times more, each as long after as this says (ktor's HttpRequestRetry in GenericNetworkClient.kt, 4.0.1),
+and then drops what it had to tell, a sign-in too: so a restart of the log may take most of a minute."""
+
+
 class V4(_Lax):
     """Errors as K reads them."""
 
@@ -94,7 +99,7 @@ class V4(_Lax):
             msgspec.json.encode(failure),
             status_of(type(error)),
             media_type=V4_MEDIA_TYPE,
-            headers=_headers(error),
+            headers=(*_headers(error), *((AFTER_TROUBLE,) if error.status == 503 else ())),
         )
 
 

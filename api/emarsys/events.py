@@ -47,8 +47,8 @@ would only make all of them wait longer, and every other route with them.
 class EventsDoor(Door):
     """As the door of every route; but a crowd that the stream or the memory can't keep up with is turned away unheard.
 
-    By a closed connection, not by a 503: generation 4 drops an event after five refusals within some ten seconds, and
-    sends it again later when there was no answer at all. To native SDKs both are the same.
+    By a closed connection, not by a 503: generation 4 drops an event after six refusals within a minute, and sends it
+    again later when there was no answer at all. To native SDKs both are the same.
     """
 
     def __call__(self, parts: Parts, scope: Scope) -> Coroutine[Any, Any, Identity]:

@@ -1,4 +1,8 @@
-"""One request of the multiplatform SDK: its headers, state, refresh and retries, and what it keeps between starts."""
+"""One request of the multiplatform SDK: its headers, state, refresh and retries, and what it keeps between starts.
+
+Its pauses are ktor's (3.4.2, ktor-client-core, plugins/HttpRequestRetry.kt): constantDelay heeds Retry-After in whole
+seconds unless it is told not to, and core/networking/clients/GenericNetworkClient.kt does not tell it.
+"""
 
 from __future__ import annotations
 
@@ -116,13 +120,13 @@ class Requests:
         return True
 
     async def _patiently(self, method: str, target: str, body: Any, headers: dict[str, str]) -> Answer:
-        """Five more times, two seconds apart, for what may pass. Raises NetworkFailure."""
+        """Five more times for what may pass, two seconds apart or as Retry-After says. Raises NetworkFailure."""
         answer = await self.wire.send(method, target, headers, body)
         for _ in range(RETRIES_MAX):
             if answer.is_success or (400 <= answer.status < 500 and answer.status not in {408, 429}):
                 break
             self.surprises.add(f"retried {method} {target}: {answer.status}")
-            await self.clock.sleep(RETRY_PAUSE_S)
+            await self.clock.sleep(max(RETRY_PAUSE_S, _retry_after_s(answer)))
             answer = await self.wire.send(method, target, headers, body)
         if not answer.is_success:
             self._check_error(target, answer)
@@ -154,3 +158,8 @@ class Requests:
             )
         else:
             self.surprises.add(f"unreadable tokens: {sorted(tokens)}")
+
+
+def _retry_after_s(answer: Answer) -> float:
+    said = answer.headers.get("retry-after", "")
+    return float(said) if said.isdecimal() else 0.0

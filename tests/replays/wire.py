@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,15 +22,18 @@ class NetworkFailure(Exception):
 
 
 class Clock:
-    """Time as the device sees it: it passes only when something waits."""
+    """Time as the device sees it: it passes only when something waits. meanwhile: what happens while it does."""
 
     def __init__(self, now_ms: int) -> None:
         self.now_ms = now_ms
         self.waits_s: list[float] = []
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
 
     async def sleep(self, seconds: float) -> None:
         self.waits_s.append(seconds)
         self.now_ms += int(seconds * 1000)
+        if self.meanwhile is not None:
+            await self.meanwhile()
 
     def tick(self) -> int:
         """The time now, and a millisecond passes, so that no two moments are the same."""

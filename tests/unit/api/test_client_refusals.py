@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,9 +14,10 @@ from domain.app_settings import AppSettings, RateLimits
 from domain.context import Context
 from infra.signing.key import SecretKey
 from processes.directories import AppDirectory, Toll
-from tests.memory.phone import APP, OTHER, PROPERTIES, Phone, phones, started
+from tests.memory.phone import ANN, APP, OTHER, PROPERTIES, Phone, phones, started
 from tests.memory.site import Site
 from tests.memory.world import REALM
+from tests.unit.api.device_tokens import ES
 
 EVENT = {"events": [{"type": "custom", "name": "bought", "timestamp": "2026-01-02T03:04:05Z"}]}
 LEFT = "x-rate-limit-remaining"
@@ -181,3 +183,37 @@ async def test_bad_tokens_and_ids_use_up_their_addresss_limit(it: Site, bad: str
     assert len(key.looked_at) - before <= 5
     window = int(it.parts.now_s()) // 60
     assert it.parts.counter.add(f"sdk|p|{APP}", window) == used + 1
+
+
+@pytest.mark.parametrize("base", ["/v3/apps", "/v4/apps"])
+@pytest.mark.parametrize(
+    "call", [("PUT", "/client/push-token", {"pushToken": "bb22"}), ("POST", "/client/contact", ANN)]
+)
+async def test_a_state_of_a_key_that_is_gone_is_none_beside_a_good_contact_token(
+    it: Site, base: str, call: tuple[str, str, Any]
+) -> None:
+    """Generation 4 takes no state from a refresh, and says the worthless one with every call after it (ECClient.kt at
+    4.0.1): the contact token says which client that is, and the answer has its state. Without a good one, or with
+    nobody's, it is a 401 as before, whatever was let in meanwhile.
+    """
+    phone, other = await started(it, base=base), await started(it, client_id="device-2", base=base)
+    client, worthless = phone.says["client"], phone.state
+    appless = await it.call("POST", "/v3/contact-token", ANN, by=None, headers={"x-merchant-id": REALM})
+    it.signing.use(ES)
+    assert (await phone.call(*call)).status_code == 401
+    for each in (phone, other):
+        await each.call("POST", "/client/contact-token", {"refreshToken": each.refresh_token})
+        each.state = worthless
+    good = phone.contact_token
+    assert (await phone.call(*call)).status_code in (200, 204)
+    assert phone.says["client"] == client
+    for bad in ("", "a.b.c", other.contact_token, appless.json()["contactToken"]):
+        phone.state, phone.contact_token = worthless, bad
+        assert (await phone.call(*call)).status_code == 401
+    phone.state, phone.contact_token = f"{worthless[:-4]}AAAA", good
+    assert (await phone.call(*call)).status_code in (
+        200,
+        204,
+    )  # with the key, nobody can say who has changed it
+    phone.state, phone.contact_token = "a.b.c", good
+    assert (await phone.call(*call)).status_code == 401

@@ -265,6 +265,17 @@ async def test_a_call_that_lost_every_race_is_sent_again(it: Site, base: str) ->
     assert (await phone.call("POST", "/client/contact", ANN)).status_code == 200
 
 
+@pytest.mark.parametrize(("base", "after_s"), [("/v3/apps", "1"), ("/v4/apps", "10")])
+async def test_who_calls_while_the_log_is_away_is_told_when_to_come_back(
+    it: Site, base: str, after_s: str
+) -> None:
+    """Generation 4 obeys it five times, then drops a sign-in for good; native SDKs do not look at it."""
+    phone = await started(it, base=base)
+    it.world.own.store.fail += [Unavailable("the log does not answer")] * ATTEMPTS_MAX
+    got = await phone.call("POST", "/client/contact", ANN)
+    assert (got.status_code, got.headers.get_list("retry-after")) == (503, [after_s])
+
+
 async def test_a_client_that_moved_to_another_merchant_keeps_one_token_there(it: Site) -> None:
     """The digest of its push token is the one that any other client there would have for it."""
     await it.world.own.bus.execute(
