@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_hex
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from starlette.types import ASGIApp
 
 from api.auth import Verifier
+from api.doppler.parts import WebDomains
 from api.emarsys.id_tokens import IdTokens
 from api.emarsys.lines import Lines
 from api.emarsys.port import Removals, Resolutions, SignalSink
@@ -29,9 +30,6 @@ from gateways.port import VapidKeys
 from processes.directories import AppDirectory, Merchants
 from processes.models.watermark import Watermark
 from projections.port import ReadModels
-
-if TYPE_CHECKING:
-    from api.doppler.parts import WebDomains
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

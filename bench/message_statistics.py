@@ -24,7 +24,8 @@ from domain.delivery import OutcomeSlice, Receipt, ReceiptKind, Result
 from domain.outcome import Accepted
 from domain.recorded import DELIVERY, Recorded
 from infra.cassandra_node.node import CassandraNode
-from infra.readstore.config import CassandraConfig, read_store
+from infra.readstore.cassandra_config import CassandraConfig
+from infra.readstore.opening import read_store
 from infra.readstore.store import ReadStore
 from processes.models.blocks import OpenBlock
 from projections.port import Generation, Write

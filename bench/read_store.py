@@ -30,7 +30,8 @@ from bench.machine import machine
 from domain.recorded import EVENTS, Checkpoint
 from infra.cassandra_node.node import CassandraNode
 from infra.readstore import sqlite_reader
-from infra.readstore.config import CassandraConfig, read_store
+from infra.readstore.cassandra_config import CassandraConfig
+from infra.readstore.opening import read_store
 from infra.readstore.store import ReadStore
 from projections.port import Generation, Put, Table
 

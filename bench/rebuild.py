@@ -137,7 +137,7 @@ async def opened_store(kind: str, folder: Path) -> AsyncIterator[ReadStore]:
             yield store
         return
     from infra.readstore.cassandra import CassandraReadStore
-    from infra.readstore.config import CassandraConfig
+    from infra.readstore.cassandra_config import CassandraConfig
 
     host, _, port = os.environ["MSGXC_CASSANDRA"].partition(":")
     config = CassandraConfig(hosts=((host, int(port or 9042)),), keyspace=f"bench_{os.getpid()}")

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from starlette.types import Scope
 
 from api.auth import REALM, TOKEN_BYTES_MAX, Identity, token_of
-from api.endpoint import HEADERS
+from api.heads import BY_NAME
 from domain.context import DEFAULT_REALM, Caller
 from domain.errors import Forbidden, Unauthenticated
 from domain.number import number
@@ -66,7 +66,7 @@ class Superusers:
 
     async def admit(self, scope: Scope) -> Identity:
         """Raises Unauthenticated, Forbidden."""
-        token = token_of(scope[HEADERS].get(b"authorization"))
+        token = token_of(scope[BY_NAME].get(b"authorization"))
         claims = self._claims(token)
         if str(claims.get("isSU")).strip().lower() != "true":
             raise Forbidden("this needs a token whose claim isSU is true")

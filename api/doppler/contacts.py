@@ -10,7 +10,7 @@ import msgspec
 
 from api.doppler.dialect import PROBLEM, TEXT, moment, whole
 from api.doppler.domains import EMPTY, context_in, realm_of
-from api.doppler.parts import admit, domains_of
+from api.doppler.door import admit, domains_of
 from api.parts import Parts
 from api.route import Answer, Call, Route, Who
 from commands.push_contacts import (

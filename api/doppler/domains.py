@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from api.doppler.dialect import ERROR, PROBLEM, whole
-from api.doppler.parts import admit
+from api.doppler.door import admit
 from api.parts import Parts
 from api.route import Answer, Call, Header, Route, Who
 from commands.web_domains import PutWebDomain

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from api.doppler.dialect import TEXT
-from api.doppler.parts import OldLinks, WebDomains, domains_of
+from api.doppler.door import domains_of
+from api.doppler.parts import OldLinks, WebDomains
 from api.route import Answer, Call, Route, Who
 from domain.channel import WEBPUSH
 from domain.delivery import Receipt, ReceiptKind

@@ -16,7 +16,7 @@ import msgspec
 
 from api.doppler.dialect import ERROR
 from api.doppler.domains import context_in, enabled, web_domain
-from api.doppler.parts import admit
+from api.doppler.door import admit
 from api.limits import BODY_BYTES_MAX
 from api.parts import Parts
 from api.route import Answer, Call, Route, Who

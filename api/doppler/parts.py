@@ -5,14 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from starlette.types import Scope
-
-from api.auth import Identity
 from api.doppler.auth import Superusers
-from api.parts import Parts
 from commands.port import KeyStore
 from domain.context import DEFAULT_REALM
-from domain.errors import Unavailable
 
 
 class TokenCheck(Protocol):
@@ -43,15 +38,3 @@ class WebDomains:
     keys: KeyStore
     tokens: TokenCheck = field(default_factory=TrustingCheck)
     old_links: OldLinks | None = None
-
-
-def domains_of(parts: Parts) -> WebDomains:
-    """Raises Unavailable where this process does not serve web domains."""
-    if parts.domains is None:
-        raise Unavailable("this process does not serve web domains")
-    return parts.domains
-
-
-async def admit(parts: Parts, scope: Scope) -> Identity:
-    """The superuser who calls."""
-    return await domains_of(parts).superusers.admit(scope)

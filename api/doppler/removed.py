@@ -15,7 +15,7 @@ from api.doppler import messages
 from api.doppler.contacts import GROUP
 from api.doppler.dialect import PROBLEM, whole
 from api.doppler.domains import EMPTY
-from api.doppler.parts import admit
+from api.doppler.door import admit
 from api.route import Answer, Call, Route, Who
 from commands.push_contacts import BULK_MAX, DeletePushContact, push_contact_id
 from domain.channel import WEBPUSH

@@ -12,7 +12,7 @@ import msgspec
 
 from api.doppler.dialect import ERROR, PROBLEM, span
 from api.doppler.domains import PageQuery
-from api.doppler.parts import admit
+from api.doppler.door import admit
 from api.parts import Parts
 from api.route import Answer, Call, Route, Who
 from domain.errors import Invalid

@@ -19,11 +19,11 @@ from domain.recorded import Checkpoint
 from infra.readstore import cassandra_statements as cql
 from infra.readstore import cassandra_wire as wire
 from infra.readstore import ddl
+from infra.readstore.cassandra_config import CassandraConfig
 from infra.readstore.cassandra_reader import CassandraReader, bound
 from infra.readstore.cassandra_session import CassandraSession
 from infra.readstore.cassandra_writer import BoundRow, CassandraWriter
 from infra.readstore.cells import ENCODERS
-from infra.readstore.config import CassandraConfig
 from infra.readstore.gathering import PageWriter
 from infra.readstore.shape import Shape
 from infra.readstore.store import ReadStore, Record, State

@@ -38,8 +38,8 @@ from cassandra.query import BoundStatement, PreparedStatement, SimpleStatement, 
 
 from domain.errors import MsgxcError, Unavailable
 from infra.readstore import ddl
+from infra.readstore.cassandra_config import CassandraConfig, NotLetIn, NotTrusted, WrongDataCentre
 from infra.readstore.cassandra_statements import ControlStatements
-from infra.readstore.config import CassandraConfig, NotLetIn, NotTrusted, WrongDataCentre
 
 PROTOCOL_VERSION = 5
 CONNECT_S_MAX = 10.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from infra.readstore.config import read_store
+from infra.readstore.opening import read_store
 from infra.readstore.store import ReadStore
 from projections.port import Table
 from tests.conformance.read_store_openings import NAMES, Connect

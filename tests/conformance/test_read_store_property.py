@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from infra.readstore.config import CassandraConfig, read_store
+from infra.readstore.cassandra_config import CassandraConfig
+from infra.readstore.opening import read_store
 from infra.readstore.store import ReadStore
 from projections.port import Generation, Key, Table
 from tests.conformance.read_store_tables import PROJECTION, TABLES, History, keys, pools, together, writes

@@ -18,7 +18,7 @@ from domain.context import Context
 from domain.recorded import EVENTS, Checkpoint, Recorded
 from domain.resolution import field_uid
 from infra.log.log import JetStreamLog
-from infra.readstore.config import read_store
+from infra.readstore.opening import read_store
 from infra.readstore.store import ReadStore
 from projections.numbers import Numbers
 from tests.integration.log.scenes import everything

@@ -21,7 +21,7 @@ from domain.errors import Unavailable
 from infra.nats.connection import connected
 from infra.nats.errors import Disconnected
 from infra.nats.server import NatsServer
-from infra.readstore.config import CassandraConfig
+from infra.readstore.cassandra_config import CassandraConfig
 from infra.settings import SettingsError
 from tests.fixtures.exchange import RunningExchange
 from tests.fixtures.nats import wipe

@@ -12,7 +12,7 @@ from domain.errors import Conflict
 from infra.log.log import JetStreamLog
 from infra.nats.leases import ANSWER_S_MAX, TRY_S, Lease
 from infra.nats.streams import LEASE_S
-from infra.readstore.config import read_store
+from infra.readstore.opening import read_store
 from processes.models import filling
 from projections.contacts import Contacts
 from tests.memory.site import PATIENCE_S

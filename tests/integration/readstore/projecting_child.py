@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 
 from domain.recorded import EVENTS, Checkpoint
-from infra.readstore.config import read_store
+from infra.readstore.opening import read_store
 from projections.port import Put, Table
 
 TABLE = Table(

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from infra.readstore import cassandra_session
-from infra.readstore.config import CassandraConfig, read_store
+from infra.readstore.cassandra_config import CassandraConfig
+from infra.readstore.opening import read_store
 from projections.port import Put, Table
 
 pytestmark = pytest.mark.cassandra

@@ -12,7 +12,8 @@ import pytest_asyncio
 
 from domain.errors import Unavailable
 from domain.recorded import EVENTS, Checkpoint
-from infra.readstore.config import CassandraConfig, read_store
+from infra.readstore.cassandra_config import CassandraConfig
+from infra.readstore.opening import read_store
 from infra.readstore.store import ReadStore
 from projections.port import Generation, Put, Table
 from tests.fixtures.proxy import Proxy, proxy_to

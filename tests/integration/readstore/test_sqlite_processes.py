@@ -13,7 +13,7 @@ import pytest
 
 from domain.errors import Conflict, Unavailable
 from domain.recorded import EVENTS
-from infra.readstore.config import read_store
+from infra.readstore.opening import read_store
 from infra.readstore.store import ReadStore
 from projections.port import Put
 from tests.integration.readstore.projecting_child import PAGE_ROWS, TABLE, page_of

@@ -9,7 +9,7 @@ from typing import cast
 from cli.bootstrap import Exchange
 from cli.wiring.probes import LAG_MAX, ModelsProbe
 from cli.wiring.stores import make_missing
-from infra.readstore.config import read_store
+from infra.readstore.opening import read_store
 from projections.catalogue import ALL
 
 

@@ -10,7 +10,8 @@ from uuid import UUID
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from api.doppler.parts import OldLinks, domains_of
+from api.doppler.door import domains_of
+from api.doppler.parts import OldLinks
 from commands.push_contacts import push_contact_id
 from domain.client import Client
 from domain.message import Message

@@ -16,7 +16,7 @@ from domain.errors import Conflict
 from domain.recorded import EVENTS, SHOPS, Recorded
 from domain.shop import Addressed, encode
 from infra.pausing import Gate, gated
-from infra.readstore.config import read_store
+from infra.readstore.opening import read_store
 from infra.readstore.store import ReadStore
 from processes.models import filling
 from processes.models.filling import lease_name

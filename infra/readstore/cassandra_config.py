@@ -1,4 +1,4 @@
-"""Which read store to open, and how. Never imports a driver: the one that is chosen is loaded when it is opened."""
+"""Which Cassandra, and who we are to it; what it says of those who may not in. Imports no driver."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 
 from domain.errors import Unavailable
-from infra.readstore.store import ReadStore
 
 
 class CassandraConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,14 +48,3 @@ class NotTrusted(Unavailable):
     def __init__(self, why: str) -> None:
         super().__init__("the read store cannot be reached securely")
         self.why = why
-
-
-def read_store(folder: Path, cassandra: CassandraConfig | None = None) -> ReadStore:
-    """Not open yet. folder: of the SQLite files, `<data>/read`; with `cassandra` it is not used."""
-    if cassandra is not None:
-        from infra.readstore.cassandra import CassandraReadStore
-
-        return CassandraReadStore(cassandra)
-    from infra.readstore.sqlite import SqliteReadStore
-
-    return SqliteReadStore(folder)
