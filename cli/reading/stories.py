@@ -31,7 +31,10 @@ SHOWN = (*STREAMS, SIGNALS)
 KINDS: Final = "thread:TID, contact:UID, client:APP/ID, merchant:ID, EVENTS:POSITION"
 
 PAGE = 100
-"""Facts of one subject in memory; a device of many clients has some thousands of subjects."""
+PAGE_BYTES = 256 << 10
+"""Facts of one subject in memory; a device of many clients has some thousands of subjects. A batch of signals has up to
+two megabytes, ten once it is read: large ones come one by one.
+"""
 NAMED_MAX = 10
 """Other names that a device might be meant by."""
 
@@ -114,10 +117,12 @@ async def _read(log: JetStreamLog, facts: FactReader, source: Source) -> AsyncGe
     """What nobody can read is among them."""
     # Subject by subject: a reader of several goes through the whole stream for them, seconds for each million.
     after = 0
-    while page := await log.js.read(source.stream, source.subject, seq=after + 1, limit=PAGE):
+    while page := await log.js.page(
+        source.stream, source.subject, seq=after + 1, limit=PAGE, bytes_max=PAGE_BYTES
+    ):
+        after = page[-1].sequence
         for fact in await facts.read(source.stream, page):
             yield fact
-        after = page[-1].sequence
 
 
 def _led_to(fact: Fact) -> Iterator[Source]:

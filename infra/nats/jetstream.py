@@ -151,6 +151,16 @@ class JetStream:
         after = found[-1].sequence + 1 if found else seq
         return found + await self.leader_read(stream, subject, seq=after, limit=limit - len(found))
 
+    async def page(
+        self, stream: str, subject: str, *, seq: int = 1, limit: int, bytes_max: int
+    ) -> list[Stored]:
+        """Some of the messages on a subject from `seq` on, oldest first: at most `limit`, and at most so many bytes of
+        them, but for the first, which comes whatever its size. None only at the end, as the leader has it.
+        """
+        request = {"seq": seq, "next_by_subj": subject, "batch": limit, "max_bytes": bytes_max}
+        found, _ = await self._direct(stream, request)
+        return found or await self.leader_read(stream, subject, seq=seq, limit=1)
+
     async def leader_read(self, stream: str, subject: str, *, seq: int = 1, limit: int) -> list[Stored]:
         """As `direct_get`, one by one from the leader: for the few messages that are likely."""
         found: list[Stored] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import aclosing
 from datetime import datetime, timedelta
@@ -215,6 +216,25 @@ async def test_no_fact_is_left_out_however_many_there_are(log: JetStreamLog) -> 
     ]
     assert numbers == list(range(PAGE + 20))
     assert "cannot be read, and may say more: 1;" in told.notes[0]
+
+
+async def test_large_signals_are_told_one_by_one(log: JetStreamLog) -> None:
+    """However many there are: one of them is in memory, not a hundred."""
+    client = a_client(IDS.client("main", APP, PHONE))
+    await log.events.save(client, context=CONTEXT)
+    signals = await open_signals(log.js, lambda: AT + timedelta(seconds=1))
+    words = DeviceEvent(name="a", at=AT, attributes={"words": "x" * (1 << 20)})
+    for _ in range(20):
+        await signals.append(DeviceEvents(client=client.id, events=(words,)), kind=EVENTS_KIND, realm="main")
+    told = await story(log, IDS, f"client:{APP}/{PHONE}", "main")
+    tracemalloc.start()
+    try:
+        async with aclosing(facts_of(log, told)) as facts:
+            assert len([fact.position async for fact in facts]) == 21
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 10 << 20
 
 
 async def test_more_clients_than_a_story_takes_are_said_to_be_left_out(log: JetStreamLog) -> None:

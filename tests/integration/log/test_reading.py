@@ -227,3 +227,18 @@ async def test_passed_tells_whether_a_reader_has_anything_left(log: JetStreamLog
     assert last.position == 3
     assert [fact.position for fact in await log.read(EVENTS, subject)] == [1, 3]
     assert await log.last(EVENTS, "evt.contact.>") is None
+
+
+async def test_a_page_is_bounded_by_bytes_and_is_empty_at_the_end_alone(log: JetStreamLog) -> None:
+    """As many messages as fit, and always one: none means that there are no more."""
+    for n in range(7):
+        await log.append(Append("attempt.apns.d", an_attempt("d", n)))
+    sizes: list[int] = []
+    after, bytes_max = 0, 700
+    while page := await log.js.page(DELIVERY, "attempt.>", seq=after + 1, limit=5, bytes_max=bytes_max):
+        sizes.append(len(page))
+        after = page[-1].sequence
+    assert sum(sizes) == 7
+    assert 1 < max(sizes) < 5, "fewer than were asked for, though more follow"
+    assert len(await log.js.page(DELIVERY, "attempt.>", limit=5, bytes_max=1)) == 1
+    assert len(await log.js.page(DELIVERY, "attempt.>", limit=5, bytes_max=1 << 20)) == 5
