@@ -12,7 +12,7 @@ Ids on subjects are 32 hex digits; <dispatch> is `<message>-<page>-<try>`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -192,6 +192,16 @@ class OutcomeSlice(msgspec.Struct, frozen=True):
     def perhaps_sent_twice(self) -> tuple[int, ...]:
         """The places in `results` to which two earlier tries may have been sent."""
         return tuple(place for place, tries in Counter(self.perhaps_sent or ()).items() if tries > 1)
+
+    def perhaps_sent_beside(self, others: Iterable[object]) -> tuple[int, ...]:
+        """As `perhaps_sent`, once it shows that others, by their outcomes, have been at work on the slice, too.
+
+        Whoever repeated this try, or one that came after it, has left an outcome without results.
+        """
+        repeated = {each.attempt for each in others if isinstance(each, OutcomeSlice) and not each.results}
+        later = sum(attempt >= self.attempt for attempt in repeated)
+        earlier, places = Counter(self.perhaps_sent), range(len(self.results))
+        return (*places, *(place for place in places if earlier[place] + later > 1))
 
 
 def _perhaps_sent(outcome: Outcome) -> bool:

@@ -325,6 +325,7 @@ class ChannelProcess:
         A conflict says that another one has been at work on it: either way the slice may have been sent twice.
         """
         subject = f"outcome.{self.channel}.{dispatch.id}"
+        sent = ended
         for _ in range(SLICES_MAX):
             expect = None if ended.late else progress.last_outcome
             try:
@@ -335,8 +336,8 @@ class ChannelProcess:
                 there = await self._log.read(DELIVERY, subject, limit=SLICES_MAX)
                 progress.last_outcome = there[-1].position
                 late = any(_covers(fact.body, ended) for fact in there)
-                all_of_it = (*range(len(ended.results)), *ended.perhaps_sent_twice())
-                ended = msgspec.structs.replace(ended, late=late, repeated=True, perhaps_sent=all_of_it)
+                perhaps_sent = sent.perhaps_sent_beside(fact.body for fact in there)
+                ended = msgspec.structs.replace(ended, late=late, repeated=True, perhaps_sent=perhaps_sent)
             else:
                 return
         raise TakenOver
