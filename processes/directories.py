@@ -101,7 +101,10 @@ class AppDirectory(Protocol):
         ...
 
     async def refresh(self, code: str) -> None:
-        """Have every process ask the source anew, for one that sends no events. Raises Unavailable."""
+        """Have every process ask the source anew, for one that sends no events.
+
+        Raises Unavailable, also when the source does not answer: nothing is forgotten then.
+        """
         ...
 
 

@@ -117,6 +117,8 @@ class FollowedApps:
 
     async def refresh(self, code: str) -> None:
         """Have every process ask the source anew, for one that sends no events. Raises Unavailable."""
+        # While it says nothing, what it said before is all there is.
+        await self._source.app(code)
         id = self._ids.app(code)
         await self._shared.forget(id)
         self._drop(id)

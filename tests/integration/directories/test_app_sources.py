@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,6 +12,7 @@ from domain.errors import Unavailable
 from infra.apps.directory import KNOWN_S, UNKNOWN_S
 from infra.apps.lookups import Level
 from infra.emarsys_http.apps import HttpApps
+from infra.emarsys_http.breaker import FAILURES_MAX
 from infra.emarsys_http.service import Service
 from infra.log.log import JetStreamLog
 from infra.log.opened import open_log
@@ -158,3 +160,47 @@ async def test_an_app_whose_event_action_is_faulty_is_known(log: JetStreamLog) -
     assert [each.message for each in facts.settings.event_actions] == [{"msg": "m"}, {"foo": 1}]
     [warned] = [each for each in logs if each["event"] == "event-action-passed-over"]
     assert (warned["app"], warned["field"]) == ("SHOP", "event_actions[1].message.msg")
+
+
+async def test_two_processes_while_the_service_of_apps_hangs(
+    log: JetStreamLog, nats_server: NatsServer
+) -> None:
+    """What one has asked the other has from the bucket, for a day, and asks nobody; of an app that was never asked for
+    it is said that nobody knows, soon at once; who would have it asked for anew is told so, and both keep what they
+    have. Once the service is back, so are they.
+    """
+    async with (
+        directory_service() as service,
+        open_log(log_config(nats_server), master_key=MASTER_KEY) as other,
+    ):
+        for code in ("shop", "other"):
+            service.apps[code] = {"code": code.upper(), "merchant": REALM, "name": "Shop"}
+        http = [Service("the app service", service.url, token=TOKEN, answer_s=0.5) for _ in range(2)]
+        here = Process(log, HttpApps(http[0], IDS))
+        there = Process(other, HttpApps(http[1], IDS))
+        async with following(here), following(there):
+            assert await here.name() == "Shop"
+            service.behaviour = "hangs"
+            there.wall_s += KNOWN_S - 60
+            assert (await there.name(), there.count(Level.SHARED), there.source.asked) == ("Shop", 1, 0)
+            for _ in range(FAILURES_MAX):
+                with pytest.raises(Unavailable, match="the app service"):
+                    await there.name("OTHER")
+            began_s = time.monotonic()
+            for _ in range(20):
+                with pytest.raises(Unavailable, match="the app service"):
+                    await there.name("OTHER")
+            assert time.monotonic() - began_s < 1.0
+            service.apps["shop"] = {"code": "SHOP", "merchant": REALM, "name": "New"}
+            with pytest.raises(Unavailable, match="the app service"):
+                await here.apps.refresh("SHOP")
+            for _ in range(2):
+                assert [await each.name() for each in (here, there)] == ["Shop", "Shop"]
+                here.apps._forget_all()
+                there.apps._forget_all()
+            service.behaviour = "answers"
+            await here.apps.refresh("SHOP")
+            for process in (here, there):
+                assert await seen(process.name, "New") < BEHIND_S_MAX
+        for each in http:
+            await each.aclose()
