@@ -142,6 +142,7 @@ _decode_inline = msgspec.json.Decoder(_LooseInline).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_event = msgspec.json.Decoder(EventItem).decode
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_click = msgspec.json.Decoder(ClickItem).decode
 _decode_view = msgspec.json.Decoder(ViewItem).decode
 
@@ -171,7 +172,7 @@ def _item_by_item(content: bytes) -> Batch:
     except (ValueError, RecursionError):
         raise Invalid(NO_OBJECT, field="body") from None
     refused: list[Refused] = []
-    events = tuple(_read("events", loose.events, _decode_event, refused))
+    events = tuple(_read("events", loose.events, _event_of, refused))
     clicks = tuple(_read("clicks", loose.clicks, _decode_click, refused))
     viewed = tuple(_read("viewedMessages", loose.viewed_messages, _decode_view, refused))
     state = None
@@ -263,6 +264,39 @@ def _good(part: Part, items: Iterable[msgspec.Raw], decode: Any, refused: list[R
         except (ValueError, RecursionError) as error:
             if not is_full:
                 refused.append(_refused(part, index, error, item))
+
+
+def _event_of(item: msgspec.Raw) -> EventItem:
+    """Attributes are texts, but nobody holds a page to it: the web SDK sends what its `customEvent` was called with. As
+    Android reads such a map (JsonUtils.toFlatMap, 3.11.0): a number is its digits, a list its JSON, null nothing.
+
+    Raises ValueError, RecursionError.
+    """
+    try:
+        return _decode_event(item)
+    except msgspec.ValidationError:
+        told = _with_texts(item)
+        if told is None:
+            raise
+    return _decode_event(told)
+
+
+def _with_texts(item: msgspec.Raw) -> bytes | None:
+    """The event with its attributes as texts; None where that would not help."""
+    try:
+        event = _decode_object(item)
+        attributes = _decode_object(event["attributes"])
+    except (msgspec.ValidationError, KeyError):
+        return None
+    if len(attributes) > ATTRIBUTES_MAX or all(bytes(value)[:1] == b'"' for value in attributes.values()):
+        return None
+    texts = {name: _text_of(bytes(value)) for name, value in attributes.items() if bytes(value) != b"null"}
+    event["attributes"] = msgspec.Raw(msgspec.json.encode(texts))
+    return msgspec.json.encode(event)
+
+
+def _text_of(value: bytes) -> str:
+    return _decode_text(value) if value.startswith(b'"') else value.decode()
 
 
 def _refused(part: Part, index: int, error: Exception, item: msgspec.Raw) -> Refused:

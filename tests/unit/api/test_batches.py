@@ -46,7 +46,7 @@ bad_events = st.one_of(
     good_events.map(lambda each: {**each, "name": ""}),
     good_events.map(lambda each: {**each, "name": 5}),
     good_events.map(lambda each: {**each, "type": "other"}),
-    good_events.map(lambda each: {**each, "attributes": {"deep": {"er": 1}}}),
+    good_events.map(lambda each: {**each, "attributes": ["a", "b"]}),
     good_events.map(lambda each: {key: value for key, value in each.items() if key != "timestamp"}),
 )
 
@@ -91,6 +91,26 @@ def test_a_part_that_is_no_list_spoils_no_other(events: Any, clicks: Any, viewed
     batch = read_batch(json.dumps(body).encode())
     assert [(each.campaign, each.button) for each in batch.clicks] == [("c", "b")]
     assert batch.state == state
+
+
+@given(st.dictionaries(WORDS, JSON, max_size=5))
+def test_attributes_that_are_no_texts_cost_no_event(attributes: dict[str, Any]) -> None:
+    """The web SDK (2.6, me-web-push.js, customEvent) sends what a page gives it; each is read as Android reads such a
+    map (JsonUtils.toFlatMap at 3.11.0).
+    """
+    [read] = read_batch(json.dumps({"events": [event(attributes=attributes)]}).encode()).events
+    said = {name: value for name, value in attributes.items() if value is not None}
+    assert read.attributes == {
+        name: value if isinstance(value, str) else json.dumps(value) for name, value in said.items()
+    }
+
+
+def test_a_number_is_the_digits_that_were_sent() -> None:
+    """No other number's, and no exponent's."""
+    sent = b'{"events":[{"type":"custom","name":"bought","timestamp":"%b","attributes":' % AT.encode()
+    batch = read_batch(sent + b'{"price":12.50,"is_new":true,"gift":null,"me:origin":"webpush"}}]}')
+    assert batch.events[0].attributes == {"price": "12.50", "is_new": "true", "me:origin": "webpush"}
+    assert not batch.refused
 
 
 @given(st.binary(max_size=200))
