@@ -69,6 +69,13 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         return OPENED in self.tags or READ in self.tags
 
 
+class Page(msgspec.Struct, frozen=True):
+    """items: what was asked for. categories: names by ids, of all that was looked at for it, asked for or not."""
+
+    items: list[Item]
+    categories: Mapping[str, str]
+
+
 class Inbox:
     """The projection."""
 
@@ -116,23 +123,27 @@ async def newest(
     unopened: bool = False,
     topics: Sequence[str] = (),
     views: Sequence[str] = (),
-) -> list[Item]:
+) -> Page:
     """What a contact sees in an app: its messages, and those that no app sent; neither expired ones nor deleted ones.
 
     skip: so many of them first. topics: only messages with one of these categories. views: only those that an app shows
-    in one of these places inside its own pages.
+    in one of these places inside its own pages, as `place_of` writes them.
     """
     found: list[Item] = []
+    categories: dict[str, str] = {}
     looked_at = 0
     async for rows in pages(models, INBOX, (realm, contact), chunk=PAGE):
         looked_at += len(rows)
         for item in await _items(models, realm, contact, rows, app, now):
-            is_about = _has_topic(item, topics) and _is_for(item, views)
-            if is_about and not (unopened and item.is_opened) and DELETED not in item.tags:
+            if DELETED in item.tags:
+                continue
+            for each in categories_of(item.row):
+                categories.setdefault(each["id"], each["text"])
+            if _has_topic(item, topics) and _is_for(item, views) and not (unopened and item.is_opened):
                 found.append(item)
         if len(found) >= skip + limit or looked_at >= LOOKED_AT_MAX:
             break
-    return found[skip : skip + limit]
+    return Page(found[skip : skip + limit], categories)
 
 
 async def _items(
@@ -193,7 +204,14 @@ def _is_for(item: Item, views: Sequence[str]) -> bool:
     if not views:
         return True
     said = inline_of(item.row)
-    return said is not None and said[0] in views
+    return said is not None and place_of(said[0]) in views
+
+
+def place_of(view: str) -> str:
+    """A view's id as it is compared: SDKs do not tell large letters from small ones in it (EMSInlineInAppView.m at
+    3.10.2, InlineInAppMessageFetcher.kt at 4.0.1).
+    """
+    return view.lower()
 
 
 def inline_of(row: Row) -> tuple[str, str] | None:

@@ -31,7 +31,6 @@ V3_ITEMS_MAX = 100
 """v3 has no pages: the device gets the newest."""
 V4_PAGE = 20
 """What `top` says; the SDK asks for more with $skip."""
-SKIP_MAX = 1_000
 BADGE_MAX = 100
 """Counted up to here; devices show "99+"."""
 VIEW_IDS_MAX = 100
@@ -101,9 +100,11 @@ class EmbeddedAnswer(msgspec.Struct, frozen=True):
 
 
 class EmbeddedQuery(msgspec.Struct, frozen=True):
-    """filterCategoryIds: with commas."""
+    """filterCategoryIds: with commas. $skip: any number, since beyond the last message the SDK finds the end
+    (ListPageModel.kt at 4.0.1), and at a 400 a page that it offers to try again.
+    """
 
-    skip: Annotated[int, Meta(ge=0, le=SKIP_MAX)] = msgspec.field(name="$skip", default=0)
+    skip: Annotated[int, Meta(ge=0)] = msgspec.field(name="$skip", default=0)
     categories: str = msgspec.field(name="filterCategoryIds", default="")
     unopened: bool = msgspec.field(name="filterUnopened", default=False)
 
@@ -177,12 +178,14 @@ async def v3_inbox(call: Call[None, None]) -> Answer:
 
 
 async def messages(call: Call[None, EmbeddedQuery]) -> Answer:
+    """With the categories of the whole inbox: the SDK offers those of the last answer alone (ListPageViewModel.kt at
+    4.0.1), so that with a page's own nobody could go from one to another.
+    """
     query = call.query
     wanted = [each for each in query.categories.split(",") if each]
-    items = await _items(call, limit=V4_PAGE, skip=query.skip, unopened=query.unopened, topics=wanted)
-    named = {each["id"]: each["text"] for item in items for each in inbox.categories_of(item.row)}
-    categories = [Category(id, text) for id, text in named.items()]
-    found = [_v4_item(each) for each in items]
+    page = await _page(call, limit=V4_PAGE, skip=query.skip, unopened=query.unopened, topics=wanted)
+    categories = [Category(id, text) for id, text in page.categories.items()]
+    found = [_v4_item(each) for each in page.items]
     return Answer(EmbeddedAnswer(VERSION, V4_PAGE, EmbeddedMeta(categories), found))
 
 
@@ -212,18 +215,23 @@ async def inline_v5(call: Call[Inline, None]) -> Answer:
 
 async def _inline(call: Call[Inline, None]) -> list[tuple[str, str, Item]]:
     """The newest message for each view that has one."""
-    wanted = call.body.views
+    wanted = dict.fromkeys(map(inbox.place_of, call.body.views))
     if not wanted:
         return []
     newest: dict[str, tuple[str, str, Item]] = {}
-    for item in await _items(call, limit=V3_ITEMS_MAX, views=wanted):
+    for item in await _items(call, limit=V3_ITEMS_MAX, views=tuple(wanted)):
         if (said := inbox.inline_of(item.row)) is not None:
             view, html = said
-            newest.setdefault(view, (view, html, item))
+            newest.setdefault(inbox.place_of(view), (view, html, item))
     return [newest[view] for view in wanted if view in newest]
 
 
-async def _items(
+async def _items(call: Call[Any, Any], **asked: Any) -> list[Item]:
+    """Raises Unauthenticated."""
+    return (await _page(call, **asked)).items
+
+
+async def _page(
     call: Call[Any, Any],
     *,
     limit: int,
@@ -231,12 +239,12 @@ async def _items(
     unopened: bool = False,
     topics: Iterable[str] = (),
     views: Sequence[str] = (),
-) -> list[Item]:
+) -> inbox.Page:
     """Raises Unauthenticated."""
     visitor: Visitor = call.visitor
     client, contact = client_of(visitor), visitor.proof.whose
     if contact is None or await unwanted(call) or not await belongs(call, client, contact):
-        return []
+        return inbox.Page([], {})
     return await inbox.newest(
         call.parts.models,
         visitor.app.realm,

@@ -25,7 +25,7 @@ from tests.memory.apps import Realms
 from tests.memory.phone import ANN, APP, OTHER, PROPERTIES, Phone, count, phones, started, topics
 from tests.memory.site import Site
 from tests.memory.world import IDS, REALM
-from tests.unit.api.test_inbox import inbox, reachable, send
+from tests.unit.api.inboxes import inbox, reachable, send
 
 
 @pytest.fixture

@@ -7,23 +7,20 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
 import pytest
 
 from api.emarsys.batches import REFUSED_MAX
 from api.emarsys.belonging import FOREIGN
 from api.emarsys.inbox import V3_ITEMS_MAX
-from commands.messaging import Draft, SendToApp
 from domain.device_actions import TAG_ADD, TAG_REMOVE
 from domain.recorded import SIGNALS
 from domain.signal import KEPT, DeviceEvents
 from projections import inbox as read
 from projections.inbox import TAGS_MAX
-from tests.memory.phone import ANN, APP, OTHER, V3_NAMES, Phone, phones, started
+from tests.memory.phone import ANN, APP, OTHER, Phone, phones
 from tests.memory.site import Site
+from tests.unit.api.inboxes import EMBEDDED, call, change, inbox, reachable, send
 
-V4_NAMES = ("ec-client-id", "ec-client-state", "ec-contact")
-EMBEDDED = f"/embedded-messaging/api/v1/{APP}"
 AT = "2026-01-02T03:04:05.678Z"
 
 
@@ -32,36 +29,6 @@ async def it() -> AsyncIterator[Site]:
     async with phones() as made:
         made.world.start("project-signals")
         yield made
-
-
-async def call(phone: Phone, method: str, path: str, body: Any = None) -> httpx.Response:
-    names = V3_NAMES if path.startswith(("/v3", "/v4")) else V4_NAMES
-    held = zip(names, (phone.client_id, phone.state, phone.contact_token), strict=True)
-    headers = {name: value for name, value in held if value}
-    return await phone.it.call(method, path, body, by=None, headers=headers)
-
-
-async def send(phone: Phone, text: str, *, app: str = APP, **more: Any) -> str:
-    """To the phone's contact, from an app; the message's id. It is in the inbox when this returns."""
-    world = phone.it.world
-    contact = UUID(phone.says["contactReference"])
-    draft = Draft(text=text, subject=more.pop("subject", "Shop"), ttl_s=86_400, **more)
-    accepted = await world.do(SendToApp(app=app, draft=draft, contacts=(contact,)))
-    await world.quiet()
-    return str(accepted.message)
-
-
-async def reachable(it: Site, **given: str) -> Phone:
-    phone = await started(it, **given)
-    await phone.call("PUT", "/client/push-token", {"pushToken": f"token:{phone.client_id}"})
-    return phone
-
-
-async def inbox(phone: Phone) -> list[dict[str, Any]]:
-    got = await call(phone, "GET", f"/v3/apps/{APP}/inbox")
-    assert got.status_code == 200
-    messages: list[dict[str, Any]] = got.json()["messages"]
-    return messages
 
 
 async def test_an_inbox_has_what_was_sent_newest_first(it: Site) -> None:
@@ -134,8 +101,8 @@ async def test_a_message_is_updated_when_its_tags_are(it: Site) -> None:
     for operation in ("add", "remove"):
         it.world.clock.advance(60)
         expected += 60
-        change = _change(one, "opened", operation)
-        assert (await call(phone, "PATCH", f"{EMBEDDED}/tags", [change])).status_code == 200
+        changes = [change(one, "opened", operation)]
+        assert (await call(phone, "PATCH", f"{EMBEDDED}/tags", changes)).status_code == 200
         await it.settled()
         found = {each["id"]: (each["receivedAt"], each["updatedAt"]) for each in await inbox(phone)}
         assert found == {one: (received, expected), two: (received, received)}
@@ -154,7 +121,7 @@ async def test_of_one_request_the_last_that_is_said_of_a_tag_holds(it: Site) -> 
     assert (await call(phone, "POST", f"/v4/apps/{APP}/client/events", {"events": events})).status_code == 204
     await it.world.quiet()
     assert [each["tags"] for each in await inbox(phone)] == [["seen"]]
-    changes = [_change(one, "opened"), _change(one, "opened", "remove")]
+    changes = [change(one, "opened"), change(one, "opened", "remove")]
     for expected in (["seen"], ["opened", "seen"]):
         assert (await call(phone, "PATCH", f"{EMBEDDED}/tags", changes)).status_code == 200
         await it.world.quiet()
@@ -168,8 +135,8 @@ async def test_an_apps_own_tags_bring_back_nothing_that_was_deleted(it: Site) ->
     gone, seen = await send(phone, "gone"), await send(phone, "seen")
     own = [f"a{number:03}" for number in range(TAGS_MAX)]
     for id, tag in ((gone, "deleted"), (seen, "opened")):
-        changes = [_change(id, each) for each in (*own, tag)]
-        changes += [_change(id, each, "remove") for each in own[1:]]
+        changes = [change(id, each) for each in (*own, tag)]
+        changes += [change(id, each, "remove") for each in own[1:]]
         assert (await call(phone, "PATCH", f"{EMBEDDED}/tags", changes)).status_code == 200
     await it.world.quiet()
     assert [(each["id"], each["tags"]) for each in await inbox(phone)] == [(seen, ["a000", "opened"])]
@@ -181,16 +148,12 @@ async def test_tags_end_with_the_signals_they_came_from(it: Site) -> None:
     phone = await reachable(it)
     contact, world = UUID(phone.says["contactReference"]), it.world
     id = await send(phone, "one")
-    await call(phone, "PATCH", f"{EMBEDDED}/tags", [_change(id, "opened")])
+    await call(phone, "PATCH", f"{EMBEDDED}/tags", [change(id, "opened")])
     await world.quiet()
     for now, expected in ((world.clock.now, ("opened",)), (world.clock.now + KEPT + timedelta(days=1), ())):
         rows = await world.models.range_many(read.TAGS, [("main", contact, UUID(id))], limit_each=TAGS_MAX)
         [found] = rows.values()
         assert read.tags_of(found, now) == expected
-
-
-def _change(id: str, tag: str, operation: str = "add") -> dict[str, str]:
-    return {"messageId": id, "operation": operation, "tag": tag, "trackingInfo": "t"}
 
 
 async def test_generation_4_reads_pages(it: Site) -> None:
@@ -226,12 +189,43 @@ async def test_generation_4_reads_pages(it: Site) -> None:
     assert [each["id"] for each in got["messages"]] == [id]
 
 
+async def test_generation_4_may_go_from_any_category_to_any_other(it: Site) -> None:
+    """Its SDK offers the categories of the answer that came last (ListPageViewModel.kt, PagerFactory.kt at 4.0.1): they
+    are those of the inbox, whatever page or filter was asked for; but of no message that was deleted.
+    """
+    phone = await reachable(it)
+    news, sale, gone = ({"id": id, "text": f"All {id}"} for id in ("news", "sale", "gone"))
+    for each in (news, sale):
+        await send(phone, each["id"], opts={"inbox": {"categories": [each]}})
+    deleted = await send(phone, "gone", opts={"inbox": {"categories": [gone]}})
+    await call(phone, "PATCH", f"{EMBEDDED}/tags", [change(deleted, "deleted")])
+    await it.world.quiet()
+    expected = [{"id": "sale", "value": "All sale"}, {"id": "news", "value": "All news"}]
+    for query, messages in (
+        ("", 2),
+        ("filterCategoryIds=news", 1),
+        ("%24skip=1", 1),
+        ("filterCategoryIds=no", 0),
+    ):
+        got = (await call(phone, "GET", f"{EMBEDDED}/messages?{query}")).json()
+        assert (got["meta"]["categories"], len(got["messages"])) == (expected, messages)
+
+
+async def test_generation_4_finds_the_end_of_any_inbox(it: Site) -> None:
+    """It asks for what comes after as many messages as it has (ListPageModel.kt at 4.0.1), and is always told."""
+    phone = await reachable(it)
+    await send(phone, "one")
+    for skip in (1, 1_001, 10**12):
+        got = await call(phone, "GET", f"{EMBEDDED}/messages?%24skip={skip}")
+        assert (got.status_code, got.json()["messages"]) == (200, [])
+
+
 async def test_generation_4_tags_and_counts(it: Site) -> None:
     """What was opened counts no longer; changes that are none are passed over, and said not to have been made."""
     phone = await reachable(it)
     one, two = await send(phone, "one"), await send(phone, "two")
     assert (await call(phone, "GET", f"{EMBEDDED}/badge-count")).json() == {"version": "1.0", "count": 2}
-    got = await call(phone, "PATCH", f"{EMBEDDED}/tags", [_change(one, "opened"), _change("no id", "opened")])
+    got = await call(phone, "PATCH", f"{EMBEDDED}/tags", [change(one, "opened"), change("no id", "opened")])
     assert got.json() == {
         "version": "1.0",
         "totalChanges": 1,
@@ -256,6 +250,19 @@ async def test_in_line_messages_by_the_view_they_are_for(it: Site) -> None:
     got = await call(phone, "POST", f"/v5/apps/{APP}/inline-messages", {"viewIds": ["top"]})
     [item] = got.json()["inlineMessages"]
     assert (item["type"], item["content"], item["viewId"]) == ("inline", "<p>new</p>", "top")
+
+
+@pytest.mark.parametrize("base", ["/v3/apps", "/v4/apps", "/v5/apps"])
+async def test_letters_case_is_nothing_in_a_views_id(it: Site, base: str) -> None:
+    """To no SDK is it anything (EMSInlineInAppView.m at 3.10.2, InlineInAppView.kt at 3.11.0,
+    InlineInAppMessageFetcher.kt at 4.0.1): the newest of a view is one message, however it is written.
+    """
+    phone = await reachable(it)
+    await send(phone, "old", opts={"inline": {"viewId": "main-top", "html": "<p>old</p>"}})
+    await send(phone, "new", opts={"inline": {"viewId": "Main-Top", "html": "<p>new</p>"}})
+    got = await call(phone, "POST", f"{base}/{APP}/inline-messages", {"viewIds": ["MAIN-top", "main-TOP"]})
+    [item] = got.json()["inlineMessages"]
+    assert (item["viewId"], item.get("html") or item["content"]) == ("Main-Top", "<p>new</p>")
 
 
 async def test_an_in_line_message_is_found_behind_many_others(it: Site) -> None:
@@ -295,7 +302,7 @@ async def test_a_former_owners_state_changes_no_tags(it: Site) -> None:
     other_event = {"type": "custom", "name": "kept", "timestamp": AT}
     events = {"events": [other_event, {"type": "unreadable"}, added]}
     assert (await call(phone, "POST", f"/v3/apps/{APP}/client/events", events)).status_code == 204
-    got = await call(phone, "PATCH", f"{EMBEDDED}/tags", [_change(one, "deleted")])
+    got = await call(phone, "PATCH", f"{EMBEDDED}/tags", [change(one, "deleted")])
     assert (got.status_code, got.json()["changes"]) == (200, [])
     await it.settled()
     assert [each["id"] for each in await inbox(other)] == [one]
@@ -340,13 +347,13 @@ async def test_one_bad_change_of_tags_costs_no_other(it: Site) -> None:
     """Generation 4 joins ten in a call: the good ones are taken, the others kept as refused, with what is wrong."""
     phone = await reachable(it)
     id = await send(phone, "Hello")
-    good = [_change(id, "opened"), {**_change(id, "pinned"), "trackingInfo": None}]
+    good = [change(id, "opened"), {**change(id, "pinned"), "trackingInfo": None}]
     bad: list[Any] = [
-        {**_change(id, "x"), "operation": "toggle"},
+        {**change(id, "x"), "operation": "toggle"},
         {"tag": "x"},
         7,
-        _change(id, "x" * 65),
-        _change("no-id", "x"),
+        change(id, "x" * 65),
+        change("no-id", "x"),
     ]
     path = f"{EMBEDDED}/tags"
     got = await call(phone, "PATCH", path, [bad[0], good[0], *bad[1:], good[1]])
