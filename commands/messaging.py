@@ -198,8 +198,21 @@ async def fall_due(command: FallDue, scope: Scope) -> None:
     message = await _own_message(command.message, command.tid, scope)
     if message.cancelled and scope.caller is not None:
         raise Conflict("the message was cancelled")
-    message.fall_due(at=scope.now)
+    if message.due or await _is_taken(message, scope):
+        message.fall_due(at=scope.now)
+    elif scope.caller is None:
+        message.cancel(at=scope.now)
+    else:
+        raise Conflict("the message's thread was closed, or switched off")
     await scope.save(message)
+
+
+async def _is_taken(message: Message, scope: Scope) -> bool:
+    """Whether the thread of a scheduled message is still one that messages are sent to."""
+    if not isinstance(message.audience, ToThread):
+        return True
+    thread = await scope.load(Thread, message.audience.thread)
+    return thread is not None and not thread.closed and not thread.switched_off
 
 
 async def note_dispatched(command: NoteDispatched, scope: Scope) -> None:

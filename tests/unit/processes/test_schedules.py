@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import msgspec
+import pytest
+
 from commands.messaging import Cancel, FallDue
+from commands.threads import ChangeThread, CloseThread
+from domain.context import Caller
 from domain.delivery import AudiencePage
 from domain.errors import Conflict
 from domain.message import Message
 from domain.recorded import DELIVERY, EVENTS
+from domain.thread import Settings
 from tests.memory.ledger import Ledger
 from tests.memory.people import open_thread, publish, subscribe
 from tests.memory.streams import Planned
@@ -51,6 +57,31 @@ async def test_a_cancelled_message_is_never_sent() -> None:
         await made.rest()
         assert made.provider("apns").sends() == {}
         assert made.bodies(DELIVERY, AudiencePage) == []
+
+
+@pytest.mark.parametrize(
+    "ends", [CloseThread(tid="news"), ChangeThread(tid="news", settings=Settings(channels=()))]
+)
+async def test_a_thread_that_is_closed_or_switched_off_sends_nothing_of_before(ends: msgspec.Struct) -> None:
+    """Its messages are cancelled when their time comes, and can't be started by hand; what is due goes out."""
+    async with world("apns") as made:
+        await open_thread(made)
+        await subscribe(made, "ann", phone=True)
+        accepted = await publish(made, scheduled_at=made.clock.now + timedelta(hours=1))
+        begun = await publish(made, scheduled_at=made.clock.now + timedelta(minutes=1))
+        assert accepted.message is not None
+        assert begun.message is not None
+        await made.until(lambda: len(made.bodies(EVENTS, Message.Settled)) == 1)
+        await made.do(ends)
+        ops = Caller("ops", roles=frozenset({"admin"}))
+        await made.do(FallDue(message=begun.message), caller=ops)
+        with pytest.raises(Conflict):
+            await made.do(FallDue(message=accepted.message), caller=ops)
+        await made.rest()
+        assert list(made.provider("apns").sends().values()) == [1]
+        [cancelled] = made.bodies(EVENTS, Message.Cancelled)
+        assert cancelled.originator_id == accepted.message
+        await Ledger(made).assert_balanced()
 
 
 async def test_cancelling_in_the_last_moment_has_one_answer() -> None:
