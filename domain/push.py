@@ -58,6 +58,12 @@ class PushContent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     treatments: dict[str, Any] = {}
     data: dict[str, Any] = {}
 
+    @property
+    def opens(self) -> str:
+        """What a tap opens in a browser, which can do nothing else: a tap's URL before the link; "": nothing."""
+        tap = self.tap
+        return tap.url if tap is not None and tap.type == "OpenExternalUrl" and tap.url else self.link
+
 
 def push_of(content: Content) -> PushContent:
     """What the content says of its notification. Raises Invalid, naming the field."""

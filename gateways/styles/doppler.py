@@ -28,7 +28,7 @@ class Doppler:
         data = _data(sheet)
         texts = {name: value for name, value in data.items() if isinstance(value, str)}
         notification = given(title=content.subject, body=content.text, image=push.image)
-        return FcmForm(texts, notification, link=push.link)
+        return FcmForm(texts, notification, link=push.opens)
 
     def web(self, sheet: Sheet) -> Json:
         push = sheet.push
@@ -50,7 +50,7 @@ def _data(sheet: Sheet) -> Json:
     return {
         "messageId": _id(sheet.campaign),
         **given(
-            clickLink=push.link,
+            clickLink=push.opens,
             clickedEventEndpoint=marks.clicked,
             receivedEventEndpoint=marks.received,
             actionEventEndpoints={

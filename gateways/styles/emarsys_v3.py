@@ -53,7 +53,7 @@ class EmarsysV3:
                 "notificationSettings": given(
                     icon=push.icon,
                     image=push.image,
-                    link=push.link,
+                    link=push.opens,
                     actions=[_action(action) for action in push.actions],
                 ),
                 **given(data=push.data),

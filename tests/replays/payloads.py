@@ -30,7 +30,7 @@ class Crash(Exception):
 class Shown:
     """tracked: what comes back with a click, the sid or v4's trackingInfo; None: a click is not reported.
 
-    replaces: the id under which a repeat replaces the notification; "" for none.
+    replaces: the id under which a repeat replaces the notification; "" for none. opens: the URL that a tap opens.
     """
 
     title: str
@@ -40,6 +40,7 @@ class Shown:
     image: str = ""
     actions: tuple[str, ...] = field(default=())
     """Ids of the buttons."""
+    opens: str = ""
 
 
 def android(data: Mapping[str, str]) -> Shown | None:
@@ -66,6 +67,7 @@ def _android_v1(data: Mapping[str, str]) -> Shown | None:
         method.get("collapseId", ""),
         data.get("image_url", ""),
         _native_actions(actions),
+        _opened(ems.get("default_action")),
     )
 
 
@@ -73,8 +75,9 @@ def _android_v2(data: Mapping[str, str]) -> Shown | None:
     if data.get("ems.silent", "").lower() == "true":
         return None
     _operation(data.get("ems.notification_method.operation", "INIT"))
-    if "ems.tap_actions.default_action.payload" in data:
-        _object(data["ems.tap_actions.default_action.payload"])
+    tap = "ems.tap_actions.default_action"
+    if f"{tap}.payload" in data:
+        _object(data[f"{tap}.payload"])
     return Shown(
         data.get("notification.title", ""),
         data.get("notification.body", ""),
@@ -82,6 +85,7 @@ def _android_v2(data: Mapping[str, str]) -> Shown | None:
         data.get("ems.notification_method.collapse_key", ""),
         data.get("notification.image", ""),
         _native_actions(json.loads(data.get("ems.actions", "[]"))),
+        _opened({"type": data.get(f"{tap}.type"), "url": data.get(f"{tap}.url", "")}),
     )
 
 
@@ -98,7 +102,12 @@ def ios(payload: Json) -> Shown | None:
         (custom or {}).get("sid"),
         image=payload.get("image_url", "") if is_rich else "",
         actions=_native_actions(ems.get("actions")) if is_rich else (),
+        opens=_opened(ems.get("default_action")),
     )
+
+
+def _opened(action: Any) -> str:
+    return str(action["url"]) if action and action["type"] == "OpenExternalUrl" else ""
 
 
 def _native_actions(actions: Any) -> tuple[str, ...]:
@@ -132,6 +141,7 @@ def web(payload: Any) -> Shown | None:
         data["sid"],
         image=settings.get("image", ""),
         actions=actions,
+        opens=settings.get("link") or "",
     )
 
 
@@ -143,8 +153,9 @@ def v4_android(data: Mapping[str, str]) -> Shown | None:
         if name not in data:
             raise Crash(f"no {name}")
     _operation(data.get("notification.operation", "INIT"))
-    if "notification.defaultAction" in data:
-        _v4_action(json.loads(data["notification.defaultAction"]))
+    tap = json.loads(data.get("notification.defaultAction", "null"))
+    if tap is not None:
+        _v4_action(tap)
     return Shown(
         data["notification.title"],
         data["notification.body"],
@@ -152,6 +163,7 @@ def v4_android(data: Mapping[str, str]) -> Shown | None:
         data.get("notification.collapseId", ""),
         data.get("notification.imageUrl", ""),
         _v4_actions(json.loads(data.get("notification.actions", "[]"))),
+        _opened(tap),
     )
 
 
@@ -165,6 +177,7 @@ def v4_ios(payload: Json) -> Shown | None:
         alert.get("body", ""),
         ems["trackingInfo"],
         actions=_v4_actions(notification.get("actions") or []),
+        opens=_opened(notification.get("defaultAction")),
     )
 
 
@@ -182,6 +195,7 @@ def v4_web(payload: Json) -> Shown | None:
         ems["trackingInfo"],
         image=notification.get("imageUrl", ""),
         actions=_v4_actions(notification.get("actions") or []),
+        opens=_opened(notification.get("defaultAction")),
     )
 
 

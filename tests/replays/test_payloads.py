@@ -20,6 +20,7 @@ from tests.replays import payloads
 from tests.replays.payloads import Crash, Shown
 
 SID = "sid-of-this-push"
+LINK = "https://shop.example/sale"
 BUTTONS: list[dict[str, Any]] = [
     {"id": "open", "title": "Open", "type": "OpenExternalUrl", "url": "https://shop.example/1"},
     {"id": "tell", "title": "Tell", "type": "MEAppEvent", "name": "told", "payload": {"a": "1"}},
@@ -84,6 +85,17 @@ def test_every_sdk_shows_the_push_and_reports_a_tap_with_its_sid(reader: str, op
     tracked = json.loads(shown.tracked)["sid"] if reader.startswith("v4") else shown.tracked
     assert tracked == SID
     assert shown.actions == (("open", "tell", "no") if opts == "rich" else ())
+
+
+@pytest.mark.parametrize(
+    "said", [{"link": LINK}, {"tap": {"url": LINK}}, {"link": "https://no", "tap": {"url": LINK}}]
+)
+@pytest.mark.parametrize("reader", sorted(READERS))
+def test_a_tap_opens_the_same_page_with_every_sdk(reader: str, said: dict[str, Any]) -> None:
+    """Said as a link or as an action; the web SDK's service worker knows a link alone."""
+    shown = READERS[reader]({KEY: said})
+    assert shown is not None
+    assert shown.opens == LINK
 
 
 @pytest.mark.parametrize("reader", ["android v1", "android v2", "v4 android"])

@@ -98,6 +98,15 @@ def test_without_links_nothing_is_reported() -> None:
     assert worker.options["data"] == {"messageId": str(UUID(int=7))}
 
 
+def test_a_tap_that_opens_a_page_is_a_link() -> None:
+    """The service worker knows no other taps."""
+    tap = {"tap": {"url": "https://shop.example/sale"}}
+    worker = ServiceWorker(STYLES["doppler"].web(sheet(tap)))
+    worker.click()
+    assert worker.opened == ["https://shop.example/sale"]
+    assert STYLES["doppler"].fcm(sheet(tap)).link == "https://shop.example/sale"
+
+
 def test_a_campaign_is_what_the_message_is_called() -> None:
     """The page sees the message that its statistics count in."""
     shown = STYLES["doppler"].web(sheet({"campaign": "4711"}))
