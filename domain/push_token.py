@@ -18,7 +18,8 @@ _APNS_TOKEN = re.compile(r"[0-9A-Fa-f]{64}")
 """What iOS has handed out so far; tokens of FCM are longer, and have a colon."""
 _ENDPOINT = re.compile(r"https://[\x21-\x7e]{3,2000}")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]{1,256}={0,2}")
-_CHANNELS = {"ios": APNS, "android": FCM, "android-huawei": HMS}
+_CHANNELS = {"ios": APNS, "safari": APNS, "android": FCM, "android-huawei": HMS}
+"""safari: of the web SDK (2.6, safari-push-service.js), whose token is Apple's where it is no PushSubscription."""
 
 
 class PushAddress(NamedTuple):

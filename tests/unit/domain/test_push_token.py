@@ -19,6 +19,7 @@ SUBSCRIPTION = '{"endpoint": "https://push.example.org/1", "keys": {"p256dh": "B
     [
         (APPLES, "", APNS),
         (APPLES, "ios", APNS),
+        (APPLES, "safari", APNS),
         (APPLES, "android", FCM),
         (APPLES, "android-huawei", HMS),
         (APPLES[:63], "", FCM),
@@ -28,6 +29,7 @@ SUBSCRIPTION = '{"endpoint": "https://push.example.org/1", "keys": {"p256dh": "B
         (FIREBASES, "ios", APNS),
         (SUBSCRIPTION, "", WEBPUSH),
         (SUBSCRIPTION, "ios", WEBPUSH),
+        (SUBSCRIPTION, "safari", WEBPUSH),
     ],
 )
 def test_the_platform_decides_and_without_one_the_tokens_looks(
