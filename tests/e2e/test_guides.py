@@ -35,12 +35,16 @@ def blocks(document: str) -> list[str]:
 
 
 def test_the_readme_works_as_written(exchange: Served, tmp_path: Path) -> None:
-    """Token, first message, its deliveries, every step of it: one after the other in one shell."""
+    """Token, first message, its deliveries, every step of it: one right after the other in one shell, and yet no
+    delivery is still under way.
+    """
     shell = blocks("README.md")
     assert len(shell) >= 3
     said = exchange.run("\n".join(shell), tmp_path)
     assert "200 OK" in said
     assert '{"items":' in said
+    assert set(re.findall(r'"channel":"(\w+)"', said)) == CHANNELS | {"websocket"}
+    assert set(re.findall(r'"state":"(\w+)"', said)) == {"accepted"}
     assert "message.accepted.v2" in said
 
 
