@@ -17,7 +17,7 @@ import typer
 from cli import options
 from cli.console import Failure, confirm, note, print_json, print_rows, progress
 from cli.examples import examples
-from cli.session import begun_session, run_async
+from cli.session import Session, begun_session, run_async
 from domain.context import DEFAULT_REALM, Context
 
 if TYPE_CHECKING:
@@ -180,17 +180,23 @@ async def _retire(code: str, realm: str) -> None:
 
 
 async def _refresh(code: str) -> None:
-    async with _exchange() as exchange:
+    session = begun_session()
+    if not session.settings.services.apps.url:
+        raise Failure(
+            "there is no app service to ask: set MSGXC_APPS_URL as it is set where the exchange runs. Without one, "
+            "what changes of an app is known to every process within a second"
+        )
+    async with _exchange(session) as exchange:
         await exchange.apps.refresh(code)
-    note(f"{code} is asked for anew")
+    note(f"every process asks the app service anew, once it needs {code}")
 
 
 @contextlib.asynccontextmanager
-async def _exchange() -> AsyncIterator[Exchange]:
+async def _exchange(session: Session | None = None) -> AsyncIterator[Exchange]:
     from cli.bootstrap import open_exchange
     from cli.wiring.endpoints import any_endpoint
 
-    session = begun_session()
+    session = session or begun_session()
     async with (
         any_endpoint(session, name=NAME) as endpoint,
         open_exchange(session, endpoint, {}, projecting=False) as exchange,

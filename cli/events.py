@@ -89,7 +89,8 @@ def show(
         str,
         typer.Argument(
             metavar="ID",
-            help="An id, thread:TID, contact:UID, client:APP/ID, merchant:ID or STREAM:POSITION.",
+            help="An id, thread:TID, contact:UID, client:APP/ID, merchant:ID, or a fact's EVENTS:POSITION, "
+            "DELIVERY:POSITION or SIGNALS:POSITION.",
         ),
     ],
     realm: Annotated[

@@ -28,7 +28,8 @@ from infra.log.log import JetStreamLog
 SHOWN = (*STREAMS, SIGNALS)
 """Streams that a fact can be named of."""
 
-KINDS: Final = "thread:TID, contact:UID, client:APP/ID, merchant:ID, EVENTS:POSITION"
+_POSITIONS = ", ".join(f"{stream}:POSITION" for stream in SHOWN)
+KINDS: Final = f"thread:TID, contact:UID, client:APP/ID, merchant:ID, {_POSITIONS}"
 
 PAGE = 100
 PAGE_BYTES = 256 << 10

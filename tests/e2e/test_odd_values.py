@@ -76,6 +76,8 @@ def test_an_output_that_cannot_be_written_is_named(served: RunningExchange, line
         ("events show EVENTS:999999", "EVENTS:999999: EVENTS ends at "),
         ("events show EVENTS:-1", "write EVENTS:POSITION with a number from 1"),
         ("events show nothing", "nothing is no id"),
+        ("events show other:thing", "DELIVERY:POSITION, SIGNALS:POSITION or an id"),
+        ("apps refresh none", "there is no app service to ask: set MSGXC_APPS_URL"),
         ("keys erase --uid nobody --yes", "no contact has the uid 'nobody'"),
         ("apps show none", "no app has the code none in realm main"),
         ("projections rebuild none", "there is no projection none"),
