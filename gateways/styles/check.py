@@ -49,4 +49,4 @@ def _sample(content: Content) -> Sheet:
     assert_valid(push)
     link = "x" * LINK_CHARS
     marks = Marks("x" * SID_CHARS, "x" * 36, link, link, (link,) * len(push.actions))
-    return Sheet(UUID(int=0).hex, AppSender(code="x" * 64), content, push, marks)
+    return Sheet(str(UUID(int=0)), AppSender(code="x" * 64), content, push, marks)

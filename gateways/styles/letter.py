@@ -36,7 +36,7 @@ class Letter:
         self._realm, self._message = notice.realm, notice.message
         self._push = push_of(notice.content)
         blanks = _blanks(len(self._push.actions), links=self._app.links is not None)
-        sheet = Sheet(notice.message.hex, self._app, notice.content, self._push, blanks)
+        sheet = Sheet(str(notice.message), self._app, notice.content, self._push, blanks)
         written = write(STYLES[self._app.style], sheet)
         self.blank_bytes = len(written)
         self._parts = _split(written, blanks)

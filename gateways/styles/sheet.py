@@ -29,7 +29,7 @@ class Marks(msgspec.Struct, frozen=True):
 
 
 class Sheet(msgspec.Struct, frozen=True):
-    """One message of an app to one client. message: its id, 32 hex digits."""
+    """One message of an app to one client. message: its id, as the API and inboxes write it: apps compare them."""
 
     message: str
     app: AppSender

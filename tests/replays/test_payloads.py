@@ -49,7 +49,7 @@ OPTS: dict[str, dict[str, Any]] = {
 def sheet(opts: dict[str, Any], style: str, android: str = "v1") -> Sheet:
     content = Content(text="Hëllo \u2028 you", subject='A "title"', opts=opts)
     sender = msgspec.convert({"code": "APP1", "style": style, "android": android}, AppSender)
-    return Sheet(UUID(int=7).hex, sender, content, push_of(content), Marks(SID, "repeat-1"))
+    return Sheet(str(UUID(int=7)), sender, content, push_of(content), Marks(SID, "repeat-1"))
 
 
 def decoded(document: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,27 @@ async def test_a_push_is_shown_and_its_click_becomes_a_receipt(exchange: Served,
         assert shown.tracked is not None
         await device.sdk.click(shown.tracked)
         assert await pushes.was_clicked(exchange, message)
+        devices.assert_unsurprised()
+
+
+@pytest.mark.parametrize("kind", ["android", "ios"])
+async def test_a_push_and_its_message_in_the_inbox_say_the_same_ids(exchange: Served, kind: str) -> None:
+    """Apps look in the inbox for what they were told with the push: iOS hands them the campaign (EMSPushV3Internal.m at
+    3.10.2, EMSNotificationInformation), Android the message's id too (NotificationCommandFactory.kt at 3.11.0), and
+    neither SDK tags a message whose id it does not find (DefaultMessageInboxInternal.kt, EMSInboxV3.m).
+    """
+    async with at(exchange) as place:
+        devices = Devices(place)
+        device = devices.new(kind)
+        token = pushes.device_token(exchange, kind)
+        await device.sdk.start()
+        await device.sdk.set_push_token(token)
+        sent = pushes.send(exchange, place.app, subject="Sale", msg="Today")
+        payload = await pushes.payload_at(exchange, token)
+        ems = payload["ems"] if kind == "ios" else json.loads(payload["ems"])
+        message = await pushes.until(device.sdk.fetch_inbox)
+        assert (message[0]["id"], message[0]["campaignId"]) == (sent, ems["multichannelId"])
+        assert kind == "ios" or payload["message_id"] == sent
         devices.assert_unsurprised()
 
 

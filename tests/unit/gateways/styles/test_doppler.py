@@ -22,7 +22,7 @@ LINKS = Marks(
 
 def sheet(push: dict[str, Any], marks: Marks = LINKS) -> Sheet:
     content = Content("Only today", "Sale", {"push": push})
-    return Sheet(UUID(int=7).hex, AppSender(code="shop.example"), content, push_of(content), marks)
+    return Sheet(str(UUID(int=7)), AppSender(code="shop.example"), content, push_of(content), marks)
 
 
 class ServiceWorker:

@@ -79,7 +79,7 @@ def test_what_is_filled_in_is_what_would_have_been_written(
         marks = Marks(sid, repeat_id(sent.message, each), actions=("", ""))
         if links:
             marks = Marks(marks.sid, marks.id, found.clicked, found.received, found.actions)
-        sheet = Sheet(sent.message.hex, app, sent.content, push_of(sent.content), marks)
+        sheet = Sheet(str(sent.message), app, sent.content, push_of(sent.content), marks)
         assert made.body(each) == written(style, channel, sheet)
         if sid:
             expected = Sid("main", sent.message, channel, client=each.client, contact=each.contact)
