@@ -71,10 +71,14 @@ class OnEventAction(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class EventsAnswer(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """What native SDKs and W read: the first action that matches, and the state that the device is to keep."""
+    """What native SDKs and W read: the first action that matches, and the state that the device is to keep.
+
+    old_campaigns: those of which the device is to tell no more what was shown and pressed.
+    """
 
     on_event_action: OnEventAction | None = None
     device_event_state: Any = None
+    old_campaigns: tuple[str, ...] | None = None
 
 
 class ActionCampaign(msgspec.Struct, frozen=True, rename="camel"):
@@ -130,6 +134,19 @@ async def take(call: Call[Batch, None]) -> Answer:
     if means_something or batch.state is not None:
         value = await _answer(call, client, starts=starts)
     return Answer(b"", 204, headers=headers) if value is None else Answer(value, headers=headers)
+
+
+async def take_v3(call: Call[Batch, None]) -> Answer:
+    """As `take`. Below /v3 a native SDK tells with every request all that was ever shown and pressed of a campaign,
+    until an answer calls that old (InAppCleanUpResponseHandler.kt at 3.11.0): its requests would grow until they are
+    refused.
+    """
+    answer, batch = await take(call), call.body
+    told = tuple(dict.fromkeys(each.campaign for each in (*batch.viewed, *batch.clicks)))
+    if not told:
+        return answer
+    value = answer.value if isinstance(answer.value, EventsAnswer) else EventsAnswer()
+    return Answer(msgspec.structs.replace(value, old_campaigns=told), headers=answer.headers)
 
 
 def _signal(batch: Batch, client: UUID, visitor: Visitor) -> DeviceEvents:
@@ -192,4 +209,4 @@ def client_of(visitor: Visitor) -> UUID:
     raise Unauthenticated("send the client state or a contact token", field=STATE_HEADER)
 
 
-__all__ = ["BODY_BYTES_MAX", "CampaignsAnswer", "EventsAnswer", "EventsBody", "EventsV3", "EventsV5", "take"]
+__all__ = ["BODY_BYTES_MAX", "CampaignsAnswer", "EventsAnswer", "EventsBody", "EventsV3", "EventsV5", "take", "take_v3"]

@@ -28,7 +28,7 @@ def _events(base: str, contract: Contract) -> Route:
     return _route(
         "POST",
         f"{base}/client/events",
-        events.take,
+        events.take_v3 if base in V3_BASES else events.take,
         "Tell what happened on the device.",
         contract,
         events.EventsV3() if is_v3 else events.EventsV5(),

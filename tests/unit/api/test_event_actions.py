@@ -20,7 +20,7 @@ from tests.memory.phone import ANN, APP, phones, started
 from tests.memory.site import Site
 from tests.memory.world import IDS, REALM
 from tests.replays import answers_v4
-from tests.unit.api.test_device_events import event, tell
+from tests.unit.api.test_device_events import AT, event, tell
 
 ACTION = {"type": "MEAppEvent", "name": "celebrate", "payload": {"n": "1"}}
 
@@ -61,6 +61,23 @@ async def test_actions_of_the_settings_come_back(it: Site) -> None:
     got = await tell(phone, event("sold"), event("bought"), base="/v5/apps")
     assert [each["trackingInfo"] for each in got.json()["actionCampaigns"]] == ["c3", "c1"]
     assert (await tell(phone, event("other"))).status_code == 204
+
+
+async def test_below_v3_what_was_told_of_a_campaign_need_not_be_told_again(it: Site) -> None:
+    """A native SDK of v3 tells it with every request until an answer calls the campaign old
+    (InAppCleanUpResponseHandler.kt at 3.11.0); one of v4 forgets it by itself (InAppCleanUpResponseHandlerV4.kt).
+    """
+    await lead_to(it, EventAction(event="bought", campaign_id="c1", actions=(ACTION,)))
+    phone = await started(it)
+    view = {"campaignId": "c1", "timestamp": AT}
+    more = {"viewedMessages": [view, view], "clicks": [{**view, "campaignId": "c2", "buttonId": "b"}]}
+    old = {"oldCampaigns": ["c1", "c2"]}
+    for base in ("/v3/apps", "/v3/domains"):
+        assert (await tell(phone, event("other"), base=base, **more)).json() == old
+        got = (await tell(phone, event("bought"), base=base, **more)).json()
+        assert got == {"onEventAction": {"campaignId": "c1", "actions": [ACTION]}, **old}
+        assert (await tell(phone, event("other"), base=base)).status_code == 204
+    assert (await tell(phone, event("other"), **more)).status_code == 204
 
 
 async def test_an_answer_does_not_grow_with_the_request(it: Site) -> None:
