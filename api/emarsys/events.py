@@ -209,4 +209,13 @@ def client_of(visitor: Visitor) -> UUID:
     raise Unauthenticated("send the client state or a contact token", field=STATE_HEADER)
 
 
-__all__ = ["BODY_BYTES_MAX", "CampaignsAnswer", "EventsAnswer", "EventsBody", "EventsV3", "EventsV5", "take", "take_v3"]
+__all__ = [
+    "BODY_BYTES_MAX",
+    "CampaignsAnswer",
+    "EventsAnswer",
+    "EventsBody",
+    "EventsV3",
+    "EventsV5",
+    "take",
+    "take_v3",
+]

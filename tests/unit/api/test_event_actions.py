@@ -69,8 +69,11 @@ async def test_below_v3_what_was_told_of_a_campaign_need_not_be_told_again(it: S
     """
     await lead_to(it, EventAction(event="bought", campaign_id="c1", actions=(ACTION,)))
     phone = await started(it)
-    view = {"campaignId": "c1", "timestamp": AT}
-    more = {"viewedMessages": [view, view], "clicks": [{**view, "campaignId": "c2", "buttonId": "b"}]}
+    view: dict[str, Any] = {"campaignId": "c1", "timestamp": AT}
+    more: dict[str, Any] = {
+        "viewedMessages": [view, view],
+        "clicks": [{**view, "campaignId": "c2", "buttonId": "b"}],
+    }
     old = {"oldCampaigns": ["c1", "c2"]}
     for base in ("/v3/apps", "/v3/domains"):
         assert (await tell(phone, event("other"), base=base, **more)).json() == old
