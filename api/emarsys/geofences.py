@@ -14,19 +14,19 @@ from api.route import Answer, Call
 from domain.errors import NotFound
 from domain.geofence import Geofence, Geofences, Trigger
 
-ANDROID = frozenset({"android", "android-huawei"})
 DALVIK = b"Dalvik/"
-"""How the HTTP client of Android's SDK begins its User-Agent; the SDK sends none of its own."""
+"""How the HTTP client of an Android device begins its User-Agent; the SDK sends none of its own."""
 
 
 async def geofences(call: Call[None, None]) -> Answer:
-    """Raises NotFound for an Android device of an app that watches no place: its SDK takes the farthest of the nearest
-    fences without a look whether there is one (`createRefreshAreaGeofence` in DefaultGeofenceInternal.kt, 3.11.0), and
-    the app crashes, at each start from then on. An error it passes over.
+    """Raises NotFound for an Android device of an app that watches no place: its SDK, which asks only where geofencing
+    is switched on, takes the farthest of the nearest fences without a look whether there is one
+    (`createRefreshAreaGeofence` in DefaultGeofenceInternal.kt, 3.11.0), and the app crashes, at each start from then
+    on. An error it passes over. Whoever asks with another client gets the empty list that it can read.
     """
     visitor: Visitor = call.visitor
-    fences = visitor.app.settings.geofences
-    if not any(group.geofences for group in fences.groups) and _is_android(visitor):
+    fences, user_agent = visitor.app.settings.geofences, visitor.headers.get(b"user-agent", b"")
+    if not any(group.geofences for group in fences.groups) and user_agent.startswith(DALVIK):
         raise NotFound("the app watches no places")
     content = canonical(fences)
     etag = b'"%b"' % hashlib.sha256(content).hexdigest()[:32].encode()
@@ -34,13 +34,6 @@ async def geofences(call: Call[None, None]) -> Answer:
     if _has(visitor.headers.get(b"if-none-match", b""), etag):
         return Answer(b"", 304, headers=headers)
     return Answer(content, headers=headers)
-
-
-def _is_android(visitor: Visitor) -> bool:
-    """As it registered; before it has a state, as its HTTP client says."""
-    if visitor.state is not None:
-        return visitor.state.properties.get("platform") in ANDROID
-    return visitor.headers.get(b"user-agent", b"").startswith(DALVIK)
 
 
 def canonical(fences: Geofences) -> bytes:

@@ -31,6 +31,7 @@ CHANNEL = {
 
 class Android(NativeSdk):
     sdk_version = "3.11.0"
+    user_agent = "Dalvik/2.1.0 (Linux; U; Android 15; Pixel 8 Build/AP4A.250105.002)"
     drops_when_refresh_is_cut = False
 
     def device_payload(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tests.replays.native import NativeSdk, Request
 
 class Ios(NativeSdk):
     sdk_version = "3.10.2"
+    user_agent = "Shop/1 CFNetwork/1568.100.1 Darwin/24.1.0"
     drops_when_refresh_is_cut = True
 
     def device_payload(self) -> dict[str, Any]:

@@ -116,6 +116,11 @@ class NativeSdk(ABC):
     @abstractmethod
     def sdk_version(self) -> str: ...
 
+    @property
+    @abstractmethod
+    def user_agent(self) -> str:
+        """The platform's HTTP client's: the SDKs send none of their own."""
+
     @abstractmethod
     def device_payload(self) -> dict[str, Any]:
         """The body of POST client."""
@@ -243,6 +248,7 @@ class NativeSdk(ABC):
         headers = {
             **request.headers,
             "Content-Type": "application/json",
+            "User-Agent": self.user_agent,
             "X-EMARSYS-SDK-VERSION": self.sdk_version,
             "X-EMARSYS-SDK-MODE": "production",
             "X-Request-Order": str(self.clock.tick()),
