@@ -90,13 +90,14 @@ class SendToApp(msgspec.Struct, frozen=True, kw_only=True):
     """From an app or a web domain to its own clients: those of some contacts, or of everyone who has one.
 
     app: its code; whether there is such an app is the caller's to know, and a message of none reaches nobody.
-    style: of its payloads, so that what would be too large in that form is refused.
+    style: of its payloads, so that what would be too large in that form is refused. is_on: whether it sends at all.
     """
 
     app: str
     draft: Draft
     contacts: tuple[UUID, ...] | None = None
     style: str = ""
+    is_on: bool = True
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +180,8 @@ async def _send_to_app(command: SendToApp, scope: Scope) -> Accepted:
     caller = scope.caller
     if caller is not None and not caller.may_send_for(command.app):
         raise Forbidden("you may not send in this app's name", field="app")
+    if not command.is_on:
+        raise Conflict("push is switched off for this web domain", field="code")
     assert_valid(push_of(Content(command.draft.text, opts=command.draft.opts)))
     audience: Audience = ToApp()
     if command.contacts is not None:

@@ -56,9 +56,9 @@ class SendCopies(msgspec.Struct, frozen=True, kw_only=True):
 
     domain: str
     kept: UUID
-    style: str
     opts: Mapping[str, Any]
     copies: Sequence[Copy]
+    style: str = ""
 
 
 async def put_web_domain(command: PutWebDomain, scope: Scope) -> None:

@@ -122,14 +122,22 @@ async def kept(call: Call[Any, Any], facts: AppFacts, content: Content) -> UUID:
     return id
 
 
-async def _once(call: Call[Any, Any], facts: AppFacts, what: str, command: msgspec.Struct) -> Any:
-    """Carry it out for the domain, once for each Idempotency-Key."""
+async def _once(
+    call: Call[Any, Any], facts: AppFacts, what: str, asked: KeepMessage | SendCopies | SendToApp
+) -> Any:
+    """Carry it out for the domain, once for each Idempotency-Key.
+
+    asked: as the caller says it; the form of the domain's payloads, which may change, is added here.
+    """
     key, caller = call.idempotency_key, call.caller
     claim = (
-        claim_for(key, caller=caller, route=f"web-domains/{what}", thread=facts.code, command=command)
+        claim_for(key, caller=caller, route=f"web-domains/{what}", thread=facts.code, command=asked)
         if key
         else None
     )
+    command: msgspec.Struct = asked
+    if not isinstance(asked, KeepMessage):
+        command = msgspec.structs.replace(asked, style=facts.settings.push_style)
     return await call.parts.bus.execute(command, context_in(call, facts.realm), claim=claim)
 
 
@@ -211,7 +219,6 @@ async def to_visitors(
     command = SendCopies(
         domain=facts.code,
         kept=row["message"],
-        style=facts.settings.push_style,
         opts=_counting_for(row),
         copies=copies,
     )
@@ -227,7 +234,7 @@ async def send(
 ) -> UUID:
     """The message's id, once it is on the log."""
     draft = Draft(text=content.text, subject=content.subject, opts=content.opts)
-    command = SendToApp(app=facts.code, draft=draft, contacts=contacts, style=facts.settings.push_style)
+    command = SendToApp(app=facts.code, draft=draft, contacts=contacts)
     accepted = await _once(call, facts, "send", command)
     id: UUID = accepted.message
     return id

@@ -51,20 +51,19 @@ class VapidKey(msgspec.Struct, frozen=True):
 
 async def send(call: Call[AppMessageBody, None]) -> Answer:
     app = await _app(call)
-    if not app.settings.may_push:
-        raise Conflict("push is switched off for this web domain", field="code")
     contacts = None
     if call.body.uids is not None:
         contacts = tuple(call.parts.ids.contact(app.realm, uid) for uid in call.body.uids)
-    command = SendToApp(
-        app=app.code, style=app.settings.push_style, contacts=contacts, draft=call.body.draft()
-    )
+    asked = SendToApp(app=app.code, contacts=contacts, draft=call.body.draft())
     key = call.idempotency_key
+    # Of what the caller says alone: the app's settings may be others when the call is repeated.
     claim = (
-        claim_for(key, caller=call.caller, route="send-to-app", thread=app.code, command=command)
+        claim_for(key, caller=call.caller, route="send-to-app", thread=app.code, command=asked)
         if key
         else None
     )
+    settings = app.settings
+    command = msgspec.structs.replace(asked, style=settings.push_style, is_on=settings.may_push)
     accepted: Accepted = await call.parts.bus.execute(command, call.context, caller=call.caller, claim=claim)
     return Answer(location=f"/api/v2/messages/{accepted.message}")
 

@@ -129,6 +129,24 @@ async def test_a_call_again_under_its_key_is_the_same_message() -> None:
         assert len(accepted(it)) == 1
 
 
+async def test_a_call_again_is_the_same_message_whatever_became_of_the_app() -> None:
+    """Another SDK's form, or push switched off since: its answer is the first one's; a new call is refused."""
+    async with site() as it:
+        await registered(it, kind="web-domain")
+        headers = {**by("shop"), "Idempotency-Key": "k1"}
+        first = await it.call("POST", PATH, {"msg": "hello"}, by=None, headers=headers)
+        for settings in ({"push": {"style": "emarsys-v4"}}, {"is_push_feature_enabled": False}):
+            await it.admin("PUT", "/api/v2/apps/Shop", {"kind": "web-domain", **settings})
+            again = await it.call("POST", PATH, {"msg": "hello"}, by=None, headers=headers)
+            assert again.status_code == 200, again.text
+            assert first.headers["location"] == again.headers["location"]
+        other = await it.call("POST", PATH, {"msg": "other"}, by=None, headers=headers)
+        assert other.status_code == 422
+        new = await it.call("POST", PATH, {"msg": "hello"}, by=None, headers=by("shop"))
+        assert new.status_code == 409
+        assert len(accepted(it)) == 1
+
+
 async def test_the_key_that_pages_subscribe_by_is_the_apps_own() -> None:
     """The same each time, whatever the letters' case; another app has another."""
     async with site() as it:

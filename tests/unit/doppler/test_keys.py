@@ -67,6 +67,20 @@ async def test_a_key_with_other_words_is_refused(path: str) -> None:
         assert accepted(it) == before
 
 
+@pytest.mark.parametrize("path", [f"/messages/domains/{DOMAIN}", "/messages/{mid}/visitors/v-1/send"])
+async def test_a_call_is_the_same_though_the_domains_settings_are_not(path: str) -> None:
+    """Another form of its payloads since: what the caller says is what counts."""
+    async with doppler_site() as it:
+        await domain(it)
+        url, before = path.format(mid=await kept(it)), accepted(it)
+        first = await ask(it, "POST", url, PATHS[path], by=KEYED)
+        settings = {"kind": "web-domain", "is_push_feature_enabled": True, "push": {"style": "emarsys-v4"}}
+        await it.admin("PUT", f"/api/v2/apps/{DOMAIN}", settings)
+        again = await ask(it, "POST", url, PATHS[path], by=KEYED)
+        assert (again.status_code, again.json()) == (first.status_code, first.json())
+        assert accepted(it) == before + 1
+
+
 async def test_a_call_that_was_cut_half_way_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """The log went away after the first batch; the repeated call adds what is missing, and nobody gets theirs twice."""
     monkeypatch.setattr(web_domains, "TOGETHER_MAX", 4)
