@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from domain.push import Action, PushContent
 from gateways.rendering import encode_json
-from gateways.styles.sheet import FcmForm, Json, Sheet, given
+from gateways.styles.sheet import FcmForm, Json, Sheet, given, texts
 
 
 class EmarsysV3:
@@ -74,7 +74,7 @@ def _android_v1(sheet: Sheet) -> dict[str, str]:
         "notificationMethod": {"collapseId": sheet.marks.id, "operation": "INIT"},
     }
     return {
-        **_texts(push.data),
+        **texts(push.data),
         **given(
             title=content.subject,
             body=content.text,
@@ -134,10 +134,6 @@ def _deed(action: Action) -> Json:
     if action.type == "OpenExternalUrl" and not action.url:
         return {"type": "Dismiss"}
     return {"type": action.type, **given(url=action.url, name=action.name, payload=action.payload)}
-
-
-def _texts(data: Json) -> dict[str, str]:
-    return {key: value if isinstance(value, str) else _json(value) for key, value in data.items()}
 
 
 def _json(value: object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from domain.push import Action, PushContent
 from gateways.rendering import encode_json
-from gateways.styles.sheet import FcmForm, Json, Sheet, given
+from gateways.styles.sheet import FcmForm, Json, Sheet, given, texts
 
 
 class EmarsysV4:
@@ -27,7 +27,10 @@ class EmarsysV4:
         }
 
     def fcm(self, sheet: Sheet) -> FcmForm:
-        """Data only; the SDK takes it by `ems.version`, and needs title and body even when they are empty."""
+        """Data only; the SDK takes it by `ems.version`, and needs title and body even when they are empty.
+
+        It reads none of the sender's own, but hands all of it on to services of the app's.
+        """
         content, push = sheet.content, sheet.push
         deeds = {name: encode_json(value).decode() for name, value in _deeds(push).items()}
         named: Json = {
@@ -40,6 +43,7 @@ class EmarsysV4:
         }
         return FcmForm(
             {
+                **texts(push.data),
                 **{name: value for name, value in named.items() if value},
                 "notification.silent": "false",
                 "notification.title": content.subject,

@@ -10,6 +10,7 @@ import msgspec
 from domain.message import Content
 from domain.push import PushContent
 from gateways.port import AppSender
+from gateways.rendering import encode_json
 
 Json = dict[str, Any]
 
@@ -68,3 +69,10 @@ class Style(Protocol):
 def given(**values: Any) -> Json:
     """Those that say something: SDKs take an empty text for a value."""
     return {name: value for name, value in values.items() if value not in ("", None, {}, [], ())}
+
+
+def texts(data: Json) -> dict[str, str]:
+    """As FCM's data: what is no text, as JSON."""
+    return {
+        key: value if isinstance(value, str) else encode_json(value).decode() for key, value in data.items()
+    }

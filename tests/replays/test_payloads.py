@@ -98,6 +98,23 @@ def test_a_tap_opens_the_same_page_with_every_sdk(reader: str, said: dict[str, A
     assert shown.opens == LINK
 
 
+def test_what_a_sender_adds_goes_along_to_every_app() -> None:
+    """To the app itself: in the multiplatform SDK, to services that it registered beside the SDK's
+    (SAPEngagementCloudFirebaseMessagingService.kt at 4.0.1).
+    """
+    v3, v4 = (sheet(RICH, style) for style in ("emarsys-v3", "emarsys-v4"))
+    added = {"deep": {"er": 1}, "plain": "text"}
+    as_texts = {"deep": '{"er":1}', "plain": "text"}
+    for data in (STYLES["emarsys-v3"].fcm(v3).data, STYLES["emarsys-v4"].fcm(v4).data):
+        assert as_texts.items() <= data.items()
+    v2 = STYLES["emarsys-v3"].fcm(sheet(RICH, "emarsys-v3", "v2")).data
+    assert json.loads(v2["ems.root_params"]) == added
+    for payload in (STYLES["emarsys-v3"].apns(v3), STYLES["emarsys-v4"].apns(v4)):
+        assert added.items() <= payload.items()
+    assert STYLES["emarsys-v3"].web(v3)["messageData"]["data"] == added
+    assert STYLES["emarsys-v4"].web(v4)["ems"]["customData"] == added
+
+
 @pytest.mark.parametrize("reader", ["android v1", "android v2", "v4 android"])
 def test_a_repeat_replaces_the_first_on_android(reader: str) -> None:
     """A push with a collapse id takes the place of the one before it."""
