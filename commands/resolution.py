@@ -46,8 +46,10 @@ async def mend_client(command: MendClient, scope: Scope) -> bool:
     One of an erased contact loses it with its address, as at the erasure; one that lacks its contact's number gets it.
     One whose contact is yet to be stored has nothing to agree with.
     """
-    client = await scope.load(Client, command.client)
-    contact = await scope.load(Contact, client.contact) if client is not None and client.contact else None
+    # An append would tell of a client that was behind, but not of its contact.
+    client = await scope.load_from_leader(Client, command.client)
+    known = client.contact if client is not None else None
+    contact = await scope.load_from_leader(Contact, known) if known is not None else None
     if client is None or contact is None:
         return False
     if contact.erased:

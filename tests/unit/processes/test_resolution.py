@@ -278,6 +278,25 @@ async def test_a_client_that_comes_to_an_erased_contact_is_freed() -> None:
         assert (await client_of(made)).contact == contact, "that one is the erasure's"
 
 
+async def test_a_client_is_mended_by_what_is_so_not_by_what_a_replica_has() -> None:
+    """A link that came just after its contact's news is seen by nobody but the maintainer: with an older number, or
+    with a contact that was erased meanwhile, the client would stay for ever.
+    """
+    second = device("device-2")
+    async with world(roles=()) as made:
+        contact = await identify(made, devices=(DEVICE, second))
+        await made.do(ResolveContact(contact=contact, contact_id=5, of=2))
+        await made.do(ResolveContact(contact=contact, contact_id=8, of=9))
+        made.own.store.stale_behind = 1
+        assert await made.do(MendClient(client=DEVICE)) is True
+        assert (await client_of(made)).contact_id == 8
+        made.own.store.stale_behind = 0
+        await made.do(EraseContact(uid=ANN))
+        made.own.store.stale_behind = 1
+        assert await made.do(MendClient(client=second)) is True
+        assert (await client_of(made, second)).contact is None
+
+
 async def _count_steps(role: str) -> int:
     return len((await _run_through(role, Lifeline())).steps)
 
