@@ -18,7 +18,9 @@ from domain.nesting import DEPTH_MAX, assert_shallow
 from domain.push_token import push_address
 
 PROPERTIES_BYTES_MAX = 16_384
-"""What an SDK says of its device has about 1 kB; Android adds 150 bytes for each notification channel."""
+"""What an SDK says of its device has about 1 kB; Android adds 150 bytes for each notification channel, and an app has a
+hundred where each conversation is one.
+"""
 
 GROWTH_MAX = 8
 """How many times longer a JSON may be as we write it."""
@@ -65,16 +67,28 @@ class ContactTokenAnswer(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def properties_of(body: Properties, content: bytes) -> Properties:
-    """What the client says of itself, read from this JSON. Raises TooLarge or Invalid."""
+    """What the client says of itself, read from this JSON; without its notification channels, where these are too many.
+    Android tells all of them, and after a refusal never anything again: any answer is one to it
+    (ClientInfoResponseHandler.kt at 3.11.0).
+
+    Raises TooLarge or Invalid.
+    """
     # Hot path: what is written in so few bytes is not too large in any form (a number grows most: 1e15 has four), and
     # what has so few brackets cannot be deep: nearly all need not be looked through.
     may_be_large = len(content) * GROWTH_MAX > PROPERTIES_BYTES_MAX
-    if may_be_large and len(msgspec.json.encode(body)) > PROPERTIES_BYTES_MAX:
-        raise TooLarge(f"a client's properties have at most {PROPERTIES_BYTES_MAX:,} bytes", field="body")
+    if may_be_large and _is_large(body):
+        if isinstance(settings := body.get("pushSettings"), dict):
+            settings.pop("channelSettings", None)
+        if _is_large(body):
+            raise TooLarge(f"a client's properties have at most {PROPERTIES_BYTES_MAX:,} bytes", field="body")
     if content.count(b"[") + content.count(b"{") > DEPTH_MAX:
         assert_shallow(body, field="body")
     body.pop("clientId", None)
     return body
+
+
+def _is_large(body: Properties) -> bool:
+    return len(msgspec.json.encode(body)) > PROPERTIES_BYTES_MAX
 
 
 def identity_of(body: ContactBody, default_field: int | None) -> Identity:

@@ -49,6 +49,30 @@ def test_what_is_too_large_or_too_deep_is_refused(body: dict[str, Any], refusal:
         properties_of(body, content)
 
 
+CHANNEL = {
+    "channelId": "conversation-4711",
+    "importance": 4,
+    "canShowBadge": True,
+    "canBypassDnd": False,
+    "shouldVibrate": True,
+    "shouldShowLights": True,
+}
+
+
+def test_too_many_notification_channels_cost_a_device_nothing_else() -> None:
+    """Android takes any answer for one that it was told (ClientInfoResponseHandler.kt at 3.11.0): it would not register
+    again until something else changes, and be refused again.
+    """
+    for channels in ([CHANNEL], [CHANNEL] * 200):
+        push = {"areNotificationsEnabled": False, "importance": -1000}
+        body = {"platform": "android", "pushSettings": {**push, "channelSettings": channels}}
+        told = properties_of(json.loads(json.dumps(body)), json.dumps(body).encode())
+        assert told == (body if len(channels) == 1 else {"platform": "android", "pushSettings": push})
+    body = {"a": "x" * PROPERTIES_BYTES_MAX, "pushSettings": {"channelSettings": [CHANNEL] * 200}}
+    with pytest.raises(TooLarge):
+        properties_of(body, json.dumps(body).encode())
+
+
 @pytest.mark.parametrize("size", [10, PROPERTIES_BYTES_MAX - 100])
 def test_the_rest_is_kept_without_the_name_of_the_client(size: int) -> None:
     """v4 says its client id in the body, too."""
