@@ -28,6 +28,9 @@ from infra.nats.guard import Guard
 from infra.nats.jetstream import DIRECT_BATCH_MAX, JetStream
 from infra.nats.streams import CLAIMS_BUCKET, CLAIMS_STREAM
 
+LOOK_BYTES = 1 << 20
+"""Of messages read at once when one is looked for that is probably the first of them."""
+
 Clock = Callable[[], datetime]
 ShopCallback = Callable[[int, int, bytes], None]
 """position, previous position of the same shop, body. Must not block."""
@@ -95,7 +98,9 @@ class JetStreamShops:
                 field="Idempotency-Key",
             )
         after = earlier.after
-        while page := await self._js.read(SHOPS, shop_subject, seq=after + 1, limit=DIRECT_BATCH_MAX):
+        while page := await self._js.page(
+            SHOPS, shop_subject, seq=after + 1, limit=DIRECT_BATCH_MAX, bytes_max=LOOK_BYTES
+        ):
             for message in page:
                 if message.headers.get("Nats-Msg-Id") == name:
                     return message.sequence

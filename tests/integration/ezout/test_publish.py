@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,7 +19,7 @@ from infra.nats.frames import Frame
 from infra.nats.server import NatsServer
 from tests.fixtures.nats import MASTER_KEY, log_config
 from tests.fixtures.tills import SESSION, SHOP, update
-from tests.integration.ezout.market import OTHER, Market, market, market_on
+from tests.integration.ezout.market import OTHER, Market, market, market_on, some_shop
 from tests.memory.site import PATIENCE_S
 
 
@@ -229,6 +230,25 @@ async def test_a_keyed_call_is_published_once_however_often_it_is_sent(fair: Mar
         assert answer.status_code == 200
         assert answer.json() == {"status": f"Message sent to shop ID {SHOP}"}
     assert await fair.stored() == head + 3
+
+
+async def test_looking_for_what_was_published_takes_little_memory(fair: Market) -> None:
+    """However much has come to the shop since then."""
+    shop = some_shop()
+    path = f"/publish/{shop}"
+    first = await _keyed(fair, "looked-for", path, shop_id=str(shop))
+    text = b'{"x":"' + b"x" * 60_000 + b'"}'
+    for _ in range(200):
+        await fair.log.js.connection.tell(f"updates.store.{shop}", text)
+    await fair.sent(1, shop=shop)
+    tracemalloc.start()
+    try:
+        again = await _keyed(fair, "looked-for", path, shop_id=str(shop))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert most < 6 << 20
 
 
 @asynccontextmanager
