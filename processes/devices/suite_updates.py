@@ -27,7 +27,7 @@ from processes.models.watermark import Watermark
 from processes.port import Log, Task
 from processes.worker import Post, work
 from projections import clients
-from projections.port import ReadModels
+from projections.port import ReadModels, Row
 
 CLIENTS = Post(
     EVENTS,
@@ -104,43 +104,53 @@ class SuiteUpdater:
         if app is None or app.realm != fact.realm or not app.settings.updates_suite:
             return
         await self._watermark.passed(("clients",), EVENTS, fact.position, timeout_s=BEHIND_S_MAX)
-        for contact in _concerned(event, client):
-            is_theirs = contact == client.contact
-            await self._tell(app, fact, contact, active_at=_active_at(event) if is_theirs else None)
+        for number, contacts in (await self._numbered(_concerned(event, client))).items():
+            active_at = _active_at(event) if client.contact in contacts else None
+            await self._tell(app, fact, number, contacts, active_at=active_at)
+
+    async def _numbered(self, contacts: Sequence[UUID]) -> dict[int, list[UUID]]:
+        """By their number: who changes from one contact field to another may be the same person to the suite."""
+        numbered: dict[int, list[UUID]] = {}
+        for contact in contacts:
+            found = await self._store.load(Contact, contact, fresh=True)
+            # That a contact gets its number is news of its own, for each of its clients.
+            if found is not None and found.contact_id is not None and not found.erased:
+                numbered.setdefault(found.contact_id, []).append(contact)
+        return numbered
 
     async def _tell(
-        self, app: AppFacts, fact: Recorded, contact: UUID, *, active_at: datetime | None
+        self, app: AppFacts, fact: Recorded, number: int, contacts: list[UUID], *, active_at: datetime | None
     ) -> None:
-        found = await self._store.load(Contact, contact, fresh=True)
-        if found is None or found.contact_id is None or found.erased:
-            return  # the contact's number is news of its own, for each of its clients
-        accepting = await self._accepting(app, contact)
-        fields = suite_fields(app.settings, accepting, active_at)
+        fields = suite_fields(app.settings, await self._accepting(app, contacts), active_at)
         if not fields:
             return
         update = ContactUpdate(
             merchant_id=app.realm,
-            contact_id=found.contact_id,
+            contact_id=number,
             application_code=app.code,
             fields=fields,
             position=fact.position,
             at=fact.at,
         )
-        await self._updates.send(update, id=f"{EVENTS}-{fact.position}-{contact.hex}")
+        await self._updates.send(update, id=f"{EVENTS}-{fact.position}-{contacts[-1].hex}")
 
-    async def _accepting(self, app: AppFacts, contact: UUID) -> list[bool]:
-        """Of the contact's devices with the app, whether each accepts pushes; up to the first that does, since no other
-        changes what is told then. However many the contact has: a name that all tills of a shop sign in with, too.
+    async def _accepting(self, app: AppFacts, contacts: Sequence[UUID]) -> list[bool]:
+        """Of the contacts' devices with the app, whether each accepts pushes; up to the first that does, since no other
+        changes what is told then. However many they have: a name that all tills of a shop sign in with, too.
         """
         found = list[bool]()
-        async with aclosing(clients.all_of_contact(self._models, app.realm, contact)) as rows:
-            async for row in rows:
-                if row["app"].casefold() == app.code.casefold():
-                    properties = row["properties"] or {}
-                    found.append(accepts_push(has_address=row["token"] is not None, properties=properties))
-                    if found[-1]:
-                        break
+        for contact in contacts:
+            async with aclosing(clients.all_of_contact(self._models, app.realm, contact)) as rows:
+                async for row in rows:
+                    if row["app"].casefold() == app.code.casefold():
+                        found.append(_accepts(row))
+                        if found[-1]:
+                            return found
         return found
+
+
+def _accepts(row: Row) -> bool:
+    return accepts_push(has_address=row["token"] is not None, properties=row["properties"] or {})
 
 
 def _concerned(event: Client.Event, client: Client) -> Sequence[UUID]:

@@ -13,9 +13,10 @@ from domain.app_settings import AppSettings
 from domain.client import Client
 from domain.suite import accepts_push, suite_fields
 from processes.devices.suite_updates import ContactUpdate
+from processes.directories import Identified
 from projections import clients
 from tests.memory.contact_data import FIRST
-from tests.memory.devices import APP, CONTEXT, DEVICE, client_of, device, identify
+from tests.memory.devices import APP, CONTEXT, DEVICE, FIELD, client_of, device, identify
 from tests.memory.lifeline import Fault, Lifeline
 from tests.memory.world import IDS, REALM, RESOLUTION, World, world
 
@@ -98,6 +99,28 @@ async def test_when_a_device_changes_hands_both_are_told_of() -> None:
         latest = made.suite_queue.latest()
         assert latest[FIRST].fields == {INSTALLED: False, ACCEPTED: False}
         assert latest[FIRST + 1].fields[INSTALLED] is True
+
+
+async def test_who_goes_on_under_another_name_has_the_app_all_the_while() -> None:
+    """An app that names its contacts by another field from now on: the contact data knows them by both, as one. Of two
+    updates with one position nobody could tell which counts.
+    """
+    async with world(roles=ROLES) as made:
+        await make_app(made)
+        second = device("device-2")
+        for value in ("ann@example.org", "customer-7"):
+            made.contact_book.ids[Identified(merchant=REALM, field=FIELD, value=value)] = FIRST
+        await identify(made, devices=(DEVICE, second))
+        await made.quiet()
+        await identify(made, "customer-7")
+        await made.quiet()
+        told = len(made.suite_queue.kept)
+        await identify(made, "customer-7", devices=(second,))
+        await made.quiet()
+        updates = [update for _, update in made.suite_queue.kept[told:]]
+        assert {update.contact_id for update in updates} == {FIRST}
+        assert [update.fields[INSTALLED] for update in updates] == [True] * len(updates)
+        assert len({update.position for update in updates}) == len(updates)
 
 
 async def test_any_device_that_takes_pushes_counts() -> None:
