@@ -82,7 +82,8 @@ class Endpoint:
         self._decode = _decoder(route)
         self._limit, self._verifier = parts.rate_limit(), parts.verifier
         wait_s = body_wait_s(max(route.body_bytes_max, route.raw_bytes_max))
-        self._body, self._is_open = BodyReader(wait_s=wait_s), route.is_open
+        self._body = BodyReader(wait_s=wait_s, passes_over=route.body_passed_over)
+        self._is_open = route.is_open
         self._has_more = bool(route.raw_bytes_max or route.reads)
         self._has_body = route.body is not None or route.raw_bytes_max > 0
         self._name = f"{route.method} {route.path}"

@@ -129,7 +129,7 @@ class Route:
     reads: projections that the answer comes from; writes of a moment ago are waited for.
     idempotent: takes an Idempotency-Key. errors: beside those every route of its kind can give.
     statuses: of success, the first being the usual one. admit: where a contract has tokens of its own kind.
-    body_bytes_max: of a body. noted: told of each call that is answered.
+    body_bytes_max: of a body. body_passed_over: see api.body.BodyReader. noted: told of each call that is answered.
     raw_bytes_max: the handler takes the request as it came, with a body of so many bytes at most; 0: it does not.
     dialect: how the contract reads and refuses, where that is not our way.
     """
@@ -151,6 +151,7 @@ class Route:
     location: bool = False
     admit: Admit | None = None
     body_bytes_max: int = BODY_BYTES_MAX
+    body_passed_over: int = 0
     raw_bytes_max: int = 0
     dialect: Dialect | None = None
     noted: Noted | None = None

@@ -37,6 +37,7 @@ def _events(base: str, contract: Contract) -> Route:
         statuses=(204, 200),
         door=events.EventsDoor(contract, Checks.FRESH_CONTACT),
         body_bytes_max=events.BODY_BYTES_MAX,
+        body_passed_over=events.BODY_PASSED_OVER,
         noted=note_untold,
     )
 

@@ -11,6 +11,7 @@ from api.body import BODY_WAIT_S_MAX, BodyReader, BodyTooSlow, ClientGone, body_
 from api.emarsys.dialect import V3, V4
 from api.emarsys.events import BODY_BYTES_MAX
 from api.limits import BODY_BYTES_MAX as USUAL_BYTES_MAX
+from domain.errors import TooLarge
 
 
 def arriving(*messages: dict[str, Any]) -> Any:
@@ -63,6 +64,39 @@ async def test_a_slow_body_does_not_concern_the_others() -> None:
         await reader.read({}, arriving({"type": "http.disconnect"}))
     with pytest.raises(BodyTooSlow):
         await slow
+
+
+def in_pieces(count: int) -> list[dict[str, Any]]:
+    return [{"type": "http.request", "body": b"x", "more_body": left > 0} for left in reversed(range(count))]
+
+
+@pytest.mark.parametrize("headers", [{}, {b"content-length": b"8"}])
+async def test_the_rest_of_a_large_body_is_passed_over(headers: dict[bytes, bytes]) -> None:
+    """Refused once all of it came: who is still sending would lose the answer. Up to a bound, and for a time."""
+    reader = BodyReader(wait_s=0.05, passes_over=5)
+    receive = arriving(*in_pieces(8))
+    with pytest.raises(TooLarge):
+        await reader.read(headers, receive, bytes_max=3)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await receive()  # nothing is left
+    endless = arriving(*in_pieces(20))
+    with pytest.raises(TooLarge):
+        await reader.read({}, endless, bytes_max=3)
+    assert await endless()
+    for said, some in (({}, 6), ({b"content-length": b"8"}, 2)):
+        with pytest.raises(TooLarge):
+            await reader.read(said, arriving(*in_pieces(8)[:some]), bytes_max=3)
+    assert await reader.read({}, arriving(*in_pieces(3)), bytes_max=3) == b"xxx"
+
+
+@pytest.mark.parametrize(
+    "headers", [{b"content-length": b"9"}, {b"content-length": b"8", b"expect": b"100-continue"}]
+)
+async def test_what_nobody_has_begun_to_send_is_refused_at_once(headers: dict[bytes, bytes]) -> None:
+    """And what would be too much even to pass over."""
+    with pytest.raises(TooLarge):
+        await BodyReader(passes_over=5).read(headers, arriving(), bytes_max=3)
 
 
 async def test_a_cancelled_request_stays_cancelled() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
@@ -287,6 +288,23 @@ async def test_calls_are_noted_with_their_client(it: Site) -> None:
     [noted] = it.signals.noted
     assert (noted.client, noted.app) == (UUID(phone.says["client"]), APP)
     assert (noted.call.call, noted.call.status) == ("GET /v3/apps/{app}/inbox", 200)
+
+
+async def test_who_sends_more_than_there_may_be_is_let_send_it_before_it_is_refused() -> None:
+    """Android writes all of a body before it reads (RequestTask.kt at 3.11.0, sendBody): a connection that broke
+    meanwhile would have it send the same again for ever.
+    """
+    size = BODY_BYTES_MAX + (6 << 20)
+    async with phones(served=True) as it:
+        reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
+        line = f"POST /v4/apps/{APP}/client/events HTTP/1.1"
+        head = f"{line}\r\nHost: x\r\nX-Client-Id: d\r\nContent-Length: {size}\r\n\r\n"
+        writer.write(head.encode())
+        for _ in range(size >> 16):
+            writer.write(b"x" * (1 << 16))
+            await writer.drain()
+        assert b" 413 " in await reader.readline()
+        writer.close()
 
 
 async def test_a_crowd_is_turned_away_unheard() -> None:
