@@ -125,14 +125,21 @@ def named(state: ClientState) -> Named | None:
 
 class Door:
     """api.route.Admit for one kind of route. arrives_first: a device from another app arrives before the call; else the
-    handler calls `arrived`, once it knows itself that nothing is wrong with the call.
+    handler calls `arrived`, once it knows itself that nothing is wrong with the call. from_abroad: the app may be
+    another merchant's, as a registration's may.
     """
 
     def __init__(
-        self, contract: Contract, checks: Checks = Checks.STATE, *, arrives_first: bool = True
+        self,
+        contract: Contract,
+        checks: Checks = Checks.STATE,
+        *,
+        arrives_first: bool = True,
+        from_abroad: bool = False,
     ) -> None:
         self._contract, self._checks = contract, checks
-        self._arrives = partial(arrived, from_abroad=checks is Checks.REGISTRATION) if arrives_first else None
+        from_abroad = from_abroad or checks is Checks.REGISTRATION
+        self._arrives = partial(arrived, from_abroad=from_abroad) if arrives_first else None
         self._id_header, self._state_header = contract.id_header, contract.state_header
         self._contact_header = contract.contact_header if checks in _CONTACT_CHECKS else None
 

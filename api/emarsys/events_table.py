@@ -35,7 +35,7 @@ def _events(base: str, contract: Contract) -> Route:
         body=events.EventsBody,
         answer=events.EventsAnswer if is_v3 else events.CampaignsAnswer,
         statuses=(204, 200),
-        door=events.EventsDoor(contract, Checks.FRESH_CONTACT),
+        door=events.EventsDoor(contract, Checks.FRESH_CONTACT, from_abroad=not is_v3),
         body_bytes_max=events.BODY_BYTES_MAX,
         body_passed_over=events.BODY_PASSED_OVER,
         noted=note_untold,

@@ -43,9 +43,11 @@ def _client_service(base: str, contract: Contract) -> Iterator[Route]:
     dialect: Dialect = V3() if contract is Contract.V3 else V4()
     is_v4 = contract is Contract.V4
 
-    def route(method: str, path: str, handler: Handler, summary: str, checks: Checks, **more: Any) -> Route:
+    def route(
+        method: str, path: str, handler: Handler, summary: str, lets_in: Checks | Door, **more: Any
+    ) -> Route:
         own: Dialect = more.pop("dialect", dialect)
-        door: Door = more.pop("door", None) or Door(contract, checks)
+        door = lets_in if isinstance(lets_in, Door) else Door(contract, lets_in)
         return _route(method, f"{base}{path}", handler, summary, own, door, **more)
 
     signs_in = Checks.STATE_ALONE if is_v4 else Checks.SIGN_IN
@@ -64,7 +66,7 @@ def _client_service(base: str, contract: Contract) -> Iterator[Route]:
         "/client/push-token",
         clients.set_push_token,
         "Say where the client is pushed to.",
-        Checks.STATE,
+        Door(contract, from_abroad=is_v4),
         body=PushTokenBody,
         statuses=(204,),
     )
@@ -81,8 +83,7 @@ def _client_service(base: str, contract: Contract) -> Iterator[Route]:
         "/client/contact",
         contacts.set_contact,
         "Say who uses the client.",
-        signs_in,
-        door=Door(contract, signs_in, arrives_first=False),
+        Door(contract, signs_in, arrives_first=False),
         body=ContactBody,
         answer=Tokens,
         errors=(Conflict,),

@@ -271,6 +271,29 @@ async def test_from_another_merchants_app_a_registration_alone_moves_a_device(it
     assert (told.realm, phone.says["contactField"]) == (ABROAD, None)
 
 
+@pytest.mark.parametrize("first", ["push-token-v4", "events-v5"])
+async def test_generation_4_comes_from_another_merchants_app_by_what_it_calls_first(
+    it: Site, first: str
+) -> None:
+    """Disabled and enabled with another code it registers only what has changed about the device
+    (DeviceInfoUpdater.kt, SetupInjection.kt at 4.0.1), and stays off if its token or app:start is refused.
+    What it still says to the former app, to leave it, takes it back to none.
+    """
+    phone = await signed_in(it, "/v4/apps")
+    phone.app = ABROAD
+    assert (await called(phone, *ROUTES[first])).status_code == 204
+    assert ("contactField" in phone.says, phone.says["applicationCode"]) == (False, ABROAD)
+    assert (await called(phone, *ROUTES["events-v5"])).status_code == 401, (
+        "the contact token is the former app's"
+    )
+    assert await refreshed(phone) == 200
+    assert (await called(phone, *ROUTES["events-v5"])).status_code == 204
+    phone.app = APP
+    for path in ("/client/push-token", "/client/contact"):
+        assert (await phone.call("DELETE", path)).status_code == 401
+    assert phone.says["applicationCode"] == ABROAD
+
+
 async def test_a_forged_state_of_a_former_app_moves_nobody(it: Site) -> None:
     """It must be ours, and this client id's."""
     phone, other = await signed_in(it), await started(it, client_id="device-2")
