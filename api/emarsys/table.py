@@ -44,10 +44,10 @@ def _client_service(base: str, contract: Contract) -> Iterator[Route]:
     is_v4 = contract is Contract.V4
 
     def route(
-        method: str, path: str, handler: Handler, summary: str, lets_in: Checks | Door, **more: Any
+        method: str, path: str, handler: Handler, summary: str, by: Checks | Door, **more: Any
     ) -> Route:
         own: Dialect = more.pop("dialect", dialect)
-        door = lets_in if isinstance(lets_in, Door) else Door(contract, lets_in)
+        door = by if isinstance(by, Door) else Door(contract, by)
         return _route(method, f"{base}{path}", handler, summary, own, door, **more)
 
     signs_in = Checks.STATE_ALONE if is_v4 else Checks.SIGN_IN
