@@ -17,8 +17,10 @@ _ANONYMOUS_UID = re.compile(_ANONYMOUS + r"([0-9a-f]{32})")
 DELAY_S_FIRST = 1.0
 DELAY_S_MAX = 600.0
 GROWTH = 2.0
-GIVE_UP_AFTER = timedelta(hours=24)
-"""A contact data service that is away for a day is somebody's business: the change goes to TRIAGE."""
+TRIES_MAX = 140
+"""With the delays between them a day. A contact data service that is away for so long is somebody's business: the
+change goes to TRIAGE. Counted in tries, since days on which nobody asked say nothing of the service.
+"""
 
 
 def field_uid(ids: Ids, realm: str, field: int, value: str, *, encrypted: bool = False, life: int = 0) -> str:
@@ -47,10 +49,9 @@ def anonymous_client(uid: str) -> UUID | None:
     return UUID(found[1]) if found else None
 
 
-def next_asking(*, tries: int, since: datetime, now: datetime, jitter: float) -> datetime | None:
+def next_asking(*, tries: int, now: datetime, jitter: float) -> datetime | None:
     """When to ask again, None when we have asked long enough. tries: made so far, from 1. jitter: 0 to 1."""
-    if now - since >= GIVE_UP_AFTER:
+    if tries >= TRIES_MAX:
         return None
-    # From the eleventh on the delay is at its most, and a power that nobody needs may overflow.
-    grown_s = min(DELAY_S_FIRST * GROWTH ** (min(tries, 11) - 1), DELAY_S_MAX)
+    grown_s = min(DELAY_S_FIRST * GROWTH ** (tries - 1), DELAY_S_MAX)
     return now + timedelta(seconds=grown_s * (1.0 + 0.2 * jitter))

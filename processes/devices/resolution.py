@@ -3,7 +3,7 @@
 Three kinds of changes, one way: a contact field's value said by an app (identified), the same without an app
 (appless), and a new contact of whom only the client is known (anonymous). The answer is written by a command that is
 guarded by the change's own position. What can't be had or written in time becomes a schedule, with growing delays, and
-after a day goes to TRIAGE; nothing waits here, and nothing personal is in a schedule.
+after a day of tries goes to TRIAGE; nothing waits here, and nothing personal is in a schedule.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Resolver:
     async def _later(self, asking: Asking, reason: str) -> End:
         tries = asking.tries + 1
         jitter = random.Random(f"{asking.schedule}-{tries}").random()  # noqa: S311  hides nothing
-        due = next_asking(tries=tries, since=asking.since, now=self._clock(), jitter=jitter)
+        due = next_asking(tries=tries, now=self._clock(), jitter=jitter)
         if due is None:
             return await self._give_up(asking, f"no answer in {tries} tries; the last: {reason}")
         await plan(self._log, msgspec.structs.replace(asking, tries=tries), due)

@@ -17,7 +17,7 @@ from commands.resolution import MendClient, ResolveContact
 from domain.contact import Contact
 from domain.errors import Invalid, MsgxcError, Unavailable
 from domain.recorded import EVENTS, SCHEDULES
-from domain.resolution import anonymous_client, anonymous_uid, field_uid, next_asking
+from domain.resolution import TRIES_MAX, anonymous_client, anonymous_uid, field_uid, next_asking
 from processes.devices.resolution import ANSWER_S_MAX, CHANGES, DUE
 from processes.directories import Anonymous, ContactKey, Identified
 from tests.memory.contact_data import FIRST
@@ -158,8 +158,21 @@ async def test_after_a_day_without_an_answer_the_change_goes_to_triage() -> None
         [aside] = made.streams.aside.values()
         assert (aside.source, aside.position) == ("contact-resolver", 2)
         assert "the contact data does not answer" in aside.reason
-        assert timedelta(hours=24) <= made.clock.now - began < timedelta(hours=24, minutes=15)
-        assert 120 < len(made.contact_book.asked) < 160
+        assert abs(made.clock.now - began - timedelta(hours=24)) < timedelta(minutes=15)
+        assert len(made.contact_book.asked) == TRIES_MAX
+
+
+async def test_what_waited_for_a_process_is_asked_for_as_long_as_anything_else() -> None:
+    """Nobody resolved for days: that the contact data is away just then must not put the whole backlog aside."""
+    async with world(roles=[role for role in ROLES if role != "resolver"]) as made:
+        made.contact_book.script = down_for(3)
+        contact = await identify(made)
+        await made.quiet()
+        made.clock.advance(timedelta(days=3).total_seconds())
+        made.start("resolver")
+        await made.rest()
+        assert made.streams.aside == {}
+        assert await contact_id(made, contact) == FIRST
 
 
 async def test_a_key_that_never_has_a_number_is_not_asked_for_again() -> None:
@@ -358,18 +371,18 @@ def test_uids_reveal_nothing() -> None:
 
 
 def test_delays_grow_and_end() -> None:
-    """1, 2, 4 ... 600 seconds, a fifth more at most; None once a day is over, however often was asked."""
+    """1, 2, 4 ... 600 seconds, a fifth more at most; None once it was asked so often, which takes a day."""
     now = World().clock.now
     delays = [
         (due - now).total_seconds()
         for tries in range(1, 13)
-        if (due := next_asking(tries=tries, since=now, now=now, jitter=0.0))
+        if (due := next_asking(tries=tries, now=now, jitter=0.0))
     ]
     assert delays == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]
-    spread = next_asking(tries=1, since=now, now=now, jitter=1.0)
+    spread = next_asking(tries=1, now=now, jitter=1.0)
     assert spread == now + timedelta(seconds=1.2)
-    assert next_asking(tries=100_000, since=now, now=now, jitter=0.0) is not None
-    assert next_asking(tries=2, since=now - timedelta(hours=24), now=now, jitter=0.0) is None
+    assert next_asking(tries=TRIES_MAX - 1, now=now, jitter=0.0) is not None
+    assert next_asking(tries=TRIES_MAX, now=now, jitter=0.0) is None
 
 
 def test_the_answers_time_is_within_the_workers() -> None:
