@@ -46,9 +46,8 @@ def _client_service(base: str, contract: Contract) -> Iterator[Route]:
     def route(
         method: str, path: str, handler: Handler, summary: str, by: Checks | Door, **more: Any
     ) -> Route:
-        own: Dialect = more.pop("dialect", dialect)
         door = by if isinstance(by, Door) else Door(contract, by)
-        return _route(method, f"{base}{path}", handler, summary, own, door, **more)
+        return _route(method, f"{base}{path}", handler, summary, more.pop("dialect", dialect), door, **more)
 
     signs_in = Checks.STATE_ALONE if is_v4 else Checks.SIGN_IN
     yield route(
