@@ -15,7 +15,7 @@ import structlog
 from api.auth import Verifier
 from api.parts import Parts
 from api.sockets.hub import TRY_AGAIN, Closed, Hub
-from api.sockets.session import REVOKED, TOKEN_ENDED, Session, Wanted
+from api.sockets.session import REVOKED, TOKEN_ENDED, Session, ShutOut, Wanted
 from domain.contact import Contact
 from domain.errors import MsgxcError, Unauthenticated, Unavailable
 from domain.recorded import Recorded
@@ -152,16 +152,21 @@ class Live:
     def _let_in(
         self, session: Session, subject: str, settings: Settings, position: int, group: asyncio.TaskGroup
     ) -> None:
-        """Follow again what was let go of for the thread's settings, if these don't forbid it any more."""
-        one = session.shut_out.get(subject)
-        if one is not None and session.may(one, settings):
-            self._drop_shut_out(session, subject)
-            if subject not in session.threads:
-                group.create_task(self._follow_again(session, subject, one, position))
+        """Follow again what was let go of for the thread's settings, from where they forbid it no more."""
+        left = session.shut_out.get(subject)
+        if left is None:
+            return
+        if not session.may(left.one, settings):
+            left.since = None
+        elif left.since is None:
+            left.since = position
+            if not left.is_tried:
+                left.is_tried = True
+                group.create_task(self._follow_again(session, subject, left))
 
     def _note_shut_out(self, session: Session, subject: str, one: Wanted) -> None:
         if session.follower in self._sessions:
-            session.shut_out[subject] = one
+            session.shut_out.setdefault(subject, ShutOut(one)).since = None
             self._shut_out.setdefault(subject, set()).add(session)
 
     def _drop_shut_out(self, session: Session, subject: str) -> None:
@@ -180,12 +185,18 @@ class Live:
         with _ended_at_need(session):
             await session.follow_since(wanted, begun)
 
-    async def _follow_again(self, session: Session, subject: str, one: Wanted, begun: int) -> None:
+    async def _follow_again(self, session: Session, subject: str, left: ShutOut) -> None:
+        """Until it is followed, or not to be: its settings may change as often meanwhile."""
         async with self._again:
             with _ended_at_need(session):
-                if not await session.follow_again(one, begun):
-                    # Shut again while it was on its way.
-                    self._note_shut_out(session, subject, one)
+                while (since := left.since) is not None and session.shut_out.get(subject) is left:
+                    await session.follow_again(left.one, since)
+                    if subject in session.threads:
+                        self._drop_shut_out(session, subject)
+                    elif left.since == since:
+                        # Shut again, or left, as we are about to hear.
+                        left.since = None
+        left.is_tried = False
 
     async def _obey_the_keys(self) -> None:
         verifier = self._parts.verifier

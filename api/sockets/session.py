@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
@@ -34,11 +35,23 @@ class Wanted(NamedTuple):
     granted: bool
 
 
+@dataclass(slots=True)
+class ShutOut:
+    """A thread that was let go of since its settings let the caller in no more.
+
+    since: the position of EVENTS from which they do again, None: they don't. is_tried: it is about to be followed.
+    """
+
+    one: Wanted
+    since: int | None = None
+    is_tried: bool = False
+
+
 class Session:
     """follows_all: threads that the contact subscribes to later are followed by themselves.
 
     on_revoked: called with the tid of a thread that may not be followed any more; on_restored: of one that was let go
-    of and is followed again. shut_out: those that were followed, and whose settings let the caller in no more.
+    of and is followed again. shut_out: by their subjects.
     """
 
     def __init__(
@@ -57,7 +70,7 @@ class Session:
         self.identity: Identity | None = None
         self.token = ""
         self.threads: dict[str, Wanted] = {}
-        self.shut_out: dict[str, Wanted] = {}
+        self.shut_out: dict[str, ShutOut] = {}
         self.follows_all, self.on_revoked, self._on_restored = follows_all, on_revoked, on_restored
         self._expiry: asyncio.TimerHandle | None = None
 
@@ -105,32 +118,32 @@ class Session:
 
     async def follow(
         self, one: Wanted, *, after: int | None = None, greet: Callable[[int], None] | None = None
-    ) -> bool:
-        """Follow a thread, if the caller is subscribed and it lets them be; False: not as its settings are.
-
-        Raises as Hub.follow.
-        """
+    ) -> None:
+        """Follow a thread, if the caller is subscribed and it lets them be. Raises as Hub.follow."""
         subjects = await self._note([one])
         if not subjects:
             self.on_revoked(one.tid)
-            return False
+            return
         await self._hub.follow(self.follower, subjects, after=after, greet=greet)
         # Whoever watches the log may have passed a change before we followed; what comes after this look, it tells.
-        subject = thread_subject(one.thread)
-        if subject not in self.threads or not await self._is_subscribed(one):
+        subject, own = thread_subject(one.thread), await self._subscription(one)
+        if subject not in self.threads or own is None or not own.active:
             self.revoke(subject)
+        elif own.granted:
+            self.grant(subject)
         thread = await self._parts.bus.store.load(Thread, one.thread, fresh=True)
-        return thread is None or self.reconsider(subject, thread.settings) is None
+        if thread is not None:
+            self.reconsider(subject, thread.settings)
 
-    async def follow_again(self, one: Wanted, begun: int) -> bool:
+    async def follow_again(self, one: Wanted, begun: int) -> None:
         """As follow_since, for a thread that was let go of. Who has left it since is shown nothing more."""
-        if not await self._is_subscribed(one):
-            return True
-        return await self.follow_since(one, begun, greet=lambda _: self._on_restored(one.tid))
+        own = await self._subscription(one)
+        if own is not None and own.active:
+            await self.follow_since(one, begun, greet=lambda _: self._on_restored(one.tid))
 
     async def follow_since(
         self, one: Wanted, begun: int, *, greet: Callable[[int], None] | None = None
-    ) -> bool:
+    ) -> None:
         """Follow a thread from a position of EVENTS on, at which the right to do so began. As follow.
 
         A message may have been on FEED before we heard of that right.
@@ -138,7 +151,7 @@ class Session:
         feed = self._parts.feed
         _, head = await feed.bounds()
         first = await feed.first_after(thread_subject(one.thread), begun)
-        return await self.follow(one, after=min(head, first - 1) if first else head, greet=greet)
+        await self.follow(one, after=min(head, first - 1) if first else head, greet=greet)
 
     async def follow_own(self) -> None:
         """Follow all that one is subscribed to. Raises as Hub.follow."""
@@ -146,12 +159,11 @@ class Session:
         await self._hub.follow(self.follower, await self._note(wanted))
         await self._confirm(wanted, are_all=True, after=None)
 
-    async def _is_subscribed(self, one: Wanted) -> bool:
-        """Whatever the thread's settings say."""
+    async def _subscription(self, one: Wanted) -> Subscription | None:
+        """As the leader has it."""
         assert self.follower.contact is not None
         id = self._parts.ids.subscription(self._caller.realm, one.thread, self.follower.contact)
-        own = await self._parts.bus.store.load(Subscription, id, fresh=True)
-        return own is not None and own.active
+        return await self._parts.bus.store.load(Subscription, id, fresh=True)
 
     async def _confirm(self, wanted: Sequence[Wanted], *, are_all: bool, after: int | None) -> None:
         """Let go of threads, read from rows a moment ago, whose membership has ended since, or before.
@@ -168,8 +180,11 @@ class Session:
             raise Unavailable("the read models are behind") from None
         own = {one.thread: one for one in await own_threads(self._parts, self._caller)}
         for one in wanted:
-            if own.pop(one.thread, None) is None:
-                self.revoke(thread_subject(one.thread))
+            subject, found = thread_subject(one.thread), own.pop(one.thread, None)
+            if found is None:
+                self.revoke(subject)
+            elif found.granted:
+                self.grant(subject)
         if are_all and own:
             await self._hub.follow(self.follower, await self._note(list(own.values())), after=after)
 
@@ -213,9 +228,10 @@ class Session:
 
     def grant(self, subject: str) -> None:
         """An admin confirmed the membership by which it is followed, or was."""
-        for some in (self.threads, self.shut_out):
-            if subject in some:
-                some[subject] = some[subject]._replace(granted=True)
+        if (followed := self.threads.get(subject)) is not None:
+            self.threads[subject] = followed._replace(granted=True)
+        if (left := self.shut_out.get(subject)) is not None:
+            left.one = left.one._replace(granted=True)
 
     def end(self, code: int, reason: str) -> None:
         """Close the connection, with the position to go on from."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from processes.feed import thread_subject
 from tests.memory.site import eventually, said, say, site, token
 from tests.memory.world import StoredThreads
@@ -118,6 +120,42 @@ async def test_whom_an_admin_confirms_while_a_thread_is_shut_goes_on() -> None:
             await it.admin("POST", "/api/v2/subscribe", {"tid": "news", "uid": "ann"})
             assert (await said(ann))["data"]["action"] == "subscribed"
             await it.ok("PUT", "/api/v2/threads/news", {"name": "Other"}, by="olga")
+            await publish(it, "inside")
+            assert await texts(ann, 1) == ["inside"]
+
+
+async def test_what_was_published_while_a_thread_was_shut_is_shown_to_no_socket_that_waits() -> None:
+    """It was opened, shut and opened again before the socket's turn came: it goes on from the last opening."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        async with it.socket() as ann:
+            await subscribed(it, ann)
+            it.live._again = asyncio.Semaphore(0)
+            for _ in range(2):
+                await it.ok("PUT", "/api/v2/threads/news", SHUT, by="olga")
+                await publish(it, "inside")
+                await it.ok("PUT", "/api/v2/threads/news", AGAIN, by="olga")
+                await it.settled()
+            it.live._again.release()
+            assert [(await said(ann))["data"]["action"] for _ in range(2)] == ["unsubscribed", "subscribed"]
+            await publish(it, "again")
+            assert await texts(ann, 1) == ["again"]
+
+
+async def test_whom_an_admin_confirms_before_a_socket_goes_on_stays() -> None:
+    """The confirmation is heard while the socket waits for its turn: shutting the thread later does not end it."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        async with it.socket() as ann:
+            await subscribed(it, ann)
+            it.live._again = asyncio.Semaphore(0)
+            for settings in (SHUT, AGAIN):
+                await it.ok("PUT", "/api/v2/threads/news", settings, by="olga")
+            await it.admin("POST", "/api/v2/subscribe", {"tid": "news", "uid": "ann"})
+            await it.settled()
+            it.live._again.release()
+            assert [(await said(ann))["data"]["action"] for _ in range(2)] == ["unsubscribed", "subscribed"]
+            await it.ok("PUT", "/api/v2/threads/news", SHUT, by="olga")
             await publish(it, "inside")
             assert await texts(ann, 1) == ["inside"]
 
