@@ -17,7 +17,7 @@ SAYS: Mapping[str, str] = {
     "contact-number.taken": "A contact's number belongs to one contact, for ever.",
     "contact.preferences-set": "What the person allows, and their language and time.",
     "contact.created": "Somebody is known by this uid from now on.",
-    "message.cancelled": "A scheduled message was stopped before its time.",
+    "message.cancelled": "A scheduled message was stopped before its time, or its thread was closed or off by then.",
     "refresh.ended": "The refresh tokens of a family are worth nothing any more.",
     "refresh.opened": "A family of refresh tokens begins.",
     "request.made": "A call with an Idempotency-Key that created nothing was carried out.",
