@@ -2,7 +2,8 @@
 
 Source: the SDK's parsers at 4.0.1 (`AndroidPushV2Mapper`, `AndroidPushMessageFactory`, `PushUserInfo`,
 `RemoteWebPushMessageV2`, `ActionModel`), which the tests quote. `ems.trackingInfo` is opaque to the SDK, which sends it
-back with each click.
+back with each click. `u`, `ems.sid` and `notification.channel_id`: by these a device that still has generation 3 (on
+Android from 3.7.0 on) shows the message and reports a tap.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class EmarsysV4:
                 **given(sound=content.opts.get("sound"), badge=content.opts.get("badge")),
             },
             "notification": {"silent": False, **given(imageUrl=push.image), **_deeds(push)},
-            "ems": {"version": "APNS_V2", "trackingInfo": _tracking(sheet)},
+            "ems": {"version": "APNS_V2", "trackingInfo": sheet.tracking},
+            "u": {"sid": sheet.marks.sid},
         }
 
     def fcm(self, sheet: Sheet) -> FcmForm:
@@ -37,6 +39,7 @@ class EmarsysV4:
             "notification.imageUrl": push.image,
             "notification.icon": push.icon,
             "notification.channelId": push.android_channel,
+            "notification.channel_id": push.android_channel,
             "notification.style": push.android_style,
             "notification.defaultAction": deeds.get("defaultAction", ""),
             "notification.actions": deeds.get("actions", ""),
@@ -51,7 +54,8 @@ class EmarsysV4:
                 "notification.collapseId": sheet.marks.id,
                 "notification.operation": "INIT",
                 "ems.version": "FCM_V2",
-                "ems.trackingInfo": _tracking(sheet),
+                "ems.trackingInfo": sheet.tracking,
+                "ems.sid": sheet.marks.sid,
             }
         )
 
@@ -67,14 +71,10 @@ class EmarsysV4:
             },
             "ems": {
                 "version": "WEB_V2",
-                "trackingInfo": _tracking(sheet),
+                "trackingInfo": sheet.tracking,
                 **given(customData=push.data),
             },
         }
-
-
-def _tracking(sheet: Sheet) -> str:
-    return encode_json({"sid": sheet.marks.sid, **given(treatments=sheet.push.treatments)}).decode()
 
 
 def _deeds(push: PushContent) -> Json:

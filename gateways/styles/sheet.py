@@ -42,6 +42,11 @@ class Sheet(msgspec.Struct, frozen=True):
     def campaign(self) -> str:
         return self.push.campaign or self.message
 
+    @property
+    def tracking(self) -> str:
+        """What generation 4 hands back with a click, unread."""
+        return encode_json({"sid": self.marks.sid, **given(treatments=self.push.treatments)}).decode()
+
 
 class FcmForm(msgspec.Struct, frozen=True):
     """data: text to text, as FCM wants it. notification: shown by the system itself, None: the app's SDK shows it.

@@ -45,7 +45,7 @@ class Ios(NativeSdk):
                 "alertStyle": "banner",
                 "showPreviewsSetting": "whenAuthenticated",
                 "criticalAlertSetting": "notSupported",
-                "providesAppNotificationSettings": "disabled",
+                "providesAppNotificationSettings": False,
                 "scheduledDeliverySetting": "disabled",
                 "timeSensitiveSetting": "notSupported",
             },

@@ -98,6 +98,30 @@ def test_a_tap_opens_the_same_page_with_every_sdk(reader: str, said: dict[str, A
     assert shown.opens == LINK
 
 
+CHANNEL = {KEY: {"android_channel": "news", "tap": {"type": "MECustomEvent", "name": "tapped"}}}
+
+
+@pytest.mark.parametrize("opts", [{}, RICH, CHANNEL])
+def test_the_other_generations_sdk_shows_the_push_and_reports_a_tap(opts: dict[str, Any]) -> None:
+    """An app has one style, and an update with the other SDK takes weeks to reach its devices. Without its buttons,
+    which each generation has in its own place; and V1 is of no use to generation 4 (AndroidPushMessageFactory.kt).
+    """
+    v3_apns, v4_apns = (
+        decoded(STYLES[style].apns(sheet(opts, style))) for style in ("emarsys-v3", "emarsys-v4")
+    )
+    v2, v4 = (
+        decoded(STYLES[style].fcm(sheet(opts, style, "v2")).data) for style in ("emarsys-v3", "emarsys-v4")
+    )
+    for shown in (payloads.v4_ios(v3_apns), payloads.v4_android(v2)):
+        assert shown is not None
+        assert (shown.title, json.loads(shown.tracked or "{}")["sid"]) == ('A "title"', SID)
+    for shown in (payloads.ios(v4_apns), payloads.android(v4)):
+        assert shown is not None
+        assert (shown.title, shown.tracked) == ('A "title"', SID)
+    for data in (v2, v4):
+        assert data.get("notification.channelId") == data.get("notification.channel_id")
+
+
 def test_what_a_sender_adds_goes_along_to_every_app() -> None:
     """To the app itself: in the multiplatform SDK, to services that it registered beside the SDK's
     (SAPEngagementCloudFirebaseMessagingService.kt at 4.0.1).
