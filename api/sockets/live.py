@@ -180,10 +180,13 @@ class Live:
         followers = self.hub.followers_of(subject)
         return [self._sessions[one] for one in followers if one in self._sessions]
 
-    @staticmethod
-    async def _follow_too(session: Session, wanted: Wanted, begun: int) -> None:
+    async def _follow_too(self, session: Session, wanted: Wanted, begun: int) -> None:
         with _ended_at_need(session):
             await session.follow_since(wanted, begun)
+            subject = thread_subject(wanted.thread)
+            if subject not in session.threads:
+                # Shut, or left, while it was on its way: which of both is asked when it is opened again.
+                self._note_shut_out(session, subject, wanted)
 
     async def _follow_again(self, session: Session, subject: str, left: ShutOut) -> None:
         """Until it is followed, or not to be: its settings may change as often meanwhile."""

@@ -152,6 +152,25 @@ async def test_a_thread_that_is_opened_again_goes_on() -> None:
             assert await stream.texts(1) == ["again"]
 
 
+async def test_a_thread_shut_before_it_was_followed_goes_on_when_it_is_opened() -> None:
+    """Joined and shut within a moment: the stream follows it as if it had done so in between."""
+    async with site(served=True) as it:
+        await it.ok("POST", "/api/v2/threads", OPEN, by="olga")
+        async with opened(it) as stream:
+            assert (await stream.next()).kind == "open"
+            [session] = it.live._sessions.values()
+            async with session.follower.lock:
+                await it.ok("POST", "/api/v2/subscribe", {"tid": "news"}, by="ann")
+                await eventually(lambda: session.threads)
+                await it.ok("PUT", "/api/v2/threads/news", {"name": "Private"}, by="olga")
+                await it.settled()
+            assert (await stream.next()).kind == "unsubscribed"
+            await it.ok("PUT", "/api/v2/threads/news", {"opens": True}, by="olga")
+            assert (await stream.next()).kind == "subscribed"
+            await publish(it, "again")
+            assert await stream.texts(1) == ["again"]
+
+
 async def test_a_thread_left_before_is_let_go_of() -> None:
     """The rows that a stream began with knew nothing of the end yet, and the watch had passed it."""
     async with site(served=True) as it:
