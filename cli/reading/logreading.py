@@ -48,6 +48,9 @@ async def read_range(
     """
     if until <= after:
         return
+    # What has aged out does not come, and where nothing follows it nothing would end the reading.
+    if await log.js.leader_get(stream, seq=until, next_by_subj=">") is None:
+        return
     start = Checkpoint(stream, after, await log.epoch(stream))
     facts = log.follow(stream, start, subjects=subjects, batch=BATCH)
     try:

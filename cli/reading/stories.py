@@ -146,6 +146,8 @@ async def _at(log: JetStreamLog, stream: str, name: str, what: str) -> Story:
     position = int(name)
     if position > (end := await log.end(stream)):
         raise Failure(f"{what}: {stream} ends at {end}")
+    if await log.js.leader_get(stream, seq=position) is None:
+        raise Failure(f"{what} is no longer kept")
     return Story((), at=(stream, position))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from asyncio import timeout
 from collections.abc import Iterator
 from contextlib import aclosing
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ import pytest
 
 from cli.console import Failure
 from cli.reading.devices import CLIENTS_MAX
-from cli.reading.logreading import Fact
+from cli.reading.logreading import Fact, read_range
 from cli.reading.stories import PAGE, Story, facts_of, heading, story
 from commands.bus import Bus
 from commands.refresh import EndFamily
@@ -23,7 +24,7 @@ from domain.client import Client
 from domain.contact import Identity
 from domain.context import Context
 from domain.ids import partition
-from domain.recorded import Recorded, kind_of
+from domain.recorded import SIGNALS, Recorded, kind_of
 from domain.refresh_family import GRACE, RefreshRefused
 from domain.signal import EVENTS_KIND, DeviceEvent, DeviceEvents, Interaction
 from infra.log.log import JetStreamLog
@@ -235,6 +236,18 @@ async def test_large_signals_are_told_one_by_one(log: JetStreamLog) -> None:
     finally:
         tracemalloc.stop()
     assert most < 10 << 20
+
+
+async def test_what_is_no_longer_kept_is_not_waited_for(log: JetStreamLog) -> None:
+    """Signals age; where nothing has come after them, a fact that is named and a range of them end at once."""
+    signals = await open_signals(log.js, lambda: AT)
+    for _ in range(3):
+        await signals.append(DeviceEvents(client=uuid4()), kind=EVENTS_KIND, realm="main")
+    await log.js.api(f"STREAM.PURGE.{SIGNALS}")
+    with pytest.raises(Failure, match="SIGNALS:2 is no longer kept"):
+        await story(log, IDS, "SIGNALS:2", "main")
+    async with timeout(5):
+        assert [page async for page in read_range(log, SIGNALS, after=0, until=3)] == []
 
 
 async def test_more_clients_than_a_story_takes_are_said_to_be_left_out(log: JetStreamLog) -> None:
