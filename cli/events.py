@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the log.")
 
+OF_A_REALM = ("thread:", "contact:", "client:")
+"""Names that are one realm's; any other is the whole exchange's."""
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Personal = Annotated[
     bool, typer.Option("--show-personal", help="Show addresses, contents and the like; hidden otherwise.")
@@ -102,8 +105,8 @@ def show(
 ) -> None:
     """Everything the log says of one id, in the order of time.
 
-    Of a thread, contact, client or message, its deliveries included; of a merchant the calls without an app, of a
-    client and of a contact also the signals that are kept and the refresh tokens.
+    Of a message also its deliveries, of a client also the signals that are kept and the refresh tokens, of a contact
+    also those that it has without an app; of a merchant the calls without an app.
 
     client:APP/ID is a device: all clients that it was, there and in the apps that it came from and went on to, each
     with a number. They are looked for in all clients' events.
@@ -186,7 +189,8 @@ async def _show(session: Session, what: str, realm: str, form: Form) -> None:
             show(fact)
             is_empty = False
         if is_empty:
-            fail(f"the log says nothing of {what} in realm {realm}")
+            where = f" in realm {realm}" if what.startswith(OF_A_REALM) else ""
+            fail(f"the log says nothing of {what}{where}")
 
 
 def _printer(as_json: bool, personal: bool) -> Callable[[Fact], None]:

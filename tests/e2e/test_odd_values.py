@@ -63,6 +63,16 @@ def test_an_output_that_cannot_be_written_is_named(served: RunningExchange, line
 
 
 @pytest.mark.parametrize(
+    ("what", "where"),
+    [("thread:none", " in realm main"), ("merchant:none", ""), ("5c0c9a6e3f7a8d1e9b2a4c6d8e0f1a2b", "")],
+)
+def test_what_the_log_does_not_know_is_named(served: RunningExchange, what: str, where: str) -> None:
+    """With the realm where the name is one realm's; an id is looked for in all of them."""
+    done = shell(served, f"events show {what}")
+    assert (done.returncode, done.stderr) == (1, f"msgxc: the log says nothing of {what}{where}\n")
+
+
+@pytest.mark.parametrize(
     ("line", "says"),
     [
         ("events export --out /proc/x", "/proc/x: No such file or directory"),
