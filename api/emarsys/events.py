@@ -147,7 +147,8 @@ async def take_v3(call: Call[Batch, None]) -> Answer:
     """
     answer, batch = await take(call), call.body
     told = tuple(dict.fromkeys(each.campaign for each in (*batch.viewed, *batch.clicks)))
-    if not told:
+    was_dropped = call.remark is not None
+    if not told or was_dropped:
         return answer
     value = answer.value if isinstance(answer.value, EventsAnswer) else EventsAnswer()
     return Answer(msgspec.structs.replace(value, old_campaigns=told), headers=answer.headers)
