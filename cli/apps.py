@@ -154,6 +154,7 @@ async def _register(code: str, realm: str, given: dict[str, Any]) -> None:
     async with _exchange() as exchange:
         await exchange.bus.execute(command, Context(realm, f"{NAME} register"))
     note(f"{code} is registered in realm {realm}")
+    _warn_of_service(exchange)
 
 
 async def _change(code: str, realm: str, given: dict[str, Any]) -> None:
@@ -169,6 +170,7 @@ async def _change(code: str, realm: str, given: dict[str, Any]) -> None:
         command = ChangeApp(code=code, settings=settings, names=names)
         await exchange.bus.execute(command, Context(realm, f"{NAME} change"))
     note(f"{code} is changed; every process knows within a second")
+    _warn_of_service(exchange)
 
 
 async def _retire(code: str, realm: str) -> None:
@@ -177,6 +179,12 @@ async def _retire(code: str, realm: str) -> None:
     async with _exchange() as exchange:
         await exchange.bus.execute(RetireApp(code=code), Context(realm, f"{NAME} retire"))
     note(f"{code} is retired")
+    _warn_of_service(exchange)
+
+
+def _warn_of_service(exchange: Exchange) -> None:
+    if exchange.session.settings.services.apps.url:
+        note("msgxc: devices' calls do not look at it: they go by the app service (MSGXC_APPS_URL)")
 
 
 async def _refresh(code: str) -> None:

@@ -75,6 +75,18 @@ def msgxc(exchange: Served, *arguments: str, given: str = "") -> subprocess.Comp
     )
 
 
+def test_an_app_that_no_device_will_see_is_said_to_be_none(
+    exchange: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where apps are another service's, what is registered here is not what devices' calls look at."""
+    for line in ("register UNSEEN", "change UNSEEN --name Shop", "retire UNSEEN --yes"):
+        monkeypatch.setenv("MSGXC_APPS_URL", "http://127.0.0.1:9")
+        done = msgxc(exchange, *line.split())
+        assert (done.returncode, "go by the app service" in done.stderr) == (0, True), done.stderr
+        monkeypatch.delenv("MSGXC_APPS_URL")
+        assert "app service" not in msgxc(exchange, *line.split()).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "given", "says"),
     [
