@@ -24,6 +24,8 @@ HEAD_BYTES_MAX: Final = 64 * 1024
 HEAD_S_MAX: Final = 30.0
 """From its first byte to its last; and for the first byte on a new connection."""
 _LINE: Final = len(b": \r\n")
+_OFFER: Final = frozenset({b"upgrade", b"http2-settings"})
+"""Fields that offer another protocol, and their names in Connection."""
 
 
 class Malformed(MsgxcError):
@@ -65,14 +67,23 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def parse(self, data: bytes) -> None:
         """Refuses what is over, or is no HTTP, and ends the connection then."""
+        while data:
+            data = self._parsed(data)
+
+    def _parsed(self, data: bytes) -> bytes:
+        """What is to be parsed again: a head without its offer of another protocol, and what came behind it."""
         self._unheard_bytes += len(data)
         try:
             self.parser.feed_data(data)
             if self._unheard_bytes > HEAD_BYTES_MAX:
                 raise _OverBound
-        except httptools.HttpParserUpgrade:
+        except httptools.HttpParserUpgrade as upgrade:
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
+            elif self.is_offer:
+                again = self._without_offer() + data[upgrade.args[0] :]
+                self._start_parser()  # where the request is the last one, the former reads no more
+                return again
             else:
                 self._unsupported_upgrade_warning()
         except (httptools.HttpParserError, _OverBound) as error:
@@ -86,6 +97,35 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._head_since_s = self.loop.time()
                 if self._head_timer is None:
                     self.start_head_timer()
+        return b""
+
+    @property
+    def is_offer(self) -> bool:
+        """Whether the head just read offers another protocol than web sockets, as Java's HTTP client does with h2c.
+
+        An offer that nobody takes is none (RFC 9110, section 7.8). The parser takes it, though, and drops the body; so
+        such a head is not begun, but parsed again without the offer.
+        """
+        if not self.parser.should_upgrade() or self._should_upgrade():
+            return False
+        return any(name == b"upgrade" for name, _ in self.headers)
+
+    def _start_parser(self) -> None:
+        """As uvicorn does with each connection."""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def _without_offer(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        for name, value in self.headers:
+            kept = value
+            if name == b"connection":
+                words = (word.strip() for word in value.split(b","))
+                kept = b", ".join(word for word in words if word.lower() not in _OFFER)
+            if name not in _OFFER and (kept or not value):
+                lines.append(b"%b: %b" % (name, kept))
+        return b"\r\n".join([*lines, b"", b""])
 
     # What the parser calls.
 

@@ -62,6 +62,8 @@ OLD_KEY, OLD_IV = bytes(range(32)), bytes(range(16))
 """Of the original's links."""
 PATIENCE_S = 5.0
 """Until a test that waits for something fails."""
+EVER_S = 10**9
+"""A rate's window that no test sees the end of: minutes end while tests run."""
 
 
 class ChangingKeys:

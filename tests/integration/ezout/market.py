@@ -37,7 +37,7 @@ from projections.shops import NAME
 from projections.shops import Shops as Projection
 from tests.fixtures.nats import MASTER_KEY, log_config, wipe
 from tests.fixtures.tills import SHOP, update
-from tests.memory.site import PATIENCE_S, ChangingKeys, Site, eventually, token
+from tests.memory.site import EVER_S, PATIENCE_S, ChangingKeys, Site, eventually, token
 from tests.memory.world import IDS, world
 
 OTHER = UUID("0b7a0a53-26ac-4a24-8b60-d6b1f0a3c111")
@@ -169,7 +169,13 @@ async def market(
     shops = await open_shops(log.js, utc_now)
     hub = ShopHub(shops, IDS)
     async with world(roles=()) as made:
-        site = Site(made, Settings(cors_origins=("*",), rate_quota=rate_quota), None, (), strict=True)
+        site = Site(
+            made,
+            Settings(cors_origins=("*",), rate_quota=rate_quota, rate_window_s=EVER_S),
+            None,
+            (),
+            strict=True,
+        )
         parts = replace(
             site.parts, verifier=verifier, shops=Shops(log=shops, hub=hub, door=door, pace=pace or Pace())
         )

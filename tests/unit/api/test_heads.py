@@ -33,7 +33,6 @@ REQUESTS = tuple(
         b"GET /unread?a=b HTTP/1.1\nHost: a\n\n",
         b"\nGET /unread HTTP/1.1\nHost: a\n\n",
         b"\n\nGET /unread HTTP/1.1\nHost: a\n\n",
-        b"GET /bodiless HTTP/1.1\nHost: a\nConnection: Upgrade\nUpgrade: h2c\n\n",
         b"GET /bodiless HTTP/1.0\nHost: a\nConnection: keep-alive\n\n",
         b"GET /bodiless HTTP/1.1\nHost: a\nConnection: close\n\n",
         b"HEAD /whole HTTP/1.1\nHost: a\n\n",

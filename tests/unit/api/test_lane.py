@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.lane import Lane
 from api.parts import Settings
-from tests.memory.site import PATIENCE_S, eventually, site, token
+from tests.memory.site import EVER_S, PATIENCE_S, eventually, site, token
 from tests.memory.wire import Connection, Plain, Told, nameless, turns
 
 WAYS = (
@@ -46,7 +46,6 @@ known = st.sampled_from(
         ("Expect", "something"),
         ("Connection", "close"),
         ("Connection", "keep-alive"),
-        ("Connection", "Upgrade"),
         ("Upgrade", "h2c"),
         ("X-Forwarded-For", "192.0.2.7"),
         ("X-Forwarded-For", "192.0.2.7, 127.0.0.1"),
@@ -87,7 +86,11 @@ def deliveries(draw: st.DrawFn) -> list[bytes]:
     """A few requests, perhaps with nonsense behind them, in pieces cut anywhere."""
     data = b"".join(draw(st.lists(requests(), min_size=1, max_size=4)))
     data += draw(st.sampled_from([b"", b"", b"", b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost"]))
-    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=6)))
+    return cut(data, draw(st.lists(st.integers(0, len(data)), max_size=6)))
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    cuts = sorted(min(place, len(data)) for place in places)
     edges = zip([0, *cuts], [*cuts, len(data)], strict=True)
     return [data[start:end] for start, end in edges if start < end]
 
@@ -126,6 +129,30 @@ def test_any_requests_are_answered_as_by_uvicorn(
     """Whatever the requests, however they are cut, from a proxy that is believed and from others."""
     plain, lane = asyncio.run(both(pieces, peer=peer, **options))
     assert lane == plain
+
+
+OFFER = b"Connection: HTTP2-Settings, Upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+"""What Java's HTTP client says to every server without TLS that it has not met before."""
+
+
+@given(
+    st.lists(requests().filter(lambda request: b"Upgrade" not in request), min_size=1, max_size=4),
+    st.lists(st.integers(0, 600), max_size=6),
+)
+@settings(max_examples=100, deadline=None)
+def test_an_offer_of_another_protocol_is_none(plain: list[bytes], places: list[int]) -> None:
+    """A request that makes it is answered as without it, body and all (RFC 9110, section 7.8); uvicorn drops that."""
+    offering = [request.replace(b"\r\n", b"\r\n" + OFFER, 1) for request in plain]
+    pieces = cut(b"".join(offering), places)
+
+    async def answered(pieces: list[bytes]) -> list[Any]:
+        app = Told()
+        connection = Connection(Lane, app)
+        done = nameless(await connection.send(pieces))
+        await connection.lose()
+        return [*done, app.seen]
+
+    assert asyncio.run(answered(pieces)) == asyncio.run(answered([b"".join(plain)]))
 
 
 PROTOCOLS = (HttpToolsProtocol, Lane)
@@ -300,7 +327,9 @@ async def test_the_api_answers_the_same() -> None:
     """Every kind of answer it has: of endpoints, of what Starlette routes, problems, preflights, limits."""
     outcomes = []
     for protocol in PROTOCOLS:
-        async with site(settings=Settings(cors_origins=("https://shop.example",), rate_quota=12)) as it:
+        async with site(
+            settings=Settings(cors_origins=("https://shop.example",), rate_quota=12, rate_window_s=EVER_S)
+        ) as it:
             connection = Connection(protocol, it.app, server_header=False)
             for call in CALLS:
                 connection.protocol.data_received(request(*call))

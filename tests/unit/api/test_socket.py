@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from api.keys import Key, KeySet
 from api.parts import Settings
-from tests.memory.site import PATIENCE_S, eventually, said, say, site, token
+from tests.memory.site import EVER_S, PATIENCE_S, eventually, said, say, site, token
 from tests.unit.api.sockets import OPEN, publish, subscribed, texts
 
 
@@ -300,7 +300,10 @@ async def test_a_full_or_closing_process_refuses_sockets_with_a_problem() -> Non
 
 async def test_frames_count_against_the_tokens_rate() -> None:
     """More frames than the token's rate allows are refused with 429, and the socket stays open."""
-    async with site(served=True, settings=Settings(rate_quota=3)) as it, it.socket() as socket:
+    async with (
+        site(served=True, settings=Settings(rate_quota=3, rate_window_s=EVER_S)) as it,
+        it.socket() as socket,
+    ):
         for _ in range(5):
             await say(socket, slug="/ping")
         answers = [await said(socket) for _ in range(5)]
