@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote_to_bytes
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.endpoint import refuse
-from api.problem import BadPath
+from api.http.problem import BadPath
 from domain.errors import MsgxcError, NotFound
 
 PREFIX = "/api/v2/"

@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Mount, WebSocketRoute
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import docs, health
+from api.about import docs, health
 from api.addresses import PREFIXES, Addresses, nothing_there
 from api.doppler import table as web_domains
 from api.emarsys.dialect import V4
@@ -27,10 +27,10 @@ from api.endpoint import PathEndpoint, refuse_in
 from api.ezout import table as shops
 from api.frame import Frame
 from api.freshness import RecentWrites
-from api.heads import HEAD, head_of
+from api.http.heads import HEAD, head_of
+from api.http.problem import MethodNotAllowed
 from api.msgxc import socket, stream
 from api.parts import Parts
-from api.problem import MethodNotAllowed
 from api.route import Dialect, Route
 from api.sockets.live import Live
 from api.table import ROUTES

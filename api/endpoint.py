@@ -16,19 +16,26 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.auth import Identity
-from api.body import BodyReader, ClientGone, body_wait_s
-from api.fields import assert_clear
+from api.access.auth import Identity
+from api.access.limits import LimitExceeded
 from api.freshness import RecentWrites
-from api.heads import BY_NAME, HEAD
-from api.lane import cycle_of
-from api.limits import LimitExceeded
+from api.http.body import BodyReader, ClientGone, body_wait_s
+from api.http.fields import assert_clear
+from api.http.heads import BY_NAME, HEAD
+from api.http.lane import cycle_of
+from api.http.problem import (
+    MEDIA_TYPE,
+    NAME_SHOWN_MAX,
+    MethodNotAllowed,
+    decoding_error,
+    headers_of,
+    problem_of,
+)
 from api.parts import Parts
-from api.problem import MEDIA_TYPE, NAME_SHOWN_MAX, MethodNotAllowed, decoding_error, headers_of, problem_of
 from api.route import Answer, Call, Dialect, Header, Raw, Route, assert_may_call
 from domain.context import Caller, Context
 from domain.errors import Invalid, MsgxcError
-from domain.nearest import nearest
+from domain.text.nearest import nearest
 
 REQUEST_ID, ROUTE, STATUS = "msgxc.request_id", "msgxc.route", "msgxc.status"
 HEADERS, ADDED = BY_NAME, "msgxc.added_headers"

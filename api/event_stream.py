@@ -12,9 +12,9 @@ from typing import Final
 import msgspec
 from starlette.types import Scope, Send
 
+from api.about.metrics import Metrics
 from api.endpoint import refuse
-from api.heads import head_of
-from api.metrics import Metrics
+from api.http.heads import head_of
 from api.route import Header
 from api.sockets.hub import TRY_AGAIN
 from domain.errors import MsgxcError, TooMany, Unavailable

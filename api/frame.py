@@ -14,10 +14,10 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.endpoint import ADDED, REQUEST_ID, ROUTE, STATUS, respond, without
-from api.heads import HEAD, Head, head_of
+from api.http.heads import HEAD, Head, head_of
+from api.http.security import SECURITY
 from api.parts import Parts
 from api.route import Header
-from api.security import SECURITY
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:=+/-]{1,128}")
 _EXPOSED = b"Location, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id"

@@ -11,17 +11,17 @@ from typing import Literal
 
 from starlette.types import ASGIApp
 
-from api.auth import Verifier
+from api.about.metrics import Metrics
+from api.access.auth import Verifier
+from api.access.limits import LocalCounter, RateLimit
 from api.doppler.parts import WebDomains
-from api.emarsys.id_tokens import IdTokens
+from api.emarsys.device_events.room import Room
+from api.emarsys.identity.id_tokens import IdTokens
+from api.emarsys.identity.proofs import Proofs
+from api.emarsys.identity.tokens import Tokens
 from api.emarsys.lines import Lines
 from api.emarsys.port import Removals, Resolutions, SignalSink
-from api.emarsys.proofs import Proofs
-from api.emarsys.room import Room
-from api.emarsys.tokens import Tokens
 from api.ezout.parts import Shops
-from api.limits import LocalCounter, RateLimit
-from api.metrics import Metrics
 from api.port import EventReader, FeedReader, Probe, RateCounter, ReceiptSink, RightsWatch
 from api.providers import Providers
 from commands.bus import Bus
@@ -60,10 +60,10 @@ class Parts:
     """clock: now, in UTC. now_s: the same in seconds since 1970. sandbox: served under /sandbox when there is one.
 
     shops, domains: the EzOut and the doppler contract are served where they are there. providers: whose reports are
-    believed. leaving_key: what the links in mails are made with (domain.leaving). tokens: what devices carry. vapid:
-    who apps are to browsers. proofs: what devices' headers have proved. lines: who waits for a look at an app. room:
-    for large bodies of devices. id_tokens: what issuers say of people. request_id: 32 fresh hex digits, for requests
-    that bring no id.
+    believed. leaving_key: what the links in mails are made with (domain.people.leaving). tokens: what devices carry.
+    vapid: who apps are to browsers. proofs: what devices' headers have proved. lines: who waits for a look at an app.
+    room: for large bodies of devices. id_tokens: what issuers say of people. request_id: 32 fresh hex digits, for
+    requests that bring no id.
     may_push_to: whether web pushes are sent to such an endpoint at all.
     """
 

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import msgspec
 
-from api.keys import KeySet
-from domain.delivery import Receipt
+from api.access.keys import KeySet
+from domain.deliveries.delivery import Receipt
 from domain.recorded import Recorded
 
 FeedCallback = Callable[[int, int, str, bytes], None]

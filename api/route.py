@@ -11,8 +11,8 @@ from uuid import UUID
 import msgspec
 from starlette.types import Scope
 
-from api.auth import Identity
-from api.limits import BODY_BYTES_MAX
+from api.access.auth import Identity
+from api.access.limits import BODY_BYTES_MAX
 from api.parts import Parts
 from domain.context import Caller, Context
 from domain.errors import Forbidden, MsgxcError
@@ -129,9 +129,9 @@ class Route:
     reads: projections that the answer comes from; writes of a moment ago are waited for.
     idempotent: takes an Idempotency-Key. errors: beside those every route of its kind can give.
     statuses: of success, the first being the usual one. admit: where a contract has tokens of its own kind.
-    body_bytes_max: of a body. body_passed_over: see api.body.BodyReader. noted: told of each call that is answered.
-    raw_bytes_max: the handler takes the request as it came, with a body of so many bytes at most; 0: it does not.
-    dialect: how the contract reads and refuses, where that is not our way.
+    body_bytes_max: of a body. body_passed_over: see api.http.body.BodyReader. noted: told of each call that is
+    answered. raw_bytes_max: the handler takes the request as it came, with a body of so many bytes at most; 0: it
+    does not. dialect: how the contract reads and refuses, where that is not our way.
     """
 
     method: str

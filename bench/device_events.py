@@ -27,10 +27,10 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.http_load import Report, load
-from bench.machine import machine
 from bench.publish import Round, running_nats
-from bench.serving import Running, api_alone, bare_route, free_port, token_for
+from bench.rig.http_load import Report, load
+from bench.rig.machine import machine
+from bench.rig.serving import Running, api_alone, bare_route, free_port, token_for
 
 ROUNDS = 3
 COUNT_MAX = 100_000

@@ -4,7 +4,7 @@
                                                                    [--sandbox | --fakes BINARY]
 
 nats-server, projector, dispatcher and one gateway process for each of the two channels run as in production, each in
-a process of its own. The providers are a light stand-in that speaks real TLS and HTTP/2 (bench/providers.py), the
+a process of its own. The providers are a light stand-in that speaks real TLS and HTTP/2 (bench/rig/providers.py), the
 project's sandbox, or a program (`BINARY gencert|serve`). Every outcome must be on the log as accepted, and by the
 providers' own books (the sandbox's are not asked) every address must have been sent to exactly once.
 """
@@ -30,21 +30,21 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.machine import machine
-from bench.peers import APNS_FORM, FCM_FORM, Peer, books_of, chosen_peer, offer_peers, reset_books
-from bench.serving import ROOT, Running, environment
+from bench.rig.machine import machine
+from bench.rig.peers import APNS_FORM, FCM_FORM, Peer, books_of, chosen_peer, offer_peers, reset_books
+from bench.rig.serving import ROOT, Running, environment
 from cli.bootstrap import Exchange, open_exchange
 from cli.session import open_session
 from commands.clients import Enlist
 from commands.messaging import Accepted, Draft, Publish, Send
 from commands.threads import OpenThread, Subscribe
 from domain.context import Context
-from domain.delivery import Attempt, OutcomeSlice
+from domain.deliveries.delivery import Attempt, OutcomeSlice
 from domain.message import Message
 from domain.recorded import DELIVERY, EVENTS, Recorded
 from domain.thread import Settings
-from infra.nats.connection import Endpoint
 from infra.nats.server import NatsServer, ServerConfig
+from infra.nats.wire.connection import Endpoint
 
 COUNT_MAX = 200_000
 AT_ONCE = 200

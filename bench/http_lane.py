@@ -24,22 +24,22 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from api.about.metrics import Metrics
+from api.access.auth import Verifier
+from api.access.keys import Key, KeySet
+from api.access.limits import LocalCounter, RateLimit
 from api.addresses import Addresses
 from api.app import Application
-from api.auth import Verifier
 from api.endpoint import PathEndpoint
 from api.frame import Frame
 from api.freshness import RecentWrites
-from api.keys import Key, KeySet
-from api.limits import LocalCounter, RateLimit
-from api.metrics import Metrics
 from api.parts import Parts, Settings
 from api.route import Answer, Call, Route, Who
 from api.sockets.protocol import OPTIONS
-from bench.http_load import load, post
-from bench.machine import machine
 from bench.publish import BODY
-from bench.serving import Running, bare_route, child, free_port
+from bench.rig.http_load import load, post
+from bench.rig.machine import machine
+from bench.rig.serving import Running, bare_route, child, free_port
 from infra.nonces import Nonces
 
 ROUNDS = 5

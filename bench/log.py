@@ -25,16 +25,16 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.machine import machine
+from bench.rig.machine import machine
 from domain.context import Context
-from domain.delivery import Attempt
+from domain.deliveries.delivery import Attempt
 from domain.recorded import DELIVERY, EVENTS
 from domain.thread import Settings, Thread
 from infra.log.log import JetStreamLog
 from infra.log.opened import LogConfig, open_log
 from infra.log.ordered import OrderedReader
-from infra.nats.connection import Endpoint
 from infra.nats.server import ServerConfig, running_server
+from infra.nats.wire.connection import Endpoint
 from processes.port import Append
 
 WRITERS = 128

@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.machine import machine
-from bench.serving import bare_route, child, environment, free_port
+from bench.rig.machine import machine
+from bench.rig.serving import bare_route, child, environment, free_port
 
 IDLE_S = 5.0
 READY_S_MAX = 30.0

@@ -20,11 +20,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from domain.delivery import OutcomeSlice, Receipt, ReceiptKind, Result
-from domain.outcome import Accepted
+from domain.deliveries.delivery import OutcomeSlice, Receipt, ReceiptKind, Result
+from domain.deliveries.outcome import Accepted
 from domain.recorded import DELIVERY, Recorded
 from infra.cassandra_node.node import CassandraNode
-from infra.readstore.cassandra_config import CassandraConfig
+from infra.readstore.cassandra.config import CassandraConfig
 from infra.readstore.opening import read_store
 from infra.readstore.store import ReadStore
 from processes.models.blocks import OpenBlock

@@ -25,9 +25,9 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.http_load import CONNECTIONS_MAX, load, post
-from bench.machine import machine
-from bench.serving import Running, api_alone, bare_route, free_port, token_for
+from bench.rig.http_load import CONNECTIONS_MAX, load, post
+from bench.rig.machine import machine
+from bench.rig.serving import Running, api_alone, bare_route, free_port, token_for
 from infra.nats.server import NatsServer, ServerConfig
 
 ROUNDS = 9

@@ -1,6 +1,6 @@
 """Push gateways: sends a second and CPU time of each, with aioapns as the reference in the same run.
 
-    .venv/bin/python bench/push_transport.py                         # against the light stand-in, bench/providers.py
+    .venv/bin/python bench/push_transport.py                         # against the light stand-in, rig/providers.py
     .venv/bin/python bench/push_transport.py --sandbox               # against the project's sandbox, which checks all
     .venv/bin/python bench/push_transport.py --fakes BINARY          # against `BINARY gencert|serve`
     .venv/bin/python bench/push_transport.py --url https://localhost:8443 --ca-file ca.pem --folder certs
@@ -35,10 +35,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench.machine import machine  # noqa: E402  after the path is set
-from bench.peers import APNS_FORM, FCM_FORM, Peer, chosen_peer, offer_peers, peer_of  # noqa: E402
+from bench.rig.machine import machine  # noqa: E402  after the path is set
+from bench.rig.peers import APNS_FORM, FCM_FORM, Peer, chosen_peer, offer_peers, peer_of  # noqa: E402
+from domain.deliveries.outcome import Accepted  # noqa: E402
 from domain.message import Content  # noqa: E402
-from domain.outcome import Accepted  # noqa: E402
 from gateways.port import Gateway, Notice, Target  # noqa: E402
 from gateways.registry import build  # noqa: E402
 

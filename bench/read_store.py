@@ -26,12 +26,12 @@ from uuid import UUID, uuid4
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.machine import machine
+from bench.rig.machine import machine
 from domain.recorded import EVENTS, Checkpoint
 from infra.cassandra_node.node import CassandraNode
-from infra.readstore import sqlite_reader
-from infra.readstore.cassandra_config import CassandraConfig
+from infra.readstore.cassandra.config import CassandraConfig
 from infra.readstore.opening import read_store
+from infra.readstore.sqlite import reader as sqlite_reader
 from infra.readstore.store import ReadStore
 from projections.port import Generation, Put, Table
 

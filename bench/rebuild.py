@@ -25,7 +25,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.machine import machine
+from bench.rig.machine import machine
 from cli.serve.lifetime import settle_memory
 from domain.aggregate import Aggregate
 from domain.contact import Contact
@@ -37,9 +37,9 @@ from domain.subscription import Subscription
 from infra.log.log import JetStreamLog
 from infra.log.opened import LogConfig, open_log
 from infra.log.ordered import OrderedReader
-from infra.nats.connection import Endpoint
 from infra.nats.leases import Lease
 from infra.nats.server import NatsServer, ServerConfig
+from infra.nats.wire.connection import Endpoint
 from infra.readstore.store import ReadStore
 from processes.models.filling import lease_name
 from processes.models.rebuild import Progress, build
@@ -131,13 +131,13 @@ async def rebuild(log: JetStreamLog, store: ReadStore, name: str, count: int) ->
 @asynccontextmanager
 async def opened_store(kind: str, folder: Path) -> AsyncIterator[ReadStore]:
     if kind == "sqlite":
-        from infra.readstore.sqlite import SqliteReadStore
+        from infra.readstore.sqlite.store import SqliteReadStore
 
         async with SqliteReadStore(folder / "models") as store:
             yield store
         return
-    from infra.readstore.cassandra import CassandraReadStore
-    from infra.readstore.cassandra_config import CassandraConfig
+    from infra.readstore.cassandra.config import CassandraConfig
+    from infra.readstore.cassandra.store import CassandraReadStore
 
     host, _, port = os.environ["MSGXC_CASSANDRA"].partition(":")
     config = CassandraConfig(hosts=((host, int(port or 9042)),), keyspace=f"bench_{os.getpid()}")

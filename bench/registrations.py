@@ -22,10 +22,10 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.device_events import APP, COUNT_MAX, WITHOUT_LIMITS, parser_of
-from bench.http_load import load, post
-from bench.machine import machine
 from bench.publish import Round, running_nats
-from bench.serving import Running, api_alone, bare_route, free_port, token_for
+from bench.rig.http_load import load, post
+from bench.rig.machine import machine
+from bench.rig.serving import Running, api_alone, bare_route, free_port, token_for
 
 ROUNDS = 15
 COUNT = 5_000

@@ -21,7 +21,7 @@ import nats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.machine import machine
+from bench.rig.machine import machine
 from cli.bootstrap import Exchange, open_exchange
 from cli.serve.projecting import projecting
 from cli.serve.resolving import following_resolutions, resolving
@@ -30,9 +30,9 @@ from commands.sdk_clients import Device
 from commands.sdk_contacts import IdentifyContact
 from domain.contact import Identity
 from domain.context import Context
-from infra.datafolder import DataFolder
-from infra.nats.connection import Endpoint
+from infra.configuration.datafolder import DataFolder
 from infra.nats.server import NatsServer, ServerConfig
+from infra.nats.wire.connection import Endpoint
 from infra.secrets import open_keyring
 from infra.settings import load
 from infra.supervisor import Stop, Supervisor

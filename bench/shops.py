@@ -24,10 +24,10 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.http_load import load, post
-from bench.machine import machine
 from bench.publish import Round, one_round, running_nats
-from bench.serving import Running, api_alone, bare_route, free_port, token_for
+from bench.rig.http_load import load, post
+from bench.rig.machine import machine
+from bench.rig.serving import Running, api_alone, bare_route, free_port, token_for
 
 ROUNDS = 3
 SENT = re.compile(rb'"product_id":(\d+)')

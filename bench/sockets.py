@@ -26,11 +26,11 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.http_load import post
-from bench.kept_connections import KeptConnections
-from bench.machine import machine
-from bench.serving import ROOT, Running, child, environment, free_port, token_for
-from bench.socket_load import Listener, Seen, listeners, mark, tally
+from bench.rig.http_load import post
+from bench.rig.kept_connections import KeptConnections
+from bench.rig.machine import machine
+from bench.rig.serving import ROOT, Running, child, environment, free_port, token_for
+from bench.rig.socket_load import Listener, Seen, listeners, mark, tally
 
 SOCKETS_MAX, RATE_MAX, SECONDS_MAX = 10_000, 500, 60
 CONTACTS = 20
@@ -96,7 +96,7 @@ async def of_ours(folder: Path, arguments: argparse.Namespace) -> Run:
 
 async def of_naive(arguments: argparse.Namespace) -> Run:
     port = free_port()
-    command = [sys.executable, str(ROOT / "bench" / "naive_sockets.py"), str(port)]
+    command = [sys.executable, str(ROOT / "bench" / "rig" / "naive_sockets.py"), str(port)]
     async with child(command, dict(os.environ), port) as pid:
         sockets = await listeners(
             port, arguments.sockets, lambda number: f"/connect/{number}", lambda _: b"hello"

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from api.emarsys.tokens import ClientState, ContactField, ContactToken, Tokens
+from api.emarsys.identity.tokens import ClientState, ContactField, ContactToken, Tokens
 from infra.signing.environment import FixedSigningKeys
 
 ROUNDS, CALLS = 30, 100

@@ -275,8 +275,8 @@ def _content(path: str, bytes_max: int) -> bytes:
 
 def _settings(given: dict[str, Any], realm: str) -> AppSettings:
     """Raises Failure, naming the field."""
+    from api.http.problem import decoding_error
     from api.msgxc.app_bodies import PutAppBody
-    from api.problem import decoding_error
     from domain.errors import Invalid
 
     try:

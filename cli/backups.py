@@ -63,7 +63,7 @@ def restore(
     """
     from cli.upkeep.copies import assert_keys_of, read_manifest, restore_key_files
     from cli.upkeep.copies import restore as bring_back
-    from infra.datafolder import DataFolder
+    from infra.configuration.datafolder import DataFolder
     from infra.secrets import key_id
 
     manifest = read_manifest(folder)

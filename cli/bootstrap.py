@@ -19,32 +19,32 @@ from cli.wiring.stores import make_missing, open_store
 from commands.bus import Bus
 from commands.port import ThreadDirectory, TokenOwners
 from domain.ids import Ids
+from domain.notifications.sid import sid_key
 from domain.recorded import EVENTS
-from domain.sid import sid_key
 from gateways.port import Gateway
 from infra.apps.directory import FollowedApps
-from infra.directory import FollowedThreads
-from infra.feed_figures import FeedFigures
-from infra.gateway_figures import GatewayFigures
+from infra.configuration.urls import url_of
+from infra.figures.feed import FeedFigures
+from infra.figures.gateway import GatewayFigures
+from infra.figures.resolution import ResolutionFigures
 from infra.keys.wrapping import MasterKeys
 from infra.log.log import JetStreamLog
 from infra.log.opened import LogConfig, open_log
 from infra.log.shops import JetStreamShops, open_shops
 from infra.log.signals import JetStreamSignals, open_signals
-from infra.nats.connection import Endpoint
+from infra.lookups.directory import FollowedThreads
+from infra.lookups.resolutions import FollowedResolutions
+from infra.lookups.token_owners import CaughtUpOwners
 from infra.nats.streams import StreamSettings, id_key_of
+from infra.nats.wire.connection import Endpoint
 from infra.nonces import Nonces
-from infra.push_links import PushLinks
 from infra.readstore.store import ReadStore
-from infra.resolution_figures import ResolutionFigures
-from infra.resolutions import FollowedResolutions
 from infra.secrets import SecretsError, key_id
-from infra.sending import DirectorySending
-from infra.token_owners import CaughtUpOwners
-from infra.urls import url_of
-from infra.vapid import DerivedVapidKeys
+from infra.senders.push_links import PushLinks
+from infra.senders.sending import DirectorySending
+from infra.senders.vapid import DerivedVapidKeys
 from processes.directories import ContactData, Merchants
-from processes.feeder import Feeding
+from processes.feeding.feeder import Feeding
 from processes.models.watermark import Watermark
 from processes.port import LogMismatch
 from projections.catalogue import ALL

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from cli.console import Failure
 from domain.errors import MsgxcError
-from infra.datafolder import DataFolderError
-from infra.environment import SettingsError
+from infra.configuration.datafolder import DataFolderError
+from infra.configuration.environment import SettingsError
 from infra.nats.server import DataFolderInUse, ServerFailed
 from infra.secrets import SecretsError
 from processes.port import LogMismatch

@@ -101,7 +101,7 @@ def erase(
 async def _rotate_master(session: Session) -> None:
     from cli.bootstrap import opened_log
     from cli.wiring.endpoints import configured_endpoint, embedded_server, local_endpoint
-    from infra.nats.connection import connected
+    from infra.nats.wire.connection import connected
 
     async with contextlib.AsyncExitStack() as opened:
         endpoint = configured_endpoint(session, name=NAME)

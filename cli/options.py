@@ -26,7 +26,7 @@ def duration(text: str, *, most: timedelta, option: str) -> timedelta:
 
 
 def realm(text: str) -> str:
-    from api.auth import REALM
+    from api.access.auth import REALM
 
     if not REALM.fullmatch(text):
         raise typer.BadParameter(

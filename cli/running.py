@@ -100,7 +100,7 @@ def api() -> None:
 
 def _begin() -> Session:
     session = open_session()
-    from infra.telemetry import configure_logging
+    from infra.figures.telemetry import configure_logging
 
     configure_logging(session.settings.log.level, session.settings.log.form, is_final=True)
     return session

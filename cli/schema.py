@@ -110,9 +110,9 @@ def _tables() -> list[Table]:
 def _openapi() -> bytes:
     from importlib.metadata import version
 
+    from api.about.openapi import document
     from api.ezout import table as shops
     from api.msgxc import socket, stream
-    from api.openapi import document
     from api.table import ROUTES
 
     routes = (*ROUTES, stream.ROUTE_OF_STREAM, *shops.DESCRIBED)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cli.console import USAGE, fail
-from infra.datafolder import DataFolder
+from infra.configuration.datafolder import DataFolder
 from infra.secrets import Keyring, open_keyring
 from infra.settings import Settings, SettingsError, load
 from infra.signing.folder import ensure_key
@@ -71,7 +71,7 @@ def run_async[T](work: Coroutine[Any, Any, T]) -> T:
     import structlog
 
     if not structlog.is_configured():
-        from infra.telemetry import configure_logging, hush_cassandra
+        from infra.figures.telemetry import configure_logging, hush_cassandra
 
         configure_logging("warning")
         hush_cassandra()

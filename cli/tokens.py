@@ -15,7 +15,7 @@ from cli.console import print_json
 from cli.examples import examples
 from cli.session import Session, no_keys, now, read_settings
 from domain.context import DEFAULT_REALM
-from infra.datafolder import DataFolder
+from infra.configuration.datafolder import DataFolder
 from infra.secrets import signing_key
 
 ALGORITHM_OF = {"OKP": "EdDSA", "EC": "ES256", "RSA": "RS256", "oct": "HS256"}
@@ -86,7 +86,7 @@ def token(
 
 def _assert_taken(claims: dict[str, Any]) -> None:
     """What the exchange would refuse is not signed: it would be found out at the first call."""
-    from api.auth import caller_of
+    from api.access.auth import caller_of
     from domain.errors import Unauthenticated
 
     try:

@@ -9,9 +9,9 @@ import msgspec
 from commands.scope import Scope
 from domain.app import App, assert_code
 from domain.app_settings import AppSettings
-from domain.channel import APP_CHANNELS
+from domain.deliveries.channel import APP_CHANNELS
+from domain.devices.event_action import message_of
 from domain.errors import Conflict, Invalid, NotFound, TooLarge
-from domain.event_action import message_of
 
 
 class RegisterApp(msgspec.Struct, frozen=True, kw_only=True):

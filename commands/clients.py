@@ -11,9 +11,9 @@ import msgspec
 from commands.addresses import tell_address
 from commands.contacts import assert_uid
 from commands.scope import Scope
-from domain.channel import APNS, FCM, WEBPUSH
 from domain.client import Client
 from domain.contact import Contact
+from domain.deliveries.channel import APNS, FCM, WEBPUSH
 from domain.errors import Conflict, Invalid, NotFound
 
 APP = "msgxc"

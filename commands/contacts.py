@@ -8,8 +8,8 @@ from uuid import UUID
 import msgspec
 
 from commands.scope import Scope
-from domain.channel import EMAIL, SMS
 from domain.contact import Contact
+from domain.deliveries.channel import EMAIL, SMS
 from domain.errors import Invalid, NotFound
 from domain.subscription import Subscription
 

@@ -12,8 +12,8 @@ import msgspec
 
 from commands.port import VersionConflict
 from commands.scope import Scope, assert_same
-from domain.channel import APP_CHANNELS
 from domain.contact import Contact
+from domain.deliveries.channel import APP_CHANNELS
 from domain.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
 from domain.message import (
     TTL_S_MAX,
@@ -26,9 +26,9 @@ from domain.message import (
     ToEveryone,
     ToThread,
 )
-from domain.nesting import assert_shallow
-from domain.push import assert_valid, push_of
+from domain.notifications.push import assert_valid, push_of
 from domain.subscription import Subscription
+from domain.text.nesting import assert_shallow
 from domain.thread import Settings, Thread
 
 TTL_S_DEFAULT = 86_400

@@ -17,10 +17,10 @@ from commands.scope import Scope
 from domain.aggregate import Aggregate, Created
 from domain.client import CLEARED, Client
 from domain.contact import Contact, Identity
+from domain.devices.push_token import push_address
 from domain.errors import Unauthenticated
-from domain.push_token import push_address
+from domain.people.resolution import anonymous_uid
 from domain.refresh_family import MOVED
-from domain.resolution import anonymous_uid
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,8 +15,8 @@ from commands.sdk_clients import Device, Standing, anonymous, link, own_client, 
 from domain.client import Client
 from domain.contact import Contact, Identity
 from domain.errors import Conflict, Invalid
+from domain.people.resolution import field_uid
 from domain.refresh_family import RefreshRefused
-from domain.resolution import field_uid
 
 LIVES_MAX = 100
 """Erasures of one contact field's value; each costs a look at every sign-in, and nobody is erased so often."""

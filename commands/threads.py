@@ -9,8 +9,8 @@ import msgspec
 from commands.scope import Scope
 from domain.contact import Contact
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
-from domain.nesting import assert_shallow
 from domain.subscription import Subscription
+from domain.text.nesting import assert_shallow
 from domain.thread import Settings, Thread
 
 TID_MAX = 128

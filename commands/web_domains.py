@@ -15,7 +15,7 @@ from commands.port import VersionConflict
 from commands.scope import Scope, assert_same
 from domain.app import App
 from domain.app_settings import AppSettings
-from domain.channel import APP_CHANNELS, FCM, WEBPUSH
+from domain.deliveries.channel import APP_CHANNELS, FCM, WEBPUSH
 from domain.errors import Conflict, Forbidden, Invalid, TooLarge
 from domain.message import Content, Message, ToContacts
 

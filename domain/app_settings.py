@@ -11,9 +11,9 @@ from typing import Literal
 
 import msgspec
 
+from domain.devices.event_action import EventAction, assert_carried_out
+from domain.devices.geofence import Geofences
 from domain.errors import Invalid
-from domain.event_action import EventAction, assert_carried_out
-from domain.geofence import Geofences
 
 NAME_MAX = 256
 FIELD_MAX = 2**31 - 1

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from domain.aggregate import Aggregate, Created, restored
 from domain.aggregate import Event as BaseEvent
-from domain.ownership import ContactOwned
-from domain.push_contact import Described, PushContact, WithEmail, WithVisitor
-from domain.renewal import is_believed, is_recorded
+from domain.devices.ownership import ContactOwned
+from domain.devices.push_contact import Described, PushContact, WithEmail, WithVisitor
+from domain.devices.renewal import is_believed, is_recorded
 
 CLEARED = "cleared"
 """Why an address was retired that the device itself took back."""

@@ -10,8 +10,8 @@ from uuid import UUID
 from domain.aggregate import Aggregate, KeyOwner
 from domain.aggregate import Created as BaseCreated
 from domain.aggregate import Event as BaseEvent
+from domain.deliveries.outcome import NO_APP
 from domain.errors import Conflict
-from domain.outcome import NO_APP
 
 STRIKES_MAX = 3
 """Reports that a message did not reach the phone: the first may be chance, this many are not."""

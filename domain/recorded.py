@@ -7,9 +7,9 @@ from datetime import datetime
 import msgspec
 
 from domain.aggregate import Event
-from domain.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice, Receipt
+from domain.deliveries.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice, Receipt
+from domain.devices.signal import Signal
 from domain.shop import ShopMessage
-from domain.signal import Signal
 
 EVENTS, DELIVERY, FEED, SIGNALS, SCHEDULES, SHOPS, STATES, TRIAGE = (
     "EVENTS",

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from domain.context import DEFAULT_REALM, Caller
 from domain.errors import Forbidden, Invalid, TooLarge
-from domain.nesting import assert_shallow
+from domain.text.nesting import assert_shallow
 
 DIGITS_MAX = 34
 """Significant digits of an amount, as in IEEE 754 decimal128: more than any currency or any float has."""

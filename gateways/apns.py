@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from domain import channel
+from domain.deliveries import channel
+from domain.deliveries.outcome import Accepted, Gone, Outcome, Rejected, Retry
 from domain.message import Content
-from domain.number import moment
-from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry
+from domain.text.number import moment
 from gateways.port import Channel, Gateway, GatewayConfig, Notice, Target
 from gateways.rendering import (
     PAYLOAD_BYTES_MAX,
@@ -73,7 +73,7 @@ class ProviderToken:
     """
 
     def __init__(self, key_pem: str, key_id: str, team_id: str) -> None:
-        from gateways.es256 import load_key
+        from gateways.keys.es256 import load_key
 
         complaint = (
             "the APNs key is no P-256 key; use the text of the .p8 file from Apple's developer account"
@@ -97,7 +97,7 @@ class ProviderToken:
         return True
 
     def _sign(self, issued_at: int) -> None:
-        from gateways.es256 import sign
+        from gateways.keys.es256 import sign
 
         claims = {"iss": self._team_id, "iat": issued_at}
         self._issued_at, self._token = issued_at, sign(self._key, {"kid": self._key_id}, claims)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from domain import channel
+from domain.deliveries import channel
+from gateways.mail.sendgrid import SendGridConfig, open_sendgrid
+from gateways.mail.smtp import SmtpConfig, open_smtp
 from gateways.port import Channel, Gateway, GatewayConfig
-from gateways.sendgrid import SendGridConfig, open_sendgrid
-from gateways.smtp import SmtpConfig, open_smtp
 
 
 class EmailConfig(GatewayConfig, frozen=True, kw_only=True):

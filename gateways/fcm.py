@@ -15,11 +15,11 @@ from uuid import UUID
 
 import msgspec
 
-from domain import channel
+from domain.deliveries import channel
+from domain.deliveries.outcome import Accepted, Gone, Outcome, Rejected, Retry
 from domain.errors import Invalid
 from domain.message import Content
-from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry
-from gateways.google_token import GoogleToken, TokenRefused, TokenUnavailable
+from gateways.keys.google_token import GoogleToken, TokenRefused, TokenUnavailable
 from gateways.port import Channel, ChannelHalted, Gateway, GatewayConfig, Notice, Target
 from gateways.rendering import (
     PAYLOAD_BYTES_MAX,

@@ -14,10 +14,10 @@ from uuid import UUID
 
 import msgspec
 
-from domain import channel
-from domain.delivery import Receipt, ReceiptKind
-from domain.number import moment, whole_number
-from domain.outcome import Outcome, Rejected, Suppressed
+from domain.deliveries import channel
+from domain.deliveries.delivery import Receipt, ReceiptKind
+from domain.deliveries.outcome import Outcome, Rejected, Suppressed
+from domain.text.number import moment, whole_number
 from gateways.verdict import at, impersonal, said
 
 EVENTS_MAX = 5_000

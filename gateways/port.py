@@ -13,8 +13,8 @@ from uuid import UUID
 
 import msgspec
 
+from domain.deliveries.outcome import Outcome
 from domain.message import Content
-from domain.outcome import Outcome
 
 
 class EventLinks(msgspec.Struct, frozen=True):
@@ -46,8 +46,8 @@ class AppSender(msgspec.Struct, frozen=True, kw_only=True):
 
     style: see gateways/styles/; one that is not there means the exchange's own form. apns_topic: "" for the channel's
     own. vapid_key_pem: the private key that browsers of the domain subscribed to, "" for the channel's own.
-    android: which of Emarsys' payloads Android devices get. sid_key: of what a click is reported with (see domain.sid).
-    links: None where nothing reports by them.
+    android: which of Emarsys' payloads Android devices get. sid_key: of what a click is reported with (see
+    domain.notifications.sid). links: None where nothing reports by them.
     """
 
     code: str

@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit
 
-from domain import channel
+from domain.deliveries import channel
+from domain.deliveries.outcome import FOUND, Accepted, Gone, Outcome, Rejected, Retry, Suppressed, Unknown
 from domain.errors import Invalid, TooLarge
 from domain.message import Content
-from domain.number import number
-from domain.outcome import FOUND, Accepted, Gone, Outcome, Rejected, Retry, Suppressed, Unknown
+from domain.text.number import number
 from gateways.port import Channel, Gateway, GatewayConfig, Notice, Target
 from gateways.transport import Answer, Request, Result, Transport
 from gateways.verdict import (

@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from domain.number import whole_number
-from domain.outcome import Accepted, Expired, Outcome, Retry, Unknown
+from domain.deliveries.outcome import Accepted, Expired, Outcome, Retry, Unknown
+from domain.text.number import whole_number
 from gateways.port import ChannelHalted, Notice, Target
 from gateways.transport import Answer, NoAnswer, NotSent, Result
 

@@ -18,16 +18,16 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from domain import channel
+from domain.deliveries import channel
+from domain.deliveries.outcome import Accepted, Gone, Outcome, Rejected, Retry, Unknown
+from domain.devices.push_token import read_subscription
 from domain.message import Content
-from domain.number import whole_number
-from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Unknown
-from domain.push_token import read_subscription
+from domain.text.number import whole_number
 from gateways.circuit import Circuit, Leave
 from gateways.endpoint import AllowedHosts, Endpoint, EndpointRefused
 from gateways.http2.dial import Origin
+from gateways.keys.push_encryption import PLAIN_BYTES_MAX, BadKeys, Vapid, encrypt
 from gateways.port import Channel, Gateway, GatewayConfig, Notice, Target
-from gateways.push_encryption import PLAIN_BYTES_MAX, BadKeys, Vapid, encrypt
 from gateways.rendering import TID_CHARS_ASSUMED, check_size, encode_json, topic_of
 from gateways.styles.letter import letter
 from gateways.transport import Answer, Header, NotSent, Request, Result, Transport

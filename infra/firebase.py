@@ -1,7 +1,7 @@
 """Firebase over HTTPS: the keys of its ID tokens, and whether a user's tokens were revoked.
 
-Implements api.issuers.IssuerKeys, for any issuer with a JWKS, and api.ezout.port.Revocations. Few requests, so each
-opens a connection of its own; each has a deadline and follows no redirect. Verifies no token.
+Implements api.access.issuers.IssuerKeys, for any issuer with a JWKS, and api.ezout.port.Revocations. Few requests, so
+each opens a connection of its own; each has a deadline and follows no redirect. Verifies no token.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import aiohttp
 import msgspec
 
 from domain.errors import Unavailable
-from domain.number import whole_number
-from gateways.google_token import GoogleToken, TokenRefused, TokenUnavailable
+from domain.text.number import whole_number
+from gateways.keys.google_token import GoogleToken, TokenRefused, TokenUnavailable
 
 KEYS_URL = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com"
 """https://firebase.google.com/docs/auth/admin/verify-id-tokens#verify_id_tokens_using_a_third-party_jwt_library"""

@@ -18,8 +18,8 @@ import structlog
 
 from domain.errors import Unavailable
 from domain.recorded import Checkpoint, Recorded
-from infra.nats.connection import Connection
-from infra.nats.frames import Frame
+from infra.nats.wire.connection import Connection
+from infra.nats.wire.frames import Frame
 from processes.port import Log, Poison
 
 log = structlog.get_logger()

@@ -15,8 +15,8 @@ import msgspec
 import structlog
 
 from domain.errors import Unavailable
-from infra.nats.connection import Connection
-from infra.nats.frames import Frame
+from infra.nats.wire.connection import Connection
+from infra.nats.wire.frames import Frame
 
 log = structlog.get_logger()
 

@@ -24,13 +24,13 @@ from typing import Any
 
 import msgspec
 
-from infra.datafolder import DataFolder, is_private, private_file, replace_private_file
-from infra.environment import Secret, key_bytes
+from infra.configuration.datafolder import DataFolder, is_private, private_file, replace_private_file
+from infra.configuration.environment import Secret, key_bytes
 from infra.settings import Keys
 
 KEY_BYTES = 32
 JWT_KEYS_MAX = 100
-"""More keys than any rotation needs (api/keys.py refuses more, too)."""
+"""More keys than any rotation needs (api/access/keys.py refuses more, too)."""
 
 
 class SecretsError(Exception):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from domain.channel import APNS, EMAIL, FCM, SMS, WEBPUSH
-from infra.credentials import (
+from domain.deliveries.channel import APNS, EMAIL, FCM, SMS, WEBPUSH
+from infra.configuration.credentials import (
     are_certificates,
     are_channels,
     is_p256_key,
@@ -21,9 +21,8 @@ from infra.credentials import (
     is_project_account,
     is_service_account,
 )
-from infra.doppler_settings import Doppler, read_doppler
-from infra.emarsys_http.settings import Services, read_services
-from infra.environment import (
+from infra.configuration.doppler_settings import Doppler, read_doppler
+from infra.configuration.environment import (
     Environment,
     Secret,
     SettingsError,
@@ -31,6 +30,7 @@ from infra.environment import (
     key_size,
     read_env_file,
 )
+from infra.emarsys_http.settings import Services, read_services
 from infra.nats.settings import Nats, read_nats
 from infra.rabbitmq.settings import RabbitMq, read_rabbitmq
 from infra.signing.settings import SdkKeys, read_sdk_keys
@@ -361,7 +361,7 @@ def _are_master_keys(text: str) -> bool:
 
 
 def _is_smtp_url(text: str) -> bool:
-    from gateways.smtp import Server
+    from gateways.mail.smtp import Server
 
     try:
         Server.of(text)
@@ -371,7 +371,7 @@ def _is_smtp_url(text: str) -> bool:
 
 
 def _is_sender(text: str) -> bool:
-    from gateways.mail import sender_parts
+    from gateways.mail.message import sender_parts
 
     try:
         sender_parts(text)

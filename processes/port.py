@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from domain.client_state import StateChange
+from domain.devices.client_state import StateChange
 from domain.recorded import Checkpoint, DeliveryRecord, Recorded
 
 

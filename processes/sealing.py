@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from commands.port import KeyStore
-from domain.delivery import Dispatch, Sealed
+from domain.deliveries.delivery import Dispatch, Sealed
 
 NONCE_BYTES = 12
 _encode = msgspec.json.Encoder(uuid_format="hex").encode

@@ -14,8 +14,8 @@ from itertools import batched
 from typing import Any, assert_never
 from uuid import UUID
 
-from domain.channel import WEBSOCKET
-from domain.delivery import (
+from domain.deliveries.channel import WEBSOCKET
+from domain.deliveries.delivery import (
     PAGE_SIZE,
     Attempt,
     AudienceEntry,
@@ -26,7 +26,7 @@ from domain.delivery import (
     Recipient,
     Result,
 )
-from domain.outcome import (
+from domain.deliveries.outcome import (
     Accepted,
     Expired,
     Gone,

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from domain.device_actions import DURATION, SESSION_END, SESSION_START
-from domain.number import whole_number
+from domain.devices.device_actions import DURATION, SESSION_END, SESSION_START
+from domain.devices.signal import KEPT, DeviceEvent, DeviceEvents
 from domain.recorded import SIGNALS, Recorded
-from domain.signal import KEPT, DeviceEvent, DeviceEvents
+from domain.text.number import whole_number
 from projections.port import Generation, Put, ReadModels, Row, Table, Write
 
 DEVICES = Table(

@@ -12,10 +12,10 @@ from uuid import UUID
 
 import msgspec
 
-from domain.delivery import AudiencePage
-from domain.device_actions import tagged
+from domain.deliveries.delivery import AudiencePage
+from domain.devices.device_actions import tagged
+from domain.devices.signal import KEPT, DeviceEvent, DeviceEvents
 from domain.recorded import DELIVERY, SIGNALS, Recorded
-from domain.signal import KEPT, DeviceEvent, DeviceEvents
 from projections.messages import MESSAGES
 from projections.paging import pages
 from projections.port import Generation, Key, Put, PutMany, ReadModels, Row, Table, Write

@@ -11,8 +11,8 @@ from uuid import UUID
 from domain.client import Client
 from domain.contact import Contact
 from domain.ids import partition
+from domain.people.resolution import anonymous_client
 from domain.recorded import EVENTS, Recorded
-from domain.resolution import anonymous_client
 from projections.checks import count, narrow
 from projections.port import Generation, Key, Put, Table, Write
 

@@ -13,12 +13,12 @@ from uuid import UUID
 
 from msgspec import convert
 
-from domain.channel import BUILT_IN, HMS, OF_CONTACT
 from domain.client import Client
 from domain.contact import Contact
-from domain.outcome import NO_APP
+from domain.deliveries.channel import BUILT_IN, HMS, OF_CONTACT
+from domain.deliveries.outcome import NO_APP
+from domain.deliveries.routing import Address, Channels, Person
 from domain.recorded import EVENTS, Recorded
-from domain.routing import Address, Channels, Person
 from projections.checks import count, narrow
 from projections.paging import pages
 from projections.port import Delete, Generation, Put, ReadModels, Row, Table, Write

@@ -14,9 +14,9 @@ from itertools import chain
 from operator import itemgetter
 from uuid import UUID
 
-from domain.delivery import OutcomeSlice, Receipt
+from domain.deliveries.delivery import OutcomeSlice, Receipt
+from domain.deliveries.outcome import Accepted, Expired, Gone, Outcome, Rejected, Suppressed
 from domain.message import Message
-from domain.outcome import Accepted, Expired, Gone, Outcome, Rejected, Suppressed
 from domain.recorded import DELIVERY, EVENTS, Recorded
 from projections.campaigns import (
     COPIES,

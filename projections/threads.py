@@ -8,9 +8,9 @@ from uuid import UUID
 
 import msgspec
 
+from domain.deliveries.routing import Channels
 from domain.ids import PARTITIONS, partition
 from domain.recorded import EVENTS, Recorded
-from domain.routing import Channels
 from domain.subscription import Subscription
 from domain.thread import Settings, Thread
 from projections.checks import count, narrow

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPubli
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from starlette.types import Scope
 
-from api.auth import REALM, TOKEN_BYTES_MAX, Identity, token_of
-from api.heads import BY_NAME
+from api.access.auth import REALM, TOKEN_BYTES_MAX, Identity, token_of
+from api.http.heads import BY_NAME
 from domain.context import DEFAULT_REALM, Caller
 from domain.errors import Forbidden, Unauthenticated
-from domain.number import number
+from domain.text.number import number
 
 ALGORITHMS = ["RS256", "RS384", "RS512"]
 BITS_MIN = 2048

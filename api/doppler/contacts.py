@@ -21,7 +21,7 @@ from commands.push_contacts import (
     SetPushVisitor,
 )
 from domain.app import assert_code
-from domain.channel import FCM, WEBPUSH
+from domain.deliveries.channel import FCM, WEBPUSH
 from domain.errors import Invalid, NotFound
 from projections import push_contacts
 from projections.port import Row

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from api.problem import Problem, decoding_error
+from api.http.problem import Problem, decoding_error
 from api.route import Answer
 from domain.errors import Conflict, Forbidden, Invalid, MsgxcError, NotFound, TooLarge
 

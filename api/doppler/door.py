@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import Scope
 
-from api.auth import Identity
+from api.access.auth import Identity
 from api.doppler.parts import WebDomains
 from api.parts import Parts
 from domain.errors import Unavailable

@@ -16,10 +16,10 @@ from api.doppler.dialect import TEXT
 from api.doppler.door import domains_of
 from api.doppler.parts import OldLinks, WebDomains
 from api.route import Answer, Call, Route, Who
-from domain.channel import WEBPUSH
-from domain.delivery import Receipt, ReceiptKind
+from domain.deliveries.channel import WEBPUSH
+from domain.deliveries.delivery import Receipt, ReceiptKind
 from domain.errors import Invalid
-from domain.push_links import (
+from domain.notifications.push_links import (
     LINK_CHARS_MAX,
     MONTHS_MAX,
     BadLink,

@@ -14,10 +14,10 @@ from uuid import UUID
 
 import msgspec
 
+from api.access.limits import BODY_BYTES_MAX
 from api.doppler.dialect import ERROR
 from api.doppler.domains import context_in, enabled, web_domain
 from api.doppler.door import admit
-from api.limits import BODY_BYTES_MAX
 from api.parts import Parts
 from api.route import Answer, Call, Route, Who
 from commands.messaging import Draft, SendToApp
@@ -27,8 +27,8 @@ from commands.web_domains import Copy, KeepMessage, SendCopies
 from domain.app import AppFacts
 from domain.errors import ClaimMismatch, Invalid, NotFound
 from domain.message import Content
-from domain.placeholders import fill, missing
-from domain.push import Action, PushContent, opts_of
+from domain.notifications.placeholders import fill, missing
+from domain.notifications.push import Action, PushContent, opts_of
 from projections import messages
 from projections.port import Row
 

@@ -18,8 +18,8 @@ from api.doppler.domains import EMPTY
 from api.doppler.door import admit
 from api.route import Answer, Call, Route, Who
 from commands.push_contacts import BULK_MAX, DeletePushContact, push_contact_id
-from domain.channel import WEBPUSH
-from domain.delivery import Receipt
+from domain.deliveries.channel import WEBPUSH
+from domain.deliveries.delivery import Receipt
 from domain.errors import Invalid
 from projections import push_contacts
 from projections.campaigns import FIRST_DAY

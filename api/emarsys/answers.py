@@ -16,8 +16,8 @@ import msgspec
 from api.emarsys.bodies import ContactTokenAnswer
 from api.emarsys.bodies import Tokens as BothTokens
 from api.emarsys.door import Visitor
-from api.emarsys.states import state_of
-from api.emarsys.tokens import ContactToken
+from api.emarsys.identity.states import state_of
+from api.emarsys.identity.tokens import ContactToken
 from api.route import Answer, Call, Header
 from commands.sdk_clients import LookAtClient, Standing
 from domain.errors import Unavailable

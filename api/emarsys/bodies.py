@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 from msgspec import field
 
-from api.emarsys.jws import escaped
-from api.emarsys.tokens import CONTACT_VALUE_BYTES_MAX
+from api.emarsys.identity.jws import escaped
+from api.emarsys.identity.tokens import CONTACT_VALUE_BYTES_MAX
 from commands.sdk_contacts import VALUE_MAX
 from domain.contact import Identity
+from domain.devices.push_token import push_address
 from domain.errors import Invalid, TooLarge
-from domain.nesting import DEPTH_MAX, assert_shallow
-from domain.push_token import push_address
+from domain.text.nesting import DEPTH_MAX, assert_shallow
 
 PROPERTIES_BYTES_MAX = 16_384
 """What an SDK says of its device has about 1 kB; Android adds 150 bytes for each notification channel, and an app has a
@@ -116,7 +116,7 @@ class _Claims(msgspec.Struct, frozen=True):
 
 
 def subject_of(token: str) -> str:
-    """Whom an id token is about, where all are believed or there is no app (else see api.emarsys.id_tokens).
+    """Whom an id token is about, where all are believed or there is no app (else see api.emarsys.identity.id_tokens).
 
     It is read, not verified: it names a person just as a contact field's value does, and proves as little.
     """

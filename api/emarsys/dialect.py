@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from api.body import BodyTooSlow
+from api.emarsys.identity.tokens import CONTACT_HEADER, STATE_HEADER
 from api.emarsys.limits import DeviceLimitExceeded
 from api.emarsys.mending import mended
-from api.emarsys.tokens import CONTACT_HEADER, STATE_HEADER
 from api.endpoint import decode_body, decode_query
-from api.problem import MethodNotAllowed, Problem, problem_of
+from api.http.body import BodyTooSlow
+from api.http.problem import MethodNotAllowed, Problem, problem_of
 from api.route import Answer, Header
 from domain.errors import Forbidden, Invalid, MsgxcError, NotFound, TooLarge, TooMany, Unauthenticated
 

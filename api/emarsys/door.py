@@ -19,16 +19,16 @@ from typing import Any
 import msgspec
 from starlette.types import Scope
 
-from api.auth import Identity
+from api.access.auth import Identity
 from api.emarsys import limits
+from api.emarsys.client_service.moving import arrive
 from api.emarsys.dialect import BadClientId
-from api.emarsys.jws import TokenExpired, TokenForeign, TokenKeyUnknown
+from api.emarsys.identity.jws import TokenExpired, TokenForeign, TokenKeyUnknown
+from api.emarsys.identity.proofs import Proof, Said
+from api.emarsys.identity.states import state_of
+from api.emarsys.identity.tokens import CONTACT_HEADER, STATE_HEADER, ClientState, Tokens
 from api.emarsys.limits import DeviceLimitExceeded
 from api.emarsys.lookups import address_of, app_of_path, app_of_refresh
-from api.emarsys.moving import arrive
-from api.emarsys.proofs import Proof, Said
-from api.emarsys.states import state_of
-from api.emarsys.tokens import CONTACT_HEADER, STATE_HEADER, ClientState, Tokens
 from api.endpoint import ADDED, HEADERS
 from api.parts import Parts
 from api.route import Call, Header

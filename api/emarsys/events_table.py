@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from api.emarsys import events, inbox, tagging
+from api.emarsys.device_events import events
 from api.emarsys.dialect import V3, V4
 from api.emarsys.door import Checks, Contract, Door
+from api.emarsys.inboxes import inbox, tagging
 from api.emarsys.interactions import note_untold
 from api.emarsys.route import V3_BASES, V4_BASE, V5_BASES, device_route
 from api.route import Dialect, Handler, Route

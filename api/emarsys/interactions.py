@@ -12,9 +12,9 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from api.emarsys.batches import Batch
+from api.emarsys.device_events.batches import Batch
 from api.route import Call
-from domain.signal import Interaction
+from domain.devices.signal import Interaction
 
 FAILURE = 400
 """The first status that is one."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-from domain.signal import DeviceEvents, Interaction, SignalKind
+from domain.devices.signal import DeviceEvents, Interaction, SignalKind
 from processes.directories import AppDirectory, ContactData, Merchants
 
 __all__ = ["AppDirectory", "ContactData", "Merchants"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from api.emarsys import appless, clients, contacts, geofences
 from api.emarsys.bodies import (
     ContactBody,
     ContactTokenAnswer,
@@ -15,13 +14,14 @@ from api.emarsys.bodies import (
     SwitchBody,
     Tokens,
 )
+from api.emarsys.client_service import appless, clients, contacts, geofences
 from api.emarsys.dialect import V3, V4, BadClientId, BadMerchant, UnknownApp
 from api.emarsys.door import Checks, Contract, Door
 from api.emarsys.interactions import note_appless
 from api.emarsys.route import ERRORS, V3_BASES, V4_BASE, Errors, device_route
 from api.route import Dialect, Handler, Route, Who
+from domain.devices.geofence import Geofences
 from domain.errors import Conflict, NotFound, TooMany, Unavailable
-from domain.geofence import Geofences
 from domain.refresh_family import RefreshRefused
 
 GROUP = "client service"

@@ -12,10 +12,10 @@ from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
-from api.auth import Identity, Verifier, token_of
+from api.access.auth import Identity, Verifier, token_of
 from api.ezout.firebase import FirebaseVerifier
-from api.fields import assert_clear
-from api.heads import head_of
+from api.http.fields import assert_clear
+from api.http.heads import head_of
 from domain.context import Caller
 from domain.errors import Forbidden, Unauthenticated
 from domain.shop import EVERY_SHOP

@@ -25,9 +25,9 @@ from api.ezout.parts import Shops
 from api.ezout.port import ShopEntry
 from api.ezout.publishing import GROUP, shop_of, shops_of
 from api.ezout.times import Moment, bounds
-from api.hanging_up import hang_up
+from api.http.hanging_up import hang_up
+from api.http.peers import while_there
 from api.parts import Parts
-from api.peers import while_there
 from api.route import Header, Route, Who, served_raw
 from domain.errors import Forbidden, Invalid, MsgxcError, Unavailable
 from domain.shop import assert_may_read, decode, happened

@@ -1,6 +1,6 @@
 """Firebase ID tokens: RS256, of one project, verified with the issuer's keys.
 
-Owns what such a token must say, whose keys api.issuers keeps
+Owns what such a token must say, whose keys api.access.issuers keeps
 (https://firebase.google.com/docs/auth/admin/verify-id-tokens). Never logs a token.
 """
 
@@ -12,12 +12,12 @@ from typing import Any
 
 import jwt
 
-from api.auth import CACHE_MAX, TOKEN_BYTES_MAX, Identity, roles_of, shops_of
+from api.access.auth import CACHE_MAX, TOKEN_BYTES_MAX, Identity, roles_of, shops_of
+from api.access.issuers import CachedKeys, IssuerKeys
 from api.ezout.port import Revocations
-from api.issuers import CachedKeys, IssuerKeys
 from domain.context import Caller
 from domain.errors import Unauthenticated
-from domain.number import number
+from domain.text.number import number
 
 SKEW_S = 60
 """By which the issuer's clock may be ahead of ours."""

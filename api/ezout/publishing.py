@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 from starlette.types import Scope
 
-from api.auth import Identity
+from api.access.auth import Identity
 from api.ezout.door import credentials
 from api.ezout.parts import Shops
 from api.parts import Parts

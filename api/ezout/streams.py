@@ -15,6 +15,7 @@ from uuid import UUID
 from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
+from api.access.limits import RateLimit
 from api.endpoint import ROUTE, answer_other_than_get, decode_query
 from api.event_stream import MEDIA_TYPE, RETRY_MS, begin, close_event, last_event_id, refuse_stream
 from api.ezout.door import credentials
@@ -22,10 +23,9 @@ from api.ezout.frames import FIRST, Filter, Frame, position_within
 from api.ezout.hub import Draining, Following, ShopHub, TooSlow
 from api.ezout.parts import Shops
 from api.ezout.publishing import GROUP, shop_of, shops_of
-from api.hanging_up import hang_up
-from api.limits import RateLimit
+from api.http.hanging_up import hang_up
+from api.http.peers import while_there
 from api.parts import Parts
-from api.peers import while_there
 from api.route import Route, Who, served_raw
 from api.sockets.protocol import EXTENSION as CONNECTION
 from api.sockets.protocol import SocketConnection

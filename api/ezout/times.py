@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from api.problem import decoding_error
+from api.http.problem import decoding_error
 from domain.errors import Invalid
 
 Moment = Annotated[

@@ -14,8 +14,9 @@ import msgspec
 from msgspec import Meta
 
 from api.msgxc.bodies import Body
-from domain import app_settings, event_action, geofence
+from domain import app_settings
 from domain.app_settings import EVENT_ACTIONS_MAX, FIELD_MAX, NAME_MAX, AppSettings, Kind
+from domain.devices import event_action, geofence
 
 SETTINGS_BYTES_MAX = 900_000
 """Of an app's settings as JSON: what fits into one event. A thousand geofences alone have some 300 kB."""

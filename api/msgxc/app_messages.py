@@ -13,7 +13,7 @@ from commands.messaging import CONTACTS_MAX, Accepted, Draft, SendToApp
 from commands.scope import claim_for
 from domain.app import AppFacts
 from domain.errors import ClaimMismatch, Conflict, Forbidden, NotFound, TooLarge, Unavailable
-from domain.push import KEY, Action, PushContent
+from domain.notifications.push import KEY, Action, PushContent
 
 GROUP = "apps"
 

@@ -12,10 +12,10 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from api.choices import FIELDS
+from api.http.choices import FIELDS
 from commands.clients import Enlist
 from commands.messaging import CONTACTS_MAX, TEXT_MIN, Draft
-from domain.channel import APNS, BUILT_IN, CODES, FCM, WEBPUSH, channels_of
+from domain.deliveries.channel import APNS, BUILT_IN, CODES, FCM, WEBPUSH, channels_of
 from domain.errors import Invalid
 from gateways.registry import channels as offered
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from html import escape
 
-from api.docs import content_policy
+from api.about.docs import content_policy
 from api.route import Answer, Call, Handler, Route, Who
 from commands.contacts import SuppressChannel
-from domain.channel import EMAIL
 from domain.context import Context
-from domain.delivery import Receipt
+from domain.deliveries.channel import EMAIL
+from domain.deliveries.delivery import Receipt
 from domain.errors import NotFound, TooLarge, Unavailable
-from domain.leaving import CODE, Leaver, read_leaving_token
+from domain.people.leaving import CODE, Leaver, read_leaving_token
 
 PATH = "/api/v2/leave/"
 FORM_BYTES_MAX = 4 * 1024

@@ -14,13 +14,13 @@ import msgspec
 from api.msgxc.bodies import Body
 from api.parts import Parts
 from api.route import Answer, Call, Route, Who
-from domain.channel import WEBSOCKET
 from domain.context import Caller
-from domain.delivery import Receipt
+from domain.deliveries.channel import WEBSOCKET
+from domain.deliveries.delivery import Receipt
 from domain.errors import Invalid, NotFound, Unavailable
 from domain.message import Message
 from domain.recorded import DELIVERY, EVENTS
-from processes.audience import is_shown_to
+from processes.dispatching.audience import is_shown_to
 from projections import deliveries, messages
 from projections.catalogue import AUDIENCE
 

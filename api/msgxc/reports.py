@@ -14,8 +14,8 @@ from api.msgxc.messages import MessageView, view_of
 from api.route import Answer, Call, Route, Who
 from domain.aggregate import ENVELOPE_FIELDS, Event
 from domain.errors import Unavailable
-from domain.number import whole_number
 from domain.recorded import Recorded
+from domain.text.number import whole_number
 from projections import catalogue, messages
 
 GROUP = "reports"

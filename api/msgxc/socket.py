@@ -10,14 +10,14 @@ from uuid import UUID
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from api.auth import Identity, bearer
+from api.access.auth import Identity, bearer
 from api.endpoint import REQUEST_ID
-from api.fields import assert_clear
 from api.freshness import RecentWrites
-from api.heads import head_of
+from api.http.fields import assert_clear
+from api.http.heads import head_of
+from api.http.problem import MEDIA_TYPE, decoding_error, problem_of
 from api.msgxc.receipts import OwnReceipt
 from api.parts import Parts
-from api.problem import MEDIA_TYPE, decoding_error, problem_of
 from api.route import Route, Who, served_raw
 from api.sockets.follower import Follower
 from api.sockets.hub import Closed

@@ -13,16 +13,16 @@ import msgspec
 from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
-from api.auth import bearer
+from api.access.auth import bearer
 from api.endpoint import ROUTE, answer_other_than_get, context_of, decode_query
 from api.event_stream import MEDIA_TYPE, RETRY_MS, begin, close_event, last_event_id, refuse_stream
-from api.fields import assert_clear
 from api.freshness import RecentWrites
-from api.hanging_up import hang_up
-from api.heads import head_of
+from api.http.fields import assert_clear
+from api.http.hanging_up import hang_up
+from api.http.heads import head_of
+from api.http.peers import while_there
 from api.msgxc.reading import thread_for
 from api.parts import Parts
-from api.peers import while_there
 from api.route import Call, Route, Who, served_raw
 from api.sockets.hub import TRY_AGAIN, Closed
 from api.sockets.live import Live

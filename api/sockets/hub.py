@@ -15,7 +15,7 @@ from functools import partial
 
 import structlog
 
-from api.metrics import Metrics
+from api.about.metrics import Metrics
 from api.port import FeedReader
 from api.sockets.feed import Feed
 from api.sockets.follower import Follower, State

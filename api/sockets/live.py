@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import structlog
 
-from api.auth import Verifier
+from api.access.auth import Verifier
 from api.parts import Parts
 from api.sockets.hub import TRY_AGAIN, Closed, Hub
 from api.sockets.session import REVOKED, TOKEN_ENDED, Session, ShutOut, Wanted
@@ -21,7 +21,7 @@ from domain.errors import MsgxcError, Unauthenticated, Unavailable
 from domain.recorded import Recorded
 from domain.subscription import Subscription
 from domain.thread import Settings, Thread
-from processes.feed import contact_subject, thread_subject
+from processes.feeding.feed import contact_subject, thread_subject
 
 KEYS_LOOK_S = 0.5
 """How often it is asked whether the keys have changed."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
-from api.lane import Lane
+from api.http.lane import Lane
 
 EXTENSION: Final = "msgxc.connection"
 """Where the application finds its SocketConnection in scope["extensions"]."""

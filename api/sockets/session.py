@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from api.auth import Identity
+from api.access.auth import Identity
 from api.parts import Parts
 from api.sockets.follower import Connection, Follower
 from api.sockets.hub import Hub
@@ -18,7 +18,7 @@ from domain.errors import Forbidden, Unavailable
 from domain.recorded import EVENTS
 from domain.subscription import Subscription
 from domain.thread import Settings, Thread
-from processes.feed import contact_subject, system_thread, thread_subject
+from processes.feeding.feed import contact_subject, system_thread, thread_subject
 from projections import threads
 
 TOKEN_ENDED = 4401

@@ -24,7 +24,7 @@ from domain.refresh_family import RefreshFamily
 from infra.eventstore.wire import header_text
 from infra.log.log import JetStreamLog
 from infra.log.ordered import OrderedReader
-from infra.nats.frames import Stored
+from infra.nats.wire.frames import Stored
 
 BATCH = 1_000
 CLIENTS_MAX = 1_000

@@ -13,9 +13,9 @@ import msgspec
 from msgspec.structs import replace
 
 from domain.aggregate import ENVELOPE_FIELDS, Event
-from domain.delivery import Dispatch
+from domain.deliveries.delivery import Dispatch
+from domain.devices.signal import DeviceEvents
 from domain.recorded import Recorded
-from domain.signal import DeviceEvents
 from processes.port import Poison
 
 HIDDEN: Final = "(hidden)"

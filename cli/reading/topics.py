@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import typer
 
-from domain.nearest import near
 from domain.recorded import DELIVERY, EVENTS
+from domain.text.nearest import near
 from infra.eventstore.catalogue import DELIVERY_TOPICS, FORMER_DELIVERY_TOPICS, domain_catalogue
 
 NEAREST_MAX = 3

@@ -15,9 +15,9 @@ from cli.session import Session
 from cli.wiring.channels import Config, gateway_configs
 from cli.wiring.endpoints import needed_endpoint, running
 from cli.wiring.signing import check_signing
+from infra.figures.telemetry import process_registry, serve_metrics
 from infra.settings import SettingsError
 from infra.supervisor import Role, Stop, Supervisor
-from infra.telemetry import process_registry, serve_metrics
 
 
 async def run_alone(

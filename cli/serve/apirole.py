@@ -9,11 +9,11 @@ from importlib.metadata import version
 
 from starlette.types import ASGIApp
 
+from api.about.metrics import Metrics
+from api.access.auth import Verifier
 from api.app import build
-from api.auth import Verifier
-from api.emarsys.id_tokens import IdTokens
-from api.emarsys.tokens import Tokens
-from api.metrics import Metrics
+from api.emarsys.identity.id_tokens import IdTokens
+from api.emarsys.identity.tokens import Tokens
 from api.parts import Parts, Settings
 from api.sockets.protocol import OPTIONS
 from cli.bootstrap import Exchange
@@ -28,12 +28,12 @@ from cli.wiring.probes import FeedProbe, LogProbe, ModelsProbe, RolesProbe
 from cli.wiring.shops import shops_of
 from cli.wiring.signing import signing_keys
 from cli.wiring.webdomains import domains_of
-from domain.leaving import leaving_key
+from domain.people.leaving import leaving_key
+from infra.figures.telemetry import process_registry
 from infra.log.signals import SignalFigures
 from infra.nonces import Nonces
 from infra.rates import SharedCounter
 from infra.supervisor import Role, Stop, Supervisor
-from infra.telemetry import process_registry
 
 AFTER_DRAIN_S = 4.0
 """For uvicorn itself, once requests are through."""

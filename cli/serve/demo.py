@@ -16,8 +16,8 @@ from commands.clients import Enlist
 from commands.contacts import PutContact
 from commands.threads import OpenThread, Subscribe
 from domain.app_settings import AppSettings
-from domain.channel import APNS, FCM, WEBPUSH
 from domain.context import DEFAULT_REALM, Context
+from domain.deliveries.channel import APNS, FCM, WEBPUSH
 from domain.thread import Settings
 from infra.sandbox import Sandbox
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cli.bootstrap import Exchange
 from cli.serve.roles import Made, role
-from domain.sid import sid_key
+from domain.notifications.sid import sid_key
 from infra.supervisor import Role
 from processes.devices.clicks import Clicks
 from processes.devices.taken_tokens import TakenTokens

@@ -41,7 +41,7 @@ from cli.wiring.shops import res_service
 from cli.wiring.signing import check_signing
 from domain.context import DEFAULT_REALM
 from domain.recorded import EVENTS
-from infra.nats.connection import Endpoint
+from infra.nats.wire.connection import Endpoint
 from infra.sandbox import Sandbox
 from infra.supervisor import Role, Stop, Supervisor
 

@@ -10,16 +10,16 @@ from infra.draining import draining
 from infra.nats.leases import Lease
 from infra.supervisor import Role, Stop
 from infra.visitors import VisitorsByHttp
-from processes.channel import ChannelProcess
 from processes.daykeys import DayKeys
 from processes.devices.visitors import Visitors
-from processes.dispatcher import Dispatcher
+from processes.dispatching.dispatcher import Dispatcher
+from processes.dispatching.scheduler import DueMessages, OverdueMessages, Scheduler
+from processes.dispatching.settler import Settler
 from processes.erasure import Erasure
-from processes.feedback import Feedback, Retrier
-from processes.feeder import Feeder
+from processes.feeding.feeder import Feeder
 from processes.port import Log
-from processes.scheduler import DueMessages, OverdueMessages, Scheduler
-from processes.settler import Settler
+from processes.sending.channel import ChannelProcess
+from processes.sending.feedback import Feedback, Retrier
 
 FEEDER = "feeder"
 

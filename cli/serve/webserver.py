@@ -12,9 +12,9 @@ from typing import Any, Final
 import uvicorn
 from starlette.types import ASGIApp
 
+from infra.configuration.urls import url_of
 from infra.settings import Http, SettingsError
 from infra.supervisor import Stop
-from infra.urls import url_of
 
 DRAIN_S: Final = 8
 """Requests under way get this long; sockets are closed with 1012 at once."""

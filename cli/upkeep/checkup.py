@@ -26,16 +26,16 @@ from commands.bus import Bus
 from domain.errors import MsgxcError
 from domain.ids import Ids
 from domain.recorded import DELIVERY, EVENTS, SCHEDULES, TRIAGE, Checkpoint
-from infra.directory import FollowedThreads
 from infra.log.log import JetStreamLog
+from infra.lookups.directory import FollowedThreads
+from infra.lookups.removals import RememberedRemovals
 from infra.nats.server import ServerFailed
 from infra.nats.streams import Drift, drift_of, stream_configs, widen
 from infra.readstore.store import ReadStore
-from infra.removals import RememberedRemovals
 from infra.secrets import KeyInfo, SecretsError, describe
 from infra.settings import SettingsError
+from processes.dispatching.scheduler import target
 from processes.models.holds import is_of_generation, owner_of, source_of
-from processes.scheduler import target
 from projections.catalogue import ALL
 from projections.messages import UPCOMING
 

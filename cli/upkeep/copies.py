@@ -19,12 +19,12 @@ from cli.failures import naming
 from cli.session import Session, now
 from cli.wiring.endpoints import any_endpoint, configured_endpoint, embedded_server, local_endpoint
 from domain.recorded import DELIVERY, EVENTS, FEED, SCHEDULES, SHOPS, SIGNALS, TRIAGE
-from infra.datafolder import DataFolder, replace_private_file
+from infra.configuration.datafolder import DataFolder, replace_private_file
 from infra.log.feeding import carry_over
-from infra.nats.connection import connected
 from infra.nats.jetstream import JetStream
 from infra.nats.snapshots import StreamCopy, check_file, held_work, load, release_work, save
 from infra.nats.streams import KEYS_STREAM, PLACES_STREAM, open_epoch
+from infra.nats.wire.connection import connected
 from infra.secrets import key_id
 
 WORKED_ON: Final = (EVENTS, DELIVERY, SCHEDULES)

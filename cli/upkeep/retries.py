@@ -9,9 +9,9 @@ from commands.bus import Bus
 from domain.recorded import SCHEDULES
 from infra.log.log import JetStreamLog
 from infra.readstore.store import ReadStore
-from processes.feedback import Feedback
-from processes.lost_tries import lost_tries
-from processes.tries import due_subject
+from processes.sending.feedback import Feedback
+from processes.sending.lost_tries import lost_tries
+from processes.sending.tries import due_subject
 
 
 async def retries(

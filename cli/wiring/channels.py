@@ -15,9 +15,9 @@ import msgspec
 from api.msgxc.leaving import PATH as LEAVE_PATH
 from api.providers import Providers
 from api.providers.routes import STATUS_PATH
-from domain.channel import APNS, BUILT_IN, EMAIL, FCM, SMS, WEBPUSH, WEBSOCKET
-from domain.leaving import leaving_key
+from domain.deliveries.channel import APNS, BUILT_IN, EMAIL, FCM, SMS, WEBPUSH, WEBSOCKET
 from domain.message import Content
+from domain.people.leaving import leaving_key
 from gateways.endpoint import AllowedHosts
 from gateways.port import Gateway
 from gateways.registry import build, channels

@@ -20,7 +20,7 @@ from infra.emarsys_http.merchants import HttpMerchants
 from infra.emarsys_http.service import Service
 from infra.emarsys_http.settings import ServiceSettings
 from infra.log.log import JetStreamLog
-from infra.own_directories import OwnApps, OwnContacts, OwnMerchants
+from infra.lookups.own_directories import OwnApps, OwnContacts, OwnMerchants
 from infra.settings import Settings
 from processes.directories import AppMetadata, ContactData, Merchants
 from projections.port import ReadModels

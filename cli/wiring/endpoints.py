@@ -12,9 +12,9 @@ import msgspec
 
 from cli.console import Failure
 from cli.session import Session
-from infra.datafolder import replace_private_file
-from infra.nats.connection import Endpoint
+from infra.configuration.datafolder import replace_private_file
 from infra.nats.server import NatsServer, ServerConfig, running_server
+from infra.nats.wire.connection import Endpoint
 
 
 class Serving(msgspec.Struct, frozen=True):

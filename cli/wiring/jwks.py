@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from api.keys import BadKeys, Key, KeySet, key_set, parse_jwks
+from api.access.keys import BadKeys, Key, KeySet, key_set, parse_jwks
 from cli.session import Session
 from infra.secrets import SecretsError, read_jwks
 from infra.settings import SettingsError

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from domain.delivery import Receipt
+from domain.deliveries.delivery import Receipt
 from domain.recorded import DELIVERY, EVENTS, Checkpoint, Recorded
 from infra.eventstore.catalogue import domain_catalogue
 from infra.log.facts import FactReader

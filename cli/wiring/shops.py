@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from api.auth import Verifier
+from api.access.auth import Verifier
 from api.ezout.door import Door, FirebaseDoor, JwtDoor, OpenDoor
 from api.ezout.firebase import FirebaseVerifier
 from api.ezout.hub import ShopHub

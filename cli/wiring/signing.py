@@ -14,7 +14,7 @@ import msgspec
 from cli.console import Failure
 from cli.session import Session, now
 from domain.errors import Unavailable
-from infra.datafolder import is_private
+from infra.configuration.datafolder import is_private
 from infra.secrets import KEY_BYTES, KeyInfo
 from infra.settings import Settings
 from infra.signing.environment import SOURCE, FixedSigningKeys

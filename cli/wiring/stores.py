@@ -9,7 +9,7 @@ import structlog
 
 from cli.session import Session
 from domain.errors import Unavailable
-from infra.readstore.cassandra_config import CassandraConfig, NotLetIn, NotTrusted, WrongDataCentre
+from infra.readstore.cassandra.config import CassandraConfig, NotLetIn, NotTrusted, WrongDataCentre
 from infra.readstore.opening import read_store
 from infra.readstore.store import ReadStore
 from infra.settings import Cassandra

@@ -9,10 +9,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from api.doppler.auth import BadRsaKey, Superusers, parse_keys
 from api.doppler.parts import OldLinks, TokenCheck, TrustingCheck, WebDomains
 from cli.bootstrap import Exchange
-from domain.channel import FCM
+from domain.deliveries.channel import FCM
 from gateways.fcm import FcmGateway
-from infra.doppler_settings import Doppler
-from infra.environment import key_bytes
+from infra.configuration.doppler_settings import Doppler
+from infra.configuration.environment import key_bytes
 from infra.settings import SettingsError
 
 KEY_FILES_MAX = 100

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from domain import channel
+from domain.deliveries import channel
 from domain.message import Content
-from domain.push import assert_valid, push_of
+from domain.notifications.push import assert_valid, push_of
+from gateways.keys.push_encryption import PLAIN_BYTES_MAX
 from gateways.port import AppSender
-from gateways.push_encryption import PLAIN_BYTES_MAX
 from gateways.rendering import PAYLOAD_BYTES_MAX, check_size, encode_json
 from gateways.styles import STYLES
 from gateways.styles.sheet import Marks, Sheet, Style

@@ -6,7 +6,7 @@ Source: the SDKs' parsers (android 3.11.0, `RemoteMessageMapperV1`, `RemoteMessa
 
 from __future__ import annotations
 
-from domain.push import Action, PushContent
+from domain.notifications.push import Action, PushContent
 from gateways.rendering import encode_json
 from gateways.styles.sheet import FcmForm, Json, Sheet, given, texts
 

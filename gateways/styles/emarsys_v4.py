@@ -8,7 +8,7 @@ Android from 3.7.0 on) shows the message and reports a tap.
 
 from __future__ import annotations
 
-from domain.push import Action, PushContent
+from domain.notifications.push import Action, PushContent
 from gateways.rendering import encode_json
 from gateways.styles.sheet import FcmForm, Json, Sheet, given, texts
 

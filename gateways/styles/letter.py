@@ -9,8 +9,8 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 
-from domain.push import push_of
-from domain.sid import sid_of
+from domain.notifications.push import push_of
+from domain.notifications.sid import sid_of
 from gateways.port import Notice, Target
 from gateways.rendering import repeat_id
 from gateways.styles import STYLES

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from domain.message import Content
-from domain.push import PushContent
+from domain.notifications.push import PushContent
 from gateways.port import AppSender
 from gateways.rendering import encode_json
 

@@ -17,8 +17,8 @@ import msgspec
 import structlog
 
 from domain.app import AppFacts, is_code
+from domain.devices.event_action import faults
 from domain.errors import Unavailable
-from domain.event_action import faults
 from domain.ids import Ids
 from domain.recorded import EVENTS, Checkpoint
 from infra.apps.lookups import Level, Lookups

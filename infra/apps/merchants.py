@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from domain.app import AppFacts
 from domain.errors import TooLarge, Unavailable
-from infra.nats.appends import Appender, Entry
+from infra.nats.appending.appends import Appender, Entry
 from infra.nats.guard import Guard
 from infra.nats.jetstream import JetStream
 from infra.nats.streams import APPS_BUCKET, APPS_STREAM

@@ -17,11 +17,11 @@ from domain.app import AppFacts
 from domain.errors import TooLarge, Unavailable
 from domain.ids import partition
 from domain.recorded import EVENTS
-from infra.nats.appends import Appender, Entry
-from infra.nats.frames import Frame
+from infra.nats.appending.appends import Appender, Entry
 from infra.nats.guard import Guard
 from infra.nats.jetstream import JetStream
 from infra.nats.streams import APPS_BUCKET, APPS_STREAM, DAY_S
+from infra.nats.wire.frames import Frame
 
 _PREFIX = f"$KV.{APPS_BUCKET}."
 _DELETED = b"KV-Operation: DEL\r\n"

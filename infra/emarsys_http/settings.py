@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from infra.environment import Environment, Secret, SettingsError, is_visible_ascii
+from infra.configuration.environment import Environment, Secret, SettingsError, is_visible_ascii
 
 
 class ServiceSettings(msgspec.Struct, frozen=True):

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any
 
-from infra.nats.connection import Endpoint, connected
 from infra.nats.jetstream import JetStream
+from infra.nats.wire.connection import Endpoint, connected
 
 CALL_S_MAX = 60.0
 """A call is bounded by its own time-outs; beyond this the thread itself has failed."""

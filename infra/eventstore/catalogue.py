@@ -16,9 +16,9 @@ import msgspec
 
 import domain
 from domain.aggregate import ENVELOPE_FIELDS, Aggregate, Created, Event
-from domain.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice, Receipt
+from domain.deliveries.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice, Receipt
+from domain.devices.signal import DeviceEvents, Interactions, Signal
 from domain.recorded import DeliveryRecord
-from domain.signal import DeviceEvents, Interactions, Signal
 
 Body = dict[str, Any]
 Upcast = Callable[[Body], tuple[str, Body]]
@@ -184,8 +184,8 @@ UPCASTS: Mapping[str, Upcast] = {
 
 def domain_catalogue() -> Catalogue:
     """The catalogue of all aggregates in `domain/`."""
-    for module in pkgutil.iter_modules(domain.__path__):
-        importlib.import_module(f"domain.{module.name}")
+    for module in pkgutil.walk_packages(domain.__path__, "domain."):
+        importlib.import_module(module.name)
     found = [each for each in Aggregate.__subclasses__() if each.__module__.startswith("domain.")]
     return Catalogue(found, UPCASTS)
 

@@ -40,11 +40,11 @@ from domain.errors import Unavailable
 from domain.ids import PARTITIONS, partition
 from infra.eventstore.blocking import BlockingJetStream
 from infra.eventstore.wire import digest_of, pack_stored
-from infra.nats.appends import Appender, Entry
-from infra.nats.connection import Endpoint
-from infra.nats.errors import Refused
-from infra.nats.frames import Frame, Stored
+from infra.nats.appending.appends import Appender, Entry
 from infra.nats.guard import Guard
+from infra.nats.wire.connection import Endpoint
+from infra.nats.wire.errors import Refused
+from infra.nats.wire.frames import Frame, Stored
 
 EVENTS_OF_ONE_MAX = 1_000_000
 """Events of one aggregate read at once; the library asks for limits where it wants fewer."""

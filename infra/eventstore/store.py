@@ -20,10 +20,10 @@ from infra.eventstore.hot import NOTHING, Head, Memory
 from infra.eventstore.sealing import key_name
 from infra.eventstore.wire import digest_of, event_subject, header_text, pack_event, unpack_event
 from infra.keys.store import JetStreamKeyStore
-from infra.nats.appends import Entry
-from infra.nats.committer import Committer
-from infra.nats.frames import Stored
+from infra.nats.appending.appends import Entry
+from infra.nats.appending.committer import Committer
 from infra.nats.jetstream import JetStream
+from infra.nats.wire.frames import Stored
 
 EVENTS_OF_ONE_MAX = 100_000
 """An aggregate with more events is a design error, and reading it would stop everything else."""

@@ -27,11 +27,11 @@ import msgspec
 
 from domain.aggregate import ENVELOPE_FIELDS, Event, restored
 from domain.context import Context
+from domain.devices.signal import Signal, SignalKind, signal_subject
 from domain.errors import Invalid
 from domain.ids import partition
 from domain.recorded import DELIVERY, EVENTS, SHOPS, SIGNALS, DeliveryRecord, Recorded
 from domain.shop import ShopMessage, decode
-from domain.signal import Signal, SignalKind, signal_subject
 from infra.eventstore.catalogue import (
     DELIVERY_TOPICS,
     FORMER_DELIVERY_TOPICS,
@@ -40,7 +40,7 @@ from infra.eventstore.catalogue import (
     UnknownTopic,
 )
 from infra.eventstore.sealing import key_name, seal_fields, unseal_fields
-from infra.nats.frames import Stored
+from infra.nats.wire.frames import Stored
 
 HEADERS = ("Topic", "Version", "Realm", "Actor", "Cause", "Corr", "Time", "Prev", "Key", "Claim")
 

@@ -16,10 +16,10 @@ from nats.aio.subscription import Subscription
 
 from commands.port import VersionConflict
 from infra.keys.wrapping import DESTROYED, KEY_BYTES, MasterKeys
-from infra.nats.appends import Appender, Entry
-from infra.nats.frames import Frame, Stored
+from infra.nats.appending.appends import Appender, Entry
 from infra.nats.jetstream import DIRECT_BATCH_MAX, JetStream
 from infra.nats.streams import KEYS_BUCKET, KEYS_STREAM
+from infra.nats.wire.frames import Frame, Stored
 
 CACHED_KEYS_MAX = 100_000
 """About 20 MB; more contacts than one process is likely to meet between two reads of the same key."""

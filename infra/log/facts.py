@@ -10,7 +10,7 @@ from domain.recorded import SIGNALS, Recorded
 from infra.eventstore.catalogue import Catalogue
 from infra.eventstore.wire import unpack
 from infra.keys.store import JetStreamKeyStore
-from infra.nats.frames import Stored
+from infra.nats.wire.frames import Stored
 from processes.port import Poison
 
 RETRY_PAUSE_S = 0.2

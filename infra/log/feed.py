@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from domain.recorded import FEED
 from infra.log.feeding import frame_of
-from infra.nats.errors import ApiFailure, NotServing
-from infra.nats.frames import Frame, Stored, parse_headers
 from infra.nats.guard import Guard
 from infra.nats.jetstream import JetStream
+from infra.nats.wire.errors import ApiFailure, NotServing
+from infra.nats.wire.frames import Frame, Stored, parse_headers
 
 SUBJECTS_AT_ONCE_MAX = 16
 """Reads in flight for one call: a socket that follows hundreds of threads must not crowd out the others."""

@@ -16,14 +16,14 @@ import msgspec
 from commands.port import VersionConflict
 from domain.recorded import EVENTS, FEED, Checkpoint
 from infra.eventstore.wire import Packed, header_text, pack_bytes
-from infra.nats.appends import Appender, Entry
-from infra.nats.committer import BATCH_BYTES, BATCH_MESSAGES
-from infra.nats.costs import Costs
-from infra.nats.errors import ApiFailure, NotServing
-from infra.nats.frames import Stored
+from infra.nats.appending.appends import Appender, Entry
+from infra.nats.appending.committer import BATCH_BYTES, BATCH_MESSAGES
+from infra.nats.appending.costs import Costs
 from infra.nats.guard import Guard, OtherLog
 from infra.nats.jetstream import JetStream
 from infra.nats.streams import PLACES_BUCKET, PLACES_STREAM, epoch_of
+from infra.nats.wire.errors import ApiFailure, NotServing
+from infra.nats.wire.frames import Stored
 from processes.port import Frame, LogMismatch, Tail
 
 TOPIC = "frame.v1"

@@ -27,11 +27,11 @@ from infra.log.feed import FeedReader
 from infra.log.feeding import FeedWriter
 from infra.log.ordered import OrderedReader
 from infra.log.work import Work
-from infra.nats.appends import Appender, Entry
-from infra.nats.committer import Committer
-from infra.nats.frames import Stored, header_lines
+from infra.nats.appending.appends import Appender, Entry
+from infra.nats.appending.committer import Committer
 from infra.nats.guard import Guard
 from infra.nats.jetstream import JetStream
+from infra.nats.wire.frames import Stored, header_lines
 from processes.ahead import ahead
 from processes.port import Append, FeedLog, Log, LogMismatch, Poison, Task
 

@@ -18,12 +18,12 @@ from infra.log.facts import FactReader
 from infra.log.feed import FeedReader
 from infra.log.feeding import FeedWriter
 from infra.log.log import Background, Clock, JetStreamLog, Parts, utc_now
-from infra.nats.appends import Appender
-from infra.nats.committer import Committer
-from infra.nats.connection import Endpoint, connected
+from infra.nats.appending.appends import Appender
+from infra.nats.appending.committer import Committer
 from infra.nats.guard import Guard
 from infra.nats.jetstream import JetStream
 from infra.nats.streams import KEYS_STREAM, PLACES_STREAM, StreamSettings, ensure
+from infra.nats.wire.connection import Endpoint, connected
 
 log = structlog.get_logger()
 

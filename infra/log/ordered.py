@@ -19,9 +19,9 @@ import structlog
 from domain.errors import Unavailable
 from infra.log.pulls import HEARTBEAT_S, Delivery, Puller
 from infra.log.waking import Waker
-from infra.nats.frames import Stored
 from infra.nats.jetstream import JetStream
 from infra.nats.streams import NS
+from infra.nats.wire.frames import Stored
 
 log = structlog.get_logger()
 

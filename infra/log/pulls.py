@@ -13,9 +13,9 @@ from typing import NamedTuple
 import msgspec
 from nats.aio.subscription import Subscription
 
-from infra.nats.connection import Connection
-from infra.nats.frames import Frame, Stored, description_of, parse_headers, publish_frame, status_of
 from infra.nats.streams import NS
+from infra.nats.wire.connection import Connection
+from infra.nats.wire.frames import Frame, Stored, description_of, parse_headers, publish_frame, status_of
 
 EXPIRES_S = 30
 """A pull is asked for anew after this, even if nothing came."""

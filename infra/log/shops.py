@@ -18,15 +18,15 @@ import msgspec
 from commands.port import VersionConflict
 from domain.context import Context
 from domain.errors import ClaimMismatch, Unavailable
-from domain.number import whole_number
 from domain.recorded import SHOPS
+from domain.text.number import whole_number
 from infra.eventstore.wire import Packed, pack_shop, time_of
-from infra.nats.appends import Appender, Entry
-from infra.nats.errors import ApiFailure, NotServing
-from infra.nats.frames import Frame, Stored, parse_headers
+from infra.nats.appending.appends import Appender, Entry
 from infra.nats.guard import Guard
 from infra.nats.jetstream import DIRECT_BATCH_MAX, JetStream
 from infra.nats.streams import CLAIMS_BUCKET, CLAIMS_STREAM
+from infra.nats.wire.errors import ApiFailure, NotServing
+from infra.nats.wire.frames import Frame, Stored, parse_headers
 
 LOOK_BYTES = 1 << 20
 """Of messages read at once when one is looked for that is probably the first of them."""

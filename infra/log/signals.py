@@ -19,9 +19,7 @@ import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from domain.errors import TooLarge, Unavailable
-from domain.recorded import SIGNALS
-from domain.signal import (
+from domain.devices.signal import (
     INTERACTION_KIND,
     DeviceEvents,
     Interaction,
@@ -29,8 +27,10 @@ from domain.signal import (
     SignalKind,
     signal_subject,
 )
+from domain.errors import TooLarge, Unavailable
+from domain.recorded import SIGNALS
 from infra.eventstore.wire import encode_signal, signal_lines
-from infra.nats.appends import Appender, Entry
+from infra.nats.appending.appends import Appender, Entry
 from infra.nats.guard import Guard
 from infra.nats.jetstream import JetStream
 

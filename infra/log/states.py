@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
-from domain.client_state import StateChange
+from domain.devices.client_state import StateChange
 from domain.recorded import STATES
 from infra.eventstore.wire import pack_bytes
-from infra.nats.appends import Appender, Entry
+from infra.nats.appending.appends import Appender, Entry
 from infra.nats.guard import Guard
 from infra.nats.jetstream import JetStream
 from processes.port import Told

@@ -19,11 +19,11 @@ from domain.recorded import Recorded, kind_of
 from infra.log.facts import FactReader
 from infra.log.pulls import HEARTBEAT_S, Delivery, Puller
 from infra.log.waking import Waker
-from infra.nats.connection import Connection
-from infra.nats.frames import Frame, header_in
 from infra.nats.guard import Guard, OtherLog
 from infra.nats.jetstream import JetStream
 from infra.nats.streams import NS
+from infra.nats.wire.connection import Connection
+from infra.nats.wire.frames import Frame, header_in
 from processes.port import LogMismatch
 
 log = structlog.get_logger()

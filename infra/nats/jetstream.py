@@ -1,7 +1,7 @@
 """JetStream's requests, typed: reads of a stream's leader and its replicas, information, administration.
 
 A leader read is linearizable; a direct read may be answered by a replica that lags behind and must never
-decide anything. This module never appends (see appends.py).
+decide anything. This module never appends (see appending/appends.py).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from domain.errors import Unavailable
-from infra.nats.connection import ANSWER_TIMEOUT_S, Connection
-from infra.nats.errors import NOT_FOUND, ApiFailure, NotServing, Refused, refusal
-from infra.nats.frames import Frame, Stored, parse_headers, status_of
+from infra.nats.wire.connection import ANSWER_TIMEOUT_S, Connection
+from infra.nats.wire.errors import NOT_FOUND, ApiFailure, NotServing, Refused, refusal
+from infra.nats.wire.frames import Frame, Stored, parse_headers, status_of
 
 DIRECT_BATCH_MAX = 1000
 """Messages asked for in one direct read; the server's own limit is 1,024."""

@@ -16,9 +16,9 @@ import msgspec
 import structlog
 
 from domain.errors import Unavailable
-from infra.nats.errors import ApiFailure, WrongSequence, refusal
 from infra.nats.jetstream import JetStream, assert_served
 from infra.nats.streams import LEASE_S, LEASES_BUCKET, LEASES_STREAM
+from infra.nats.wire.errors import ApiFailure, WrongSequence, refusal
 
 RENEW_S = LEASE_S / 4
 """Three renewals may fail before the lease ends."""

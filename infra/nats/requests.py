@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import structlog
 
 from domain.errors import Unavailable
-from infra.nats.connection import Connection
-from infra.nats.frames import Frame, status_of
+from infra.nats.wire.connection import Connection
+from infra.nats.wire.frames import Frame, status_of
 
 REQUESTS_MAX = 256
 """Under way at once; further ones are dropped, and whoever asked asks again after its time-out."""

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from domain.channel import BUILT_IN, WEBSOCKET
+from domain.deliveries.channel import BUILT_IN, WEBSOCKET
 from infra.nats.streams import (
     APPS_BUCKET,
     CLAIMS_BUCKET,

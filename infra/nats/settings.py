@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from infra.credentials import is_nats_creds
-from infra.environment import Environment, Secret, SettingsError, check_url
+from infra.configuration.credentials import is_nats_creds
+from infra.configuration.environment import Environment, Secret, SettingsError, check_url
 
 _URL = re.compile(r"(?:nats|tls)://[^\s,]+")
 

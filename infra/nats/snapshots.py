@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from domain.errors import Unavailable
-from infra.nats.frames import Frame, status_of
 from infra.nats.jetstream import JetStream
+from infra.nats.wire.frames import Frame, status_of
 
 CHUNK_BYTES: Final = 128 * 1024
 SILENCE_S_MAX: Final = 30.0

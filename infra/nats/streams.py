@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
+from domain.devices.signal import KEPT
 from domain.recorded import DELIVERY, EVENTS, FEED, SCHEDULES, SHOPS, SIGNALS, STATES, TRIAGE
-from domain.signal import KEPT
-from infra.nats.errors import Refused
 from infra.nats.jetstream import JetStream, StreamInfo
+from infra.nats.wire.errors import Refused
 
 KEYS_BUCKET = "KEYS"
 KEYS_STREAM = f"KV_{KEYS_BUCKET}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from infra.environment import Environment, Secret, SettingsError, check_url
+from infra.configuration.environment import Environment, Secret, SettingsError, check_url
 
 QUEUE = "msgxc.contact-updates"
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain import channel as channels
+from domain.deliveries import channel as channels
 
 GROUP_MAX = 500
 """Requests per commit: a commit costs about a millisecond, this many rows about ten."""

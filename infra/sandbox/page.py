@@ -32,13 +32,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from domain import channel as channels
+from domain.deliveries import channel as channels
 from domain.errors import Invalid
-from domain.number import whole_number
+from domain.text.number import whole_number
 from infra.sandbox.books import CHANNEL_OF, Books, Item, spellings
 from infra.sandbox.guard import LoopbackOnly
 from infra.sandbox.problem import problem
-from infra.sandbox.receipts import CannotReport, Receipts
+from infra.sandbox.providers.receipts import CannotReport, Receipts
 from infra.sandbox.rules import Rule, Rules
 
 BODY_BYTES_MAX = 4 * 1024 * 1024

@@ -16,19 +16,19 @@ from typing import Self
 import msgspec
 from starlette.types import ASGIApp
 
-from infra.sandbox.apns import Apns
 from infra.sandbox.books import Books
 from infra.sandbox.desk import Desk, Provider
-from infra.sandbox.fcm import Fcm
 from infra.sandbox.keyring import Keyring, Secrets
-from infra.sandbox.listener import Listener
 from infra.sandbox.page import DemoToken, page_app
-from infra.sandbox.receipts import Receipts
+from infra.sandbox.providers.apns import Apns
+from infra.sandbox.providers.fcm import Fcm
+from infra.sandbox.providers.receipts import Receipts
+from infra.sandbox.providers.sendgrid import SendGrid
+from infra.sandbox.providers.smtp import MailServer
+from infra.sandbox.providers.twilio import Twilio
+from infra.sandbox.providers.webpush import Subscription, WebPush, mint
 from infra.sandbox.rules import Rules
-from infra.sandbox.sendgrid import SendGrid
-from infra.sandbox.smtp import MailServer
-from infra.sandbox.twilio import Twilio
-from infra.sandbox.webpush import Subscription, WebPush, mint
+from infra.sandbox.wire.listener import Listener
 
 SUBSCRIPTIONS_MAX = 100_000
 """Minted browsers kept in memory, about 400 bytes each."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from infra.datafolder import private_file
+from infra.configuration.datafolder import private_file
 
 
 def key_files(source: Path) -> list[Path]:

@@ -242,12 +242,12 @@ class AccountToken:
     """The token of a service account's key file."""
 
     def __init__(self, credentials: Mapping[str, Any], *, ca_file: Path | None = None) -> None:
-        from gateways.google_token import GoogleToken
+        from gateways.keys.google_token import GoogleToken
 
         self._token = GoogleToken(credentials, ca_file=str(ca_file) if ca_file else None)
 
     async def get(self) -> str:
-        from gateways.google_token import TokenRefused, TokenUnavailable
+        from gateways.keys.google_token import TokenRefused, TokenUnavailable
 
         try:
             return await self._token.get(timeout_s=TIMEOUT.total or 10.0)

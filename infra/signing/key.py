@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from infra.environment import key_bytes
+from infra.configuration.environment import key_bytes
 
 SECRET_BYTES_MIN = 32
 """An HS256 secret is as long as its hash (RFC 7518, section 3.2)."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from infra.credentials import is_service_account
-from infra.environment import Environment, Secret, SettingsError
+from infra.configuration.credentials import is_service_account
+from infra.configuration.environment import Environment, Secret, SettingsError
 
 GOOGLE_SECRET = re.compile(
     r"gsm://(projects/[a-z0-9:.-]{1,63}(?:/locations/[a-z0-9-]{1,40})?/secrets/[A-Za-z0-9_-]{1,255})"

@@ -5,11 +5,11 @@ Follows the signals that have an effect. What is done again is another record of
 
 from __future__ import annotations
 
-from domain.delivery import Receipt
-from domain.device_actions import clicked_sid
+from domain.deliveries.delivery import Receipt
+from domain.devices.device_actions import clicked_sid
+from domain.devices.signal import DeviceEvents
+from domain.notifications.sid import read_sid
 from domain.recorded import SIGNALS
-from domain.sid import read_sid
-from domain.signal import DeviceEvents
 from processes.port import Append, Log, Task
 from processes.worker import Post, work
 
@@ -17,7 +17,7 @@ CLICKED = Post(SIGNALS, "clicks", ("signal.effects.>",), in_flight=16)
 
 
 class Clicks:
-    """sid_key: what sids are made with (domain/sid.py)."""
+    """sid_key: what sids are made with (domain/notifications/sid.py)."""
 
     def __init__(self, *, log: Log, sid_key: bytes) -> None:
         self._log, self._sid_key = log, sid_key

@@ -13,7 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from domain.client import Client
-from domain.client_state import ClientState, StateChange, state_of, state_subject
+from domain.devices.client_state import ClientState, StateChange, state_of, state_subject
 from domain.recorded import EVENTS, Recorded
 from processes.port import Log, StateLog, Task
 from processes.turns import Turns

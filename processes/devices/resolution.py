@@ -24,8 +24,8 @@ from commands.resolution import ResolveContact
 from domain.contact import Contact
 from domain.context import Context
 from domain.errors import Invalid, Unavailable
+from domain.people.resolution import anonymous_client, next_asking
 from domain.recorded import EVENTS, SCHEDULES, Recorded
-from domain.resolution import anonymous_client, next_asking
 from processes.directories import Anonymous, ContactData, ContactKey, Identified
 from processes.port import Log, Task
 from processes.worker import Post, work

@@ -14,8 +14,8 @@ from uuid import UUID
 from commands.port import EventStore
 from domain.client import Client
 from domain.contact import Contact
+from domain.devices.signal import EFFECTS_KIND, EVENTS_KIND, DeviceEvents
 from domain.recorded import SIGNALS
-from domain.signal import EFFECTS_KIND, EVENTS_KIND, DeviceEvents
 from processes.devices.suite_updates import ContactUpdate, ContactUpdates
 from processes.directories import AppMetadata
 from processes.port import Log, Task

@@ -19,8 +19,8 @@ from commands.port import EventStore
 from domain.app import AppFacts
 from domain.client import CLEARED, Client
 from domain.contact import Contact
+from domain.people.suite import FieldValue, accepts_push, suite_fields
 from domain.recorded import EVENTS, Recorded
-from domain.suite import FieldValue, accepts_push, suite_fields
 from processes.devices.contact_ids import BEHIND_S_MAX
 from processes.directories import AppMetadata
 from processes.models.watermark import Watermark

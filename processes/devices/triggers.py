@@ -23,11 +23,11 @@ from commands.scope import Claim
 from domain.app_settings import AppSettings
 from domain.client import Client
 from domain.context import Context
-from domain.device_actions import actions_for
+from domain.devices.device_actions import actions_for
+from domain.devices.event_action import EventAction, EventMessage, message_of
+from domain.devices.signal import DeviceEvent, DeviceEvents
 from domain.errors import Invalid, MsgxcError
-from domain.event_action import EventAction, EventMessage, message_of
 from domain.recorded import SIGNALS
-from domain.signal import DeviceEvent, DeviceEvents
 from processes.directories import AppDirectory
 from processes.port import Log, Task
 from processes.worker import Post, work

@@ -13,11 +13,11 @@ from domain.recorded import DELIVERY, EVENTS
 from infra.log.log import JetStreamLog, utc_now
 from processes.port import FeedLog, Log
 from tests.memory.clock import ManualClock
-from tests.memory.event_store import MemoryEventStore
-from tests.memory.feeding import MemoryFeedLog
-from tests.memory.keys import MemoryKeyStore
-from tests.memory.log import MemoryLog
-from tests.memory.streams import Entry, Streams
+from tests.memory.ports.event_store import MemoryEventStore
+from tests.memory.ports.feeding import MemoryFeedLog
+from tests.memory.ports.keys import MemoryKeyStore
+from tests.memory.ports.log import MemoryLog
+from tests.memory.ports.streams import Entry, Streams
 
 BACKENDS = ("memory", "jetstream")
 

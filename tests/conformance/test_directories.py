@@ -12,14 +12,14 @@ import pytest_asyncio
 
 from commands.apps import ChangeApp, RegisterApp, RetireApp
 from domain.app_settings import AppSettings, PushSettings, RateLimits
+from domain.devices.event_action import EventAction
+from domain.devices.geofence import Geofence, Geofences, Group, Trigger
 from domain.errors import Invalid
-from domain.event_action import EventAction
-from domain.geofence import Geofence, Geofences, Group, Trigger
 from infra.emarsys_http.apps import HttpApps
 from infra.emarsys_http.contacts import HttpContacts
 from infra.emarsys_http.merchants import HttpMerchants
 from infra.emarsys_http.service import Service
-from infra.own_directories import OwnApps, OwnContacts, OwnMerchants
+from infra.lookups.own_directories import OwnApps, OwnContacts, OwnMerchants
 from processes.directories import (
     CONTACT_ID_MAX,
     VALUE_MAX,
@@ -32,7 +32,7 @@ from processes.directories import (
     MerchantSettings,
 )
 from tests.fixtures.directory_service import TOKEN, directory_service
-from tests.memory.apps import Realms
+from tests.memory.ports.apps import Realms
 from tests.memory.site import Site, site, token
 from tests.memory.world import IDS, REALM, World
 

@@ -14,7 +14,7 @@ import pytest_asyncio
 from api.port import EventReader, FeedReader, ReceiptSink, RightsWatch
 from cli.wiring.ports import EventsByPosition, ReceiptsToLog, RightsFromLog
 from domain.context import Context
-from domain.delivery import Receipt
+from domain.deliveries.delivery import Receipt
 from domain.ids import Ids
 from domain.message import Content, Message, ToEveryone
 from domain.recorded import DELIVERY
@@ -22,9 +22,9 @@ from domain.thread import Settings, Thread
 from infra.log.log import JetStreamLog
 from processes.port import Frame
 from tests.conformance.doors import BACKENDS, Doors, open_doors
-from tests.memory.feed import MemoryEvents, MemoryFeed
-from tests.memory.feeding import append_frames
-from tests.memory.log import MemoryLog
+from tests.memory.ports.feed import MemoryEvents, MemoryFeed
+from tests.memory.ports.feeding import append_frames
+from tests.memory.ports.log import MemoryLog
 
 IDS = Ids(b"an id key for tests, of 32 bytes")
 CONTEXT = Context("main", "boss", "", "corr")

@@ -13,7 +13,7 @@ import pytest
 
 from commands.port import VersionConflict
 from domain.context import Context
-from domain.delivery import Attempt
+from domain.deliveries.delivery import Attempt
 from domain.recorded import DELIVERY, EVENTS, SCHEDULES, Checkpoint, Recorded
 from domain.thread import Settings, Thread
 from processes.port import Append, LogMismatch, Poison, Task

@@ -16,8 +16,8 @@ from processes.models import filling
 from processes.models.verify import verify
 from projections.port import Generation, Put, ReadModels, Table, Write
 from tests.conformance.read_store_openings import Connect, begun, filled, live
-from tests.memory.feeding import MemoryLease
 from tests.memory.lifeline import Lifeline
+from tests.memory.ports.feeding import MemoryLease
 from tests.memory.world import World
 
 # Checkpoints

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from infra.readstore.cassandra_config import CassandraConfig
+from infra.readstore.cassandra.config import CassandraConfig
 from infra.readstore.opening import read_store
 from infra.readstore.store import ReadStore
 from projections.port import Generation, Key, Table
 from tests.conformance.read_store_tables import PROJECTION, TABLES, History, keys, pools, together, writes
-from tests.memory.read_models import MemoryReadModels
+from tests.memory.ports.read_models import MemoryReadModels
 
 VERSIONS = count(1)
 """A store goes on with a generation of the same version that was begun before: each test has one of its own."""

@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from domain.delivery import OutcomeSlice, Receipt, ReceiptKind, Result
-from domain.outcome import Accepted, Gone, Rejected
+from domain.deliveries.delivery import OutcomeSlice, Receipt, ReceiptKind, Result
+from domain.deliveries.outcome import Accepted, Gone, Rejected
 from domain.recorded import DELIVERY, Checkpoint, Recorded
 from infra.readstore.store import ReadStore
 from processes.models.blocks import OpenBlock

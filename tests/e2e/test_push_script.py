@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.e2e.browser import Browser, Page, chromium
 from tests.fixtures.served import Served, served
 from tests.replays.chromium import WebDevice, shop
-from tests.replays.pushes import until
+from tests.replays.sdks.pushes import until
 from tests.unit.doppler.shop import KEY, su
 
 pytestmark = pytest.mark.timeout(120)

@@ -23,10 +23,10 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from infra.nats.connection import Endpoint, connected
 from infra.nats.jetstream import JetStream
 from infra.nats.server import NatsServer, ServerConfig
 from infra.nats.streams import StreamSettings, ensure
+from infra.nats.wire.connection import Endpoint, connected
 from infra.sandbox import Sandbox
 from tests.fixtures.environment import without_settings
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.emarsys.events import BODY_BYTES_MAX, IN_FLIGHT_MAX
-from api.emarsys.tokens import CONTACT_VALUE_BYTES_MAX, STATE_BYTES_MAX
+from api.emarsys.device_events.events import BODY_BYTES_MAX, IN_FLIGHT_MAX
+from api.emarsys.identity.tokens import CONTACT_VALUE_BYTES_MAX, STATE_BYTES_MAX
 from tests.fixtures.certificates import Certificates
 from tests.fixtures.served import ROOT
 from tests.memory.phone import APP, V3_NAMES, phones

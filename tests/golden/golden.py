@@ -14,7 +14,7 @@ from infra.eventstore.catalogue import DELIVERY_TOPICS, EventType, domain_catalo
 from infra.eventstore.examples import AT, ID, example_event, example_record
 from infra.eventstore.sealing import key_name
 from infra.eventstore.wire import Packed, digest_of, pack_delivery, pack_event
-from infra.nats.frames import Stored, parse_headers
+from infra.nats.wire.frames import Stored, parse_headers
 
 FOLDER = Path(__file__).with_name("wire")
 KEY = bytes(range(32))

@@ -11,7 +11,7 @@ import pytest
 from domain.aggregate import Aggregate, Created
 from domain.aggregate import Event as BaseEvent
 from domain.context import Context
-from domain.delivery import AudienceEntry
+from domain.deliveries.delivery import AudienceEntry
 from domain.recorded import DELIVERY, EVENTS
 from infra.eventstore.catalogue import (
     DELIVERY_TOPICS,
@@ -24,7 +24,7 @@ from infra.eventstore.catalogue import (
 from infra.eventstore.examples import AT, ID, example_event, example_record
 from infra.eventstore.sealing import seal
 from infra.eventstore.wire import digest_of, pack_event, unpack, unpack_event
-from infra.nats.frames import Stored, parse_headers
+from infra.nats.wire.frames import Stored, parse_headers
 from tests.golden.golden import FOLDER, KEY, packed, stored_from, text_of
 
 CATALOGUE = domain_catalogue()

@@ -6,7 +6,7 @@ import asyncio
 from uuid import UUID
 
 from domain.aggregate import Aggregate
-from tests.memory.event_store import MemoryEventStore
+from tests.memory.ports.event_store import MemoryEventStore
 
 
 class CountingStore:

@@ -8,7 +8,7 @@ from uuid import UUID
 from domain.client import Client
 from domain.contact import Contact
 from domain.context import Context
-from domain.resolution import anonymous_uid, field_uid
+from domain.people.resolution import anonymous_uid, field_uid
 from tests.memory.world import IDS, REALM, World
 
 APP, FIELD = "shop-app", 3

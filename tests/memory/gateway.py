@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from domain.deliveries.outcome import FOUND, Accepted, Outcome, Retry, Unknown
 from domain.message import Content
-from domain.outcome import FOUND, Accepted, Outcome, Retry, Unknown
 from gateways.port import ChannelHalted, Notice, Target
 from tests.memory.lifeline import Lifeline
 

@@ -6,12 +6,12 @@ from collections import Counter, defaultdict
 from typing import NamedTuple
 from uuid import UUID
 
-from domain.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice
+from domain.deliveries.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice
+from domain.deliveries.outcome import TERMINAL, Expired, Outcome, Retry, Suppressed, Unknown
+from domain.deliveries.retry import HALTED
+from domain.deliveries.routing import MOVED
 from domain.message import Message
-from domain.outcome import TERMINAL, Expired, Outcome, Retry, Suppressed, Unknown
 from domain.recorded import DELIVERY, EVENTS
-from domain.retry import HALTED
-from domain.routing import MOVED
 from projections import deliveries
 from projections.catalogue import ALL
 from tests.memory.world import REALM, World

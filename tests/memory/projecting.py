@@ -13,8 +13,8 @@ from processes.models.watermark import Watermark
 from projections import contacts
 from projections.catalogue import ALL
 from projections.port import Projection
-from tests.memory.read_models import MemoryReadModels
-from tests.memory.streams import Entry, Streams
+from tests.memory.ports.read_models import MemoryReadModels
+from tests.memory.ports.streams import Entry, Streams
 from tests.memory.world import IDS, REALM, World
 
 

@@ -22,33 +22,33 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection, connect
 
+from api.access.auth import Verifier
+from api.access.issuers import IssuerKeys
+from api.access.keys import Key, KeySet
 from api.app import build
-from api.auth import Verifier
 from api.doppler.auth import Superusers
 from api.doppler.parts import OldLinks, WebDomains
-from api.emarsys.id_tokens import IdTokens
-from api.emarsys.tokens import Tokens
-from api.issuers import IssuerKeys
-from api.keys import Key, KeySet
+from api.emarsys.identity.id_tokens import IdTokens
+from api.emarsys.identity.tokens import Tokens
 from api.parts import Parts, Settings
 from api.port import Probe
 from api.providers import Providers
 from api.sockets.live import Live
 from api.sockets.protocol import OPTIONS
 from cli.wiring.ports import ReceiptsToLog, RightsFromLog
-from domain.leaving import leaving_key
+from domain.people.leaving import leaving_key
 from gateways.endpoint import AllowedHosts
 from infra.apps.merchants import ModelledMerchants
-from infra.own_directories import OwnMerchants
-from infra.resolutions import FollowedResolutions
-from infra.vapid import DerivedVapidKeys
-from processes.feed import thread_subject
+from infra.lookups.own_directories import OwnMerchants
+from infra.lookups.resolutions import FollowedResolutions
+from infra.senders.vapid import DerivedVapidKeys
+from processes.feeding.feed import thread_subject
 from processes.port import Frame
-from tests.memory.apps import StoredApps
-from tests.memory.feed import MemoryEvents, MemoryFeed
-from tests.memory.feeding import MemoryFeedLog, append_frames
-from tests.memory.signals import MemorySignals
-from tests.memory.signing import MemorySigningKeys
+from tests.memory.ports.apps import StoredApps
+from tests.memory.ports.feed import MemoryEvents, MemoryFeed
+from tests.memory.ports.feeding import MemoryFeedLog, append_frames
+from tests.memory.ports.signals import MemorySignals
+from tests.memory.ports.signing import MemorySigningKeys
 from tests.memory.world import IDS, REALM, World, world
 
 SECRET = b"a secret of thirty-two bytes, or more"

@@ -13,11 +13,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from api.body import BodyReader, ClientGone
-from api.bounded import BoundedProtocol
 from api.endpoint import ADDED, respond
-from api.hanging_up import hang_up
-from api.lane import JOINED_BYTES_MAX
+from api.http.body import BodyReader, ClientGone
+from api.http.bounded import BoundedProtocol
+from api.http.hanging_up import hang_up
+from api.http.lane import JOINED_BYTES_MAX
 from domain.errors import MsgxcError
 from tests.memory.site import eventually
 

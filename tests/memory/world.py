@@ -20,13 +20,12 @@ from domain.contact import Contact
 from domain.context import Caller, Context
 from domain.ids import Ids
 from domain.message import Content
+from domain.notifications.sid import sid_key
 from domain.recorded import DELIVERY, EVENTS, SIGNALS, Recorded
-from domain.sid import sid_key
 from domain.thread import Thread
-from infra.own_directories import OwnApps
-from infra.resolution_figures import ResolutionFigures
-from infra.token_owners import CaughtUpOwners
-from processes.channel import ChannelProcess
+from infra.figures.resolution import ResolutionFigures
+from infra.lookups.own_directories import OwnApps
+from infra.lookups.token_owners import CaughtUpOwners
 from processes.devices.clicks import Clicks
 from processes.devices.client_states import ClientStates
 from processes.devices.contact_ids import ClientsMaintainer, ContactIdWriter
@@ -35,29 +34,30 @@ from processes.devices.suite_activity import SuiteActivity
 from processes.devices.suite_updates import SuiteUpdater
 from processes.devices.taken_tokens import TakenTokens
 from processes.devices.triggers import Triggers
-from processes.dispatcher import Dispatcher
+from processes.dispatching.dispatcher import Dispatcher
+from processes.dispatching.scheduler import DueMessages, OverdueMessages, Scheduler
+from processes.dispatching.settler import Settler
 from processes.erasure import Erasure
-from processes.feedback import Feedback, Retrier
-from processes.feeder import Feeder
+from processes.feeding.feeder import Feeder
 from processes.models.projector import Projector
 from processes.models.watermark import Watermark
-from processes.scheduler import DueMessages, OverdueMessages, Scheduler
-from processes.settler import Settler
+from processes.sending.channel import ChannelProcess
+from processes.sending.feedback import Feedback, Retrier
 from projections.catalogue import ALL
-from tests.memory.apps import StoredApps
 from tests.memory.clock import ManualClock
-from tests.memory.contact_data import ContactBook, ScriptedContactData
-from tests.memory.contact_updates import ScriptedUpdates, SuiteQueue
-from tests.memory.event_store import MemoryEventStore
-from tests.memory.feeding import MemoryFeedLog, MemoryLease
 from tests.memory.gateway import Provider, ScriptedGateway
-from tests.memory.keys import MemoryKeyStore, Vault
 from tests.memory.lifeline import Lifeline
-from tests.memory.log import MemoryLog
-from tests.memory.read_models import MemoryReadModels
+from tests.memory.ports.apps import StoredApps
+from tests.memory.ports.contact_data import ContactBook, ScriptedContactData
+from tests.memory.ports.contact_updates import ScriptedUpdates, SuiteQueue
+from tests.memory.ports.event_store import MemoryEventStore
+from tests.memory.ports.feeding import MemoryFeedLog, MemoryLease
+from tests.memory.ports.keys import MemoryKeyStore, Vault
+from tests.memory.ports.log import MemoryLog
+from tests.memory.ports.read_models import MemoryReadModels
+from tests.memory.ports.states import MemoryStates
+from tests.memory.ports.streams import Streams
 from tests.memory.senders import SomeSenders
-from tests.memory.states import MemoryStates
-from tests.memory.streams import Streams
 
 REALM = "main"
 IDS = Ids(b"an id key for tests, of 32 bytes")

@@ -15,7 +15,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateways.es256 import base64
+from gateways.keys.es256 import base64
 from tests.e2e.browser import PATIENCE_S, Browser, Page
 
 UPDATED = "ServiceWorker.workerRegistrationUpdated"

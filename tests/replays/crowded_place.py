@@ -20,15 +20,15 @@ from cli.serve.webserver import listening_socket
 from cli.session import now
 from infra.apps.directory import FollowedApps
 from infra.log.signals import JetStreamSignals, open_signals
-from infra.nats.connection import Endpoint, connected
 from infra.nats.jetstream import JetStream
 from infra.nats.server import NatsServer, ServerConfig, running_server
+from infra.nats.wire.connection import Endpoint, connected
 from infra.signing.folder import ensure_key
 from infra.supervisor import Stop, Supervisor
 from tests.fixtures.proxy import Proxy, proxy_to
 from tests.fixtures.served import Served
 from tests.memory.site import eventually
-from tests.replays.devices import FIELD
+from tests.replays.sdks.devices import FIELD
 from tests.replays.served_place import UNLIMITED, ServedPlace, session_of
 
 

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import httpx
 
-from tests.replays.contract import Contract
-from tests.replays.devices import MAKERS, Device
+from tests.replays.sdks.contract import Contract
+from tests.replays.sdks.devices import MAKERS, Device
 
 
 class Place(Protocol):

@@ -19,13 +19,13 @@ from cli.reading.stories import facts_of, story
 from cli.session import Session, now
 from domain.ids import Ids
 from domain.recorded import EVENTS
-from infra.datafolder import DataFolder
+from infra.configuration.datafolder import DataFolder
 from infra.log.log import JetStreamLog
 from infra.secrets import open_keyring
 from infra.settings import load
 from tests.fixtures.served import Served
-from tests.replays.contract import GEOFENCES
-from tests.replays.devices import FIELD, Device
+from tests.replays.sdks.contract import GEOFENCES
+from tests.replays.sdks.devices import FIELD, Device
 
 FACTS_MAX = 10_000
 UNLIMITED = {"client_per_minute": 100_000, "app_per_minute": 1_000_000, "address_per_minute": 1_000_000}

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from tests.replays import contract
-from tests.replays.devices import FIELD, MAKERS, Device
-from tests.replays.native import RETRY_PAUSE_S
 from tests.replays.places import Devices, InMemory, in_memory
+from tests.replays.sdks import contract
+from tests.replays.sdks.devices import FIELD, MAKERS, Device
+from tests.replays.sdks.native import RETRY_PAUSE_S
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from tests.fixtures.served import Served
-from tests.replays.devices import FIELD, MAKERS, Device
 from tests.replays.places import Devices
+from tests.replays.sdks.devices import FIELD, MAKERS, Device
 from tests.replays.served_place import at
 
 EACH = 10

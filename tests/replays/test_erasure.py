@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 
 from tests.fixtures.served import Served
-from tests.replays.devices import FIELD, MAKERS
 from tests.replays.places import Devices
+from tests.replays.sdks.devices import FIELD, MAKERS
 from tests.replays.served_place import ServedPlace, at
 
 HEARD_S_MAX = 5.0

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.served import served
-from tests.replays.devices import FIELD, MAKERS
 from tests.replays.places import Devices
+from tests.replays.sdks.devices import FIELD, MAKERS
 from tests.replays.served_place import at
 
 

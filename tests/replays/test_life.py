@@ -11,16 +11,16 @@ import jwt
 import msgspec
 import pytest
 
-from api.emarsys.tokens import LIFETIME_S, ContactToken, Tokens
+from api.emarsys.identity.tokens import LIFETIME_S, ContactToken, Tokens
 from infra.signing.files import FileSigningKeys
 from tests.fixtures.served import Served
-from tests.replays import pushes
-from tests.replays.appless import Appless
-from tests.replays.devices import FIELD, MAKERS, Device, claims
 from tests.replays.places import Devices
+from tests.replays.sdks import pushes
+from tests.replays.sdks.appless import Appless
+from tests.replays.sdks.devices import FIELD, MAKERS, Device, claims
+from tests.replays.sdks.surprises import Surprises
+from tests.replays.sdks.wire import Wire
 from tests.replays.served_place import at, session_of
-from tests.replays.surprises import Surprises
-from tests.replays.wire import Wire
 
 PATIENCE_S = 20.0
 ID_TOKEN = jwt.encode({"sub": "ann@example.com", "email": "ann@example.com"}, "k" * 32, algorithm="HS256")

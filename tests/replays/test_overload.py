@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-import api.emarsys.events
+import api.emarsys.device_events.events
 from api.emarsys.limits import WINDOW_S
 from tests.memory.site import eventually
-from tests.replays import wire
 from tests.replays.crowded_place import CrowdedPlace, crowded
-from tests.replays.devices import FIELD, MAKERS, Device
 from tests.replays.places import Devices
-from tests.replays.v4_requests import BREAKS_MAX, RETRY_PAUSE_S
+from tests.replays.sdks import wire
+from tests.replays.sdks.devices import FIELD, MAKERS, Device
+from tests.replays.sdks.v4_requests import BREAKS_MAX, RETRY_PAUSE_S
 
 IN_FLIGHT = 2
 """The bound of the exchange here."""
@@ -30,7 +30,7 @@ Told = tuple[str, datetime]
 
 @pytest.fixture
 async def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[CrowdedPlace]:
-    monkeypatch.setattr(api.emarsys.events, "IN_FLIGHT_MAX", IN_FLIGHT)
+    monkeypatch.setattr(api.emarsys.device_events.events, "IN_FLIGHT_MAX", IN_FLIGHT)
     async with crowded(tmp_path) as place:
         yield place
 

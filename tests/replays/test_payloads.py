@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from domain.message import Content
-from domain.push import KEY, push_of
+from domain.notifications.push import KEY, push_of
 from gateways.port import AppSender
 from gateways.rendering import encode_json
 from gateways.styles import STYLES
 from gateways.styles.sheet import Marks, Sheet
-from tests.replays import payloads
-from tests.replays.payloads import Crash, Shown
+from tests.replays.sdks import payloads
+from tests.replays.sdks.payloads import Crash, Shown
 
 SID = "sid-of-this-push"
 LINK = "https://shop.example/sale"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tests.fixtures.served import Served
-from tests.replays import payloads, pushes
-from tests.replays.devices import FIELD
-from tests.replays.payloads import Shown
 from tests.replays.places import Devices
+from tests.replays.sdks import payloads, pushes
+from tests.replays.sdks.devices import FIELD
+from tests.replays.sdks.payloads import Shown
 from tests.replays.served_place import at
 
 READERS: dict[str, tuple[str, str, Callable[[Any], Shown | None]]] = {

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.served import ROOT, Served
-from tests.replays.devices import FIELD, MAKERS, Device
 from tests.replays.places import Devices
+from tests.replays.sdks.devices import FIELD, MAKERS, Device
 from tests.replays.served_place import ServedPlace, at
 
 PATIENCE_S = 30.0

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.fixtures.served import Served, served
-from tests.replays import pushes
-from tests.replays.devices import FIELD, claims
+from tests.replays.sdks import pushes
+from tests.replays.sdks.devices import FIELD, claims
 from tests.replays.served_place import at, device_events
 from tests.replays.stock_android.jars import FETCH_S_MAX, NoStockSdkError, Stock, stock
 from tests.replays.stock_android.phone import SdkError

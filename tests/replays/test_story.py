@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 
 from tests.fixtures.served import ROOT, Served
-from tests.replays.devices import FIELD, MAKERS
 from tests.replays.places import Devices
+from tests.replays.sdks.devices import FIELD, MAKERS
 from tests.replays.served_place import at, device_events
 
 COMMAND_S_MAX = 60.0

@@ -17,9 +17,9 @@ from starlette.responses import Response
 from tests.e2e.browser import Browser, chromium
 from tests.fixtures.served import Served
 from tests.replays import chromium as shops
-from tests.replays import pushes
 from tests.replays.chromium import WebDevice, subscription
-from tests.replays.contract import Contract
+from tests.replays.sdks import pushes
+from tests.replays.sdks.contract import Contract
 from tests.replays.served_place import at
 
 START_S_MAX = 10.0

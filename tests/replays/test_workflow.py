@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.replays.devices import FIELD, MAKERS, Device
 from tests.replays.places import Devices, Place, in_memory
+from tests.replays.sdks.devices import FIELD, MAKERS, Device
 from tests.replays.served_place import at
 
 

@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-import api.problem
+import api.http.problem
 import api.table
 import commands.port
 import infra.eventstore.store  # noqa: F401  declares an error
-from api.error_words import WORDS
+from api.about.error_words import WORDS
 from domain.errors import MsgxcError
 from infra.nats.rights import ROLES, password_of
 
@@ -21,7 +21,7 @@ def _all(kind: type[MsgxcError]) -> set[tuple[str, int]]:
 def test_every_error_code_is_documented_with_its_status() -> None:
     """docs/errors.md lists each code and status that a caller can see, and no others."""
     assert api.table.ROUTES
-    assert api.problem.MethodNotAllowed.code
+    assert api.http.problem.MethodNotAllowed.code
     assert commands.port.VersionConflict.code
     rows = re.findall(r"^\| `([a-z-]+)` \| (\d{3}) \|", (DOCS / "errors.md").read_text(), re.MULTILINE)
     listed = {(code, int(status)) for code, status in rows}

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from api.metrics import Metrics
+from api.about.metrics import Metrics
 from api.sockets.follower import Follower
 from api.sockets.hub import Hub
 from api.sockets.wire import Encoding
@@ -17,7 +17,7 @@ from infra.log.opened import open_log
 from infra.nats.server import NatsServer
 from processes.port import Frame
 from tests.fixtures.nats import MASTER_KEY, log_config
-from tests.memory.feeding import append_frames
+from tests.memory.ports.feeding import append_frames
 from tests.memory.recording import Recording
 from tests.memory.site import eventually
 

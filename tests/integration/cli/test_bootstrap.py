@@ -10,8 +10,8 @@ from cli.bootstrap import open_exchange, opened_log
 from cli.wiring.endpoints import configured_endpoint
 from domain.errors import Unavailable
 from domain.recorded import EVENTS, Checkpoint
-from infra.nats.connection import Endpoint, connected
 from infra.nats.server import NatsServer, ServerConfig
+from infra.nats.wire.connection import Endpoint, connected
 from infra.secrets import SecretsError
 from processes.port import LogMismatch
 from projections.catalogue import ALL

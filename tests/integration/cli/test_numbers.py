@@ -15,8 +15,8 @@ from commands.resolution import ResolveContact
 from domain.client import Client
 from domain.contact import Contact
 from domain.context import Context
+from domain.people.resolution import field_uid
 from domain.recorded import EVENTS, Checkpoint, Recorded
-from domain.resolution import field_uid
 from infra.log.log import JetStreamLog
 from infra.readstore.opening import read_store
 from infra.readstore.store import ReadStore

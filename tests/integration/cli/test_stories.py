@@ -23,10 +23,10 @@ from commands.sdk_contacts import IdentifyAppless, IdentifyContact, RefreshConta
 from domain.client import Client
 from domain.contact import Identity
 from domain.context import Context
+from domain.devices.signal import EVENTS_KIND, DeviceEvent, DeviceEvents, Interaction
 from domain.ids import partition
 from domain.recorded import SIGNALS, Recorded, kind_of
 from domain.refresh_family import GRACE, RefreshRefused
-from domain.signal import EVENTS_KIND, DeviceEvent, DeviceEvents, Interaction
 from infra.log.log import JetStreamLog
 from infra.log.signals import open_signals
 from processes.port import Poison

@@ -18,10 +18,10 @@ from cli.wiring.signing import local_keys
 from cli.wiring.stores import open_store
 from cli.wiring.webdomains import superuser_keys
 from domain.errors import Unavailable
-from infra.nats.connection import connected
-from infra.nats.errors import Disconnected
 from infra.nats.server import NatsServer
-from infra.readstore.cassandra_config import CassandraConfig
+from infra.nats.wire.connection import connected
+from infra.nats.wire.errors import Disconnected
+from infra.readstore.cassandra.config import CassandraConfig
 from infra.settings import SettingsError
 from tests.fixtures.exchange import RunningExchange
 from tests.fixtures.nats import wipe

@@ -22,12 +22,12 @@ from domain.message import Content
 from infra.apps.directory import FollowedApps
 from infra.apps.lookups import Level
 from infra.apps.shared import SharedApps
-from infra.directory import FollowedThreads
 from infra.log.log import JetStreamLog
 from infra.log.opened import open_log
+from infra.lookups.directory import FollowedThreads
+from infra.lookups.own_directories import OwnApps
+from infra.lookups.removals import RememberedRemovals
 from infra.nats.server import NatsServer
-from infra.own_directories import OwnApps
-from infra.removals import RememberedRemovals
 from processes.directories import AppMetadata
 from tests.fixtures.nats import MASTER_KEY, log_config
 from tests.integration.log.scenes import until

@@ -16,8 +16,8 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from domain.app_settings import AppSettings
+from domain.devices.geofence import FENCES_MAX
 from domain.errors import Invalid, Unavailable
-from domain.geofence import FENCES_MAX
 from domain.ids import Ids
 from gateways.http1.client import BODY_BYTES_MAX
 from infra.emarsys_http.apps import HttpApps
@@ -28,7 +28,7 @@ from infra.emarsys_http.merchants import FRESH_S, UNKNOWN_S, HttpMerchants
 from infra.emarsys_http.service import ANSWER_BYTES_MAX, WAITING_MAX, Service
 from processes.directories import Identified, MerchantSettings, Unreadable
 from tests.fixtures.directory_service import TOKEN, Behaviour, DirectoryService, directory_service
-from tests.memory.apps import Realms
+from tests.memory.ports.apps import Realms
 
 IDS = Ids(b"an id key for tests, of 32 bytes")
 ANN = Identified(merchant="main", field=3, value="ann@example.org")

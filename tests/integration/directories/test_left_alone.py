@@ -21,7 +21,7 @@ from processes.directories import MerchantSettings
 from tests.fixtures.directory_service import TOKEN, DirectoryService, directory_service
 from tests.integration.directories.processes import Clock, said
 from tests.integration.log.scenes import until
-from tests.memory.apps import Realms
+from tests.memory.ports.apps import Realms
 
 IDS = Ids(b"an id key for tests, of 32 bytes")
 ANSWER_S = 4 * TRIAL_S

@@ -18,7 +18,7 @@ from infra.nats.server import NatsServer
 from tests.fixtures.directory_service import TOKEN, DirectoryService, directory_service
 from tests.fixtures.nats import MASTER_KEY, log_config
 from tests.integration.directories.processes import IDS, Clock
-from tests.memory.apps import Realms
+from tests.memory.ports.apps import Realms
 
 
 @pytest_asyncio.fixture

@@ -17,8 +17,8 @@ import uvicorn
 from starlette.applications import Starlette
 from websockets.asyncio.client import connect
 
+from api.access.auth import Verifier
 from api.app import build
-from api.auth import Verifier
 from api.ezout.door import Door, JwtDoor, OpenDoor
 from api.ezout.hub import ShopHub
 from api.ezout.parts import Pace, Shops

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from api.auth import Verifier
+from api.access.auth import Verifier
 from api.ezout.door import JwtDoor
 from domain.context import Context
 from infra.log.log import JetStreamLog
-from infra.nats.connection import Connection, connected
-from infra.nats.frames import Frame
 from infra.nats.leases import Lease
 from infra.nats.requests import request_bus
 from infra.nats.server import NatsServer
+from infra.nats.wire.connection import Connection, connected
+from infra.nats.wire.frames import Frame
 from processes.res.service import ResService
 from tests.fixtures.nats import log_config
 from tests.integration.ezout.market import Market

@@ -15,7 +15,7 @@ import pytest_asyncio
 from api.ezout.hub import PAGE
 from infra.log.opened import open_log
 from infra.nats.server import NatsServer
-from infra.readstore.cassandra_config import CassandraConfig
+from infra.readstore.cassandra.config import CassandraConfig
 from infra.readstore.opening import read_store
 from tests.fixtures.nats import MASTER_KEY, log_config, wipe
 from tests.fixtures.tills import SESSION, update

@@ -14,9 +14,9 @@ import pytest_asyncio
 
 from domain.recorded import SHOPS
 from infra.log.opened import open_log
-from infra.nats.connection import Connection, Endpoint, connected
-from infra.nats.frames import Frame
 from infra.nats.server import NatsServer
+from infra.nats.wire.connection import Connection, Endpoint, connected
+from infra.nats.wire.frames import Frame
 from tests.fixtures.nats import MASTER_KEY, log_config
 from tests.fixtures.tills import SESSION, SHOP, update
 from tests.integration.ezout.market import OTHER, Market, market, market_on, some_shop

@@ -18,8 +18,8 @@ import pytest
 import pytest_asyncio
 
 from infra.log.opened import open_log
-from infra.nats.frames import Frame, publish_frame
 from infra.nats.server import NatsServer
+from infra.nats.wire.frames import Frame, publish_frame
 from processes.res.rings import LAST
 from processes.res.service import ResService
 from tests.fixtures.nats import MASTER_KEY, log_config, wipe

@@ -13,9 +13,9 @@ import pytest
 
 from infra.log.log import JetStreamLog
 from infra.log.opened import open_log
-from infra.nats.frames import Frame, publish_frame
 from infra.nats.server import NatsServer
 from infra.nats.streams import LEASE_S
+from infra.nats.wire.frames import Frame, publish_frame
 from processes.res.service import ResService
 from tests.fixtures.nats import MASTER_KEY, log_config
 from tests.fixtures.proxy import Proxy, proxy_to

@@ -183,7 +183,7 @@ async def test_a_stream_ends_with_its_token(fair: Market) -> None:
 
 async def test_a_stream_ends_when_its_key_is_withdrawn(fair: Market) -> None:
     """Rotating the key away closes what was opened with it."""
-    from api.keys import KeySet
+    from api.access.keys import KeySet
 
     async with fair.socket(SHOP, by=merchant(SHOP)) as page:
         await page.recv()

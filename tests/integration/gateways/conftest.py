@@ -14,8 +14,8 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from domain.leaving import leaving_key
-from domain.outcome import Outcome
+from domain.deliveries.outcome import Outcome
+from domain.people.leaving import leaving_key
 from gateways.port import Gateway, GatewayConfig, Target
 from gateways.registry import build, channels
 from infra.sandbox import Sandbox

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from infra.gateway_figures import SENDS_MIN, GatewayFigures
+from infra.figures.gateway import SENDS_MIN, GatewayFigures
 from infra.sandbox import Respond
 from tests.integration.gateways.conftest import Providers, Send
 

@@ -10,9 +10,9 @@ from uuid import uuid4, uuid5
 import jwt
 import pytest
 
+from domain.deliveries.outcome import Accepted, Gone, Outcome, Rejected, Retry
 from domain.errors import TooLarge
 from domain.message import Content
-from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry
 from gateways.apns import TOKEN_S, ApnsGateway, ProviderToken
 from gateways.http2 import Http2Transport
 from gateways.port import ChannelHalted

@@ -9,13 +9,13 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from domain.outcome import Accepted, Outcome, Rejected, Retry
+from domain.deliveries.outcome import Accepted, Outcome, Rejected, Retry
 from gateways.port import AppSender, Target
-from infra.sandbox.webpush import decrypt
-from infra.vapid import pair_of
+from infra.sandbox.providers.webpush import decrypt
+from infra.senders.vapid import pair_of
 from tests.fixtures.notices import notice, target
 from tests.integration.gateways.conftest import Providers
-from tests.replays import payloads
+from tests.replays.sdks import payloads
 
 SHOP, BAKERY = UUID(int=0x5_0F), UUID(int=0xBA_CE)
 SECRET = bytes(range(32))

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from domain.outcome import Accepted, Retry, Unknown
+from domain.deliveries.outcome import Accepted, Retry, Unknown
 from gateways.port import ChannelHalted
 from infra.sandbox import GoAway, Hang, Proceed, Refuse, Reset, Respond
 from tests.fixtures.notices import notice

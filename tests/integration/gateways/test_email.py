@@ -11,13 +11,13 @@ from uuid import uuid4
 import pytest
 from sendgrid.helpers.mail import CustomArg, Header, Mail, Personalization, To
 
+from domain.deliveries.outcome import Accepted, Outcome, Rejected, Retry, Unknown
 from domain.errors import Invalid, TooLarge
-from domain.leaving import Leaver, leaving_token
 from domain.message import Content
-from domain.outcome import Accepted, Outcome, Rejected, Retry, Unknown
+from domain.people.leaving import Leaver, leaving_token
+from gateways.mail.sendgrid import without_repeats
+from gateways.mail.smtp import render
 from gateways.port import ChannelHalted, Target
-from gateways.sendgrid import without_repeats
-from gateways.smtp import render
 from infra.sandbox import Respond
 from tests.fixtures.notices import notice, target
 from tests.integration.gateways.conftest import LEAVING_KEY, Providers, Send

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from firebase_admin import messaging
 
+from domain.deliveries.outcome import Accepted, Expired, Gone, Outcome, Rejected, Retry
 from domain.errors import Invalid, TooLarge
 from domain.message import Content
-from domain.outcome import Accepted, Expired, Gone, Outcome, Rejected, Retry
-from gateways.google_token import RENEW_BEFORE_S, GoogleToken, TokenUnavailable
+from gateways.keys.google_token import RENEW_BEFORE_S, GoogleToken, TokenUnavailable
 from gateways.port import ChannelHalted
 from infra.sandbox import Respond
 from tests.fixtures.notices import notice, target

@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 from twilio.rest import Client
 
+from domain.deliveries.outcome import Accepted, Gone, Outcome, Rejected, Retry, Suppressed, Unknown
 from domain.errors import Invalid, TooLarge
 from domain.message import Content
-from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Suppressed, Unknown
 from gateways.port import ChannelHalted, Gateway, Target
 from infra.sandbox import Hang, Respond
 from tests.fixtures.notices import notice, target

@@ -12,12 +12,12 @@ from uuid import uuid4, uuid5
 
 import pytest
 
-from domain.leaving import Leaver, read_leaving_token
-from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Unknown
+from domain.deliveries.outcome import Accepted, Gone, Outcome, Rejected, Retry, Unknown
+from domain.people.leaving import Leaver, read_leaving_token
 from gateways.email import EmailConfig
+from gateways.mail.smtp import Server, SmtpConfig
 from gateways.port import ChannelHalted
 from gateways.registry import build
-from gateways.smtp import Server, SmtpConfig
 from infra.sandbox import Hang, Reset, Respond
 from infra.sandbox.rules import Stage
 from tests.fixtures.notices import notice, target

@@ -10,13 +10,13 @@ from uuid import uuid4
 import jwt
 import pytest
 
+from domain.deliveries.outcome import Accepted, Expired, Gone, Outcome, Rejected, Retry, Unknown
 from domain.errors import TooLarge
 from domain.message import Content
-from domain.outcome import Accepted, Expired, Gone, Outcome, Rejected, Retry, Unknown
+from gateways.keys.push_encryption import PLAIN_BYTES_MAX
 from gateways.port import ChannelHalted, Target
-from gateways.push_encryption import PLAIN_BYTES_MAX
 from infra.sandbox import Respond
-from infra.sandbox.webpush import decrypt
+from infra.sandbox.providers.webpush import decrypt
 from tests.fixtures.notices import notice, target
 from tests.integration.gateways.conftest import Providers, Send
 
@@ -174,7 +174,7 @@ async def test_vapid_is_signed_once_for_an_origin(providers: Providers, send: Se
         await send("webpush", [browser])
         signed.add((await providers.last_request(browser))["headers"]["authorization"])
     assert len(signed) == 1
-    from gateways.push_encryption import Vapid
+    from gateways.keys.push_encryption import Vapid
 
     now = datetime.now(UTC)
     header = Vapid(providers.vapid_key, "mailto:push@example.org", lambda: now).header("https://push.example")

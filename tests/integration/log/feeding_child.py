@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 from domain.ids import Ids
 from infra.log.opened import LogConfig, open_log
-from infra.nats.connection import Endpoint
 from infra.nats.leases import Lease
-from processes.feeder import Feeder
+from infra.nats.wire.connection import Endpoint
+from processes.feeding.feeder import Feeder
 from tests.fixtures.nats import MASTER_KEY
 
 NAME = "feeder"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from domain.context import Context
-from domain.delivery import Attempt
+from domain.deliveries.delivery import Attempt
 from domain.recorded import EVENTS, Recorded
 from domain.thread import Settings, Thread
 from infra.log.log import JetStreamLog

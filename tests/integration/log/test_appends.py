@@ -11,12 +11,12 @@ from domain.recorded import DELIVERY, FEED, SCHEDULES
 from domain.thread import Settings, Thread
 from infra.log.log import JetStreamLog
 from infra.log.opened import open_log
-from infra.nats.errors import Refused
 from infra.nats.server import NatsServer
+from infra.nats.wire.errors import Refused
 from processes.port import Append, Frame
 from tests.fixtures.nats import MASTER_KEY, log_config
 from tests.integration.log.scenes import AT, CONTEXT, a_thread, an_attempt, until
-from tests.memory.feeding import append_frames
+from tests.memory.ports.feeding import append_frames
 
 
 async def test_records_are_appended_together_or_not_at_all(log: JetStreamLog) -> None:

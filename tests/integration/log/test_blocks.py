@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID, uuid4
 
-from domain.delivery import Receipt
+from domain.deliveries.delivery import Receipt
 from domain.recorded import DELIVERY, Recorded
 from infra.log.log import JetStreamLog, utc_now
 from infra.log.opened import open_log
@@ -17,7 +17,7 @@ from processes.models.watermark import Watermark
 from processes.port import Append
 from projections.port import Put, Write
 from tests.fixtures.nats import MASTER_KEY, log_config, wipe
-from tests.memory.read_models import MemoryReadModels
+from tests.memory.ports.read_models import MemoryReadModels
 from tests.unit.processes.test_blocks import NOTES, SIZE, Noted, expected, sums
 
 FACTS = 30

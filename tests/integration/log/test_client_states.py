@@ -17,9 +17,9 @@ from commands.port import ThreadDirectory
 from commands.sdk_clients import Device, MoveIn, RegisterClient, SetPushToken, Standing
 from commands.sdk_contacts import IdentifyContact
 from domain.client import Client
-from domain.client_state import StateChange, state_subject
 from domain.contact import Identity
 from domain.context import Context
+from domain.devices.client_state import StateChange, state_subject
 from domain.ids import Ids
 from domain.recorded import EVENTS, STATES
 from infra.log.log import JetStreamLog

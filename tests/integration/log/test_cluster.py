@@ -18,7 +18,7 @@ from processes.port import Frame
 from tests.fixtures.nats import MASTER_KEY
 from tests.fixtures.nats_cluster import Cluster, running_cluster
 from tests.integration.log.scenes import AT, CONTEXT, a_thread, everything
-from tests.memory.feeding import append_frames
+from tests.memory.ports.feeding import append_frames
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,11 +9,11 @@ import pytest
 import pytest_asyncio
 
 from cli.wiring.endpoints import configured_endpoint
-from infra.nats.connection import connected
-from infra.nats.errors import Denied
 from infra.nats.jetstream import JetStream
 from infra.nats.server import NatsServer, ServerConfig, running_server
 from infra.nats.streams import StreamSettings, ensure
+from infra.nats.wire.connection import connected
+from infra.nats.wire.errors import Denied
 from tests.fixtures.credentials import NatsAccounts
 from tests.fixtures.sessions import session_of
 

@@ -22,8 +22,8 @@ from infra.log.opened import open_log
 from infra.nats.leases import TRY_S, Lease
 from infra.nats.server import NatsServer
 from infra.nats.streams import LEASE_S, open_epoch
-from processes.feed import contact_subject, thread_subject
-from processes.feeder import Feeder
+from processes.feeding.feed import contact_subject, thread_subject
+from processes.feeding.feeder import Feeder
 from processes.port import Frame, LogMismatch
 from tests.fixtures.nats import MASTER_KEY, log_config
 from tests.integration.log.feeding_child import IDS, NAME

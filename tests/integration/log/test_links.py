@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from infra.nats.connection import Connection, Endpoint, connected
-from infra.nats.errors import Disconnected, NoAnswer
-from infra.nats.frames import Frame, publish_frame
-from infra.nats.link import OUTBOUND_BYTES_MAX
+from infra.nats.wire.connection import Connection, Endpoint, connected
+from infra.nats.wire.errors import Disconnected, NoAnswer
+from infra.nats.wire.frames import Frame, publish_frame
+from infra.nats.wire.link import OUTBOUND_BYTES_MAX
 from tests.integration.log.scenes import until
 
 INFO = b'INFO {"server_id":"x","version":"2.15.1","headers":true,"max_payload":1048576}\r\n'

@@ -12,12 +12,12 @@ from domain.errors import Unavailable
 from domain.recorded import DELIVERY, EVENTS, Checkpoint, Recorded
 from infra.log.log import JetStreamLog
 from infra.log.opened import open_log
-from infra.nats.connection import Connection
-from infra.nats.frames import Stored
 from infra.nats.guard import Guard, OtherLog
 from infra.nats.jetstream import JetStream, StreamInfo
 from infra.nats.server import NatsServer
 from infra.nats.streams import open_epoch
+from infra.nats.wire.connection import Connection
+from infra.nats.wire.frames import Stored
 from processes.port import Append, LogMismatch
 from tests.fixtures.nats import MASTER_KEY, log_config
 from tests.fixtures.proxy import proxy_to

@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 
 import pytest_asyncio
 
-from infra.nats.connection import Connection, connected
-from infra.nats.errors import Disconnected
 from infra.nats.server import NatsServer
+from infra.nats.wire.connection import Connection, connected
+from infra.nats.wire.errors import Disconnected
 from infra.rates import SharedCounter
 from tests.fixtures.nats import log_config
 

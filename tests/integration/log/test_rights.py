@@ -8,12 +8,12 @@ import pytest
 import pytest_asyncio
 
 from domain.errors import Unavailable
-from infra.nats.connection import Endpoint, connected
-from infra.nats.errors import NoAnswer
 from infra.nats.jetstream import JetStream
 from infra.nats.rights import ROLES, accounts, password_of
 from infra.nats.server import NatsServer, ServerConfig
 from infra.nats.streams import KEYS_STREAM, StreamSettings, ensure, stream_configs
+from infra.nats.wire.connection import Endpoint, connected
+from infra.nats.wire.errors import NoAnswer
 
 
 @pytest_asyncio.fixture

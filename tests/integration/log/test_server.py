@@ -14,11 +14,11 @@ import pytest
 from domain.errors import Unavailable
 from infra.log.log import JetStreamLog
 from infra.log.opened import LogConfig, open_log
-from infra.nats.connection import Endpoint, connected
-from infra.nats.errors import Denied
 from infra.nats.jetstream import JetStream
 from infra.nats.server import DataFolderInUse, NatsServer, ServerConfig, ServerFailed, running_server
 from infra.nats.streams import StreamSettings, ensure, stream_configs, widen
+from infra.nats.wire.connection import Endpoint, connected
+from infra.nats.wire.errors import Denied
 from tests.fixtures.nats import MASTER_KEY, log_config
 from tests.integration.log.scenes import CONTEXT, a_thread, everything, until
 

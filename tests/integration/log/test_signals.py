@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from uuid import UUID, uuid4
 
+from domain.devices.signal import DeviceEvent, DeviceEvents, Interaction, Interactions, Refused
 from domain.errors import TooLarge
 from domain.ids import partition
 from domain.recorded import SIGNALS, Recorded
-from domain.signal import DeviceEvent, DeviceEvents, Interaction, Interactions, Refused
 from infra.log.log import JetStreamLog
 from infra.log.signals import CALLS_MAX, WAITING_MAX, JetStreamSignals, SignalFigures, open_signals
 from tests.integration.log.scenes import AT, until

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.readstore import cassandra_session
-from infra.readstore.cassandra_config import CassandraConfig
+from infra.readstore.cassandra import session as cassandra_session
+from infra.readstore.cassandra.config import CassandraConfig
 from infra.readstore.opening import read_store
 from projections.port import Put, Table
 

@@ -18,7 +18,7 @@ from domain.errors import Unavailable
 from domain.recorded import EVENTS, Checkpoint
 from infra.cassandra_node.jars import NoCassandraError
 from infra.cassandra_node.node import CassandraNode
-from infra.readstore.cassandra_config import CassandraConfig, NotLetIn, NotTrusted
+from infra.readstore.cassandra.config import CassandraConfig, NotLetIn, NotTrusted
 from infra.readstore.opening import read_store
 from projections.port import Generation, Put, Table
 from tests.fixtures.cassandra import none_here

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from domain.errors import Unavailable
 from domain.recorded import EVENTS, Checkpoint
-from infra.readstore.cassandra_config import CassandraConfig
+from infra.readstore.cassandra.config import CassandraConfig
 from infra.readstore.opening import read_store
 from infra.readstore.store import ReadStore
 from projections.port import Generation, Put, Table

@@ -18,7 +18,7 @@ from domain.message import Content
 from domain.thread import Thread
 from infra.log.log import JetStreamLog
 from infra.log.opened import LogConfig, open_log
-from infra.nats.connection import Endpoint
+from infra.nats.wire.connection import Endpoint
 from processes.devices.resolution import CHANGES, ContactResolver, Resolver
 from processes.directories import ContactKey
 from processes.worker import Post, work

@@ -15,14 +15,14 @@ import pytest
 
 from domain.contact import Contact
 from domain.context import Context
+from domain.people.resolution import field_uid
 from domain.recorded import EVENTS, SCHEDULES, TRIAGE
-from domain.resolution import field_uid
 from infra.emarsys_http.contacts import HttpContacts
 from infra.emarsys_http.service import Service
 from infra.log.log import JetStreamLog
+from infra.lookups.own_directories import OwnContacts
+from infra.lookups.resolutions import FollowedResolutions
 from infra.nats.server import NatsServer
-from infra.own_directories import OwnContacts
-from infra.resolutions import FollowedResolutions
 from processes.devices.resolution import ContactResolver, ExpiredWriter, Resolver
 from processes.directories import ContactData
 from processes.worker import work

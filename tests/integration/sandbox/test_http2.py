@@ -12,7 +12,7 @@ import pytest
 from hyperframe.frame import DataFrame, Frame, GoAwayFrame, PingFrame, RstStreamFrame
 
 from infra.sandbox import Sandbox
-from infra.sandbox.listener import CONNECTIONS_MAX
+from infra.sandbox.wire.listener import CONNECTIONS_MAX
 from tests.integration.sandbox.h2client import H2Client
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -13,7 +13,7 @@ from sendgrid.helpers.eventwebhook import EventWebhook
 from twilio.request_validator import RequestValidator
 
 from infra.sandbox import Sandbox
-from infra.sandbox.receipts import CannotReport
+from infra.sandbox.providers.receipts import CannotReport
 from tests.fixtures.webserver import serving
 from tests.integration.sandbox.test_sendgrid import Sender, mail
 from tests.integration.sandbox.test_twilio import CELL, Account

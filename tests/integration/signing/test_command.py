@@ -17,7 +17,7 @@ from cli.serve.everything import serve
 from cli.session import Session
 from cli.wiring.signing import check_signing, describe_signing, rotate_signing, signing_keys
 from domain.errors import Unavailable
-from infra.datafolder import DataFolder
+from infra.configuration.datafolder import DataFolder
 from infra.secrets import open_keyring
 from infra.settings import load
 from infra.signing.folder import ensure_key

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
 from tests.fixtures.certificates import Certificates
-from tests.replays.devices import claims
+from tests.replays.sdks.devices import claims
 from tests.replays.served_place import ServedPlace
 from tests.replays.stock_android.jars import Stock
 from tests.replays.stock_android.phone import Phone, phone

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.replays.wire import Call
+from tests.replays.sdks.wire import Call
 
 SERVED = (
     "me-client.eservice.emarsys.net",

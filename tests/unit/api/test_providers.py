@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from api.providers.routes import EVENTS_PATH, REPLIES_PATH, STATUS_PATH
-from domain.delivery import Receipt
+from domain.deliveries.delivery import Receipt
 from domain.recorded import DELIVERY
 from tests.memory.site import EVENTS_KEY, PUBLIC_URL, TWILIO_TOKEN, Site, site
 from tests.memory.world import IDS, REALM

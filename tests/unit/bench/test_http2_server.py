@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.http2_server import (
+from bench.rig.http2_server import (
     ANSWER_BYTES_MAX,
     STREAMS_MAX,
     WINDOW_BYTES,

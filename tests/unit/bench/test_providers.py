@@ -13,9 +13,9 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from bench.peers import APNS_FORM, FCM_FORM, Book, Peer, books_of, chosen_peer, reset_books
+from bench.rig.peers import APNS_FORM, FCM_FORM, Book, Peer, books_of, chosen_peer, reset_books
+from domain.deliveries.outcome import Accepted, Outcome
 from domain.message import Content
-from domain.outcome import Accepted, Outcome
 from gateways.http2 import Http2Transport
 from gateways.port import Gateway, Notice, Target
 from gateways.registry import build

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cli.wiring.channels import gateway_configs, push_hosts_of, sandboxed_channels
-from domain.channel import APNS, EMAIL, FCM, SMS, WEBPUSH
+from domain.deliveries.channel import APNS, EMAIL, FCM, SMS, WEBPUSH
 from gateways.registry import build, channels
-from infra.datafolder import DataFolder
+from infra.configuration.datafolder import DataFolder
 from infra.sandbox import Sandbox
 from infra.secrets import Keyring, open_keyring
 from infra.settings import Keys, SettingsError, load

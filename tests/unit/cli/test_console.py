@@ -9,7 +9,7 @@ import pytest
 from cli.console import logged, print_rows
 from cli.failures import told
 from domain.errors import NotFound
-from infra.datafolder import DataFolderError
+from infra.configuration.datafolder import DataFolderError
 
 ROWS = [{"name": "contacts", "lag": 12_345, "live": True, "since": None}]
 

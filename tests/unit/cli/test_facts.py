@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from cli.reading.facts import cloud_event, line, shown
 from domain.client import Client
 from domain.contact import Contact
-from domain.delivery import Dispatch
+from domain.deliveries.delivery import Dispatch
+from domain.devices.signal import DeviceEvent, DeviceEvents, Refused
 from domain.recorded import DELIVERY, EVENTS, SIGNALS, Recorded
-from domain.signal import DeviceEvent, DeviceEvents, Refused
 from processes.port import Poison
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)

@@ -14,11 +14,11 @@ from commands.apps import ChangeApp, RegisterApp, RetireApp
 from commands.contact_numbers import NUMBER_MAX, NumberContact, candidate, number_id
 from domain.app import App
 from domain.app_settings import AppSettings, RateLimits
-from domain.channel import APP_CHANNELS
 from domain.contact_number import ContactNumber
 from domain.context import Context
+from domain.deliveries.channel import APP_CHANNELS
+from domain.devices.event_action import EventAction
 from domain.errors import Conflict, Invalid, NotFound, TooLarge
-from domain.event_action import EventAction
 from domain.message import Content
 from domain.recorded import EVENTS
 from tests.memory.clock import START

@@ -25,8 +25,8 @@ from commands.threads import ChangeThread, CloseThread, OpenThread, Subscribe
 from domain.context import Caller, Context
 from domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from domain.message import TTL_S_MAX, Message, ToContacts, ToEveryone, ToThread
-from domain.nesting import DEPTH_MAX
 from domain.recorded import EVENTS
+from domain.text.nesting import DEPTH_MAX
 from domain.thread import Settings
 from tests.memory.clock import START
 from tests.memory.world import IDS, REALM, World

@@ -19,9 +19,9 @@ from domain.app_settings import (
     PushSettings,
     RateLimits,
 )
+from domain.devices.event_action import EventAction
+from domain.devices.geofence import FENCES_MAX, GROUPS_MAX, RADIUS_M_MAX, Geofence, Geofences, Group, Trigger
 from domain.errors import Invalid
-from domain.event_action import EventAction
-from domain.geofence import FENCES_MAX, GROUPS_MAX, RADIUS_M_MAX, Geofence, Geofences, Group, Trigger
 
 numbers = st.one_of(st.none(), st.integers(1, FIELD_MAX))
 texts = st.text(min_size=1, max_size=20)

@@ -9,7 +9,7 @@ import pytest
 
 from domain.aggregate import KeyOwner
 from domain.client import TAKEN_OVER, Client
-from domain.renewal import RENEWED_EVERY
+from domain.devices.renewal import RENEWED_EVERY
 from tests.unit.domain.story import Story, at, given
 
 ID, ANN, BOB, TOKEN, OTHER = (UUID(int=number) for number in range(1, 6))

@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 
 from domain.contact import Contact
+from domain.deliveries.outcome import NO_APP
 from domain.errors import Conflict
-from domain.outcome import NO_APP
 from tests.unit.domain.story import Story, at, given
 
 ID, TOKEN, OTHER = UUID(int=1), UUID(int=2), UUID(int=3)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.channel import BUILT_IN, CODES, channels_of
+from domain.deliveries.channel import BUILT_IN, CODES, channels_of
+from domain.deliveries.retry import DELAY_S_MAX, TRIES_MAX, delay_s, next_try, together
 from domain.errors import Invalid
 from domain.ids import PARTITIONS, Ids, partition
-from domain.retry import DELAY_S_MAX, TRIES_MAX, delay_s, next_try, together
 from tests.unit.domain.story import at
 
 KEY = b"an id key for tests, of 32 bytes"

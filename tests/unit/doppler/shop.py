@@ -11,7 +11,7 @@ import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from domain.channel import FCM, WEBPUSH
+from domain.deliveries.channel import FCM, WEBPUSH
 from gateways.port import AppSender
 from tests.memory.site import Site, site
 from tests.memory.world import ROLES as ALL_ROLES

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
+from api.about.openapi import document
 from api.doppler.table import ROUTES
-from api.openapi import document
 from api.route import Route, Who
 from tests.unit.doppler.shop import (
     DOMAIN,

@@ -14,10 +14,10 @@ from api.doppler.door import domains_of
 from api.doppler.parts import OldLinks
 from commands.push_contacts import push_contact_id
 from domain.client import Client
+from domain.deliveries.outcome import Accepted, Gone
 from domain.message import Message
-from domain.outcome import Accepted, Gone
 from gateways.port import AppSender, Target
-from infra.push_links import PushLinks
+from infra.senders.push_links import PushLinks
 from projections.catalogue import ALL
 from tests.memory.site import OLD_IV, OLD_KEY, Site
 from tests.memory.world import IDS

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from domain.outcome import Accepted, Retry
+from domain.deliveries.outcome import Accepted, Retry
 from gateways.port import ChannelHalted
 from gateways.verdict import CREDIT_S, Credit, Halt, conclude
 

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator
 
-from domain.delivery import Receipt
-from domain.outcome import Rejected, Suppressed
+from domain.deliveries.delivery import Receipt
+from domain.deliveries.outcome import Rejected, Suppressed
 from gateways.feedback import (
     NotBelieved,
     Report,

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from gateways.google_token import GoogleToken, TokenRefused, TokenUnavailable
+from gateways.keys.google_token import GoogleToken, TokenRefused, TokenUnavailable
 from tests.fixtures.certificates import Certificates
 
 

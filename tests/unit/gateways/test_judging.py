@@ -13,9 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from domain.outcome import Accepted, Gone, Outcome, Unknown
-from gateways import apns, fcm, sendgrid, sms, smtp, webpush
+from domain.deliveries.outcome import Accepted, Gone, Outcome, Unknown
+from gateways import apns, fcm, sms, webpush
 from gateways.apns import ApnsConfig, ApnsGateway, ProviderToken
+from gateways.mail import sendgrid, smtp
 from gateways.port import AppSender, ChannelHalted
 from gateways.transport import Answer, Header, NoAnswer, NotSent, Request, Result
 from gateways.verdict import (

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from py_vapid import Vapid02
 from pywebpush import WebPusher
 
-from gateways.es256 import base64, load_key
-from gateways.push_encryption import OVERHEAD_BYTES, PLAIN_BYTES_MAX, BadKeys, Vapid, encrypt
+from gateways.keys.es256 import base64, load_key
+from gateways.keys.push_encryption import OVERHEAD_BYTES, PLAIN_BYTES_MAX, BadKeys, Vapid, encrypt
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 POINT = KEY.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from structlog.testing import capture_logs
 
-from domain.outcome import Accepted, Outcome, Retry, Unknown
+from domain.deliveries.outcome import Accepted, Outcome, Retry, Unknown
 from gateways.circuit import PATIENCE_S_MIN
 from gateways.port import Gateway, Target
 from gateways.registry import build

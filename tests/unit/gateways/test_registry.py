@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 import gateways
-from domain.channel import BUILT_IN, WEBSOCKET
-from domain.outcome import Accepted
+from domain.deliveries.channel import BUILT_IN, WEBSOCKET
+from domain.deliveries.outcome import Accepted
 from gateways.port import Gateway, GatewayConfig
 from gateways.registry import build, channels
 from tests.fixtures.notices import notice, target
@@ -20,7 +20,7 @@ from tests.fixtures.notices import notice, target
 PAGER = '''
 """A seventh channel: beeps."""
 
-from domain.outcome import Accepted
+from domain.deliveries.outcome import Accepted
 from gateways.port import Channel, GatewayConfig
 
 

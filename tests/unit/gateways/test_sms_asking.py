@@ -10,7 +10,7 @@ from email.utils import format_datetime
 import pytest
 from msgspec.structs import replace
 
-from domain.outcome import FOUND, Accepted
+from domain.deliveries.outcome import FOUND, Accepted
 from gateways.sms import SmsGateway, TwilioConfig
 from gateways.transport import Answer, Header, Request, Result
 from tests.fixtures.notices import notice, target

@@ -13,9 +13,9 @@ from pathlib import Path
 import jwt
 import pytest
 
-from api.keys import key_set, parse_jwks
-from infra.datafolder import DataFolder, DataFolderError, private_file
-from infra.environment import Secret
+from api.access.keys import key_set, parse_jwks
+from infra.configuration.datafolder import DataFolder, DataFolderError, private_file
+from infra.configuration.environment import Secret
 from infra.secrets import (
     SecretsError,
     add_signing_key,
@@ -160,7 +160,7 @@ def test_one_exchange_at_a_time(folder: DataFolder) -> None:
 def test_a_killed_holder_leaves_no_lock(folder: DataFolder) -> None:
     """After SIGKILL the next start has the folder at once."""
     script = (
-        "import sys, time; from pathlib import Path; from infra.datafolder import DataFolder\n"
+        "import sys, time; from pathlib import Path; from infra.configuration.datafolder import DataFolder\n"
         f"with DataFolder(Path({str(folder.path)!r})).held():\n    print('held', flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:

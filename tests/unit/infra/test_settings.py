@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.environment import Environment, key_bytes, read_env_file
+from infra.configuration.environment import Environment, key_bytes, read_env_file
 from infra.settings import SettingsError, load, read
 
 EXAMPLE = Path(__file__).parents[3] / ".env.example"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from infra.environment import Environment
+from infra.configuration.environment import Environment
 from infra.settings import SettingsError, load, read
 from tests.fixtures.certificates import Certificates
 from tests.fixtures.credentials import NatsAccounts, p256_pem, service_account

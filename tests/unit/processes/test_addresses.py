@@ -11,8 +11,8 @@ from commands.clients import FindAddressGone
 from commands.contacts import PutContact
 from domain.client import Client
 from domain.contact import STRIKES_MAX, Contact
-from domain.delivery import Dispatch
-from domain.outcome import (
+from domain.deliveries.delivery import Dispatch
+from domain.deliveries.outcome import (
     Gone,
     Rejected,
     Retry,

@@ -10,13 +10,13 @@ import pytest
 from commands.contacts import PutContact
 from commands.messaging import FallDue
 from domain.contact import Contact
-from domain.delivery import AudiencePage, Dispatch, OutcomeSlice
+from domain.deliveries.delivery import AudiencePage, Dispatch, OutcomeSlice
+from domain.deliveries.outcome import NO_APP, Accepted, Outcome, Retry, Suppressed
 from domain.errors import Unavailable
 from domain.message import Message
-from domain.outcome import NO_APP, Accepted, Outcome, Retry, Suppressed
 from domain.recorded import DELIVERY, EVENTS, FEED
 from gateways.port import AppSender
-from processes.audience import PAGE_CONTACTS
+from processes.dispatching.audience import PAGE_CONTACTS
 from tests.memory.ledger import Ledger
 from tests.memory.lifeline import Fault, Lifeline
 from tests.memory.people import enlist, join_app, send_to_app

@@ -18,7 +18,7 @@ from processes.models.blocks import open_block
 from processes.models.projector import Projector
 from processes.models.watermark import Watermark
 from projections.port import Generation, Put, Summing, Table, Write
-from tests.memory.read_models import MemoryReadModels
+from tests.memory.ports.read_models import MemoryReadModels
 from tests.memory.world import World
 
 SIZE = 4

@@ -14,8 +14,8 @@ from commands.messaging import Draft, Multicast, Publish
 from commands.threads import OpenThread, Subscribe
 from domain.client import Client
 from domain.contact import Contact
+from domain.deliveries.outcome import Accepted, Gone, Outcome, Rejected, Retry, Suppressed, Unknown
 from domain.message import Message
-from domain.outcome import Accepted, Gone, Outcome, Rejected, Retry, Suppressed, Unknown
 from domain.recorded import EVENTS
 from domain.thread import Settings
 from gateways.port import Target

@@ -8,7 +8,7 @@ from datetime import timedelta
 from processes.daykeys import FIRST_LOOK_DAYS, KEPT_DAYS, DayKeys
 from processes.sealing import day_key
 from tests.memory.clock import START, ManualClock
-from tests.memory.keys import MemoryKeyStore
+from tests.memory.ports.keys import MemoryKeyStore
 
 
 async def test_a_day_key_lives_thirty_five_days_and_no_longer() -> None:

@@ -15,16 +15,16 @@ from domain.aggregate import Aggregate
 from domain.client import Client
 from domain.contact import Contact
 from domain.context import Context
-from domain.delivery import AudiencePage
+from domain.deliveries.delivery import AudiencePage
 from domain.errors import Conflict, NotFound
 from domain.recorded import DELIVERY, EVENTS
 from domain.subscription import Subscription
 from projections import clients, contacts, reach, threads
-from tests.memory.event_store import MemoryEventStore
 from tests.memory.ledger import Ledger
 from tests.memory.people import enlist, open_thread, publish, subscribe
+from tests.memory.ports.event_store import MemoryEventStore
+from tests.memory.ports.read_models import MemoryReadModels
 from tests.memory.projecting import project
-from tests.memory.read_models import MemoryReadModels
 from tests.memory.world import IDS, REALM, ROLES, World, world
 
 ANN = IDS.contact(REALM, "ann")

@@ -13,9 +13,7 @@ from commands.clients import Enlist
 from commands.contacts import EraseContact, PutContact
 from commands.messaging import Broadcast, Cancel, Draft, FallDue, Multicast, Publish
 from commands.threads import OpenThread, Subscribe, Unsubscribe
-from domain.errors import MsgxcError
-from domain.message import Message
-from domain.outcome import (
+from domain.deliveries.outcome import (
     Accepted,
     Gone,
     Outcome,
@@ -24,13 +22,15 @@ from domain.outcome import (
     Suppressed,
     Unknown,
 )
+from domain.errors import MsgxcError
+from domain.message import Message
 from domain.recorded import EVENTS
 from domain.thread import Settings
 from gateways.port import Target
 from tests.memory.ledger import Ledger
 from tests.memory.lifeline import Fault, Lifeline
+from tests.memory.ports.read_models import MemoryReadModels
 from tests.memory.projecting import project
-from tests.memory.read_models import MemoryReadModels
 from tests.memory.world import WORKERS, World
 
 UIDS = tuple(f"u{number}" for number in range(6))

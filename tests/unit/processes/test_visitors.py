@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from commands.push_contacts import PushAddress, RegisterPushContact, SetPushEmail, SetPushVisitor
-from domain.channel import FCM
+from domain.deliveries.channel import FCM
 from domain.errors import Unavailable
 from processes.devices.visitors import Visitors
 from tests.memory.lifeline import Fault, Lifeline

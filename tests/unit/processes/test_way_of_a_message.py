@@ -6,7 +6,7 @@ from commands.clients import Enlist
 from commands.contacts import PutContact
 from commands.messaging import Draft, Publish
 from commands.threads import OpenThread, Subscribe
-from domain.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice
+from domain.deliveries.delivery import Attempt, AudiencePage, Dispatch, OutcomeSlice
 from domain.message import Message
 from domain.recorded import DELIVERY, EVENTS
 from domain.thread import Settings

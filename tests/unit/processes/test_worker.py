@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from commands.port import VersionConflict
-from domain.delivery import Receipt
+from domain.deliveries.delivery import Receipt
 from domain.errors import Conflict, Invalid, OutcomeUnknown, Unavailable
 from domain.recorded import DELIVERY
 from processes.port import Append, Task
-from processes.receipts import Receipts
+from processes.sending.receipts import Receipts
 from processes.worker import DELIVERIES_MAX, InHand, Post, TakenOver, work
 from tests.memory.clock import START
 from tests.memory.site import eventually

@@ -19,7 +19,7 @@ from domain.subscription import Subscription
 from domain.thread import Settings, Thread
 from projections.port import Projection
 from tests.memory.clock import START
-from tests.memory.read_models import MemoryReadModels
+from tests.memory.ports.read_models import MemoryReadModels
 
 REALM = "main"
 IDS = Ids(b"an id key for tests, of 32 bytes")

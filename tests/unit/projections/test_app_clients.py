@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from domain.client import Client
 from domain.message import ToApp
-from processes.audience import slices_of
+from processes.dispatching.audience import slices_of
 from projections import app_clients
 from projections.app_clients import AppClients
 from projections.reach import Reach
-from tests.memory.read_models import MemoryReadModels
+from tests.memory.ports.read_models import MemoryReadModels
 from tests.unit.projections.histories import (
     REALM,
     History,

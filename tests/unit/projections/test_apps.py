@@ -16,7 +16,7 @@ from projections import apps
 from projections.apps import Apps
 from projections.port import Row
 from tests.memory.clock import START
-from tests.memory.read_models import MemoryReadModels
+from tests.memory.ports.read_models import MemoryReadModels
 from tests.unit.projections.histories import fact_of
 
 REALM = "main"

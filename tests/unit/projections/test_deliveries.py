@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.delivery import (
+from domain.deliveries.delivery import (
     Attempt,
     AudienceEntry,
     AudiencePage,
@@ -25,7 +25,7 @@ from domain.delivery import (
     Recipient,
     Result,
 )
-from domain.outcome import (
+from domain.deliveries.outcome import (
     TERMINAL,
     Accepted,
     Expired,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import projections.paging
 from projections.paging import pages_with, walk, walk_kept
 from projections.port import Put, Table
-from tests.memory.read_models import MemoryReadModels
+from tests.memory.ports.read_models import MemoryReadModels
 
 TABLE = Table(
     projection="test",

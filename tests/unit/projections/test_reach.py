@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from domain.outcome import NO_APP
-from domain.routing import DEVICES_MAX, route
+from domain.deliveries.outcome import NO_APP
+from domain.deliveries.routing import DEVICES_MAX, route
 from projections import reach
 from projections.reach import Reach
 from tests.unit.projections.histories import REALM, History, client_id, contact_id, projected, token_id

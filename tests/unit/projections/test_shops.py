@@ -21,7 +21,7 @@ from domain.shop import Addressed, ShopMessage, Update
 from projections import shop_queries
 from projections.shop_queries import Place, Window
 from projections.shops import NAME, SHOPPERS, Shops
-from tests.memory.read_models import MemoryReadModels
+from tests.memory.ports.read_models import MemoryReadModels
 
 SHOP, SESSION, SHOPPER = (UUID(int=number, version=4) for number in (1, 2, 3))
 START = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)

@@ -11,13 +11,13 @@ from uuid import UUID
 
 import pytest
 
-from domain.delivery import OutcomeSlice, Receipt, Result
-from domain.outcome import Accepted
+from domain.deliveries.delivery import OutcomeSlice, Receipt, Result
+from domain.deliveries.outcome import Accepted
 from domain.recorded import DELIVERY, Checkpoint, Recorded
 from processes.models.blocks import OpenBlock
 from projections.port import Put, Write
 from projections.statistics import BLOCK, BLOCKS, FIRST, HOURS, LAST, UNSUMMED, Statistics, hours_of, total
-from tests.memory.read_models import MemoryReadModels
+from tests.memory.ports.read_models import MemoryReadModels
 from tests.unit.projections.histories import projected
 
 MESSAGE = UUID(int=7)

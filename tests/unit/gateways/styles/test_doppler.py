@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.message import Content
-from domain.push import push_of
+from domain.notifications.push import push_of
 from gateways.port import AppSender
 from gateways.styles import STYLES
 from gateways.styles.sheet import Marks, Sheet

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.channel import APNS, FCM, WEBPUSH
+from domain.deliveries.channel import APNS, FCM, WEBPUSH
 from domain.errors import Invalid, TooLarge
 from domain.message import Content
-from domain.push import push_of
-from domain.sid import Sid, read_sid, sid_key
+from domain.notifications.push import push_of
+from domain.notifications.sid import Sid, read_sid, sid_key
 from gateways.port import AppSender, EventLinks, Target
 from gateways.rendering import encode_json, repeat_id
 from gateways.styles import STYLES

@@ -7,8 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.recorded import SIGNALS
-from domain.signal import (
+from domain.devices.signal import (
     CampaignView,
     DeviceEvent,
     DeviceEvents,
@@ -18,9 +17,10 @@ from domain.signal import (
     Signal,
     SignalKind,
 )
+from domain.recorded import SIGNALS
 from infra.eventstore.wire import pack_signal, unpack
-from infra.nats.frames import Stored, parse_headers
-from tests.memory.event_store import CATALOGUE
+from infra.nats.wire.frames import Stored, parse_headers
+from tests.memory.ports.event_store import CATALOGUE
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 CLIENT, CONTACT = UUID("481efe13-f2ad-8120-971a-9444be3dd9ef"), UUID("2795157f-e25d-8ab1-8f89-c2dccf551082")

@@ -28,7 +28,7 @@ from infra.eventstore.wire import (
     unpack,
     unpack_event,
 )
-from infra.nats.frames import Stored, parse_headers
+from infra.nats.wire.frames import Stored, parse_headers
 from tests.unit.infra.eventstore.strategies import events, texts
 
 CATALOGUE = domain_catalogue()

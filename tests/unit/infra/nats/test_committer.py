@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from infra.nats.appends import Entry
-from infra.nats.committer import ANSWERS_A_TURN, SHARED_MIN, Committer, _waits
+from infra.nats.appending.appends import Entry
+from infra.nats.appending.committer import ANSWERS_A_TURN, SHARED_MIN, Committer, _waits
 
 SAVES = 4 * ANSWERS_A_TURN
 

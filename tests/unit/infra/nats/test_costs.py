@@ -1,6 +1,6 @@
 """Whether some appends go one after another or as a batch is learnt from what they cost."""
 
-from infra.nats.costs import TRY_OTHER_WAY_EVERY, Costs
+from infra.nats.appending.costs import TRY_OTHER_WAY_EVERY, Costs
 
 
 def choices(costs: Costs, singles: int, turns: int) -> list[bool]:

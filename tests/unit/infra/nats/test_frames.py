@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.nats.frames import (
+from infra.nats.wire.frames import (
     description_of,
     header_in,
     header_lines,

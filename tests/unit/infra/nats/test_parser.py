@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
-from infra.nats.frames import Frame
-from infra.nats.parser import LINE_BYTES_MAX, MESSAGE_BYTES_MAX, FrameReader
+from infra.nats.wire.frames import Frame
+from infra.nats.wire.parser import LINE_BYTES_MAX, MESSAGE_BYTES_MAX, FrameReader
 
 ROUTED, OTHER = 7, 8
 Seen = list[tuple[Any, ...]]

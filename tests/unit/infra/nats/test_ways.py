@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from infra.nats.ways import Ways
+from infra.nats.appending.ways import Ways
 
 MS = 0.001
 SWING_S = 0.3

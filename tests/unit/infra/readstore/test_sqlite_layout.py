@@ -11,7 +11,7 @@ import msgspec
 
 from infra.readstore import ddl
 from infra.readstore.shape import Shape
-from infra.readstore.sqlite import SqliteReadStore
+from infra.readstore.sqlite.store import SqliteReadStore
 from projections.port import Put, Table
 
 ALONE = Table(

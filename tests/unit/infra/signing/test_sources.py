@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.environment import SettingsError
+from infra.configuration.environment import SettingsError
 from infra.settings import load
 
 SECRET = "projects/my-shop/secrets/sdk-keys"

@@ -1,0 +1,1 @@
+"""Inboxes, in-line messages and the tags that devices give to messages."""

@@ -1,0 +1,1 @@
+"""A message's way to its audience: channels, routing, records, outcomes, further tries."""

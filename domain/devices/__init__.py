@@ -1,0 +1,1 @@
+"""What devices tell and are told, beside the client itself."""

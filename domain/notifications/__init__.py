@@ -1,0 +1,1 @@
+"""How a message looks as a notification, and what its links and ids say when it comes back."""

@@ -1,0 +1,1 @@
+"""What outsiders write: numbers and times, words nearly right, JSON that is too deep."""

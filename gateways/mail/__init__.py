@@ -1,0 +1,1 @@
+"""E-mail: what it says, and the two ways it goes."""

@@ -1,0 +1,1 @@
+"""What settings are made of: the environment, files of credentials, the data folder."""

@@ -1,0 +1,1 @@
+"""Appends to streams, committed in groups."""

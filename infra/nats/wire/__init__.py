@@ -1,0 +1,1 @@
+"""The connection to a NATS server, and its protocol as bytes."""

@@ -1,0 +1,1 @@
+"""The protocols that the sandbox speaks, and the ports it does so at."""

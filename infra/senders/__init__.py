@@ -1,0 +1,1 @@
+"""What each app sends with: its settings, its VAPID key, its notifications' links."""

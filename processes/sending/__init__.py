@@ -1,0 +1,1 @@
+"""From a dispatch to outcomes, and what those and receipts lead to."""
