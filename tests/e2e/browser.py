@@ -86,8 +86,8 @@ class Browser:
 
 
 @asynccontextmanager
-async def chromium(folder: Path) -> AsyncIterator[Browser]:
-    """Skips the test, loudly, where there is none."""
+async def chromium(folder: Path, *arguments: str) -> AsyncIterator[Browser]:
+    """arguments: beside the usual ones. Skips the test, loudly, where there is none."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("NO BROWSER WAS TRIED: install chromium")
@@ -99,6 +99,7 @@ async def chromium(folder: Path) -> AsyncIterator[Browser]:
         "--remote-debugging-port=0",
         f"--user-data-dir={folder}",
         "--no-first-run",
+        *arguments,
         "about:blank",
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,

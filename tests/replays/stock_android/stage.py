@@ -17,13 +17,27 @@ from tests.replays.sdks.devices import claims
 from tests.replays.served_place import ServedPlace
 from tests.replays.stock_android.jars import Stock
 from tests.replays.stock_android.phone import Phone, phone
-from tests.replays.stock_android.terminator import ANSWERED, SERVED, Exchanged, Terminator, terminator
+from tests.replays.terminator import Exchanged, Hosts, Terminator, terminator
 
 PATIENCE_S = 30.0
 LOOK_PAUSE_S = 0.05
 TRUST = "trust.p12"
 PASSWORD = "changeit"
 """A Java trust store has one; this one is as public as the certificate in it."""
+HOSTS = Hosts(
+    served=(
+        "me-client.eservice.emarsys.net",
+        "mobile-events.eservice.emarsys.net",
+        "me-inbox.eservice.emarsys.net",
+    ),
+    answered={
+        "mobile-sdk-config.gservice.emarsys.net": lambda _: (
+            b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}"
+        ),
+        "log-dealer.eservice.emarsys.net": lambda _: b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+    },
+)
+"""Remote configuration must be signed by Emarsys, so that there is none; logs of the SDK itself go nowhere."""
 
 
 @dataclass(slots=True)
@@ -108,9 +122,9 @@ async def until[T](look: Callable[[], T]) -> T:
 
 @asynccontextmanager
 async def stage(place: ServedPlace, stock: Stock, folder: Path) -> AsyncIterator[Stage]:
-    certificates = Certificates(folder / "certificates", *SERVED, *ANSWERED)
+    certificates = Certificates(folder / "certificates", *HOSTS.served, *HOSTS.answered)
     _write_trust(folder / TRUST, Path(certificates.ca_file))
-    async with terminator(place.exchange.port, certificates.server()) as network:
+    async with terminator(place.exchange.port, certificates.server(), HOSTS) as network:
         yield Stage(place, network, folder, stock)
 
 

@@ -11,23 +11,13 @@ import asyncio
 import contextlib
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.replays.sdks.wire import Call
 
-SERVED = (
-    "me-client.eservice.emarsys.net",
-    "mobile-events.eservice.emarsys.net",
-    "me-inbox.eservice.emarsys.net",
-)
-ANSWERED = {
-    "mobile-sdk-config.gservice.emarsys.net": b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}",
-    "log-dealer.eservice.emarsys.net": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
-}
-"""Remote configuration must be signed by Emarsys, so that there is none; logs of the SDK itself go nowhere."""
 HEAD_BYTES_MAX = 64 * 1024
 CONNECT_S_MAX = 5.0
 
@@ -66,12 +56,21 @@ class Exchanged(Call):
     answer: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Emarsys' own. served: by the exchange. answered: here, each by what makes an answer of a request."""
+
+    served: tuple[str, ...]
+    answered: Mapping[str, Callable[[Message], bytes]]
+
+
 @dataclass(slots=True)
 class Terminator:
     """`swapped`: parts of request heads that are exchanged for others on their way, as time would have spoilt them."""
 
     target: int
     context: ssl.SSLContext
+    hosts: Hosts
     port: int = 0
     calls: list[Exchanged] = field(default_factory=list)
     stray: list[str] = field(default_factory=list)
@@ -80,7 +79,7 @@ class Terminator:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
             host = (await _read(reader)).first_line[1].partition(":")[0]
-            if host in SERVED or host in ANSWERED:
+            if host in self.hosts.served or host in self.hosts.answered:
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 await writer.start_tls(self.context)
                 await self._converse(host, reader, writer)
@@ -91,8 +90,8 @@ class Terminator:
     async def _converse(self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             request = await _read(reader)
-            if (fixed := ANSWERED.get(host)) is not None:
-                writer.write(fixed)
+            if (answers := self.hosts.answered.get(host)) is not None:
+                writer.write(answers(request))
                 await writer.drain()
                 continue
             answer = await self._passed_on(request)
@@ -148,7 +147,7 @@ class Terminator:
         return [
             event["name"]
             for call in self.calls
-            if call.path.endswith("/events") and call.status is not None and call.status < 300
+            if call.method == "POST" and call.path.endswith("/events") and call.status in {200, 204}
             for event in call.body["events"]
         ]
 
@@ -177,9 +176,9 @@ async def _chunks(reader: asyncio.StreamReader) -> bytes:
 
 
 @asynccontextmanager
-async def terminator(target: int, context: ssl.SSLContext) -> AsyncIterator[Terminator]:
+async def terminator(target: int, context: ssl.SSLContext, hosts: Hosts) -> AsyncIterator[Terminator]:
     """target: the exchange's port."""
-    stands = Terminator(target, context)
+    stands = Terminator(target, context, hosts)
     server = await asyncio.start_server(stands.serve, "127.0.0.1", 0, limit=HEAD_BYTES_MAX)
     stands.port = server.sockets[0].getsockname()[1]
     try:
