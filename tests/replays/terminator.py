@@ -75,6 +75,7 @@ class Terminator:
     calls: list[Exchanged] = field(default_factory=list)
     stray: list[str] = field(default_factory=list)
     swapped: dict[str, str] = field(default_factory=dict)
+    _excused: set[int] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
@@ -141,6 +142,19 @@ class Terminator:
     def sent(self, method: str, ending: str) -> list[Exchanged]:
         """The calls so far whose path ends so."""
         return [call for call in self.calls if call.method == method and call.path.endswith(ending)]
+
+    def excuse(self, call: Exchanged) -> None:
+        """The scenario wanted this one to fail."""
+        self._excused.add(id(call))
+
+    def assert_unsurprising(self) -> None:
+        """Every call was answered as SDKs hope, in lines that their parsers can read."""
+        bad = [
+            f"{call.method} {call.target}: {call.status} {call.reason} {call.answer}"
+            for call in self.calls
+            if id(call) not in self._excused and (call.status not in {200, 204} or not call.reason)
+        ]
+        assert not bad, "the SDK would not have expected:\n" + "\n".join(bad)
 
     def events_sent(self) -> list[str]:
         """The names of all events that were in a request that was taken, in order."""

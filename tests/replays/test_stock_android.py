@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fixtures.served import Served, served
+from tests.fixtures.served import Served
 from tests.replays.sdks import pushes
 from tests.replays.sdks.devices import FIELD, claims
 from tests.replays.served_place import at, device_events
-from tests.replays.stock_android.jars import FETCH_S_MAX, NoStockSdkError, Stock, stock
+from tests.replays.stock import NoStockSdkError, until
+from tests.replays.stock_android.jars import FETCH_S_MAX, Stock, stock
 from tests.replays.stock_android.phone import SdkError
-from tests.replays.stock_android.stage import Stage, stage, until
+from tests.replays.stock_android.stage import Stage, stage
 from tests.replays.test_life import CAMPAIGN, ID_TOKEN, run_out
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(FETCH_S_MAX + 300)]
@@ -83,7 +84,7 @@ async def test_a_second_start_and_a_token_that_ran_out(exchange: Served, sdk: St
             refused, refresh, again = scene.calls[-3:]
             assert (refused.status, refresh.path.rpartition("/")[2]) == (401, "contact-token")
             assert (refused.body, again.status) == (again.body, 204)
-            scene.excuse(refused)
+            scene.network.excuse(refused)
         told = len(scene.calls)
         async with scene.life() as phone:
             await phone.call("setup", scene.place.app)
@@ -91,13 +92,6 @@ async def test_a_second_start_and_a_token_that_ran_out(exchange: Served, sdk: St
             assert scene.network.sent("PUT", "/push-token")[-1].body == {"pushToken": "the-token"}
         assert len(scene.network.sent("POST", "/contact-token")) == 1
         scene.assert_unsurprised()
-
-
-@pytest.fixture
-def mortal(tmp_path: Path) -> Iterator[Served]:
-    """An exchange that a test may kill."""
-    with served(tmp_path / "exchange") as running:
-        yield running
 
 
 async def test_events_of_a_time_without_the_exchange_come_all_and_once(
@@ -123,7 +117,7 @@ async def test_events_of_a_time_without_the_exchange_come_all_and_once(
             await waiting
         for call in scene.calls:
             if call.status is None:
-                scene.excuse(call)
+                scene.network.excuse(call)
         scene.assert_unsurprised()
         numbered = {"one", "two", "three", "four"}
         sent = [name for name in scene.network.events_sent() if name in numbered]
@@ -197,8 +191,8 @@ async def test_a_switch_of_apps_takes_the_push_token_along(
             if refused.status == 401 and "x-client-state" not in refused.headers:
                 assert [event["name"] for event in refused.body["events"]] == ["session:start"]
                 assert refresh.body == {}
-                scene.excuse(refused)
-                scene.excuse(refresh)
+                scene.network.excuse(refused)
+                scene.network.excuse(refresh)
         scene.assert_unsurprised()
 
 

@@ -7,19 +7,20 @@ look at what was sent.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fixtures.served import Served, served
+from tests.fixtures.served import Served
 from tests.replays.sdks import pushes
 from tests.replays.sdks.devices import claims
 from tests.replays.served_place import at, device_events
-from tests.replays.stock_web.npm import FETCH_S_MAX, NoStockSdkError, node_modules
-from tests.replays.stock_web.stage import Stage, stage, until
+from tests.replays.stock import NoStockSdkError, until
+from tests.replays.stock_web.npm import FETCH_S_MAX, node_modules
+from tests.replays.stock_web.stage import Stage, stage
 from tests.replays.test_life import CAMPAIGN, ID_TOKEN, run_out
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(FETCH_S_MAX + 180)]
@@ -85,15 +86,8 @@ async def test_a_second_start_and_a_token_that_ran_out(exchange: Served, sdk: Pa
         [refused] = [call for call in scene.calls if call.status == 401]
         again = [call.status for call in scene.calls if call.body == refused.body]
         assert (again, refresh.status) == ([401, 204], 200)
-        scene.excuse(refused)
+        scene.network.excuse(refused)
         await scene.assert_unsurprised(errors=1)
-
-
-@pytest.fixture
-def mortal(tmp_path: Path) -> Iterator[Served]:
-    """An exchange that a test may kill."""
-    with served(tmp_path / "exchange") as running:
-        yield running
 
 
 async def test_events_of_a_time_without_the_exchange_come_all(

@@ -5,15 +5,14 @@ MSGXC_STOCK_ANDROID names a folder with the SDK's jars, where Maven's repositori
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZipFile
+
+from tests.replays.stock import NoStockSdkError, fetch, locked
 
 HERE = Path(__file__).parent
 POM = HERE / "pom.xml"
@@ -28,10 +27,6 @@ JAVA_MIN = 17
 """What Robolectric needs for Android 15."""
 RESOURCES = "R.txt"
 """In an AAR: the names of its resources, of which an app's build makes the class R."""
-
-
-class NoStockSdkError(Exception):
-    """It can't run here; the message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +67,9 @@ def _program(name: str) -> str:
 
 def _fetched() -> Path:
     """The folder with all that Maven gives, with or without the SDK itself."""
-    CACHE.mkdir(parents=True, exist_ok=True)
     with_sdk = not os.environ.get(GIVEN)
     lib = CACHE / ("lib-with-sdk" if with_sdk else "lib")
-    with _locked(CACHE / "fetch.lock"):
+    with locked(CACHE):
         if not lib.is_dir() or lib.stat().st_mtime < POM.stat().st_mtime:
             _fetch(lib, with_sdk=with_sdk)
     return lib
@@ -90,7 +84,8 @@ def _fetch(lib: Path, *, with_sdk: bool) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     goal = ["dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
     profile = ["-Psdk"] if with_sdk else []
-    _maven([maven, "-B", "-ntp", "-q", "-f", str(POM), *profile, *goal])
+    command = [maven, "-B", "-ntp", "-q", "-f", str(POM), *profile, *goal]
+    fetch("Maven", command, s_max=FETCH_S_MAX)
     for aar in sorted(partial.glob("*.aar")):
         _unpack(aar)
     partial.rename(lib)
@@ -121,19 +116,3 @@ def _resources(package: str, names: str) -> str:
         for kind, found in kinds.items()
     ]
     return f"package {package}; public final class R {{ {' '.join(classes)} }}\n"
-
-
-def _maven(command: list[str]) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_S_MAX, check=False)
-    except subprocess.TimeoutExpired:
-        raise NoStockSdkError(f"Maven was not done within {FETCH_S_MAX:.0f} s") from None
-    if done.returncode != 0:
-        raise NoStockSdkError(f"Maven failed: {(done.stdout + done.stderr).strip()[:400]}")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,11 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from tests.fixtures.certificates import Certificates
 from tests.replays.sdks.devices import claims
 from tests.replays.served_place import ServedPlace
+from tests.replays.stock import until
 from tests.replays.stock_android.jars import Stock
 from tests.replays.stock_android.phone import Phone, phone
 from tests.replays.terminator import Exchanged, Hosts, Terminator, terminator
 
-PATIENCE_S = 30.0
-LOOK_PAUSE_S = 0.05
 TRUST = "trust.p12"
 PASSWORD = "changeit"
 """A Java trust store has one; this one is as public as the certificate in it."""
@@ -48,7 +46,6 @@ class Stage:
     network: Terminator
     folder: Path
     stock: Stock
-    _excused: set[int] = field(default_factory=set)
 
     @asynccontextmanager
     async def life(self) -> AsyncIterator[Phone]:
@@ -97,27 +94,10 @@ class Stage:
     def calls(self) -> list[Exchanged]:
         return self.network.calls
 
-    def excuse(self, call: Exchanged) -> None:
-        """The scenario wanted this one to fail."""
-        self._excused.add(id(call))
-
     def assert_unsurprised(self) -> None:
-        """Every call was answered as the SDK hopes, in lines that its parser can read, and none went elsewhere."""
-        bad = [
-            f"{call.method} {call.target}: {call.status} {call.reason} {call.answer}"
-            for call in self.calls
-            if id(call) not in self._excused and (call.status not in {200, 204} or not call.reason)
-        ]
-        assert not bad, "the SDK would not have expected:\n" + "\n".join(bad)
+        """No call went elsewhere, and each was answered as the SDK hopes."""
+        self.network.assert_unsurprising()
         assert not self.network.stray
-
-
-async def until[T](look: Callable[[], T]) -> T:
-    """What `look` finds, as soon as it finds something."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not (found := look()):
-            await asyncio.sleep(LOOK_PAUSE_S)
-    return found
 
 
 @asynccontextmanager

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-import subprocess
 from pathlib import Path
+
+from tests.replays.stock import NoStockSdkError, fetch, locked
 
 HERE = Path(__file__).parent
 CACHE = Path(__file__).parents[3] / ".cache" / "stock-web"
@@ -14,18 +14,12 @@ WANTED = ("package.json", "package-lock.json")
 FETCH_S_MAX = 300.0
 
 
-class NoStockSdkError(Exception):
-    """It can't run here; the message says what is missing."""
-
-
 def node_modules() -> Path:
     """The folder with the SDK and what it needs, as the lock says. Several processes may ask at once."""
     npm = shutil.which("npm")
     if npm is None:
         raise NoStockSdkError("there is no npm on the PATH")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "fetch.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(CACHE):
         if not all(_is_as_wanted(name) for name in WANTED):
             _fetch(npm)
     return CACHE / "node_modules"
@@ -43,14 +37,7 @@ def _fetch(npm: str) -> None:
     for name in WANTED:
         shutil.copy(HERE / name, folder)
     command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=FETCH_S_MAX, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise NoStockSdkError(f"npm ci took more than {FETCH_S_MAX:.0f} s") from None
-    if done.returncode:
-        raise NoStockSdkError(f"npm ci failed: {' '.join(done.stderr.split())[-400:]}")
+    fetch("npm ci", command, s_max=FETCH_S_MAX, folder=folder)
     shutil.rmtree(CACHE / "node_modules", ignore_errors=True)
     (folder / "node_modules").rename(CACHE / "node_modules")
     for name in WANTED:

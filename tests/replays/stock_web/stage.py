@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +18,9 @@ from tests.fixtures.certificates import Certificates
 from tests.replays.chromium import shop
 from tests.replays.sdks.devices import claims
 from tests.replays.served_place import ServedPlace
+from tests.replays.stock import until
 from tests.replays.terminator import Exchanged, Hosts, Message, Terminator, terminator
 
-PATIENCE_S = 30.0
-LOOK_PAUSE_S = 0.05
 SITE = Path(__file__).parent / "site"
 CORS = b"".join(b"access-control-allow-%b: *\r\n" % what for what in (b"origin", b"headers", b"methods"))
 CONFIGURATION = b'{"features":{"mobileEngage":true,"embeddedMessaging":true}}'
@@ -62,7 +60,6 @@ class Stage:
     network: Terminator
     _page: Page
     _origin: str
-    _excused: set[int] = field(default_factory=set)
     _errors: list[str] = field(default_factory=list)
 
     async def load(self) -> None:
@@ -119,32 +116,15 @@ class Stage:
         ]
         return claims([state for state in given if state][-1])
 
-    def excuse(self, call: Exchanged) -> None:
-        """The scenario wanted this one to fail."""
-        self._excused.add(id(call))
-
     async def _keep_errors(self) -> None:
         self._errors += await self.does("window.errors ?? []")
 
     async def assert_unsurprised(self, *, errors: int = 0) -> None:
         """Every call was answered as the SDK hopes, and of no more than so many did it tell its developer."""
         await self._keep_errors()
-        bad = [
-            f"{call.method} {call.target}: {call.status} {call.answer}"
-            for call in self.calls
-            if id(call) not in self._excused and call.status not in {200, 204}
-        ]
-        assert not bad, "the SDK would not have expected:\n" + "\n".join(bad)
+        self.network.assert_unsurprising()
         assert len(self._errors) <= errors, self._errors
         assert not [host for host in self.network.stray if "emarsys" in host]
-
-
-async def until[T](look: Callable[[], T]) -> T:
-    """What `look` finds, as soon as it finds something."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not (found := look()):
-            await asyncio.sleep(LOOK_PAUSE_S)
-    return found
 
 
 @asynccontextmanager
