@@ -7,18 +7,15 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
-import pytest_asyncio
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from domain.app_settings import AppSettings
 from domain.devices.geofence import FENCES_MAX
 from domain.errors import Invalid, Unavailable
-from domain.ids import Ids
 from gateways.http1.client import BODY_BYTES_MAX
 from infra.emarsys_http.apps import HttpApps
 from infra.emarsys_http.breaker import FAILURES_MAX, OPEN_S
@@ -27,38 +24,12 @@ from infra.emarsys_http.contacts import HttpContacts
 from infra.emarsys_http.merchants import FRESH_S, UNKNOWN_S, HttpMerchants
 from infra.emarsys_http.service import ANSWER_BYTES_MAX, WAITING_MAX, Service
 from processes.directories import Identified, MerchantSettings, Unreadable
-from tests.fixtures.directory_service import TOKEN, Behaviour, DirectoryService, directory_service
+from tests.fixtures.directory_service import TOKEN, Behaviour, DirectoryService
+from tests.integration.directories.processes import IDS, Clock
 from tests.memory.ports.apps import Realms
 
-IDS = Ids(b"an id key for tests, of 32 bytes")
 ANN = Identified(merchant="main", field=3, value="ann@example.org")
 ANSWER_S = 0.3
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest_asyncio.fixture
-async def there() -> AsyncIterator[DirectoryService]:
-    async with directory_service() as service:
-        yield service
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest_asyncio.fixture
-async def service(there: DirectoryService, clock: Clock) -> AsyncIterator[Service]:
-    opened = Service("the service", there.url, token=TOKEN, answer_s=ANSWER_S, now_s=clock)
-    yield opened
-    await opened.aclose()
 
 
 @pytest.mark.parametrize(

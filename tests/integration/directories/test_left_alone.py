@@ -5,44 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from domain.app import AppFacts
 from domain.errors import Unavailable
-from domain.ids import Ids
 from infra.emarsys_http.apps import HttpApps
 from infra.emarsys_http.breaker import FAILURES_MAX, OPEN_S
 from infra.emarsys_http.merchants import HttpMerchants
 from infra.emarsys_http.service import TRIAL_S, Service
 from processes.directories import MerchantSettings
-from tests.fixtures.directory_service import TOKEN, DirectoryService, directory_service
-from tests.integration.directories.processes import Clock, said
+from tests.fixtures.directory_service import DirectoryService
+from tests.integration.directories.processes import IDS, Clock, said
 from tests.integration.log.scenes import until
 from tests.memory.ports.apps import Realms
 
-IDS = Ids(b"an id key for tests, of 32 bytes")
 ANSWER_S = 4 * TRIAL_S
-
-
-@pytest_asyncio.fixture
-async def there() -> AsyncIterator[DirectoryService]:
-    async with directory_service() as service:
-        yield service
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest_asyncio.fixture
-async def service(there: DirectoryService, clock: Clock) -> AsyncIterator[Service]:
-    opened = Service("the service", there.url, token=TOKEN, answer_s=ANSWER_S, now_s=clock)
-    yield opened
-    await opened.aclose()
 
 
 async def fail(merchants: HttpMerchants, *names: str) -> None:

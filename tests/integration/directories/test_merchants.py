@@ -15,16 +15,10 @@ from infra.emarsys_http.service import Service
 from infra.log.log import JetStreamLog
 from infra.log.opened import open_log
 from infra.nats.server import NatsServer
-from tests.fixtures.directory_service import TOKEN, DirectoryService, directory_service
+from tests.fixtures.directory_service import TOKEN, DirectoryService
 from tests.fixtures.nats import MASTER_KEY, log_config
 from tests.integration.directories.processes import IDS, Clock
 from tests.memory.ports.apps import Realms
-
-
-@pytest_asyncio.fixture
-async def there() -> AsyncIterator[DirectoryService]:
-    async with directory_service() as service:
-        yield service
 
 
 @pytest_asyncio.fixture
