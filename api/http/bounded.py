@@ -80,7 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
-            elif self.is_offer:
+            elif self.says_upgrade:
                 again = self._without_offer() + data[upgrade.args[0] :]
                 self._start_parser()  # where the request is the last one, the former reads no more
                 return again
@@ -100,14 +100,13 @@ class BoundedProtocol(HttpToolsProtocol):
         return b""
 
     @property
-    def is_offer(self) -> bool:
-        """Whether the head just read offers another protocol than web sockets, as Java's HTTP client does with h2c.
+    def says_upgrade(self) -> bool:
+        """Whether the head just read, at which the parser stops, asks for web sockets or offers another protocol, as
+        Java's HTTP client does with h2c.
 
         An offer that nobody takes is none (RFC 9110, section 7.8). The parser takes it, though, and drops the body; so
         such a head is not begun, but parsed again without the offer.
         """
-        if not self.parser.should_upgrade() or self._should_upgrade():
-            return False
         return any(name == b"upgrade" for name, _ in self.headers)
 
     def _start_parser(self) -> None:

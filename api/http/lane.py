@@ -272,7 +272,7 @@ class Lane(BoundedProtocol):
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         http_version, method = parser.get_http_version(), parser.get_method()
         scope["http_version"], scope["method"] = http_version, method.decode("ascii")
-        if parser.should_upgrade() and (self._should_upgrade() or self.is_offer):
+        if parser.should_upgrade() and self.says_upgrade:
             return
         head = Head(self._heads.target(method, self.url), self.headers)
         head.fill(scope)
@@ -302,7 +302,7 @@ class Lane(BoundedProtocol):
     def on_message_complete(self) -> None:
         self._unheard_bytes = 0
         self._is_between = True
-        if self.parser.should_upgrade() and (self._should_upgrade() or self.is_offer):
+        if self.parser.should_upgrade() and self.says_upgrade:
             return
         if not self.cycle.response_complete:
             self.cycle.end_body()
